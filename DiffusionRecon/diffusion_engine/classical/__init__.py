@@ -1,0 +1,1 @@
+"""Classical reconstructions: baselines, starts and fallbacks of the learned ones."""

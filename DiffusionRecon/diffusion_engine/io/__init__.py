@@ -1,0 +1,1 @@
+"""Files in, files out: images with their geometry, measured data."""

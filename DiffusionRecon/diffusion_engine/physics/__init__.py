@@ -1,0 +1,1 @@
+"""Linear operators of the scanners, their geometries and their noise."""

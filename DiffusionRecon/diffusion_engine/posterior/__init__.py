@@ -1,0 +1,1 @@
+"""From draws to a result: moments, residual test, honest labels."""

@@ -1,0 +1,1 @@
+"""Time grids and movers of diffusion sampling, as plain functions."""

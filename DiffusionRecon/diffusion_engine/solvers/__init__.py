@@ -1,0 +1,1 @@
+"""One published reconstruction method a file, headed by its equation and reference."""

@@ -1,0 +1,122 @@
+"""The training loop of a patch prior: EDM loss, moving average of the weights, exact resume."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..priors.denoiser import EDMDenoiser
+from .data import PatchSampler
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What a run is: steps, the patches of one step, and the optimiser's few numbers."""
+
+    steps: int = 2000
+    patch_sizes: tuple[int, ...] = (64, 128)
+    pixels_per_step: int = 65536
+    learning_rate: float = 6e-4
+    warmup_steps: int = 200
+    log_sigma_mean: float = -1.8
+    log_sigma_std: float = 1.3
+    average_halflife_steps: int = 500
+    clip_norm: float = 1.0
+    seed: int = 0
+    bf16: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One step as reported: number (from 1), total, loss (1 = predicting the mean, smaller is better), rate."""
+
+    step: int
+    total: int
+    loss: float
+    learning_rate: float
+
+
+def edm_loss(denoiser: EDMDenoiser, clean: Tensor, place: Tensor, sigma: Tensor, noise: Tensor, bf16: bool) -> Tensor:
+    """Mean of lambda(s) |D(x + s n; s) - x|^2, lambda = (s^2 + d^2) / (s d)^2 (arXiv:2206.00364, eq. 108)."""
+    s = sigma.reshape(-1, 1, 1, 1)
+    d = denoiser.sigma_data
+    noisy = (clean + s * noise).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(clean.device.type, dtype=torch.bfloat16, enabled=bf16):
+        estimate = denoiser(noisy, sigma, place)
+    weight = (s**2 + d**2) / (s * d) ** 2
+    return (weight * (estimate.float() - clean) ** 2).mean()
+
+
+def rate(settings: TrainingSettings, step: int) -> float:
+    """Learning rate at a step (from 0): linear warm-up, then a half cosine down to 2 % of the peak."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def train(
+    network: nn.Module, sampler: PatchSampler, settings: TrainingSettings, checkpoint: Path | None = None,
+    save_every: int = 250,
+) -> Iterator[TrainingStep]:
+    """Train ``network`` in place, a step at a time; afterwards it holds the averaged weights.
+
+    ``checkpoint``: file that holds the whole state; an existing one is continued (bit-identical on the same
+    CPU). Raises ValueError when its settings differ, FloatingPointError when the loss stops being finite.
+    """
+    device = next(network.parameters()).device
+    denoiser = EDMDenoiser(network.to(memory_format=torch.channels_last))
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    generator = torch.Generator().manual_seed(settings.seed)
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    start = 0
+    if checkpoint is not None and checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["settings"] != _plain(settings):
+            raise ValueError(f"{checkpoint} belongs to a run with other settings: {state['settings']}; choose another file")
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        generator.set_state(state["generator"].cpu())
+        average, start = state["average"], state["step"]
+    for step in range(start, settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate(settings, step)
+        size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
+        count = max(1, settings.pixels_per_step // size**2)
+        clean, place = sampler.draw(count, size, generator)
+        sigma = (torch.randn(count, generator=generator) * settings.log_sigma_std + settings.log_sigma_mean).exp()
+        noise = torch.randn(clean.shape, generator=generator)
+        loss = edm_loss(denoiser, clean.to(device), place.to(device), sigma.to(device), noise.to(device), settings.bf16)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the training loss is not finite at step {step + 1}: lower the learning rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+        optimiser.step()
+        decay = 0.5 ** (1 / min(settings.average_halflife_steps, 1 + step / 4))
+        for name, value in network.state_dict().items():
+            average[name].lerp_(value, 1 - decay)
+        if checkpoint is not None and ((step + 1) % save_every == 0 or step + 1 == settings.steps):
+            _save(checkpoint, settings, network, optimiser, generator, average, step + 1)
+        yield TrainingStep(step + 1, settings.steps, loss.item(), rate(settings, step))
+    network.load_state_dict(average)
+
+
+def _plain(settings: TrainingSettings) -> dict:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
+
+
+def _save(path, settings, network, optimiser, generator, average, step) -> None:  # noqa: ANN001
+    state = {
+        "settings": _plain(settings), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
+        "generator": generator.get_state(), "average": average, "step": step,
+    }
+    temporary = path.with_name(path.name + ".part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
