@@ -1,0 +1,138 @@
+"""A CT measurement in memory, and its simulation from a volume without inverse crime."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .physics.ct import CTGeometry, ImageGrid, make_projector
+from .physics.noise import log_data, simulate_counts
+from .settings import Settings
+from .volume import Volume, hu_to_attenuation
+
+CLINICAL_SOURCE_TO_ISOCENTRE_MM = 595.0
+CLINICAL_SOURCE_TO_DETECTOR_MM = 1085.6
+AIR_HU = -1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Sinograms (slices, views, detectors) with their geometry.
+
+    ``kind``: "line_integrals" (dimensionless) or "counts" (photons; needs ``i0``). ``variance``: of the line
+    integrals, broadcastable to ``values``, or None when unknown: it is then estimated from the data.
+    Raises ValueError for a shape that is not the geometry's, non-finite readings, counts without i0.
+    """
+
+    values: np.ndarray
+    geometry: CTGeometry
+    slice_spacing_mm: float = 1.0
+    kind: str = "line_integrals"
+    i0: float | None = None
+    electronic_std: float = 0.0
+    variance: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        expected = (len(self.geometry.angles_rad), self.geometry.detector_count)
+        if self.values.ndim != 3 or self.values.shape[1:] != expected or self.values.shape[0] < 1:
+            raise ValueError(
+                f"the sinogram does not match its geometry: expected (slices, {expected[0]} views, {expected[1]} detectors), "
+                f"found {self.values.shape}"
+            )
+        if not np.isfinite(self.values).all():
+            raise ValueError(f"the sinogram holds {int((~np.isfinite(self.values)).sum())} NaN or infinite readings: repair them first")
+        if self.kind not in ("line_integrals", "counts"):
+            raise ValueError(f"expected values 'line_integrals' or 'counts', found '{self.kind}'")
+        if self.kind == "counts" and self.i0 is None:
+            raise ValueError("counts need i0, the unattenuated photons a ray: add it to the geometry file")
+
+    def line_integrals(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Line integrals and their variance (None when unknown), float32."""
+        if self.kind == "line_integrals":
+            return self.values.astype(np.float32), self.variance
+        assert self.i0 is not None
+        logs, variance = log_data(torch.from_numpy(self.values.astype(np.float32)), self.i0, self.electronic_std)
+        return logs.numpy(), variance.numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """A simulated measurement, the reference it stands for, and the grid that matches it."""
+
+    measurement: Measurement
+    reference: Volume
+    notes: list[str]
+
+
+def binning(pixel_mm: float, smallest_mm: float) -> int:
+    """By which whole factor to average pixels so that they are at least ``smallest_mm`` wide (2 % tolerance)."""
+    return max(1, math.ceil(smallest_mm * 0.98 / pixel_mm))
+
+
+def scan_geometry(settings: Settings, diagonal_mm: float, spacing_mm: float) -> CTGeometry:
+    """The scan that the settings ask for: detector covering the diagonal, ``spacing_mm`` at the isocentre."""
+    parallel = settings.geometry == "parallel"
+    arc = settings.arc_degrees or (180.0 if parallel else 360.0)
+    angles = tuple(float(a) for a in np.arange(settings.views) * math.radians(arc) / settings.views)
+    if parallel:
+        return CTGeometry("parallel", angles, 2 * math.ceil(diagonal_mm / spacing_mm / 2) + 2, spacing_mm)
+    sid, sdd = CLINICAL_SOURCE_TO_ISOCENTRE_MM, CLINICAL_SOURCE_TO_DETECTOR_MM
+    if diagonal_mm / 2 >= 0.95 * sid:
+        raise ValueError(
+            f"the slices reach {diagonal_mm / 2:.0f} mm from the axis, the source only {sid:.0f} mm: "
+            "choose the parallel geometry or crop the volume"
+        )
+    half = math.asin(diagonal_mm / 2 / sid)
+    reach = sdd * (half if settings.geometry == "fan_curved" else math.tan(half))
+    bin_mm = spacing_mm * sdd / sid
+    return CTGeometry(settings.geometry, angles, 2 * math.ceil(reach / bin_mm) + 2, bin_mm, 0.0, sid, sdd)
+
+
+def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
+    """Scan the slices of a volume in HU at a finer grid than they are reconstructed on.
+
+    The data come from the native pixels (halved by repetition when ``factor`` is 1) through the projector at that
+    resolution, detector readings averaged to the coarse spacing; the reference is the mean of ``factor`` x ``factor``
+    pixels. Values below -1000 HU, which no scanner can produce, are raised to it.
+    """
+    notes: list[str] = []
+    reference = volume if factor == 1 else volume.bin_in_plane(factor)
+    rows, columns = reference.array.shape[1:]
+    fine = max(2, factor)
+    native = volume.array[:, : rows * factor, : columns * factor] if factor > 1 else volume.array.repeat(2, 1).repeat(2, 2)
+    native = np.maximum(native, AIR_HU).astype(np.float32)
+    reference = reference.with_array(np.maximum(reference.array, AIR_HU).astype(np.float32) if factor == 1 else block_mean(native, factor))
+    column_mm, row_mm = (float(s) for s in reference.spacing_mm[:2])
+    geometry = scan_geometry(settings, math.hypot(rows * row_mm, columns * column_mm), column_mm)
+    fine_geometry = CTGeometry(
+        geometry.type, geometry.angles_rad, geometry.detector_count * fine, geometry.detector_spacing_mm / fine,
+        geometry.detector_offset_mm, geometry.source_to_isocentre_mm, geometry.source_to_detector_mm,
+    )
+    grid = ImageGrid(rows * fine, columns * fine, (row_mm / fine, column_mm / fine))
+    projector = make_projector(fine_geometry, grid, implementation="on_the_fly")
+    attenuation = torch.from_numpy(hu_to_attenuation(native, settings.water_per_mm).astype(np.float32))
+    readings = projector.forward(attenuation).unflatten(-1, (geometry.detector_count, fine))
+    generator = torch.Generator().manual_seed(settings.seed)
+    spacing = float(volume.spacing_mm[2])
+    if settings.i0 is not None:
+        counts = simulate_counts(readings, settings.i0 / fine, 0.0, generator).sum(-1)
+        counts = counts + settings.electronic_std * torch.randn(counts.shape, generator=generator)
+        measurement = Measurement(counts.numpy(), geometry, spacing, "counts", settings.i0, settings.electronic_std)
+    else:
+        clean = readings.mean(-1)
+        std = settings.noise_percent / 100 * clean.amax((-2, -1), keepdim=True)
+        if not bool((std > 0).all()):
+            raise ValueError("a slice holds only air, so it has nothing to scan: choose other slices")
+        noisy = clean + std * torch.randn(clean.shape, generator=generator)
+        variance = (std**2).numpy()
+        measurement = Measurement(noisy.numpy(), geometry, spacing, variance=variance)
+    return Simulation(measurement, reference, notes)
+
+
+def block_mean(slices: np.ndarray, factor: int) -> np.ndarray:
+    """Mean of ``factor`` x ``factor`` pixels of (slices, rows, columns)."""
+    k, rows, columns = slices.shape
+    return slices.reshape(k, rows // factor, factor, columns // factor, factor).mean((2, 4), dtype=np.float32)

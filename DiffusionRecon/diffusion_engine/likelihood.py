@@ -1,0 +1,89 @@
+"""Likelihood of linear measurements with Gaussian noise, weighted or not: data term, gradient, proximal step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .classical.conjugate_gradient import conjugate_gradient
+from .physics.operator import LinearOperator
+
+@dataclass(frozen=True, eq=False)
+class ScaledOperator:
+    """x -> scale * A x, with the adjoint scale * A'."""
+
+    operator: LinearOperator
+    scale: float
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.operator.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.operator.out_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.operator.forward(x) * self.scale
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.adjoint(y) * self.scale
+
+@dataclass(frozen=True, eq=False)
+class GaussianLikelihood:
+    """-log p(y | x) = sum_i (y_i - (A x)_i)^2 / (2 v_i) + const.
+
+    ``data``: (batch, *operator.out_shape); ``variance``: noise variance v in data units squared, a scalar
+    tensor or broadcastable to ``data``. Raises ValueError for a shape mismatch or a variance that is not positive.
+    """
+
+    operator: LinearOperator
+    data: Tensor
+    variance: Tensor
+
+    def __post_init__(self) -> None:
+        expected = tuple(self.operator.out_shape)
+        found = tuple(self.data.shape[-len(expected) :])
+        if found != expected:
+            raise ValueError(f"data and geometry do not match: expected trailing shape {expected}, found {found}")
+        if not bool((self.variance > 0).all()):
+            raise ValueError("the noise variance must be positive everywhere: give the noise level, or let it be estimated")
+        if not bool(torch.isfinite(self.data).all()):
+            raise ValueError("the measured data hold NaN or infinite values: repair or remove those readings")
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """A' V^-1 (A x - y), the gradient of the negative log-likelihood."""
+        return self.operator.adjoint((self.operator.forward(x) - self.data) / self.variance)
+
+    def residual_ratio(self, x: Tensor) -> Tensor:
+        """|(y - A x) / sigma|^2 / m for each image of the batch: about 1 where noise alone explains the residual."""
+        return self.residual_per_view(x).mean(-1)
+
+    def residual_per_view(self, x: Tensor) -> Tensor:
+        """Mean over the detector of ((y - A x) / sigma)^2: (batch, views)."""
+        return ((self.data - self.operator.forward(x)) ** 2 / self.variance).mean(-1)
+
+    def proximal(self, x: Tensor, prior_variance: float, iterations: int = 8, tolerance: float = 1e-3) -> Tensor:
+        """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v), by conjugate gradients from ``x``.
+
+        Solves (I + g A' V^-1 A)(z - x) = -g A' V^-1 (A x - y), g = ``prior_variance``, and stops an image when its
+        residual has fallen below ``tolerance`` times its start.
+        """
+
+        def system(z: Tensor) -> Tensor:
+            return z + prior_variance * self.operator.adjoint(self.operator.forward(z) / self.variance)
+
+        return x + conjugate_gradient(system, -prior_variance * self.gradient(x), iterations, tolerance)
+
+    def scaled(self, scale: float, offset: float) -> GaussianLikelihood:
+        """The same likelihood in the variable z with x = scale * (z + offset)."""
+        ones = torch.full(tuple(self.operator.in_shape), scale * offset, dtype=self.data.dtype, device=self.data.device)
+        shifted = self.data - self.operator.forward(ones)
+        return GaussianLikelihood(ScaledOperator(self.operator, scale), shifted, self.variance)
+
+    def select(self, index: slice | Tensor) -> GaussianLikelihood:
+        """The likelihood of some images of the batch."""
+        variance = self.variance[index] if self.variance.ndim == self.data.ndim else self.variance
+        return GaussianLikelihood(self.operator, self.data[index], variance)

@@ -1,0 +1,77 @@
+"""The model card of a prior: what it was trained on, in which unit, and how well it denoises; checked at load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+FORMAT = "diffusion-priors card 1"
+
+
+@dataclass(frozen=True)
+class PriorCard:
+    """Everything a user or the engine must know of a weight file; the JSON beside it holds these keys.
+
+    ``unit``, ``offset``, ``scale``: network value = (value in unit - offset) / scale. ``pixel_mm``: range of
+    in-plane pixel sizes it was trained on. ``sigma``: range of noise levels in network units. ``start_error``:
+    see :mod:`diffusion_engine.solvers.start`. ``denoising_psnr_db``: noise level -> PSNR over a range of 2
+    network units on the held-out volumes.
+    """
+
+    name: str
+    title: str
+    modality: str
+    anatomy: str
+    unit: str
+    offset: float
+    scale: float
+    sigma_data: float
+    sigma: tuple[float, float]
+    pixel_mm: tuple[float, float]
+    network: dict[str, Any]
+    weights: str
+    sha256: str
+    date: str
+    licence: str
+    training: dict[str, Any]
+    data: list[dict[str, str]]
+    held_out: list[str]
+    denoising_psnr_db: dict[str, float]
+    not_for: list[str]
+    start_error: dict[str, float] = field(default_factory=dict)
+    format: str = FORMAT
+
+
+def read_card(path: Path) -> PriorCard:
+    """Read and check a card; raises ValueError with one sentence for whatever is missing or wrong."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"no model card at {path}: every prior needs the JSON card that came with it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the model card {path.name} is not valid JSON ({error}): download it again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"the model card {path.name} is not of format '{FORMAT}': convert it or use another version")
+    known = set(PriorCard.__dataclass_fields__)
+    required = known - {"start_error"}
+    missing, unknown = sorted(required - set(content)), sorted(set(content) - known)
+    if missing or unknown:
+        raise ValueError(f"the model card {path.name} has missing keys {missing} and unknown keys {unknown}: expected {sorted(known)}")
+    content["sigma"], content["pixel_mm"] = tuple(content["sigma"]), tuple(content["pixel_mm"])
+    card = PriorCard(**content)
+    if not card.scale > 0 or not card.sigma_data > 0:
+        raise ValueError(f"the model card {path.name} has scale {card.scale} and sigma_data {card.sigma_data}: both must be positive")
+    return card
+
+
+def write_card(card: PriorCard, path: Path) -> None:
+    """Write the card as indented JSON."""
+    path.write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,107 @@
+"""Find, check and load priors: safetensors weights beside a model card, never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .card import PriorCard, read_card, sha256
+from .denoiser import EDMDenoiser
+from .networks import PatchUNet
+
+PRIORS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Priors"
+NETWORKS = {"PatchUNet": PatchUNet}
+PIXELS_PER_CALL = 8 * 256 * 256
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A loaded prior: the denoiser contract in network units, and its card."""
+
+    card: PriorCard
+    denoiser: EDMDenoiser
+    device: torch.device
+    bf16: bool
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        """D(x; sigma) without gradients, in batches of bounded memory; ``x`` (batch, channels, rows, columns)."""
+        count = max(1, PIXELS_PER_CALL // (x.shape[-1] * x.shape[-2]))
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            parts = [self.denoiser(part, sigma, condition).float() for part in x.split(count)]
+        return torch.cat(parts)
+
+
+def list_priors(folder: Path = PRIORS_FOLDER) -> list[PriorCard]:
+    """Cards of the priors in a folder, by name; a broken card raises."""
+    return [read_card(path) for path in sorted(folder.glob("*.json"))]
+
+
+def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", bf16: bool | None = None) -> Prior:
+    """Load a shipped prior by name, or any by the path of its card, after checking hash, shapes and unit.
+
+    ``bf16``: compute in bfloat16; by default where the processor has it in hardware. Raises ValueError.
+    """
+    path = PRIORS_FOLDER / f"{name}.json"
+    if not path.exists():
+        path = Path(name)
+        if path.suffix != ".json" or not path.exists():
+            names = ", ".join(card.name for card in list_priors()) or "none"
+            raise ValueError(f"no prior named '{name}': choose one of {names}, or give the path of a model card (.json)")
+    card = read_card(path)
+    if card.unit != unit:
+        raise ValueError(f"the prior {card.name} works in {card.unit}, not in {unit}: choose a prior trained for {unit}")
+    device = torch.device(device)
+    network = build_network(card)
+    network.load_state_dict(read_weights(path.with_name(card.weights), card, network.state_dict()))
+    network = network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    fast = has_fast_bf16(device) if bf16 is None else bf16
+    return Prior(card, EDMDenoiser(network, card.sigma_data), device, fast)
+
+
+def build_network(card: PriorCard) -> PatchUNet:
+    """The untrained network that the card describes."""
+    options = dict(card.network)
+    kind = options.pop("type", None)
+    if kind not in NETWORKS:
+        raise ValueError(f"the card {card.name} asks for a network '{kind}': this version knows {sorted(NETWORKS)}")
+    options["channels"] = tuple(options["channels"])
+    return NETWORKS[kind](**options)
+
+
+def read_weights(path: Path, card: PriorCard, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read a safetensors file; refuses pickles, a wrong hash, and names or shapes that are not the network's."""
+    if path.suffix != ".safetensors":
+        raise ValueError(f"weights must be a .safetensors file, found {path.name}: pickled files can run code and are refused")
+    if not path.exists():
+        raise ValueError(f"the weights {path.name} of prior {card.name} are missing beside the card: install them again")
+    if sha256(path) != card.sha256:
+        raise ValueError(f"the weights {path.name} do not match the hash in their card: the file is damaged or another version")
+    try:
+        weights = load_safetensors(path.read_bytes())
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is not a safetensors file ({error}): pickled files can run code and are refused") from None
+    wrong = [n for n in {*weights, *expected} if n not in weights or n not in expected or weights[n].shape != expected[n].shape]
+    if wrong:
+        raise ValueError(f"the weights {path.name} do not fit the network of their card: {len(wrong)} tensors differ, such as {min(wrong)}")
+    return {name: value.float() for name, value in weights.items()}
+
+
+def write_weights(network: torch.nn.Module, path: Path) -> str:
+    """Write half-precision weights as safetensors and return the file's sha256."""
+    save_file({name: value.detach().half().contiguous().cpu() for name, value in network.state_dict().items()}, str(path))
+    return sha256(path)
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: CUDA from compute capability 8, CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(device.type == "cpu" and probe is not None and probe())

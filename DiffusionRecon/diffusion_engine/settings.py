@@ -1,0 +1,90 @@
+"""The settings of one reconstruction: plain values, checked once, the same in Python, shell, job file and panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+GEOMETRIES = ("parallel", "fan_flat", "fan_curved")
+METHODS = ("fbp", "tv", "diffusion")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to simulate, how to reconstruct, and what to deliver.
+
+    ``views``, ``arc_degrees`` (None: 180 parallel, 360 fan), ``geometry`` and noise describe a simulated scan and are
+    ignored for measured data. ``noise_percent``: standard deviation of Gaussian noise in percent of a slice's
+    largest line integral; ``i0`` instead: photons a ray, with ``electronic_std`` counts. ``slices``: [first, last)
+    of the input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the
+    reconstruction, None chooses one the prior knows. ``sigma_start`` None: from the expected error of the start.
+    ``trust_unit``: go on although the values do not look like CT in HU.
+    """
+
+    modality: str = "ct"
+    geometry: str = "parallel"
+    views: int = 60
+    arc_degrees: float | None = None
+    noise_percent: float = 0.2
+    i0: float | None = None
+    electronic_std: float = 0.0
+    methods: tuple[str, ...] = METHODS
+    draws: int = 4
+    steps: int = 40
+    sigma_start: float | None = None
+    tv_iterations: int = 400
+    prior: str = "ct-body"
+    seed: int = 0
+    device: str = "auto"
+    slices: tuple[int, int] | None = None
+    region: tuple[int, int, int, int] | None = None
+    pixel_mm: float | None = None
+    water_per_mm: float = 0.0193
+    trust_unit: bool = False
+    keep_draws: bool = False
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Settings:
+        """Settings from JSON values; unknown keys and values out of range raise ValueError."""
+        known = {field.name for field in fields(Settings)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown settings {unknown}: choose from {sorted(known)}")
+        return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values that :meth:`from_dict` takes back."""
+        return asdict(self)
+
+    def __post_init__(self) -> None:
+        def need(condition: bool, expected: str, found: object) -> None:
+            if not condition:
+                raise ValueError(f"expected {expected}, found {found!r}: change the setting")
+
+        need(self.modality == "ct", "modality 'ct'", self.modality)
+        need(self.geometry in GEOMETRIES, f"geometry out of {GEOMETRIES}", self.geometry)
+        need(bool(self.methods) and set(self.methods) <= set(METHODS), f"methods out of {METHODS}", self.methods)
+        need(_whole(self.views) and 2 <= self.views <= 10000, "views from 2 to 10000", self.views)
+        need(self.arc_degrees is None or 0 < self.arc_degrees <= 360, "arc_degrees above 0 and up to 360", self.arc_degrees)
+        need(0 < self.noise_percent <= 50, "noise_percent above 0 and up to 50", self.noise_percent)
+        need(self.i0 is None or self.i0 >= 10, "i0 of 10 photons a ray or more, or none", self.i0)
+        need(self.electronic_std >= 0, "electronic_std of 0 or more", self.electronic_std)
+        need(_whole(self.draws) and 1 <= self.draws <= 1000, "draws from 1 to 1000", self.draws)
+        need(_whole(self.steps) and 2 <= self.steps <= 1000, "steps from 2 to 1000", self.steps)
+        need(self.sigma_start is None or 0.02 <= self.sigma_start <= 20, "sigma_start from 0.02 to 20", self.sigma_start)
+        need(_whole(self.tv_iterations) and self.tv_iterations >= 1, "tv_iterations of 1 or more", self.tv_iterations)
+        need(self.slices is None or _ascending(self.slices, 1), "slices [first, last) with first < last", self.slices)
+        need(self.region is None or _ascending(self.region, 2), "region [i0, i1, j0, j1)", self.region)
+        need(self.pixel_mm is None or 0.01 <= self.pixel_mm <= 20, "pixel_mm from 0.01 to 20", self.pixel_mm)
+        need(0.005 <= self.water_per_mm <= 0.1, "water_per_mm from 0.005 to 0.1", self.water_per_mm)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _ascending(bounds: tuple[int, ...], pairs: int) -> bool:
+    if len(bounds) != 2 * pairs or not all(_whole(b) for b in bounds):
+        return False
+    return all(0 <= bounds[2 * n] < bounds[2 * n + 1] for n in range(pairs))
