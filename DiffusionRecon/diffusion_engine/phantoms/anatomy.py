@@ -31,7 +31,7 @@ AORTA = (
     (15, 16, 16, 15, 13.5, 13, 12.5),
 )
 DESCENDING = (((20, 30, 56), (21, 37, 20), (18, 38, -40), (12, 37, -100), (7, 36, -170)), (12.5, 12, 11.5, 11, 10))
-PULMONARY_TRUNK = (((14, -46, -14), (19, -38, 12), (15, -18, 30)), (14, 14.5, 13))
+PULMONARY_TRUNK = (((14, -46, -14), (19, -38, 12), (15, -18, 30)), (13, 13.5, 12.5))
 RIGHT_PULMONARY = (((15, -18, 30), (-8, -10, 22), (-36, -4, 14)), (12, 10.5, 9))
 LEFT_PULMONARY = (((15, -18, 30), (30, -4, 33), (42, 8, 22)), (12, 11, 8.5))
 VENA_CAVA_SUPERIOR = (((-24, -28, 110), (-27, -24, 60), (-26, -22, 20), (-24, -24, -6)), (7, 9, 9.5, 10))
@@ -44,15 +44,33 @@ NECK_ARTERIES = (
     (((12, 10, 74), (18, 12, 100), (42, 8, 140)), (5.5, 5, 4.5)),
 )
 INNOMINATE_VEIN = (((-25, -28, 92), (0, -34, 96), (24, -22, 112), (36, -10, 150)), (7, 6.5, 6.5, 6))
-OESOPHAGUS = (((2, 22, 160), (5, 26, 80), (4, 29, 20), (6, 26, -40), (14, 18, -90), (26, 8, -115)), (6, 6.5, 6.5, 7, 7.5, 8))
+OESOPHAGUS = (
+    ((2, 22, 160), (5, 26, 80), (4, 29, 20), (6, 26, -40), (14, 18, -90), (26, 8, -115)),
+    (6, 6.5, 6.5, 7, 7.5, 8),
+)
 TRACHEA = (((0, 2, 170), (0, 9, 80), (0, 13, 46)), (8.5, 8.5, 8.5))
 RIGHT_BRONCHUS = (((0, 13, 46), (-24, 14, 22), (-36, 14, 4), (-42, 20, -24)), (8, 7, 5.5, 4))
 RIGHT_UPPER_BRONCHUS = (((-22, 14, 25), (-46, 10, 34)), (5, 3.5))
 LEFT_BRONCHUS = (((0, 13, 46), (34, 18, 14), (42, 24, -6), (48, 30, -28)), (7, 6, 5, 3.5))
 LEFT_UPPER_BRONCHUS = (((33, 17, 15), (50, 2, 14)), (4.5, 3))
 AIRWAYS = (TRACHEA, RIGHT_BRONCHUS, RIGHT_UPPER_BRONCHUS, LEFT_BRONCHUS, LEFT_UPPER_BRONCHUS)
-HILA: tuple[Point, Point] = ((-36, -2, 12), (42, 8, 16))
-VEIN_ROOTS: tuple[Point, Point] = ((-42, 8, -10), (42, 12, -7))
+ARTERY_TRUNK = np.array(
+    # the right lung's, mirrored for the left: hilum, lower lobe, upper lobe, middle lobe
+    (
+        *((-36, -2, 13), (-44, 4, 6), (-50, 12, -8), (-54, 20, -24), (-58, 30, -42), (-62, 40, -62)),
+        *((-42, -4, 24), (-49, -8, 38), (-54, -6, 54), (-56, 4, 72)),
+        *((-56, -8, 2), (-68, -22, -6), (-78, -36, -12)),
+    ),
+    dtype=float,
+)
+VEIN_TRUNK = np.array(
+    (
+        *((-42, 8, -9), (-50, 18, -16), (-58, 32, -28), (-66, 46, -46)),
+        *((-46, -6, -4), (-52, -18, 8), (-56, -28, 24), (-60, -34, 42), (-60, -30, 62)),
+        *((-60, -34, -8), (-72, -50, -18)),
+    ),
+    dtype=float,
+)
 CLAVICLE = (((12, -50, 100), (50, -58, 112), (95, -32, 126), (150, 0, 132)), (9, 6, 5.5, 7))
 
 
@@ -104,11 +122,12 @@ def abdomen(p: Patient, x: Coordinate, y: Coordinate, z: Coordinate) -> np.ndarr
     """Distance to the domes of the diaphragm, the right one higher; negative below."""
     distances = []
     for side, top in ((-60.0, -50.0), (60.0, -62.0)):
-        u, v = (x - side) / 78.0, (y - 2.0) / 98.0
-        height = top + p.dome_mm - 66.0 * (u * u + v * v)
-        slope = 132.0 * np.sqrt((u / 78.0) ** 2 + (v / 98.0) ** 2)
+        # The diaphragm is fixed higher in front than at the back, so its tops lie before the middle.
+        u, v = (x - side) / 82.0, (y + 34.0) / 118.0
+        height = top + p.dome_mm - 62.0 * (u * u + v * v)
+        slope = 124.0 * np.sqrt((u / 82.0) ** 2 + (v / 118.0) ** 2)
         distances.append((z - height) / np.sqrt(1 + slope**2))
-    return smooth_min(distances[0], distances[1], 10.0)
+    return smooth_min(distances[0], distances[1], 40.0)
 
 
 def heart(p: Patient, x: Coordinate, y: Coordinate, z: Coordinate) -> dict[str, np.ndarray]:
@@ -155,6 +174,13 @@ def spine_middle(z: Coordinate) -> Coordinate:
     return 59.0 - 15.0 * (np.asarray(z) / 130.0) ** 2
 
 
+def rib_necks(x: Coordinate, y: Coordinate, z: Coordinate) -> np.ndarray:
+    """Distance to the wedges of muscle beside the spine, around transverse processes and necks of the ribs."""
+    side = np.abs(x)
+    behind = (spine_middle(z) + 15.0 + 0.7 * (side - 22.0) - y) / 1.22
+    return -smooth_min(-behind, 46.0 - side, 26.0)
+
+
 def mediastinum(
     x: Coordinate, y: Coordinate, z: Coordinate, parts: dict[str, np.ndarray], airway: np.ndarray
 ) -> np.ndarray:
@@ -164,7 +190,8 @@ def mediastinum(
     around = smooth_min(around, tube(x, y, z, *OESOPHAGUS) - 3.0, 14.0)
     for name, margin in (("aorta", 2.0), ("veins", 2.5), ("pulmonary", 1.5), ("lung_veins", 1.0), ("heart", 3.5)):
         around = smooth_min(around, parts[name] - margin, 12.0)
-    around = smooth_min(around, airway - 3.5, 10.0)
+    around = smooth_min(around, airway - 2.2, 5.0)
+    around = smooth_min(around, rib_necks(x, y, z), 10.0)
     front = np.maximum(np.abs(x - 4.0) - 2.5, y - 0.0)
     back = np.maximum(np.abs(x + 2.0) - 9.0, np.abs(y - middle) - 60.0)
     return smooth_min(smooth_min(around, front, 14.0), np.maximum(back, -y), 10.0)
@@ -174,7 +201,8 @@ def lungs(
     p: Patient, x: Coordinate, y: Coordinate, z: Coordinate, between: np.ndarray, below: np.ndarray, inner: np.ndarray
 ) -> np.ndarray:
     """Distance to the lungs: inside the cage and the apices, outside the mediastinum, above the diaphragm."""
-    top = superellipse(np.abs(x) - 0.4 * CAGE_WIDTH(np.minimum(z, 140.0)), y - 18.0, APEX_WIDTH(z), 1.3 * APEX_WIDTH(z), 2.0)
+    wide = APEX_WIDTH(z)
+    top = superellipse(np.abs(x) - 0.4 * CAGE_WIDTH(np.minimum(z, 140.0)), y - 18.0, wide, 1.3 * wide, 2.0)
     inside = np.maximum(np.maximum(inner, top), np.asarray(z) - 147.0)
     return np.maximum(np.maximum(inside, -between), 2.0 - below)
 
@@ -197,13 +225,13 @@ def vertebrae(p: Patient, x: np.ndarray, y: np.ndarray, z: float) -> dict[str, n
     canal = superellipse(x, y - middle - 21.5, 10.0, 8.5, 2.0)
     arch = np.maximum(np.maximum(np.abs(canal - 2.8) - 2.4, middle + 9.0 - y), abs(height - 1.0) - 8.0)
     side = np.abs(x)
-    transverse = ((13.0, middle + 23.0, 3.0), (34.0, middle + 33.0, 6.0))
-    arch = np.minimum(arch, tube(side, y, height, transverse, (5.0, 4.0)))
+    transverse = ((13.0, middle + 25.0, 0.0), (31.0, middle + 33.0, 4.0))
+    arch = np.minimum(arch, tube(side, y, height, transverse, (4.6, 3.6)))
     for lift in (0.0, VERTEBRA_MM):
         spinous = ((0.0, middle + 31.0, -2.0), (0.0, middle + 44.0, -18.0))
         arch = np.minimum(arch, tube(1.4 * x, y, height - lift, spinous, (4.5, 4.0)))
-        neck = ((20.0, middle + 12.0, 11.0), (38.0, middle + 28.0, 7.0))
-        arch = np.minimum(arch, tube(side, y, height - lift, neck, (4.0, 3.6)))
+    neck = ((19.0, middle + 10.0, 10.0), (40.0, middle + 29.0, 7.0))
+    arch = np.minimum(arch, tube(side, y, height, neck, (3.4, 3.0)))
     return {
         "body": np.maximum(column, abs(height) - 9.6),
         "disc": column + 0.8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -51,7 +52,12 @@ def ellipsoid(
 
 
 def tube(
-    x: Coordinate, y: Coordinate, z: Coordinate, points: Sequence[Point], radii_mm: Sequence[float], reach_mm: float = 25.0
+    x: Coordinate,
+    y: Coordinate,
+    z: Coordinate,
+    points: Sequence[Point],
+    radii_mm: Sequence[float],
+    reach_mm: float = 25.0,
 ) -> np.ndarray:
     """Distance to a chain of tapered capsules through ``points``.
 
@@ -59,9 +65,7 @@ def tube(
     """
     shape = np.broadcast_shapes(np.shape(x), np.shape(y), np.shape(z))
     best = np.full(shape, FAR_MM, np.float32)
-    for (a, b), (ra, rb) in zip(
-        zip(points[:-1], points[1:], strict=True), zip(radii_mm[:-1], radii_mm[1:], strict=True), strict=True
-    ):
+    for (a, b), (ra, rb) in zip(pairwise(points), pairwise(radii_mm), strict=True):
         outside = max(min(a[2], b[2]) - float(np.max(z)), float(np.min(z)) - max(a[2], b[2]))
         if outside > max(ra, rb) + reach_mm:
             continue

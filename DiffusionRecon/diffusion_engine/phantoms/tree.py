@@ -22,19 +22,20 @@ class Tubes:
     end_mm: np.ndarray
 
 
-def grow(root: np.ndarray, targets: np.ndarray, leaf_mm: float, generator: np.random.Generator) -> Tubes:
-    """A tree from ``root`` (3,) to every target (n, 3), in mm, its twigs of radius ``leaf_mm``.
+def grow(trunk: np.ndarray, targets: np.ndarray, leaf_mm: float, generator: np.random.Generator) -> Tubes:
+    """A tree along ``trunk`` (m, 3), its first point the root, to every target (n, 3), in mm.
 
     From the nearest to the farthest, each target joins the node that makes its way short without a long detour
-    to the root; radii follow Murray's rule from the twigs up.
+    to the root; radii follow Murray's rule from the twigs of radius ``leaf_mm`` up.
     """
-    order = np.argsort(np.linalg.norm(targets - root, axis=1))
-    nodes = np.vstack([root[None], targets[order]])
+    order = np.argsort(np.linalg.norm(targets - trunk[0], axis=1))
+    nodes = np.vstack([trunk, targets[order]])
     parent = np.zeros(len(nodes), dtype=int)
     path = np.zeros(len(nodes))
     for n in range(1, len(nodes)):
         steps = np.linalg.norm(nodes[:n] - nodes[n], axis=1)
-        parent[n] = int(np.argmin(steps + 0.35 * path[:n]))
+        detour = 0.12 if n >= len(trunk) else 0.0
+        parent[n] = int(np.argmin(steps + detour * path[:n]))
         path[n] = path[parent[n]] + steps[parent[n]]
     # Pulling nodes towards the middle of their neighbours turns zigzags into branches.
     for _ in range(2):
@@ -81,6 +82,7 @@ def draw(
     plane = np.zeros((len(y), len(x)), np.float32)
     widest = np.maximum(tubes.start_mm, tubes.end_mm) + inflate_mm
     reach = widest + pixel_mm
+    upright = np.abs(tubes.end[:, 2] - tubes.start[:, 2]) / path_steps(tubes.start, tubes.end)[:, 0].clip(1e-6)
     near = np.minimum(tubes.start[:, 2], tubes.end[:, 2]) - reach < z
     near &= np.maximum(tubes.start[:, 2], tubes.end[:, 2]) + reach > z
     for n in np.flatnonzero(near):
@@ -92,8 +94,8 @@ def draw(
             continue
         ra, rb = float(tubes.start_mm[n]) + inflate_mm, float(tubes.end_mm[n]) + inflate_mm
         distance = capsule(x[None, i0:i1], y[j0:j1, None], z, tuple(a), tuple(b), ra, rb)
-        # A tube thinner than a pixel never fills it.
-        filled = np.clip(0.5 - distance / pixel_mm, 0.0, min(1.0, 2 * float(widest[n]) / pixel_mm))
+        # A tube thinner than a pixel fills its width along the slice, its width squared across the slice.
+        filled = np.clip(0.5 - distance / pixel_mm, 0.0, min(1.0, 2 * float(widest[n]) / pixel_mm) ** (1 + upright[n]))
         window = plane[j0:j1, i0:i1]
         np.maximum(window, filled, out=window)
     return plane
