@@ -259,8 +259,10 @@ def write_dicom(
     uid: str = "1.2.3.4",
     modality: str = "CT",
     axes: np.ndarray | None = None,
+    slopes: np.ndarray | None = None,
 ) -> None:
     """Slices (stored numbers) as DICOM files in a shuffled name order; ``axes``: columns i and j in LPS."""
+    slopes = np.ones(len(values)) if slopes is None else slopes
     axes = np.eye(3)[:, :2] if axes is None else axes
     folder.mkdir(exist_ok=True, parents=True)
     for n, (pixels, place) in enumerate(zip(values, places, strict=True)):
@@ -277,7 +279,7 @@ def write_dicom(
         data.Rows, data.Columns = pixels.shape
         data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
         data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-        data.RescaleIntercept, data.RescaleSlope = -1024, 1
+        data.RescaleIntercept, data.RescaleSlope = -1024, float(slopes[n])
         data.PixelData = pixels.astype("<i2").tobytes()
         data.save_as(folder / f"{(n * 7) % 11:02d}-{uid}.dcm", enforce_file_format=True)
 
@@ -301,6 +303,22 @@ def test_dicom_series_oblique(tmp_path: Path) -> None:
     assert np.array_equal(volume.array, stored() - 1024)
     np.testing.assert_allclose(volume.ijk_to_ras, ras, atol=1e-6)
     check_image(volume)
+
+
+def test_every_slice_has_its_own_slope(tmp_path: Path) -> None:
+    slopes = np.array([1.0, 0.5, 0.25, 2.5, 1.0, 0.125])
+    write_dicom(tmp_path, stored(), straight(), modality="PT", slopes=slopes)
+    assert np.array_equal(read_volume(tmp_path).array, stored() * slopes[:, None, None] - 1024)
+
+
+def test_flipped_rows_and_feet_first(tmp_path: Path) -> None:
+    write_dicom(tmp_path, stored(), straight(step=-2.5), axes=np.diag([-1.0, 1.0, 1.0])[:, :2])
+    volume = read_volume(tmp_path)
+    for n, k in enumerate(volume.array):  # wherever the reader puts a slice, its voxels keep their places
+        place = volume.ijk_to_ras @ (0, 0, n, 1)
+        at = int(np.argmin(np.abs(20.0 - 2.5 * np.arange(6) - place[2])))
+        assert np.array_equal(k, stored()[at] - 1024)
+    assert volume.ijk_to_ras[0, 0] == pytest.approx(0.7)
 
 
 def test_single_dicom_file(tmp_path: Path) -> None:

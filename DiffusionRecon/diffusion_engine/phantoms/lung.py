@@ -60,7 +60,7 @@ def lung_trees(seed: int) -> LungTrees:
         mirror = np.array((-side, 1.0, 1.0))
         targets = cloud[inside & (np.sign(cloud[:, 0]) == side)]
         half = len(targets) // 2
-        arteries.append(tree.grow(mirror * anatomy.ARTERY_TRUNK, targets[:half], 0.6, generator))
-        veins.append(tree.grow(mirror * anatomy.VEIN_TRUNK, targets[half:], 0.55, generator))
-        bronchi.append(tree.beside(arteries[-1], 1.7, generator))
+        arteries.append(tree.grow(mirror * anatomy.ARTERY_TRUNK, targets[:half], 0.7, generator))
+        veins.append(tree.grow(mirror * anatomy.VEIN_TRUNK, targets[half:], 0.62, generator))
+        bronchi.append(tree.beside(arteries[-1], 1.9, generator))
     return LungTrees(tree.joined(arteries), tree.joined(veins), tree.joined(bronchi))
