@@ -60,11 +60,10 @@ class Measurement:
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """A simulated measurement, the reference it stands for, and the grid that matches it."""
+    """A simulated measurement and the reference image it stands for, on the grid of the reconstruction."""
 
     measurement: Measurement
     reference: Volume
-    notes: list[str]
 
 
 def binning(pixel_mm: float, smallest_mm: float) -> int:
@@ -98,13 +97,13 @@ def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
     resolution, detector readings averaged to the coarse spacing; the reference is the mean of ``factor`` x ``factor``
     pixels. Values below -1000 HU, which no scanner can produce, are raised to it.
     """
-    notes: list[str] = []
-    reference = volume if factor == 1 else volume.bin_in_plane(factor)
+    tall, wide = (size // factor * factor for size in volume.array.shape[1:])
+    volume = volume.crop(rows=(0, tall), columns=(0, wide))
+    volume = volume.with_array(np.maximum(volume.array, AIR_HU).astype(np.float32))
+    reference = volume.bin_in_plane(factor)
     rows, columns = reference.array.shape[1:]
     fine = max(2, factor)
-    native = volume.array[:, : rows * factor, : columns * factor] if factor > 1 else volume.array.repeat(2, 1).repeat(2, 2)
-    native = np.maximum(native, AIR_HU).astype(np.float32)
-    reference = reference.with_array(np.maximum(reference.array, AIR_HU).astype(np.float32) if factor == 1 else block_mean(native, factor))
+    native = volume.array if factor > 1 else volume.array.repeat(2, 1).repeat(2, 2)
     column_mm, row_mm = (float(s) for s in reference.spacing_mm[:2])
     geometry = scan_geometry(settings, math.hypot(rows * row_mm, columns * column_mm), column_mm)
     fine_geometry = CTGeometry(
@@ -129,10 +128,5 @@ def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
         noisy = clean + std * torch.randn(clean.shape, generator=generator)
         variance = (std**2).numpy()
         measurement = Measurement(noisy.numpy(), geometry, spacing, variance=variance)
-    return Simulation(measurement, reference, notes)
+    return Simulation(measurement, reference)
 
-
-def block_mean(slices: np.ndarray, factor: int) -> np.ndarray:
-    """Mean of ``factor`` x ``factor`` pixels of (slices, rows, columns)."""
-    k, rows, columns = slices.shape
-    return slices.reshape(k, rows // factor, factor, columns // factor, factor).mean((2, 4), dtype=np.float32)

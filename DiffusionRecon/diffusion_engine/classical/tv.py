@@ -41,13 +41,13 @@ def tv(likelihood: GaussianLikelihood, **options: Any) -> Tensor:
 
 def tv_steps(
     likelihood: GaussianLikelihood, *, weight: Tensor | None = None, iterations: int = 300, start: Tensor | None = None,
-    nonnegative: bool = True, target: float = 1.0, pace: float = 1.0,
+    nonnegative: bool = True, target: float = 1.0, pace: float = 0.03,
 ) -> Iterator[Tensor]:
     """min |W(Ax - y)|^2 / 2 + weight TV(x), or, without a weight, min TV(x) subject to |W(Ax - y)|^2 <= target m.
 
     The second form is the discrepancy principle: the weight is whatever makes the residual equal the noise.
     W = 1 / standard deviation of the noise; m readings an image; ``weight``: one value an image, in 1 / unit of x.
-    Isotropic TV, x >= 0 if ``nonnegative``. ``pace`` moves step length from the dual to the primal variable.
+    Isotropic TV, x >= 0 if ``nonnegative``. ``pace``: ratio of primal to dual step, small because images of about 1 meet duals of about 1 only after many rays.
     Yields an iterate (batch, rows, columns) a step, the last is the result.
     Sources: Chambolle and Pock, doi:10.1007/s10851-010-0251-1; step lengths, doi:10.1109/ICCV.2011.6126441.
     """

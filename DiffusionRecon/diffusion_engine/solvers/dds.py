@@ -34,7 +34,7 @@ class DDSSettings:
     steps: int = 40
     sigma_start: float = 0.6
     sigma_end: float = 0.01
-    eta: float = 0.85
+    eta: float = 1.0
     sigma_data: float = 0.5
     prior_variance: float = 1.0
     cg_iterations: int = 8

@@ -1,0 +1,255 @@
+"""One reconstruction problem, ready to solve: likelihood, grids, and the way back to the patient's geometry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .acquisition import Measurement, binning, simulate
+from .likelihood import GaussianLikelihood
+from .physics.ct import CTGeometry, ImageGrid, make_projector
+from .physics.field_of_view import reconstruction_grid
+from .physics.noise import estimate_noise_std
+from .priors.card import PriorCard
+from .priors.slices import resample, working_pixel
+from .settings import Settings
+from .volume import Volume, check_image, hu_to_attenuation, question_hu
+
+SMALLEST_PIXEL_MM = 1.25
+"""Pixels finer than this are averaged when no prior says what it knows."""
+
+RAS_OF_AXIAL = np.array([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
+"""Directions of columns, rows and slices of a standard axial stack, as columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Data and grids of one run; images are (slices, rows, columns) in standard axial orientation, in HU.
+
+    ``grid``: of the delivered images, ``prior_grid``: where the prior works (another one where the pixel size is
+    outside its range); ``frame``: a volume that carries the delivered geometry; ``flips``: axes to flip back.
+    """
+
+    geometry: CTGeometry
+    grid: ImageGrid
+    likelihood: GaussianLikelihood
+    prior_grid: ImageGrid
+    prior_likelihood: GaussianLikelihood
+    frame: Volume
+    water_per_mm: float
+    noise_std: float
+    reference: np.ndarray | None = None
+    flips: tuple[int, ...] = ()
+    region: tuple[int, int, int, int] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def slices(self) -> int:
+        return int(self.likelihood.data.shape[0])
+
+    def cropped(self, images: np.ndarray) -> np.ndarray:
+        """The delivered part of (slices, rows, columns)."""
+        if self.region is None:
+            return images
+        i0, i1, j0, j1 = self.region
+        return images[:, j0:j1, i0:i1]
+
+    def deliver(self, images: np.ndarray) -> Volume:
+        """Images in the geometry of the input, cropped to the region, float32 HU."""
+        volume = Volume(np.ascontiguousarray(np.flip(images, self.flips), dtype=np.float32), self.frame.ijk_to_ras, "HU")
+        if self.region is None:
+            return volume
+        i0, i1, j0, j1 = _flipped_bounds(self.region, images.shape, self.flips)
+        return volume.crop(rows=(j0, j1), columns=(i0, i1))
+
+    def preview(self, images: Tensor, chunk: slice) -> Volume:
+        """Some slices of the current estimate as a volume at their place."""
+        part = Problem.deliver(replace(self, frame=self.frame.crop(slices=_slice_bounds(self, chunk))), images.cpu().numpy())
+        return part
+
+    def residuals(self, images: np.ndarray, likelihood: GaussianLikelihood) -> Tensor:
+        """Mean over the detector of ((y - A x) / sigma)^2 of images in HU: (slices, views)."""
+        attenuation = torch.from_numpy(hu_to_attenuation(images, self.water_per_mm).astype(np.float32))
+        return likelihood.residual_per_view(attenuation.to(likelihood.data.device)).cpu()
+
+    def describe(self) -> dict[str, Any]:
+        """Geometry and grid as JSON values for the report."""
+        g = self.geometry
+        return {
+            "type": g.type, "views": len(g.angles_rad), "arc_degrees": round(math.degrees(_arc(g.angles_rad)), 3),
+            "detector_count": g.detector_count, "detector_spacing_mm": g.detector_spacing_mm,
+            "detector_offset_mm": g.detector_offset_mm, "source_to_isocentre_mm": g.source_to_isocentre_mm,
+            "source_to_detector_mm": g.source_to_detector_mm, "rows": self.grid.rows, "columns": self.grid.columns,
+            "pixel_mm": self.grid.pixel_mm, "prior_pixel_mm": self.prior_grid.pixel_mm,
+        }
+
+
+def prepare(source: Volume | Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
+    """Check the input, simulate the scan if there is none, choose the grids; raises ValueError in one sentence."""
+    if isinstance(source, Volume):
+        return _from_volume(source, settings, device, card)
+    return _from_measurement(source, settings, device, card)
+
+
+def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) -> Problem:
+    """Scan a delivered slice again in the computer: pixels halved, detector bins averaged in pairs, same noise.
+
+    ``image``: (rows, columns) in HU, slice ``index`` of the problem. What the discretisation costs there is what it
+    costs in the real data, as far as the image resembles the object.
+    """
+    grid, geometry = problem.grid, problem.geometry
+    fine = ImageGrid(2 * grid.rows, 2 * grid.columns, (grid.pixel_mm[0] / 2, grid.pixel_mm[1] / 2), grid.centre_mm)
+    split = replace(
+        geometry, detector_count=2 * geometry.detector_count, detector_spacing_mm=geometry.detector_spacing_mm / 2
+    )
+    device = problem.likelihood.data.device
+    attenuation = torch.from_numpy(hu_to_attenuation(image[None], settings.water_per_mm).astype(np.float32)).to(device)
+    smooth = resample(attenuation, fine.rows, fine.columns)
+    projector = make_projector(split, fine, device=device, implementation="on_the_fly")
+    clean = projector.forward(smooth).unflatten(-1, (geometry.detector_count, 2)).mean(-1)
+    likelihood = problem.likelihood.select(slice(index, index + 1))
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+    noise = torch.randn(clean.shape, generator=generator).to(device)
+    data = clean + likelihood.variance.sqrt() * noise
+    frame = problem.frame.crop(slices=_slice_bounds(problem, slice(index, index + 1)))
+    return replace(
+        problem, likelihood=replace(likelihood, data=data), frame=frame,
+        prior_likelihood=replace(problem.prior_likelihood.select(slice(index, index + 1)), data=data),
+    )
+
+
+def _from_volume(volume: Volume, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
+    check_image(volume)
+    question = question_hu(volume)
+    if question is not None and not settings.trust_unit:
+        raise ValueError(f"{question} If it is CT in HU all the same, set trust_unit.")
+    notes = [] if question is None else [question]
+    if settings.slices is not None:
+        volume = volume.crop(slices=settings.slices)
+    flips = _flips(volume, notes)
+    upright = np.ascontiguousarray(np.flip(volume.array, flips))
+    smallest = settings.pixel_mm or (card.pixel_mm[0] if card else SMALLEST_PIXEL_MM)
+    factor = binning(min(volume.spacing_mm[:2]), smallest)
+    if min(volume.array.shape[1:]) < 8 * factor:
+        raise ValueError(f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factor} each way")
+    scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factor)
+    tall, wide = (size // factor * factor for size in volume.array.shape[1:])
+    # The frame keeps the input's own direction of axes; only the array was turned upright for the prior.
+    i0 = volume.array.shape[2] - wide if 2 in flips else 0
+    j0 = volume.array.shape[1] - tall if 1 in flips else 0
+    frame = volume.crop(rows=(j0, j0 + tall), columns=(i0, i0 + wide)).bin_in_plane(factor)
+    notes.append(
+        f"Scan simulated from the volume with {settings.views} views ({settings.geometry}); simulating from reconstructed "
+        "images is kinder than a scanner: one energy, no scatter, no motion."
+    )
+    if factor > 1:
+        notes.append(f"Reconstructed on pixels {factor} times as wide as the input's ({frame.spacing_mm[0]:.2f} mm).")
+    rows, columns = frame.array.shape[1:]
+    grid = ImageGrid(rows, columns, (frame.spacing_mm[1], frame.spacing_mm[0]))
+    region = None if settings.region is None else _binned(settings.region, factor, flips, frame.array.shape)
+    return _assemble(scan.measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
+
+
+def _from_measurement(source: Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
+    notes: list[str] = []
+    if settings.slices is not None:
+        first, last = settings.slices
+        if last > source.values.shape[0]:
+            raise ValueError(f"slices {first} to {last} were asked for, the sinogram has {source.values.shape[0]}")
+        variance = source.variance
+        if variance is not None and variance.shape[:1] == source.values.shape[:1]:
+            variance = variance[first:last]
+        source = replace(source, values=source.values[first:last], variance=variance)
+    grid, remarks = reconstruction_grid(source.geometry, source.line_integrals()[0], settings.pixel_mm)
+    notes += remarks
+    matrix = np.eye(4)
+    matrix[:3, :3] = RAS_OF_AXIAL * [grid.pixel_mm[1], grid.pixel_mm[0], source.slice_spacing_mm]
+    matrix[:3, 3] = -matrix[:3, :3] @ [(grid.columns - 1) / 2, (grid.rows - 1) / 2, (len(source.values) - 1) / 2]
+    frame = Volume(np.zeros((len(source.values), grid.rows, grid.columns), np.float32), matrix, "HU")
+    return _assemble(source, grid, frame, settings, device, card, notes, None, (), settings.region)
+
+
+def _assemble(
+    measurement: Measurement, grid: ImageGrid, frame: Volume, settings: Settings, device: torch.device,
+    card: PriorCard | None, notes: list[str], reference: np.ndarray | None, flips: tuple[int, ...],
+    region: tuple[int, int, int, int] | None,
+) -> Problem:
+    logs, variance = measurement.line_integrals()
+    data = torch.from_numpy(logs).to(device)
+    if variance is None:
+        std = estimate_noise_std(data)
+        spread = torch.as_tensor(std, dtype=torch.float32, device=device) ** 2
+        notes.append(f"The noise level was estimated from the data: {float(spread.mean().sqrt()):.4g} (line integrals).")
+    else:
+        spread = torch.from_numpy(np.asarray(variance, np.float32)).to(device)
+    if region is not None and (region[1] > grid.columns or region[3] > grid.rows):
+        raise ValueError(f"the region {region} leaves the image of {grid.columns} columns and {grid.rows} rows: make it smaller")
+    geometry = measurement.geometry
+    prior_grid = grid if card is None else _prior_grid(grid, card, notes)
+    likelihood = GaussianLikelihood(make_projector(geometry, grid, device=device), data, spread)
+    elsewhere = likelihood
+    if prior_grid != grid:
+        elsewhere = GaussianLikelihood(make_projector(geometry, prior_grid, device=device), data, spread)
+    return Problem(
+        geometry, grid, likelihood, prior_grid, elsewhere, frame, settings.water_per_mm, float(spread.mean().sqrt()),
+        reference, flips, region, notes,
+    )
+
+
+def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:
+    """The grid of the same field of view whose pixels the prior was trained on."""
+    wanted = tuple(working_pixel(p, card) for p in grid.pixel_mm)
+    if wanted == tuple(grid.pixel_mm):
+        return grid
+    rows, columns = (max(16, round(n * p / w)) for n, p, w in zip((grid.rows, grid.columns), grid.pixel_mm, wanted, strict=True))
+    pixel = (grid.rows * grid.pixel_mm[0] / rows, grid.columns * grid.pixel_mm[1] / columns)
+    low, high = card.pixel_mm
+    notes.append(
+        f"The prior {card.name} knows pixels of {low:.2f} to {high:.2f} mm; for {grid.pixel_mm[1]:.3g} mm it worked on "
+        f"pixels of {pixel[1]:.3g} mm, and the result was resampled."
+    )
+    return ImageGrid(rows, columns, pixel, grid.centre_mm)
+
+
+def _flips(volume: Volume, notes: list[str]) -> tuple[int, ...]:
+    """Array axes to flip so that columns run to the patient's left and rows to posterior; a remark if not axial."""
+    axes = volume.ijk_to_ras[:3, :3] / np.array(volume.spacing_mm)
+    along = (axes * RAS_OF_AXIAL).sum(0)
+    if abs(along[0]) < 0.7 or abs(along[1]) < 0.7:
+        notes.append("The slices are not axial: the prior was trained on axial ones, so its result is less certain here.")
+    return tuple(axis for axis, cosine in ((1, along[1]), (2, along[0])) if cosine < 0)
+
+
+def _binned(
+    region: tuple[int, int, int, int], factor: int, flips: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """A region of input voxels in upright, binned ones: every touched pixel is kept."""
+    i0, i1, j0, j1 = (b // factor if n % 2 == 0 else -(-b // factor) for n, b in enumerate(region))
+    return _flipped_bounds((i0, i1, j0, j1), shape, flips)
+
+
+def _flipped_bounds(
+    region: tuple[int, int, int, int], shape: tuple[int, ...], flips: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    i0, i1, j0, j1 = region
+    if 2 in flips:
+        i0, i1 = shape[2] - i1, shape[2] - i0
+    if 1 in flips:
+        j0, j1 = shape[1] - j1, shape[1] - j0
+    return i0, i1, j0, j1
+
+
+def _slice_bounds(problem: Problem, chunk: slice) -> tuple[int, int]:
+    return int(chunk.start), min(int(chunk.stop), problem.slices)
+
+
+def _arc(angles: tuple[float, ...]) -> float:
+    """Angle that the views cover, each standing for its spacing."""
+    if len(angles) < 2:
+        return 0.0
+    return (max(angles) - min(angles)) * len(angles) / (len(angles) - 1)
