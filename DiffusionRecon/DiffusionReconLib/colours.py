@@ -1,4 +1,4 @@
-"""A perceptual colour table for uncertainty: lightness grows evenly from black to pale yellow, with no false edges.
+"""A perceptual colour table for uncertainty: lightness grows evenly from dark violet to pale yellow, with no false edges.
 
 Its own table rather than Slicer's Inferno, so that a saved scene brings it along and it is the same without Slicer's
 colour files.
@@ -11,9 +11,9 @@ import slicer
 
 TABLE_NAME = "Diffusion uncertainty"
 COUNT = 256
-# In Oklab (B. Ottosson, 2020, https://bottosson.github.io/posts/oklab/): lightness 0..1 and hue in degrees along the
+# In Oklab (B. Ottosson, 2020, https://bottosson.github.io/posts/oklab/): lightness and hue in degrees along the
 # table; chroma is this share of the largest that sRGB can show there.
-LIGHTNESS = (0.0, 0.96)
+LIGHTNESS = (0.2, 0.96)
 HUES_DEGREES = (290.0, 470.0)
 CHROMA_SHARE = 0.9
 

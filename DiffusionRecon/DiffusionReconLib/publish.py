@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import slicer.util
+import vtk
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs.job import read_result
 from diffusion_engine.volume import Volume
@@ -28,13 +29,13 @@ PROVENANCE_KEYS = ("modality", "method", "prior", "spread", "seed", "draws", "se
 INPUT_REFERENCE = "DiffusionPriors.Input"
 # Window width and level in HU: shows lung, fat and soft tissue at once (a lung window; bone saturates).
 CT_WINDOW_LEVEL = (1400.0, -300.0)
-UNCERTAINTY_OPACITY = 0.4
+UNCERTAINTY_OPACITY = 0.45
 # The overlay's window ends at this percentile of the spread inside it; below this share of the window it is hidden.
 WINDOW_PERCENTILE = 99.5
 HIDDEN_SHARE = 0.15
 RESULT_NAMES = {"mean": "diffusion mean", "fbp": "FBP", "tv": "TV", "reference": "reference"}
 SPREAD_NAMES = {"posterior": "posterior standard deviation", "concentrated": "spread of estimates"}
-LEGEND_TITLES = {"posterior": "Std. dev. [{unit}]", "concentrated": "Spread [{unit}]"}
+LEGEND_TITLES = {"posterior": "Std. dev.\n{unit}", "concentrated": "Spread\n{unit}"}
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,15 @@ def publishResult(
             _putIntoFolder(node, folder)
             _addProvenance(node, key, report, inputNode)
             if key == "uncertainty":
-                _displayUncertainty(node, volume, report["spread"])
+                _displayUncertainty(node, volume)
             else:
                 _displayImage(node)
         nodes["report"] = _addReport(f"{baseName} reconstruction report", report, folder)
         slicer.util.setSliceViewerLayers(
             background=nodes["mean"], foreground=nodes["uncertainty"], foregroundOpacity=UNCERTAINTY_OPACITY
         )
+        # After the layers: the legend's manager looks at what a slice shows when the legend is made, not later.
+        _addLegend(nodes["uncertainty"], report["spread"])
         if inputNode is None:  # measured data: nothing was on show at this place before
             slicer.app.applicationLogic().FitSliceToAll()
     return nodes
@@ -190,7 +193,7 @@ def _displayImage(node: slicer.vtkMRMLScalarVolumeNode) -> None:
         display.SetWindowLevelMinMax(float(low), float(max(high, low + 1e-6)))
 
 
-def _displayUncertainty(node: slicer.vtkMRMLScalarVolumeNode, volume: Volume, spread: str) -> None:
+def _displayUncertainty(node: slicer.vtkMRMLScalarVolumeNode, volume: Volume) -> None:
     limit = niceUpperLimit(float(np.percentile(volume.array, WINDOW_PERCENTILE)))
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
@@ -200,16 +203,20 @@ def _displayUncertainty(node: slicer.vtkMRMLScalarVolumeNode, volume: Volume, sp
     display.AutoThresholdOff()
     display.SetThreshold(HIDDEN_SHARE * limit, max(float(volume.array.max()), limit))
     display.ApplyThresholdOn()
+
+
+def _addLegend(node: slicer.vtkMRMLScalarVolumeNode, spread: str) -> None:
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText(LEGEND_TITLES[spread].format(unit=volume.unit))
-    legend.SetLabelFormat("%.0f" if limit >= 5 else "%.2g")
+    legend.SetTitleText(LEGEND_TITLES[spread].format(unit=unitOfNode(node)))
+    legend.SetLabelFormat("%.0f" if node.GetDisplayNode().GetWindow() >= 5 else "%.2g")
     legend.SetNumberOfLabels(6)
     legend.SetMaxNumberOfColors(256)
-    # The defaults fill half of a small view.
+    # In the upper right corner, small: the default covers a quarter of a small view. A title that is wider than the
+    # legend hides all of it, hence two short lines.
     legend.GetTitleTextProperty().SetFontSize(14)
     legend.GetLabelTextProperty().SetFontSize(12)
-    legend.SetSize(0.12, 0.45)
-    legend.SetPosition(0.97, 0.5)
+    legend.SetSize(0.1, 0.38)
+    legend.SetPosition(0.95, 0.8)
     legend.SetVisibility(True)
 
 
@@ -219,8 +226,6 @@ def _allNodes() -> list[slicer.vtkMRMLNode]:
 
 
 def _allItems(hierarchy: slicer.vtkMRMLSubjectHierarchyNode) -> set[int]:
-    import vtk
-
     items = vtk.vtkIdList()
     hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
     return {items.GetId(index) for index in range(items.GetNumberOfIds())}

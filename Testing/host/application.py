@@ -47,6 +47,21 @@ class Application:
     moduleLogics: dict[str, object]
 
 
+_home: tempfile.TemporaryDirectory | None = None
+
+
+def _homeFolder() -> str:
+    """A home folder with the one colour file that Slicer's label maps ask for by name; slicer-core brings none."""
+    global _home
+    if _home is None:
+        _home = tempfile.TemporaryDirectory(prefix="slicer-core-home-")
+        colours = Path(_home.name, "share", "ColorFiles")
+        colours.mkdir(parents=True)
+        lines = [f"{index} {index} {37 * index % 256} {91 * index % 256} {153 * index % 256} 255" for index in range(1, 32)]
+        (colours / "GenericColors.txt").write_text("0 background 0 0 0 0\n" + "\n".join(lines) + "\n", encoding="ascii")
+    return _home.name
+
+
 def makeApplication(temporaryPath: str | Path | None = None) -> Application:
     """Make a fresh scene with application and module logics, and make it Slicer's current one.
 
@@ -62,8 +77,7 @@ def makeApplication(temporaryPath: str | Path | None = None) -> Application:
     scene.AddNode(crosshair)
 
     logic = slicer.vtkSlicerApplicationLogic()
-    # slicer-core brings no colour files; with a home folder named, their absence is not reported as an error.
-    logic.SetHomeDirectory(str(temporaryPath or tempfile.gettempdir()))
+    logic.SetHomeDirectory(_homeFolder())
     logic.SetShareDirectory("share")
     logic.SetMRMLScene(scene)
     logic.SetSliceLogics(vtk.vtkCollection())

@@ -34,7 +34,7 @@ def publishAndRender(
     views = FourViews(application, size)
     nodes = publishResult(jobFolder, inputNode)
     labelFile = Path(jobFolder) / "segments.nrrd"
-    labels = read_volume(labelFile, "a.u.").array if labelFile.is_file() else thresholdLabels(_array(nodes["mean"]))
+    labels = read_volume(labelFile, "a.u.").array if labelFile.is_file() else thresholdLabels(_array(nodes["mean"]), nodes["mean"].GetSpacing()[0])
     addSegmentation(labels, nodes["mean"])
     views.fit()
     outFolder = Path(outFolder)
@@ -45,19 +45,21 @@ def publishAndRender(
     }
 
 
-def thresholdLabels(hu: np.ndarray) -> np.ndarray:
+def thresholdLabels(hu: np.ndarray, pixelMm: float) -> np.ndarray:
     """Labels (K,J,I) uint8 by thresholds: 1 body, 2 lungs (air enclosed in a slice's body), 3 bone (over 250 HU)."""
     from scipy import ndimage
 
+    # Opened by about 3 mm, so that a table or a sheet that touches the body is not taken for it.
+    opening = round(3.0 / pixelMm)
     labels = np.zeros(hu.shape, np.uint8)
     for k, plane in enumerate(hu):
-        parts, count = ndimage.label(ndimage.binary_opening(plane > BODY_HU, iterations=2))
+        parts, count = ndimage.label(_opened(plane > BODY_HU, opening))
         if not count:
             continue
         largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
         body = ndimage.binary_fill_holes(largest)
         labels[k][body] = 1
-        labels[k][body & ndimage.binary_opening(plane < LUNG_HU)] = 2
+        labels[k][body & (plane < LUNG_HU)] = 2
         labels[k][body & (plane > 250.0)] = 3
     return labels
 
@@ -81,6 +83,12 @@ def addSegmentation(labels: np.ndarray, referenceNode: slicer.vtkMRMLScalarVolum
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
     return node
+
+
+def _opened(mask: np.ndarray, iterations: int) -> np.ndarray:
+    from scipy import ndimage
+
+    return ndimage.binary_opening(mask, iterations=iterations) if iterations else mask
 
 
 def _array(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:

@@ -47,6 +47,7 @@ FOUR_UP = (("Red", "1"), ("Green", "Yellow"))
 def requireRendering() -> None:
     """Raise RuntimeError, in one sentence, where pictures cannot be made for want of libEGL."""
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
         try:
             ctypes.CDLL("libEGL.so.1")
         except OSError as error:
@@ -224,7 +225,7 @@ class ThreeDView(_View):
         camera.Azimuth(25)
         camera.Elevation(15)
         self.renderer.ResetCamera(bounds)
-        camera.Zoom(1.1)
+        camera.Zoom(1.0)
         self.renderer.ResetCameraClippingRange()
 
 
@@ -237,6 +238,7 @@ class FourViews:
         self.threeD = ThreeDView(application, "1", size)
         # The layout travels with the scene: opened in Slicer, the bundle shows these four views.
         layout = slicer.vtkMRMLLayoutNode()
+        layout.AddLayoutDescription(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView, "<layout type=\"grid\"/>")
         layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         application.scene.AddNode(layout)
 
@@ -247,7 +249,6 @@ class FourViews:
             view.node.SetSliceVisible(False)
             view.node.SetRulerType(slicer.vtkMRMLAbstractViewNode.RulerTypeThin)
         self.slices["Red"].node.SetSliceVisible(True)
-        self.threeD.node.SetOrientationMarkerType(slicer.vtkMRMLAbstractViewNode.OrientationMarkerTypeHuman)
         self.threeD.fit()
 
     def image(self) -> np.ndarray:
