@@ -1,4 +1,4 @@
-"""A perceptual colour table for uncertainty: lightness grows evenly from dark violet to pale yellow, with no false edges.
+"""A perceptual colour table for uncertainty: lightness grows evenly from dark violet to yellow.
 
 Its own table rather than Slicer's Inferno, so that a saved scene brings it along and it is the same without Slicer's
 colour files.

@@ -141,9 +141,8 @@ def _readContents(folder: Path, withDraws: bool) -> _Contents:
             f"The result in {folder} says spread '{report.get('spread')}', expected one of {sorted(SPREAD_NAMES)}: "
             "it was made by another version; reconstruct again."
         )
-    unit = report.get("unit", "HU")
     wanted = {key: path for key, path in paths.items() if withDraws or not key.startswith("draw_")}
-    volumes = {key: read_volume(path, unit) for key, path in wanted.items()}
+    volumes = {key: read_volume(path) for key, path in wanted.items()}
     shapes = {key: volume.array.shape for key, volume in volumes.items()}
     if len(set(shapes.values())) != 1:
         raise ValueError(f"The volumes in {folder} differ in shape ({shapes}): reconstruct again.")

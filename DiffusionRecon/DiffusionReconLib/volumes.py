@@ -26,14 +26,14 @@ QUANTITIES = {
     "SUV": ("126401", "DCM", "SUVbw"),
     "Bq/mL": ("110822", "DCM", "Radioactivity Concentration"),
 }
-# |cos| between two axes above this means a sheared grid; DICOM's rounded direction cosines stay well under it.
-SHEAR_TOLERANCE = 1e-4
+# |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
+SHEAR_TOLERANCE = 1e-3
 # Without a coded unit: an image that reaches air's value is taken for CT.
 AIR_HU = -500.0
 
 
 def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """The unit of a node's voxels: its coded unit, else by its DICOM modality, else "HU" if it holds air, else "a.u."."""
+    """The unit of a node's voxels: its coded unit, else by DICOM modality, else "HU" if it holds air, else "a.u."."""
     coded = node.GetVoxelValueUnits()
     if coded is not None and coded.GetCodeValue():
         for unit, (code, _) in UNITS.items():
@@ -66,13 +66,13 @@ def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """
     name = node.GetName()
     if node.IsA("vtkMRMLLabelMapVolumeNode") or not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise ValueError(f"'{name}' is not a scalar volume ({node.GetClassName()}): choose an image, not labels or vectors.")
+        raise ValueError(f"'{name}' is a {node.GetClassName()}, not a scalar volume: choose an image, not labels.")
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
         raise ValueError(f"The volume '{name}' holds no voxels: load its image first.")
     if image.GetNumberOfScalarComponents() != 1:
         raise ValueError(
-            f"The volume '{name}' has {image.GetNumberOfScalarComponents()} values a voxel: choose one with a single value."
+            f"The volume '{name}' has {image.GetNumberOfScalarComponents()} values a voxel: choose one with one value."
         )
     matrix = _ijkToRas(node)
     _refuseShear(matrix, name)
@@ -90,7 +90,7 @@ def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
 def nodeFromVolume(
     volume: Volume, name: str, parentTransformID: str | None = None
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """Add a float32 volume node, right-handed, with the volume's geometry, coded unit and the given parent transform."""
+    """Add a float32 volume node, right-handed, with the volume's geometry, coded unit and a parent transform."""
     array = np.ascontiguousarray(volume.array, dtype=np.float32)
     matrix = np.asarray(volume.ijk_to_ras, dtype=np.float64)
     if array.ndim != 3 or array.size == 0:
@@ -125,8 +125,8 @@ def _refuseShear(matrix: np.ndarray, name: str) -> None:
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if not cosine <= SHEAR_TOLERANCE:
         raise ValueError(
-            f"The volume '{name}' has a sheared grid (its axes are {np.degrees(np.arccos(min(cosine, 1.0))):.2f} degrees "
-            "apart instead of 90, as with a tilted gantry): resample it to a rectangular grid first."
+            f"The volume '{name}' has a sheared grid (axes {np.degrees(np.arccos(min(cosine, 1.0))):.2f} degrees apart "
+            "instead of 90, as with a tilted gantry): resample it to a rectangular grid first."
         )
 
 

@@ -57,7 +57,7 @@ def _homeFolder() -> str:
         _home = tempfile.TemporaryDirectory(prefix="slicer-core-home-")
         colours = Path(_home.name, "share", "ColorFiles")
         colours.mkdir(parents=True)
-        lines = [f"{index} {index} {37 * index % 256} {91 * index % 256} {153 * index % 256} 255" for index in range(1, 32)]
+        lines = [f"{n} {n} {37 * n % 256} {91 * n % 256} {153 * n % 256} 255" for n in range(1, 32)]
         (colours / "GenericColors.txt").write_text("0 background 0 0 0 0\n" + "\n".join(lines) + "\n", encoding="ascii")
     return _home.name
 
@@ -114,7 +114,7 @@ def makeApplication(temporaryPath: str | Path | None = None) -> Application:
 
 
 def openBundle(path: str | Path) -> Application:
-    """Open a .mrb in a fresh application, as Slicer's own File > Open does; raises RuntimeError if it cannot be read."""
+    """Open a .mrb in a fresh application, as Slicer does; raises RuntimeError if it cannot be read."""
     application = makeApplication()
     if not application.scene.ReadFromMRB(str(path), True):
         raise RuntimeError(f"The scene bundle {path} could not be read: check that it exists and is complete.")

@@ -1,4 +1,4 @@
-"""A job folder's result as Slicer shows it: a picture of four views and a scene bundle that opens with all displayed."""
+"""A job folder's result as Slicer shows it: a picture of four views, and a scene bundle that opens displayed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import slicer
 import slicer.util
 from diffusion_engine.io.images import read_volume
 from DiffusionReconLib.publish import publishResult
+from scipy import ndimage
 
 from host.application import makeApplication, saveBundle
 from host.views import FourViews
@@ -18,23 +19,30 @@ SEGMENTS = {
     1: ("Body", (0.85, 0.72, 0.62), 0.25),
     2: ("Lungs", (0.45, 0.75, 0.95), 0.6),
     3: ("Bone", (0.95, 0.93, 0.80), 1.0),
+    4: ("Nodules", (1.0, 0.45, 0.25), 1.0),
 }
 
 
 def publishAndRender(
-    jobFolder: str | Path, outFolder: str | Path, inputNode: slicer.vtkMRMLScalarVolumeNode | None = None, size: int = 512
+    jobFolder: str | Path,
+    outFolder: str | Path,
+    inputNode: slicer.vtkMRMLScalarVolumeNode | None = None,
+    size: int = 512,
 ) -> dict[str, str]:
-    """Publish a job folder's result in a headless scene, and write `views.png` and `scene.mrb` into `outFolder`.
+    """Publish a job folder's result in a headless scene; write `views.png` and `scene.mrb` into `outFolder`.
 
     `inputNode`, if given, lives in the current scene, which is then used; else a fresh one is made. Label values in
-    `segments.nrrd` of the job folder (1 body, 2 lungs, 3 bone) are shown; without it the mean is segmented by
+    `segments.nrrd` of the job folder (1 body, 2 lungs, 3 bone, 4 nodules) are shown; without it the mean is segmented by
     thresholds. Returns {"views": path, "scene": path}.
     """
     application = makeApplication() if inputNode is None else slicer.app.hostApplication
     views = FourViews(application, size)
     nodes = publishResult(jobFolder, inputNode)
     labelFile = Path(jobFolder) / "segments.nrrd"
-    labels = read_volume(labelFile, "a.u.").array if labelFile.is_file() else thresholdLabels(_array(nodes["mean"]), nodes["mean"].GetSpacing()[0])
+    if labelFile.is_file():
+        labels = read_volume(labelFile).array
+    else:
+        labels = thresholdLabels(slicer.util.arrayFromVolume(nodes["mean"]), nodes["mean"].GetSpacing()[0])
     addSegmentation(labels, nodes["mean"])
     views.fit()
     outFolder = Path(outFolder)
@@ -47,8 +55,6 @@ def publishAndRender(
 
 def thresholdLabels(hu: np.ndarray, pixelMm: float) -> np.ndarray:
     """Labels (K,J,I) uint8 by thresholds: 1 body, 2 lungs (air enclosed in a slice's body), 3 bone (over 250 HU)."""
-    from scipy import ndimage
-
     # Opened by about 3 mm, so that a table or a sheet that touches the body is not taken for it.
     opening = round(3.0 / pixelMm)
     labels = np.zeros(hu.shape, np.uint8)
@@ -64,7 +70,9 @@ def thresholdLabels(hu: np.ndarray, pixelMm: float) -> np.ndarray:
     return labels
 
 
-def addSegmentation(labels: np.ndarray, referenceNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
+def addSegmentation(
+    labels: np.ndarray, referenceNode: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLSegmentationNode:
     """Show labels as outlines in the slice views and as surfaces in the 3D view, in the reference's geometry."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{referenceNode.GetName()} segments")
     node.CreateDefaultDisplayNodes()
@@ -86,10 +94,4 @@ def addSegmentation(labels: np.ndarray, referenceNode: slicer.vtkMRMLScalarVolum
 
 
 def _opened(mask: np.ndarray, iterations: int) -> np.ndarray:
-    from scipy import ndimage
-
     return ndimage.binary_opening(mask, iterations=iterations) if iterations else mask
-
-
-def _array(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
-    return slicer.util.arrayFromVolume(node)

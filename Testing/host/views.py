@@ -41,6 +41,9 @@ SLICE_VIEWS = {
     "Green": ("Coronal", "G", (0.431, 0.690, 0.294)),
     "Yellow": ("Sagittal", "Y", (0.929, 0.835, 0.298)),
 }
+# Where the patient's sides are written, in fractions of the window.
+EDGES = {"left": (0.04, 0.5), "right": (0.96, 0.5), "top": (0.5, 0.96), "bottom": (0.5, 0.04)}
+TITLE_PLACE = (0.02, 0.96)
 FOUR_UP = (("Red", "1"), ("Green", "Yellow"))
 
 
@@ -52,7 +55,7 @@ def requireRendering() -> None:
             ctypes.CDLL("libEGL.so.1")
         except OSError as error:
             raise RuntimeError(
-                "Rendering without a display needs libEGL: install it (Debian and Ubuntu: `apt install libegl1 libgl1`)."
+                "Rendering without a display needs libEGL: install it (Debian, Ubuntu: `apt install libegl1 libgl1`)."
             ) from error
 
 
@@ -95,18 +98,21 @@ class _View:
         node.SetMappedInLayout(1)
         self.managers.SetMRMLDisplayableNode(node)
 
-    def addText(self, text: str, x: float, y: float, colour: tuple[float, float, float], fontSize: int) -> None:
-        """Write a text centred at a place given in fractions of the window, with a shadow so that it reads on white."""
+    def addText(
+        self, text: str, place: tuple[float, float], colour: tuple[float, float, float], fontSize: int, centred: bool
+    ) -> None:
+        """Write a text around a place given in fractions of the window, with a shadow so that it reads on white."""
         actor = vtk.vtkTextActor()
         actor.SetInput(text)
         actor.GetPositionCoordinate().SetCoordinateSystemToNormalizedViewport()
-        actor.SetPosition(x, y)
+        actor.SetPosition(*place)
         style = actor.GetTextProperty()
         style.SetFontSize(fontSize)
         style.SetBold(True)
         style.SetShadow(True)
         style.SetColor(*colour)
-        style.SetJustificationToCentered() if 0.03 < x else style.SetJustificationToLeft()
+        if centred:
+            style.SetJustificationToCentered()
         style.SetVerticalJustificationToCentered()
         self.renderer.AddViewProp(actor)
 
@@ -177,10 +183,10 @@ class SliceView(_View):
         if not self._labelled:
             side = self.sideLetters()
             size = max(14, self.window.GetSize()[0] // 26)
-            for edge, place in {"left": (0.04, 0.5), "right": (0.96, 0.5), "top": (0.5, 0.96), "bottom": (0.5, 0.04)}.items():
-                self.addText(side[edge], *place, (1.0, 1.0, 1.0), size)
+            for edge, place in EDGES.items():
+                self.addText(side[edge], place, (1.0, 1.0, 1.0), size, centred=True)
             title, colour = self._title
-            self.addText(title, 0.02, 0.96, colour, int(size * 0.8))
+            self.addText(title, TITLE_PLACE, colour, int(size * 0.8), centred=False)
             self._labelled = True
         connection = self.logic.GetImageDataConnection()
         self._mapper.SetInputConnection(connection)
@@ -204,7 +210,7 @@ class ThreeDView(_View):
         application.logic.GetViewLogics().AddItem(self.logic)
         self.logic.SetMRMLScene(application.scene)
         self.setNode(self.logic.AddViewNode(name))
-        self.addText("3D", 0.02, 0.96, (1.0, 1.0, 1.0), max(11, int(size / 26 * 0.8)))
+        self.addText("3D", TITLE_PLACE, (1.0, 1.0, 1.0), max(11, int(size / 26 * 0.8)), centred=False)
 
     def fit(self) -> None:
         """Turn the camera to the front and let what is shown fill the view."""
