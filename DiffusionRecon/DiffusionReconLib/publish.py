@@ -151,10 +151,9 @@ def _readContents(folder: Path, withDraws: bool) -> _Contents:
 
 def _makeFolder(name: str, inputNode: slicer.vtkMRMLNode | None) -> int:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    parent = hierarchy.GetSceneItemID()
-    if inputNode is not None:
-        # Beside the input, so inside its DICOM study: modules that ask for the patient find one.
-        parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(inputNode)) or parent
+    inputItem = hierarchy.GetItemByDataNode(inputNode) if inputNode is not None else 0
+    # Beside the input, so inside its DICOM study: modules that ask for the patient find one.
+    parent = hierarchy.GetItemParent(inputItem) if inputItem else hierarchy.GetSceneItemID()
     return hierarchy.CreateFolderItem(parent, hierarchy.GenerateUniqueItemName(name))
 
 

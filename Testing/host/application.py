@@ -57,6 +57,7 @@ def _homeFolder() -> str:
         _home = tempfile.TemporaryDirectory(prefix="slicer-core-home-")
         colours = Path(_home.name, "share", "ColorFiles")
         colours.mkdir(parents=True)
+        Path(_home.name, "cache").mkdir()
         lines = [f"{n} {n} {37 * n % 256} {91 * n % 256} {153 * n % 256} 255" for n in range(1, 32)]
         (colours / "GenericColors.txt").write_text("0 background 0 0 0 0\n" + "\n".join(lines) + "\n", encoding="ascii")
     return _home.name
@@ -83,8 +84,15 @@ def makeApplication(temporaryPath: str | Path | None = None) -> Application:
     logic.SetSliceLogics(vtk.vtkCollection())
     logic.SetViewLogics(vtk.vtkCollection())
 
+    # Scene bundles are unpacked into the cache folder.
+    remote = slicer.vtkMRMLRemoteIOLogic()
+    remote.SetMRMLApplicationLogic(logic)
+    remote.SetMRMLScene(scene)
+    remote.GetCacheManager().SetRemoteCacheDirectory(str(Path(_homeFolder(), "cache")))
+    remote.AddDataIOToScene()
+
     modules = types.SimpleNamespace()
-    moduleLogics: dict[str, object] = {}
+    moduleLogics: dict[str, object] = {"RemoteIO": remote}
     for name, className in MODULE_LOGICS.items():
         moduleLogic = getattr(slicer, className)()
         # The application logic first: vtkSlicerColorLogic registers the colour legend when it gets its scene.

@@ -32,8 +32,8 @@ def publishAndRender(
     """Publish a job folder's result in a headless scene; write `views.png` and `scene.mrb` into `outFolder`.
 
     `inputNode`, if given, lives in the current scene, which is then used; else a fresh one is made. Label values in
-    `segments.nrrd` of the job folder (1 body, 2 lungs, 3 bone, 4 nodules) are shown; without it the mean is segmented by
-    thresholds. Returns {"views": path, "scene": path}.
+    `segments.nrrd` of the job folder (1 body, 2 lungs, 3 bone, 4 nodules) are shown; without it the mean is segmented
+    by thresholds. Returns {"views": path, "scene": path}.
     """
     application = makeApplication() if inputNode is None else slicer.app.hostApplication
     views = FourViews(application, size)
