@@ -32,7 +32,7 @@ CT_WINDOW_LEVEL = (1400.0, -300.0)
 UNCERTAINTY_OPACITY = 0.45
 # The overlay's window ends at this percentile of the spread inside it; below this share of the window it is hidden.
 WINDOW_PERCENTILE = 99.5
-HIDDEN_SHARE = 0.15
+HIDDEN_SHARE = 0.2
 RESULT_NAMES = {"mean": "diffusion mean", "fbp": "FBP", "tv": "TV", "reference": "reference"}
 SPREAD_NAMES = {"posterior": "posterior standard deviation", "concentrated": "spread of estimates"}
 LEGEND_TITLES = {"posterior": "Std. dev.\n{unit}", "concentrated": "Spread\n{unit}"}

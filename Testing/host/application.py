@@ -121,9 +121,9 @@ def makeApplication(temporaryPath: str | Path | None = None) -> Application:
     return slicer.app.hostApplication
 
 
-def openBundle(path: str | Path) -> Application:
-    """Open a .mrb in a fresh application, as Slicer does; raises RuntimeError if it cannot be read."""
-    application = makeApplication()
+def openBundle(path: str | Path, application: Application | None = None) -> Application:
+    """Open a .mrb in the application (default: a fresh one) as Slicer does; RuntimeError if it cannot be read."""
+    application = application or makeApplication()
     if not application.scene.ReadFromMRB(str(path), True):
         raise RuntimeError(f"The scene bundle {path} could not be read: check that it exists and is complete.")
     return application

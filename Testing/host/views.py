@@ -229,7 +229,7 @@ class ThreeDView(_View):
         camera.SetFocalPoint(*((bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)))
         self.renderer.ResetCamera(bounds)
         camera.Azimuth(25)
-        camera.Elevation(15)
+        camera.Elevation(25)
         self.renderer.ResetCamera(bounds)
         camera.Zoom(1.0)
         self.renderer.ResetCameraClippingRange()

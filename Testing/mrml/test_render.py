@@ -85,6 +85,17 @@ def test_bundleOpensWithEverythingDisplayed(rendered: dict[str, str]) -> None:
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
 
+def test_bundleOpenedBesideViewsLooksTheSame(rendered: dict[str, str]) -> None:
+    application = makeApplication()
+    views = FourViews(application, 256)
+    empty = views.image().astype(int)
+    openBundle(rendered["scene"], application)
+    views.fit()
+    again, first = views.image().astype(int), picture(rendered["views"])
+    assert (np.abs(again - first).max(axis=2) > 30).mean() < 0.02
+    assert (np.abs(empty - first).max(axis=2) > 30).mean() > 0.15
+
+
 def test_givenSegmentsAreShown(application: Application, tmp_path: Path) -> None:
     from diffusion_engine.io.images import write_volume
     from diffusion_engine.volume import Volume
