@@ -49,6 +49,10 @@ def registerSampleData() -> None:
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="DiffusionPriors",
         sampleName="SyntheticChestCT",
+        # SampleData wants these three as text; with a downloader of its own, a source's address is never asked.
+        uris="synthetic:chest",
+        fileNames="SyntheticChestCT.nrrd",
+        nodeNames="SyntheticChestCT",
         thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "DiffusionRecon.png"),
         customDownloader=lambda _source: DiffusionReconLogic().makeSyntheticChest(),
     )

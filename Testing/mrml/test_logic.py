@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib.machinery
 import importlib.util
 import json
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +265,23 @@ def test_syntheticChestBecomesANode(module: object, application: Application) ->
     assert node.GetName() == "SyntheticChestCT"
     assert low < -900
     assert high > 200
+
+
+def test_sampleDataOffersTheChestWhereSampleDataIs(
+    module: object, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = []
+    fake = types.ModuleType("SampleData")
+    fake.__spec__ = importlib.machinery.ModuleSpec("SampleData", None)
+    fake.SampleDataLogic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: sources.append(source))
+    module.registerSampleData()
+    assert not sources
+    monkeypatch.setitem(sys.modules, "SampleData", fake)
+    module.registerSampleData()
+    (source,) = sources
+    assert all(isinstance(source[name], str) for name in ("uris", "fileNames", "nodeNames"))
+    assert Path(source["thumbnailFileName"]).is_file()
+    assert source["customDownloader"](None).GetName() == source["nodeNames"]
 
 
 def test_panelUsesNothingHeavyAndNoThread() -> None:
