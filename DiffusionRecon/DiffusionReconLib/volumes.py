@@ -1,0 +1,147 @@
+"""Between MRML volume nodes and the engine's `Volume`: same geometry, same unit, same parent transform.
+
+The engine works in the volume's own frame: a parent transform is never hardened, the results get the same one. Arrays
+go out right-handed (det(IJKToRAS) > 0), because Slicer's NRRD reader flips K of anything else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from diffusion_engine.volume import Volume
+
+# Unit: (code, meaning) of the UCUM scheme, as Slicer's DICOM plugin writes them.
+UNITS = {
+    "HU": ("[hnsf'U]", "Hounsfield unit"),
+    "1/mm": ("/mm", "per millimeter"),
+    "SUV": ("{SUVbw}g/ml", "Standardized Uptake Value body weight"),
+    "Bq/mL": ("Bq/ml", "Becquerels/milliliter"),
+    "a.u.": ("1", "no units"),
+}
+# Quantity: (code, scheme, meaning), where DICOM has one for the unit.
+QUANTITIES = {
+    "HU": ("112031", "DCM", "Attenuation Coefficient"),
+    "SUV": ("126401", "DCM", "SUVbw"),
+    "Bq/mL": ("110822", "DCM", "Radioactivity Concentration"),
+}
+# |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
+SHEAR_TOLERANCE = 1e-3
+# Without a coded unit: an image that reaches air's value is taken for CT.
+AIR_HU = -500.0
+
+
+def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """The unit of a node's voxels: its coded unit, else by DICOM modality, else "HU" if it holds air, else "a.u."."""
+    coded = node.GetVoxelValueUnits()
+    if coded is not None and coded.GetCodeValue():
+        for unit, (code, _) in UNITS.items():
+            if coded.GetCodeValue() == code:
+                return unit
+        return coded.GetCodeValue()
+    modality = _dicomModality(node)
+    if modality:
+        return "HU" if modality == "CT" else "a.u."
+    return "HU" if node.GetImageData().GetScalarRange()[0] <= AIR_HU else "a.u."
+
+
+def isLeftHanded(node: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether the node's IJK axes are left-handed in RAS; `volumeFromNode` then reverses K."""
+    return bool(np.linalg.det(_ijkToRas(node)[:3, :3]) < 0)
+
+
+def slicesInVolume(node: slicer.vtkMRMLVolumeNode, slices: tuple[int, int]) -> tuple[int, int]:
+    """The half-open range of the node's slices, as indices of the `Volume` that `volumeFromNode` makes of it."""
+    first, last = slices
+    count = node.GetImageData().GetDimensions()[2]
+    return (count - last, count - first) if isLeftHanded(node) else (first, last)
+
+
+def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """The node's voxels as float32, K,J,I, in its own frame (its parent transform is left to the caller).
+
+    Left-handed axes come out right-handed, K reversed along with its matrix: the same values at the same places.
+    Raises ValueError for what is not an image: no voxels, a label map, vectors, a sheared grid, non-finite values.
+    """
+    name = node.GetName()
+    if node.IsA("vtkMRMLLabelMapVolumeNode") or not node.IsA("vtkMRMLScalarVolumeNode"):
+        raise ValueError(f"'{name}' is a {node.GetClassName()}, not a scalar volume: choose an image, not labels.")
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise ValueError(f"The volume '{name}' holds no voxels: load its image first.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise ValueError(
+            f"The volume '{name}' has {image.GetNumberOfScalarComponents()} values a voxel: choose one with one value."
+        )
+    matrix = _ijkToRas(node)
+    _refuseShear(matrix, name)
+    array = slicer.util.arrayFromVolume(node).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"The volume '{name}' holds {int((~np.isfinite(array)).sum())} voxels that are not finite numbers: "
+            "replace them (for instance by air, -1000 HU) before reconstructing."
+        )
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        array, matrix = array[::-1].copy(), matrix @ _reverseK(array.shape[0])
+    return Volume(array, matrix, unitOfNode(node))
+
+
+def nodeFromVolume(
+    volume: Volume, name: str, parentTransformID: str | None = None
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a float32 volume node, right-handed, with the volume's geometry, coded unit and a parent transform."""
+    array = np.ascontiguousarray(volume.array, dtype=np.float32)
+    matrix = np.asarray(volume.ijk_to_ras, dtype=np.float64)
+    if array.ndim != 3 or array.size == 0:
+        raise ValueError(f"'{name}' must be a non-empty array (slices, rows, columns), but its shape is {array.shape}.")
+    if not (np.isfinite(array).all() and np.isfinite(matrix).all()):
+        raise ValueError(f"'{name}' holds values that are not finite numbers: it is not shown; reconstruct again.")
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        array, matrix = array[::-1].copy(), matrix @ _reverseK(array.shape[0])
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    slicer.util.updateVolumeFromArray(node, array)
+    _setUnit(node, volume.unit)
+    node.SetAndObserveTransformNodeID(parentTransformID)
+    return node
+
+
+def _ijkToRas(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix).astype(np.float64)
+
+
+def _reverseK(count: int) -> np.ndarray:
+    """The index matrix k -> count - 1 - k."""
+    matrix = np.diag([1.0, 1.0, -1.0, 1.0])
+    matrix[2, 3] = count - 1
+    return matrix
+
+
+def _refuseShear(matrix: np.ndarray, name: str) -> None:
+    axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if not cosine <= SHEAR_TOLERANCE:
+        raise ValueError(
+            f"The volume '{name}' has a sheared grid (axes {np.degrees(np.arccos(min(cosine, 1.0))):.2f} degrees apart "
+            "instead of 90, as with a tilted gantry): resample it to a rectangular grid first."
+        )
+
+
+def _setUnit(node: slicer.vtkMRMLScalarVolumeNode, unit: str) -> None:
+    code, meaning = UNITS.get(unit, (unit, unit))
+    coded = slicer.vtkCodedEntry()
+    coded.SetValueSchemeMeaning(code, "UCUM", meaning)
+    node.SetVoxelValueUnits(coded)
+    if unit in QUANTITIES:
+        quantity = slicer.vtkCodedEntry()
+        quantity.SetValueSchemeMeaning(*QUANTITIES[unit])
+        node.SetVoxelValueQuantity(quantity)
+
+
+def _dicomModality(node: slicer.vtkMRMLVolumeNode) -> str:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(node)
+    return hierarchy.GetItemAttribute(item, "DICOM.Modality") if item else ""

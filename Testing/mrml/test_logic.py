@@ -1,0 +1,320 @@
+"""The module's logic with prepared and with real engine processes, on a real MRML scene, not run in the application."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from DiffusionReconLib import engine
+from DiffusionReconLib.engine import ReconstructionCancelled, requirePackages
+from host.application import Application, loadScriptedModule
+from host.results import analyticThorax, axialMatrix, writeResultFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = (6, 32, 32)
+PROGRESS = {"event": "progress", "stage": "tv", "step": 1, "total": 2, "fraction": 0.5, "seconds_left": 3.2}
+# A worker in place of the engine's: speaks, then waits for the file `cancel`.
+WAITING_WORKER = """
+import json, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+print(json.dumps({"event": "progress", "stage": "wait", "step": 0, "total": 1, "fraction": 0.0}), flush=True)
+while not (folder / "cancel").exists():
+    time.sleep(0.02)
+print(json.dumps({"event": "cancelled"}), flush=True)
+"""
+
+
+class PreparedEngine:
+    """Plays messages back instead of running the engine, over a result folder that is already whole."""
+
+    def __init__(self, folder: Path, messages: list[dict]) -> None:
+        self.folder, self._messages, self.cancelled = folder, messages, False
+        self.job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+
+    def running(self) -> bool:
+        return bool(self._messages)
+
+    def poll(self) -> list[dict]:
+        if self.cancelled:
+            self._messages = []
+            return [{"event": "cancelled"}]
+        return [self._messages.pop(0)] if self._messages else []
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Runner:
+    """Starts PreparedEngine and remembers it."""
+
+    def __init__(self, *messages: dict, result: bool = True) -> None:
+        self.messages, self.result = messages, result
+
+    def __call__(self, folder: Path) -> PreparedEngine:
+        if self.result:
+            writeResultFolder(folder, SHAPE)
+        self.engine = PreparedEngine(folder, [dict(message) for message in self.messages])
+        return self.engine
+
+
+@pytest.fixture
+def module(application: Application) -> object:
+    return loadScriptedModule(ROOT / "DiffusionRecon" / "DiffusionRecon.py")
+
+
+@pytest.fixture
+def inputNode(application: Application) -> slicer.vtkMRMLScalarVolumeNode:
+    return slicer.util.addVolumeFromArray(analyticThorax(SHAPE).astype(np.int16), axialMatrix(SHAPE), "Chest")
+
+
+def leftovers() -> list[Path]:
+    return list(Path(slicer.app.temporaryPath).glob("DiffusionRecon-*"))
+
+
+def nodeIDs() -> list[str]:
+    nodes = slicer.mrmlScene.GetNodes()
+    return [nodes.GetItemAsObject(index).GetID() for index in range(nodes.GetNumberOfItems())]
+
+
+def test_reconstructGivesNodesReportsProgressAndCleansUp(module: object, inputNode: object) -> None:
+    runner, seen = Runner(PROGRESS, {"event": "done", "result": "result.json"}), []
+    nodes = module.DiffusionReconLogic(runner).reconstruct(inputNode, {"views": 20}, seen.append)
+    assert nodes["mean"].GetName() == "Chest diffusion mean"
+    assert [message["event"] for message in seen] == ["progress", "done"]
+    assert runner.engine.job["kind"] == "simulate"
+    assert runner.engine.job["settings"] == {"views": 20}
+    assert not leftovers()
+
+
+def test_jobHoldsTheInputAndTheSlicesOfAFlippedNode(module: object, application: Application) -> None:
+    matrix = axialMatrix(SHAPE) @ np.diag([1.0, 1.0, -1.0, 1.0])
+    node = slicer.util.addVolumeFromArray(analyticThorax(SHAPE), matrix, "upside down")
+    kept = {}
+
+    def runner(folder: Path) -> PreparedEngine:
+        from diffusion_engine.io.images import read_volume
+
+        kept["volume"] = read_volume(folder / "input.nrrd")
+        kept["engine"] = Runner({"event": "done", "result": "result.json"})(folder)
+        return kept["engine"]
+
+    module.DiffusionReconLogic(runner).reconstruct(node, {"slices": [0, 2]})
+    assert list(kept["engine"].job["settings"]["slices"]) == [4, 6]
+    assert kept["volume"].unit == "HU"
+    assert np.array_equal(kept["volume"].array[4:6], slicer.util.arrayFromVolume(node)[0:2][::-1])
+
+
+def test_engineErrorIsRaisedAsItsSentenceAndTheSceneIsAsItWas(module: object, inputNode: object) -> None:
+    before = nodeIDs()
+    runner = Runner(PROGRESS, {"event": "error", "message": "Not enough memory: choose fewer slices."}, result=False)
+    with pytest.raises(RuntimeError, match=r"^Not enough memory: choose fewer slices\.$"):
+        module.DiffusionReconLogic(runner).reconstruct(inputNode)
+    assert nodeIDs() == before
+    assert not leftovers()
+
+
+def test_progressThatReturnsFalseCancels(module: object, inputNode: object) -> None:
+    before = nodeIDs()
+    runner = Runner(PROGRESS, PROGRESS, {"event": "done", "result": "result.json"})
+    with pytest.raises(ReconstructionCancelled):
+        module.DiffusionReconLogic(runner).reconstruct(inputNode, progress=lambda _message: False)
+    assert runner.engine.cancelled
+    assert nodeIDs() == before
+    assert not leftovers()
+
+
+def test_cancelEndsARealProcessWithinTwoSeconds(module: object, inputNode: object, tmp_path: Path) -> None:
+    from diffusion_engine.jobs.process import start
+
+    script = tmp_path / "worker.py"
+    script.write_text(WAITING_WORKER, encoding="ascii")
+    started = []
+
+    def runner(folder: Path) -> object:
+        started.append(start(folder, command=[sys.executable, str(script)]))
+        return started[0]
+
+    asked = []
+
+    def stop(_message: dict) -> bool:
+        asked.append(time.monotonic())
+        return False
+
+    with pytest.raises(ReconstructionCancelled):
+        module.DiffusionReconLogic(runner).reconstruct(inputNode, progress=stop)
+    assert time.monotonic() - asked[0] < 2.0
+    assert not started[0].running()
+    assert not leftovers()
+
+
+def test_unusableInputStartsNothing(module: object, application: Application) -> None:
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    before = nodeIDs()
+
+    def runner(_folder: Path) -> object:
+        raise AssertionError("the engine must not start")
+
+    for node, words in ((empty, "no voxels"), (None, "No input volume")):
+        with pytest.raises(ValueError, match=words):
+            module.DiffusionReconLogic(runner).reconstruct(node)
+    assert nodeIDs() == before
+    assert not leftovers()
+
+
+def test_measuredFilesAreCopiedIntoTheJob(module: object, application: Application, tmp_path: Path) -> None:
+    from diffusion_engine.io.images import write_volume
+    from diffusion_engine.volume import Volume
+
+    sinogram, geometry = tmp_path / "Messung ß.nrrd", tmp_path / "Geometrie ß.json"
+    write_volume(Volume(np.ones((2, 5, 9), np.float32), np.eye(4), "line_integrals"), sinogram)
+    geometry.write_text(json.dumps({"type": "parallel"}), encoding="utf-8")
+    copied = {}
+
+    def runner(folder: Path) -> PreparedEngine:
+        copied.update({path.name: path.read_bytes() for path in folder.iterdir()})
+        return Runner({"event": "done", "result": "result.json"})(folder)
+
+    nodes = module.DiffusionReconLogic(runner).reconstructMeasured(sinogram, geometry, {"draws": 2})
+    assert nodes["mean"].GetName() == "CT diffusion mean"
+    assert copied["sinogram.nrrd"] == sinogram.read_bytes()
+    assert copied["geometry.json"] == geometry.read_bytes()
+    assert json.loads(copied["job.json"]) == {
+        "kind": "measured",
+        "input": "sinogram.nrrd",
+        "geometry": "geometry.json",
+        "settings": {"draws": 2},
+    }
+    geometry.write_text("{", encoding="ascii")
+    for arguments, words in (
+        ((sinogram, geometry), "not valid JSON"),
+        ((tmp_path / "none.nrrd", geometry), "sinogram must be an existing .nrrd"),
+        ((sinogram, sinogram), "geometry must be an existing .json"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            module.DiffusionReconLogic(runner).reconstructMeasured(*arguments)
+    assert not leftovers()
+
+
+def test_missingPackagesAreNamedWithWhatToInstall(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+
+    def without(*missing: str) -> None:
+        monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name in missing else real(name))
+
+    requirePackages()
+    without("torch", "PyTorchUtils")
+    with pytest.raises(RuntimeError, match="install the extension 'PyTorch'"):
+        requirePackages()
+    without("safetensors", "slicer.packaging")
+    with pytest.raises(RuntimeError, match="install safetensors"):
+        requirePackages()
+
+
+def test_importingModuleAndStartingAJobImportsNoTorch(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "DiffusionRecon")!r}, {str(ROOT / "Testing")!r}, {str(ROOT / "Testing" / "mrml")!r}]
+from host.application import makeApplication
+makeApplication({str(tmp_path)!r})
+import DiffusionRecon
+import slicer.util, numpy as np
+heavy = {{"torch", "monai", "qt", "SampleData", "SimpleITK"}} & set(sys.modules)
+assert not heavy, heavy
+import test_logic
+node = slicer.util.addVolumeFromArray(test_logic.analyticThorax(test_logic.SHAPE), name="Chest")
+DiffusionRecon.DiffusionReconLogic(test_logic.Runner({{"event": "done"}})).reconstruct(node)
+heavy = {{"torch", "monai", "qt"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_selfTestOfTheModuleRuns(module: object) -> None:
+    module.DiffusionReconTest().runTest()
+
+
+def test_moduleDescribesItself(module: object) -> None:
+    class Parent:
+        pass
+
+    parent = module.DiffusionRecon(Parent()).parent
+    assert parent.title == "Diffusion Reconstruction"
+    assert parent.categories == ["Tomographic Reconstruction"]
+
+
+def test_progressTextNamesStageStepAndTimeLeft(module: object) -> None:
+    assert module.progressText(PROGRESS) == "tv 1/2, about 3 s left"
+    assert module.progressText({**PROGRESS, "seconds_left": None}) == "tv 1/2"
+
+
+def test_syntheticChestBecomesANode(module: object, application: Application) -> None:
+    node = module.DiffusionReconLogic().makeSyntheticChest()
+    low, high = slicer.util.arrayFromVolume(node).min(), slicer.util.arrayFromVolume(node).max()
+    assert node.GetName() == "SyntheticChestCT"
+    assert low < -900
+    assert high > 200
+
+
+def test_sampleDataOffersTheChestWhereSampleDataIs(
+    module: object, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = []
+    fake = types.ModuleType("SampleData")
+    fake.__spec__ = importlib.machinery.ModuleSpec("SampleData", None)
+    fake.SampleDataLogic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: sources.append(source))
+    module.registerSampleData()
+    assert not sources
+    monkeypatch.setitem(sys.modules, "SampleData", fake)
+    module.registerSampleData()
+    (source,) = sources
+    assert all(isinstance(source[name], str) for name in ("uris", "fileNames", "nodeNames"))
+    assert Path(source["thumbnailFileName"]).is_file()
+    assert source["customDownloader"](None).GetName() == source["nodeNames"]
+
+
+def test_panelUsesNothingHeavyAndNoThread() -> None:
+    """The panel itself needs Slicer's Qt; here: its file imports at its top only what Slicer always has."""
+    tree = ast.parse((ROOT / "DiffusionRecon" / "DiffusionRecon.py").read_text(encoding="utf-8"))
+    names = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            names.add(statement.module.partition(".")[0])
+    assert names <= {"__future__", "importlib", "pathlib", "typing", "slicer"}
+    code = ast.unparse(tree)
+    assert "processEvents" not in code
+    assert "threading" not in code
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("diffusion_engine.reconstruct") is None, reason="diffusion_engine.reconstruct is missing"
+)
+def test_realWorkerReconstructsANode(module: object, application: Application) -> None:
+    shape = (3, 96, 96)
+    node = slicer.util.addVolumeFromArray(analyticThorax(shape), axialMatrix(shape, (5.0, 3.5, 3.5)), "Chest")
+    settings = {"views": 20, "draws": 2, "methods": ["fbp", "tv", "diffusion"], "device": "cpu", "slices": [1, 2]}
+    messages = []
+    nodes = module.DiffusionReconLogic().reconstruct(node, settings, messages.append)
+    fractions = [message["fraction"] for message in messages if message["event"] == "progress"]
+    assert {"mean", "uncertainty", "fbp", "tv", "reference"} <= set(nodes)
+    assert slicer.util.arrayFromVolume(nodes["mean"]).shape[0] == 1
+    assert fractions == sorted(fractions)
+    low, high = [0.0] * 6, [0.0] * 6
+    nodes["mean"].GetRASBounds(low)
+    node.GetRASBounds(high)
+    # The second of three slices: in the middle of the node's extent along S.
+    assert (low[4] + low[5]) / 2 == pytest.approx((high[4] + high[5]) / 2, abs=1e-6)
+    assert not leftovers()

@@ -1,0 +1,171 @@
+"""Publishing a finished job folder, on a real MRML scene, not run in the Slicer application."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from DiffusionReconLib import publish
+from DiffusionReconLib.colours import uncertaintyColours
+from DiffusionReconLib.publish import niceUpperLimit, publishResult
+from host.application import Application
+from host.results import analyticThorax, axialMatrix, writeResultFolder
+from host.views import FourViews
+
+SHAPE = (6, 32, 32)
+
+
+@pytest.fixture
+def inputNode(application: Application) -> slicer.vtkMRMLScalarVolumeNode:
+    """A chest CT in a study, under a parent transform."""
+    node = slicer.util.addVolumeFromArray(analyticThorax(SHAPE).astype(np.int16), axialMatrix(SHAPE), "Chest")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "table")
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    hierarchy = subjectHierarchy()
+    study = hierarchy.CreateStudyItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient"), "Study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node), study)
+    return node
+
+
+@pytest.fixture
+def jobFolder(application: Application) -> Path:
+    return writeResultFolder(Path(slicer.app.temporaryPath) / "job ö", SHAPE)
+
+
+def subjectHierarchy() -> slicer.vtkMRMLSubjectHierarchyNode:
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+
+
+def snapshot() -> tuple:
+    """Everything that a failure must leave as it was."""
+    nodes = slicer.mrmlScene.GetNodes()
+    layers = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return (
+        [nodes.GetItemAsObject(index).GetID() for index in range(nodes.GetNumberOfItems())],
+        subjectHierarchy().GetNumberOfItems(),
+        [(each.GetBackgroundVolumeID(), each.GetForegroundVolumeID(), each.GetForegroundOpacity()) for each in layers],
+    )
+
+
+def test_nodesLieBesideTheInputWithItsTransformAndProvenance(
+    inputNode: slicer.vtkMRMLScalarVolumeNode, jobFolder: Path
+) -> None:
+    nodes = publishResult(jobFolder, inputNode)
+    assert set(nodes) == {"mean", "uncertainty", "fbp", "tv", "reference", "report"}
+    hierarchy = subjectHierarchy()
+    folders = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in nodes.values()}
+    assert len(folders) == 1
+    (folder,) = folders
+    assert hierarchy.GetItemName(folder) == "Chest diffusion reconstruction"
+    assert hierarchy.GetItemParent(folder) == hierarchy.GetItemParent(hierarchy.GetItemByDataNode(inputNode))
+    for key in set(nodes) - {"report"}:
+        node = nodes[key]
+        assert node.GetTransformNodeID() == inputNode.GetTransformNodeID()
+        assert slicer.util.arrayFromVolume(node).dtype == np.float32
+        assert node.GetVoxelValueUnits().GetCodeValue() == "[hnsf'U]"
+        assert node.GetNodeReference("DiffusionPriors.Input") is inputNode
+        for name, value in {"Result": key, "Seed": "7", "Prior": "ct-body", "Spread": "concentrated"}.items():
+            assert node.GetAttribute(f"DiffusionPriors.{name}") == value
+    assert json.loads(nodes["report"].GetText())["notes"] == ["Made for a test, not reconstructed: Größe in mm."]
+    assert slicer.util.arrayFromVolume(nodes["reference"]) == pytest.approx(analyticThorax(SHAPE))
+
+
+def test_uncertaintyIsNamedForWhatItIs(application: Application, tmp_path: Path) -> None:
+    concentrated = publishResult(writeResultFolder(tmp_path / "a", SHAPE, "concentrated"))
+    posterior = publishResult(writeResultFolder(tmp_path / "b", SHAPE, "posterior"))
+    assert concentrated["uncertainty"].GetName() == "CT spread of estimates (HU)"
+    assert posterior["uncertainty"].GetName() == "CT posterior standard deviation (HU)"
+    legends = [each.GetTitleText() for each in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")]
+    assert legends == ["Spread\nHU", "Std. dev.\nHU"]
+
+
+def test_everythingIsDisplayedExplicitly(application: Application, jobFolder: Path) -> None:
+    views = FourViews(application, 128)
+    nodes = publishResult(jobFolder)
+    image, overlay = nodes["mean"].GetDisplayNode(), nodes["uncertainty"].GetDisplayNode()
+    assert (image.GetWindow(), image.GetLevel(), image.GetAutoWindowLevel()) == (1400.0, -300.0, 0)
+    high = float(np.percentile(slicer.util.arrayFromVolume(nodes["uncertainty"]), 99.5))
+    assert overlay.GetWindowLevelMin() == 0.0
+    assert high <= overlay.GetWindowLevelMax() <= 2.5 * high
+    assert overlay.GetApplyThreshold()
+    assert 0 < overlay.GetLowerThreshold() < overlay.GetWindowLevelMax() / 4
+    assert overlay.GetColorNode().GetName() == "Diffusion uncertainty"
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(nodes["uncertainty"])
+    assert legend.GetVisibility()
+    for name, view in views.slices.items():
+        layers = view.logic.GetSliceCompositeNode()
+        assert layers.GetBackgroundVolumeID() == nodes["mean"].GetID(), name
+        assert layers.GetForegroundVolumeID() == nodes["uncertainty"].GetID(), name
+        assert layers.GetForegroundOpacity() == pytest.approx(0.45)
+
+
+def test_drawsAreNodesOnlyOnRequest(application: Application, jobFolder: Path) -> None:
+    assert "draw_1" not in publishResult(jobFolder)
+    assert publishResult(jobFolder, withDraws=True)["draw_1"].GetName() == "CT draw 1"
+
+
+def test_twoResultsShareOneColourTableAndHaveFoldersOfTheirOwn(application: Application, jobFolder: Path) -> None:
+    first, second = publishResult(jobFolder), publishResult(jobFolder)
+    tables = {each["uncertainty"].GetDisplayNode().GetColorNodeID() for each in (first, second)}
+    assert len(tables) == 1
+    hierarchy = subjectHierarchy()
+    items = [hierarchy.GetItemByDataNode(each["mean"]) for each in (first, second)]
+    assert len({hierarchy.GetItemName(hierarchy.GetItemParent(item)) for item in items}) == 2
+
+
+@pytest.mark.parametrize("step", ["_displayImage", "_displayUncertainty", "_addLegend", "_addReport", "nodeFromVolume"])
+def test_failureAtAnyStepLeavesTheSceneAsItWas(
+    step: str, application: Application, inputNode: slicer.vtkMRMLNode, jobFolder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FourViews(application, 64)
+    slicer.util.setSliceViewerLayers(background=inputNode, foreground=None, foregroundOpacity=0.2)
+    before = snapshot()
+    real = getattr(publish, step)
+
+    def failAfterwards(*arguments: object) -> None:
+        real(*arguments)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(publish, step, failAfterwards)
+    with pytest.raises(RuntimeError, match="no memory"):
+        publishResult(jobFolder, inputNode)
+    assert snapshot() == before
+    monkeypatch.undo()
+    assert publishResult(jobFolder, inputNode)["mean"].GetName() == "Chest diffusion mean"
+
+
+def test_brokenResultsAreRefusedBeforeAnyNodeIsMade(application: Application, jobFolder: Path) -> None:
+    before = snapshot()
+    report = json.loads((jobFolder / "result.json").read_text(encoding="utf-8"))
+
+    def refused(words: str, **changes: object) -> None:
+        (jobFolder / "result.json").write_text(json.dumps({**report, **changes}), encoding="utf-8")
+        with pytest.raises(ValueError, match=words):
+            publishResult(jobFolder)
+        assert snapshot() == before
+
+    refused("no 'uncertainty' volume", files={"mean": "mean.nrrd"})
+    refused("says spread 'wide'", spread="wide")
+    whole = (jobFolder / "tv.nrrd").read_bytes()
+    (jobFolder / "tv.nrrd").write_bytes(whole[: len(whole) // 2])
+    refused("tv.nrrd")
+
+
+def test_colourTableIsPerceptual() -> None:
+    """CIE lightness grows with every entry and its steps stay within a factor of the mean step."""
+    colours = uncertaintyColours()
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    lightness = np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
+    steps = np.diff(lightness)
+    assert steps.min() > 0
+    assert steps.max() < 3 * steps.mean()
+    assert lightness[-1] - lightness[0] > 70
+
+
+def test_niceUpperLimit() -> None:
+    assert [niceUpperLimit(value) for value in (0.0, 0.9, 1.0, 23.0, 26.0, 51.0, 180.0)] == [1, 1, 1, 25, 50, 100, 200]
