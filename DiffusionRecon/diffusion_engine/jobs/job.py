@@ -82,12 +82,12 @@ def read_job(folder: str | os.PathLike[str]) -> Job:
     place = Path(folder)
     content = _read_json(place / JOB, "write the job again")
     if not isinstance(content, dict) or set(content) != {"kind", "input", "geometry", "settings"}:
-        raise ValueError(f"expected kind, input, geometry, settings in {place / JOB}, found other content: write it anew")
+        raise ValueError(f"expected kind, input, geometry, settings in {place / JOB}, found other content: rewrite it")
     job = Job(**content)
     if job.kind not in KINDS or not isinstance(job.settings, dict):
-        raise ValueError(f"expected a job of kind {' or '.join(KINDS)} with settings, found {job.kind!r}: write it anew")
+        raise ValueError(f"expected a job of kind {' or '.join(KINDS)} with settings, found {job.kind!r}: write it")
     if (job.kind == "measured") != (job.geometry is not None):
-        raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it anew")
+        raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it")
     for name in filter(None, (job.input, job.geometry)):
         if Path(name).name != name or not (place / name).is_file():
             raise ValueError(f"expected the file {name} in the job folder {place}, found none: write the job again")

@@ -63,20 +63,23 @@ class PeakMemory:
 
     def __init__(self) -> None:
         self._process = psutil.Process()
+        self._own_mb = 0.0
         self._children_mb = 0.0
         self._looked = -math.inf
 
     def update(self) -> float:
         """The peak so far in MB."""
-        if time.monotonic() - self._looked < 1.0:
-            return own_peak_mb() + self._children_mb
-        self._looked = time.monotonic()
-        children = 0.0
-        for child in self._process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                children += child.memory_info().rss / MEGABYTE
-        self._children_mb = max(self._children_mb, children)
-        return own_peak_mb() + self._children_mb
+        # The kernel's counter is exact to some hundred kB only and may seem to fall.
+        self._own_mb = max(self._own_mb, own_peak_mb())
+        now = time.monotonic()
+        if now - self._looked >= 1.0:
+            self._looked = now
+            children = 0.0
+            for child in self._process.children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    children += child.memory_info().rss / MEGABYTE
+            self._children_mb = max(self._children_mb, children)
+        return self._own_mb + self._children_mb
 
 
 def own_peak_mb() -> float:
