@@ -138,10 +138,10 @@ def is_whole(environment: Path, purpose: str) -> bool:
 
 
 def set_up(environment: Path, purpose: str) -> None:
-    """Make or complete the environment. One that was interrupted half-way is made anew."""
+    """Make or complete the environment. One of ours that was interrupted half-way is made anew."""
     begin = time.monotonic()
     marker = read_marker(environment)
-    if marker.get("state") == "started" and not inside(environment):
+    if marker.get("state") == "started" and marker.get("own") and not inside(environment):
         print("The last set-up was interrupted: starting over.", flush=True)
         shutil.rmtree(str(environment), ignore_errors=True)
         marker = {}
@@ -153,6 +153,7 @@ def set_up(environment: Path, purpose: str) -> None:
     print(f"Setting up {environment} (once; some minutes, downloads about 500 MB)", flush=True)
     try:
         environment.mkdir(parents=True, exist_ok=True)
+        marker = {"own": fresh, "purposes": {}, **marker}
         write_marker(environment, {**marker, "state": "started"})
     except OSError as error:
         raise SetUpError(
@@ -168,8 +169,8 @@ def set_up(environment: Path, purpose: str) -> None:
         pip(environment, "-c", str(environment / CONSTRAINTS), "-e", f".[{purpose}]")
     if purpose == "test":
         install_peers(environment)
-    purposes = {**marker.get("purposes", {}), purpose: fingerprint(purpose)}
-    write_marker(environment, {"state": "whole", "purposes": purposes})
+    purposes = {**marker["purposes"], purpose: fingerprint(purpose)}
+    write_marker(environment, {**marker, "state": "whole", "purposes": purposes})
     print(f"Set-up finished in {time.monotonic() - begin:.0f} s", flush=True)
 
 
