@@ -1,0 +1,210 @@
+"""The job folder: a reconstruction written down, so that any process can run it, now or again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..io.images import write_volume
+from ..volume import Volume
+
+if TYPE_CHECKING:
+    from ..reconstruct import Measurement
+
+JOB, RESULT, LOG, CANCEL = "job.json", "result.json", "worker.log", "cancel"
+STAGING = "outputs.part"
+PARTIAL = re.compile(r"\.[0-9a-f]{32}\.\w+")
+"""Names of files while they are being written, here and by ``io.images``."""
+INPUT, SINOGRAM, GEOMETRY, PREVIEW = "input.nrrd", "sinogram.nrrd", "geometry.json", "preview.nrrd"
+KINDS = ("simulate", "measured")
+GEOMETRY_KEYS = (
+    "type", "angles_rad", "detector_count", "detector_spacing_mm", "detector_offset_mm",
+    "source_to_isocentre_mm", "source_to_detector_mm",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What job.json says: the kind of job, its files (names within the folder) and the settings as plain values."""
+
+    kind: str
+    input: str
+    geometry: str | None
+    settings: dict[str, Any]
+
+
+def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, settings: Mapping[str, Any]) -> Path:
+    """Write a job and return its folder, made when it is missing; job.json comes last, so a job is whole or none.
+
+    ``source``: an image to simulate a scan of, or measured projections. ``settings``: plain JSON values, see
+    ``reconstruct.Settings``. Raises ValueError, one sentence, for a folder that holds other files or cannot be
+    written, for too little disk space, and for settings that JSON cannot hold; what was written is removed.
+    """
+    place = Path(folder)
+    try:
+        settings_text = json.dumps(dict(settings), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected settings of finite JSON values, found others ({error}): correct them") from error
+    values = source.array if isinstance(source, Volume) else source.values
+    made = not place.exists()
+    check_folder(place, int(values.nbytes))
+    if any(place.iterdir()):
+        raise ValueError(f"expected an empty folder for the job, found files in {place}: choose another folder")
+    try:
+        if isinstance(source, Volume):
+            write_volume(source, place / INPUT)
+            job = {"kind": "simulate", "input": INPUT, "geometry": None}
+        else:
+            write_volume(_as_volume(source), place / SINOGRAM)
+            write_json(place / GEOMETRY, _geometry(source))
+            job = {"kind": "measured", "input": SINOGRAM, "geometry": GEOMETRY}
+        write_json(place / JOB, {**job, "settings": json.loads(settings_text)})
+    except BaseException:
+        for name in (INPUT, SINOGRAM, GEOMETRY, JOB):
+            (place / name).unlink(missing_ok=True)
+        if made:
+            place.rmdir()
+        raise
+    return place
+
+
+def read_job(folder: str | os.PathLike[str]) -> Job:
+    """The job of a folder; raises ValueError, one sentence, when it is missing, damaged or names missing files."""
+    place = Path(folder)
+    content = _read_json(place / JOB, "write the job again")
+    if not isinstance(content, dict) or set(content) != {"kind", "input", "geometry", "settings"}:
+        raise ValueError(f"expected kind, input, geometry, settings in {place / JOB}, found other content: rewrite it")
+    job = Job(**content)
+    if job.kind not in KINDS or not isinstance(job.settings, dict):
+        raise ValueError(f"expected a job of kind {' or '.join(KINDS)} with settings, found {job.kind!r}: write it")
+    if (job.kind == "measured") != (job.geometry is not None):
+        raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it")
+    for name in filter(None, (job.input, job.geometry)):
+        if Path(name).name != name or not (place / name).is_file():
+            raise ValueError(f"expected the file {name} in the job folder {place}, found none: write the job again")
+    return job
+
+
+def read_geometry(folder: str | os.PathLike[str], name: str = GEOMETRY) -> dict[str, Any]:
+    """The geometry file of a measured job: the fields of CTGeometry, slice_spacing_mm, values and i0."""
+    content = _read_json(Path(folder) / name, "write the job again")
+    wanted = {*GEOMETRY_KEYS, "slice_spacing_mm", "values", "i0"}
+    if not isinstance(content, dict) or set(content) != wanted:
+        found = sorted(content) if isinstance(content, dict) else content
+        raise ValueError(f"expected {sorted(wanted)} in {name}, found {found}: correct the geometry file")
+    return content
+
+
+def read_result(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The report (result.json) of a finished job and its volume files by key.
+
+    Raises ValueError, one sentence, when the job has no whole result.
+    """
+    place = Path(folder)
+    report = _read_json(place / RESULT, "run the job first")
+    volumes = {key: place / name for key, name in report["files"].items()}
+    for path in volumes.values():
+        if not path.is_file():
+            raise ValueError(f"expected the result file {path}, found none: run the job again")
+    return report, volumes
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that appears under its name only when complete; raises ValueError for NaN and infinity."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    partial = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise ValueError(
+            f"expected to write {path}, but it failed ({error.strerror}): free disk space or choose another folder"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | os.PathLike[str], needed_bytes: int) -> None:
+    """Make sure of a folder that can be written and has room; raises ValueError, one sentence, otherwise."""
+    place = Path(folder)
+    probe = place / f".{uuid.uuid4().hex}.part"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        raise ValueError(
+            f"expected a folder that can be written, found {place} ({error.strerror}): choose another folder"
+        ) from error
+    if free < needed_bytes:
+        raise ValueError(
+            f"expected {needed_bytes / 1e6:.0f} MB of free disk space for {place}, found {free / 1e6:.0f} MB: "
+            "free some space or choose another disk"
+        )
+
+
+def clear_outputs(folder: str | os.PathLike[str], keep_finished: bool = False) -> None:
+    """Remove what an earlier or ended run left: staged and half-moved outputs, preview, and the result.
+
+    ``keep_finished``: leave a whole result alone. Only files that a run itself listed are removed.
+    """
+    place = Path(folder)
+    finished = (place / RESULT).is_file()
+    if finished and not keep_finished:
+        _remove_listed(place, place / RESULT)
+        (place / RESULT).unlink()
+        finished = False
+    if (place / STAGING).is_dir():
+        if not finished:
+            _remove_listed(place, place / STAGING / RESULT)
+        shutil.rmtree(place / STAGING, ignore_errors=True)
+    for path in place.iterdir():
+        if PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+    if not finished:
+        (place / PREVIEW).unlink(missing_ok=True)
+
+
+def _remove_listed(place: Path, report: Path) -> None:
+    """Delete the files that a report names, when the report can be read."""
+    try:
+        names = json.loads(report.read_text(encoding="utf-8"))["files"].values()
+    except (OSError, ValueError, KeyError):
+        return
+    for name in names:
+        if Path(name).name == name:
+            (place / name).unlink(missing_ok=True)
+
+
+def _read_json(path: Path, remedy: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"expected the file {path}, but it cannot be read ({error.strerror}): {remedy}") from error
+    except ValueError as error:
+        raise ValueError(f"expected JSON in {path}, found something else ({error}): {remedy}") from error
+
+
+def _as_volume(measurement: Measurement) -> Volume:
+    """The sinogram as an image file: axes (slices, views, detectors), a view is one unit long."""
+    geometry = measurement.geometry
+    matrix = np.diag([geometry.detector_spacing_mm, 1.0, measurement.slice_spacing_mm, 1.0])
+    return Volume(measurement.values, matrix, measurement.kind)
+
+
+def _geometry(measurement: Measurement) -> dict[str, Any]:
+    content: dict[str, Any] = {key: getattr(measurement.geometry, key) for key in GEOMETRY_KEYS}
+    content["angles_rad"] = [float(angle) for angle in content["angles_rad"]]
+    return {
+        **content, "slice_spacing_mm": measurement.slice_spacing_mm, "values": measurement.kind, "i0": measurement.i0,
+    }
