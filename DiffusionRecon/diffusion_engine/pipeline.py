@@ -97,11 +97,9 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     tally.total = (problem.slices + 1) * _work(settings)
     for first in range(0, problem.slices, SLICES_AT_ONCE):
         chunk = slice(first, min(first + SLICES_AT_ONCE, problem.slices))
-        for progress in _chunk(problem, settings, prior, chunk, tally, tally.images, settings.draws):
-            yield progress
+        yield from _chunk(problem, settings, prior, chunk, tally, tally.images)
     tests: list[ResidualTest] = []
-    for progress in _residual_tests(problem, settings, prior, tally, tests):
-        yield progress
+    yield from _residual_tests(problem, settings, prior, tally, tests)
     seconds = time.perf_counter() - began
     report = _report(problem, settings, prior, tally, tests, seconds)
     yield Result({key: problem.deliver(image) for key, image in _delivered(problem, tally.images).items()}, report)
@@ -140,7 +138,7 @@ def _work(settings: Settings) -> float:
 
 def _chunk(
     problem: Problem, settings: Settings, prior: Prior | None, chunk: slice, tally: _Tally,
-    into: dict[str, np.ndarray], draws: int,
+    into: dict[str, np.ndarray],
 ) -> Iterator[Progress]:
     """Reconstruct some slices by every method into ``into`` (HU)."""
     water = settings.water_per_mm
@@ -170,51 +168,72 @@ def _chunk(
         if "tv" in into:
             into["tv"][chunk] = ((smooth - 1) * 1000).cpu().numpy()
             tally.spend("tv", start)
-    if prior is not None:
-        yield from _draws(problem, settings, prior, chunk, smooth, tally, into, draws, advance)
-
-
-def _draws(problem, settings, prior, chunk, smooth, tally, into, draws, advance):  # noqa: ANN001, ANN202
+    if prior is None:
+        return
     start = time.perf_counter()
-    water = settings.water_per_mm
-    grid = problem.prior_grid
-    network = problem.prior_likelihood.select(chunk).scaled(water, 1.0)
+    moments = RunningMoments()
+    for state in diffusion_draws(problem, settings, prior, chunk, smooth):
+        image = resample(state.estimate, *problem.grid.shape) * 1000
+        if state.step.index == 1 and state.draw == 1:
+            tally.sigma_start.append(round(state.sigma_start, 4))
+        if state.finished:
+            moments.add(image)
+            if f"draw_{state.draw}" in into:
+                into[f"draw_{state.draw}"][chunk] = image.cpu().numpy()
+        stage = f"draw {state.draw} of {settings.draws}"
+        yield advance(stage, state.step.index, state.step.total, 1, image if state.step.index % 5 == 0 else None)
+    into["mean"][chunk] = moments.mean.cpu().numpy()
+    if "uncertainty" in into:
+        into["uncertainty"][chunk] = moments.std.cpu().numpy()
+    tally.spend("diffusion", start)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawStep:
+    """One solver step of one draw (from 1), and the noise level at which the draw began."""
+
+    draw: int
+    step: dds_solver.SolverStep
+    sigma_start: float
+
+    @property
+    def estimate(self) -> Tensor:
+        """Clean image so far, (slices, rows, columns), network units, on the prior's grid."""
+        return self.step.estimate
+
+    @property
+    def finished(self) -> bool:
+        return self.step.index == self.step.total
+
+
+def diffusion_draws(
+    problem: Problem, settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor
+) -> Iterator[DrawStep]:
+    """``settings.draws`` draws of some slices, a solver step at a time.
+
+    ``surrogate``: (slices, rows, columns) in units of water, a rough image from which the error of the start is
+    predicted.
+    """
+    water, grid = settings.water_per_mm, problem.prior_grid
+    likelihood = problem.prior_likelihood.select(chunk)
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + chunk.start)
 
     def classical(data: Tensor) -> Tensor:
-        # Air is the least attenuation there is: what a filtered image has below it is known to be error.
-        return fbp(data / water, problem.geometry, grid).clamp_min(0) - 1
+        # Nothing attenuates less than air: what a filtered image has below it is known to be error.
+        return fbp(data, problem.geometry, grid).clamp_min(0)
 
-    physical = problem.prior_likelihood.select(chunk).scaled(water, 0.0)
     sigma = settings.sigma_start
     if sigma is None:
-        surrogate = resample(smooth, *grid.shape)
-        error = predicted_start_error(
-            surrogate, physical, lambda data: classical(data * water) + 1, generator
-        )
+        attenuation = resample(surrogate, *grid.shape) * water
+        error = predicted_start_error(attenuation, likelihood, classical, generator) / water
         sigma = start_level(error, prior.card.start_error)
-    tally.sigma_start.append(round(float(sigma), 4))
+    start = classical(likelihood.data) / water - 1
+    network = likelihood.scaled(water, 1.0)
     options = dds_solver.DDSSettings(steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data)
-    place = positions(*grid.shape, grid.pixel_mm).to(network.data.device)
-    moments = RunningMoments()
-    for draw in range(draws):
-        first = classical(problem.prior_likelihood.select(chunk).data)
-        estimate = first
-        for step in dds_solver.dds(prior, network, first, options, generator, place):
-            estimate = step.estimate
-            shown = step.index % 5 == 0
-            yield advance(
-                f"draw {draw + 1} of {draws}", step.index, step.total, 1,
-                resample(estimate, *problem.grid.shape) * 1000 if shown else None,
-            )
-        image = resample(estimate, *problem.grid.shape) * 1000
-        moments.add(image)
-        if f"draw_{draw + 1}" in into:
-            into[f"draw_{draw + 1}"][chunk] = image.cpu().numpy()
-    into["mean"][chunk] = moments.mean.cpu().numpy()
-    if "uncertainty" in into and draws > 1:
-        into["uncertainty"][chunk] = moments.std.cpu().numpy()
-    tally.spend("diffusion", start)
+    place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
+    for draw in range(1, settings.draws + 1):
+        for step in dds_solver.dds(prior, network, start, options, generator, place):
+            yield DrawStep(draw, step, float(sigma))
 
 
 def _residual_tests(
@@ -227,7 +246,7 @@ def _residual_tests(
     copies = {key: np.zeros_like(image[:1]) for key, image in tally.images.items() if key in ("fbp", "tv", "mean")}
     seconds = dict(tally.seconds)
     levels = list(tally.sigma_start)
-    yield from _chunk(again, settings, prior, slice(0, 1), tally, copies, settings.draws)
+    yield from _chunk(again, settings, prior, slice(0, 1), tally, copies)
     tally.seconds, tally.sigma_start = seconds, levels
     readings = problem.likelihood.data[0].numel()
     for key, copy in copies.items():

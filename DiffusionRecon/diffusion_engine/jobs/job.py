@@ -18,7 +18,7 @@ from ..io.images import write_volume
 from ..volume import Volume
 
 if TYPE_CHECKING:
-    from ..reconstruct import Measurement
+    from ..acquisition import Measurement
 
 JOB, RESULT, LOG, CANCEL = "job.json", "result.json", "worker.log", "cancel"
 STAGING = "outputs.part"
@@ -46,7 +46,7 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
     """Write a job and return its folder, made when it is missing; job.json comes last, so a job is whole or none.
 
     ``source``: an image to simulate a scan of, or measured projections. ``settings``: plain JSON values, see
-    ``reconstruct.Settings``. Raises ValueError, one sentence, for a folder that holds other files or cannot be
+    ``settings.Settings``. Raises ValueError, one sentence, for a folder that holds other files or cannot be
     written, for too little disk space, and for settings that JSON cannot hold; what was written is removed.
     """
     place = Path(folder)

@@ -33,7 +33,7 @@ PREVIEW_EVERY_S = 1.0
 REPORT_EVERY_S = 0.1
 
 Pipeline = Callable[[Any, dict[str, Any]], Iterator[Any]]
-"""(Volume or Measurement, settings) to an iterator of Progress that ends with a Result, see ``reconstruct``."""
+"""(Volume or Measurement, settings) to an iterator of Progress that ends with a Result, see ``pipeline``."""
 
 
 def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
@@ -70,7 +70,7 @@ def read_source(folder: Path, job: jobs.Job) -> Any:
     if job.geometry is None:
         return volume
     from ..physics.ct import CTGeometry
-    from ..reconstruct import Measurement
+    from ..acquisition import Measurement
 
     content = jobs.read_geometry(folder, job.geometry)
     geometry = CTGeometry(
@@ -170,7 +170,8 @@ def reconstruct(source: Any, settings: dict[str, Any]) -> Iterator[Any]:
     """The engine's own pipeline; torch is imported here, so that a bad job is refused before that."""
     import torch
 
-    from ..reconstruct import Settings, reconstruct_steps
+    from ..pipeline import reconstruct_steps
+    from ..settings import Settings
 
     if "OMP_NUM_THREADS" not in os.environ:
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

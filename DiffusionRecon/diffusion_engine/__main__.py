@@ -1,0 +1,220 @@
+"""The engine from a shell: ``python -m diffusion_engine simulate|reconstruct|train|evaluate|priors``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 2 unusable input (one sentence on stderr)."""
+    options = _parser().parse_args(arguments)
+    try:
+        result = options.command(options)
+    except (ValueError, FloatingPointError) as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    if options.json is not None:
+        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+        if options.json == "-":
+            sys.stdout.write(text)
+        else:
+            Path(options.json).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m diffusion_engine", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", metavar="FILE", help="write the machine-readable result there (- for stdout)")
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add("simulate", simulate_command, "Scan a CT volume: writes sinogram.nrrd, geometry.json and reference.nrrd.")
+    _add_source(sub)
+    _add_scan(sub)
+    sub.add_argument("--out", type=Path, required=True, help="output folder")
+
+    sub = add("reconstruct", reconstruct_command, "Reconstruct a simulated or measured scan in a worker process.")
+    _add_source(sub)
+    sub.add_argument("--sinogram", type=Path, help="measured data instead of --input: NRRD (slices, views, detectors)")
+    sub.add_argument("--geometry", dest="geometry_file", type=Path, help="geometry.json of the sinogram")
+    _add_scan(sub)
+    _add_methods(sub)
+    sub.add_argument("--region", help="part of the images to deliver: i0,i1,j0,j1 (voxels of the input)")
+    sub.add_argument("--pixel-mm", type=float, help="pixel size of the reconstruction")
+    sub.add_argument("--keep-draws", action="store_true", help="deliver every draw as a volume")
+    sub.add_argument("--out", type=Path, required=True, help="output folder (new or empty: it becomes the job folder)")
+
+    sub = add("evaluate", evaluate_command, "Compare methods on the CT volumes of a folder, without inverse crime.")
+    sub.add_argument("--modality", choices=["ct"], default="ct")
+    sub.add_argument("--data", type=Path, required=True, help="folder of volumes")
+    sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
+    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle, dds")
+    sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
+    _add_methods(sub, draws=8)
+
+    sub = add("train", train_command, "Train a CT prior from a folder of volumes; continues its checkpoint.")
+    sub.add_argument("--data", type=Path, required=True, help="folder of CT volumes in HU")
+    sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
+    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
+    sub.add_argument("--name", default="my-prior", help="name of the prior (my-prior)")
+    sub.add_argument("--steps", type=int, default=2000, help="training steps (2000)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", default="auto")
+
+    sub = add("priors", priors_command, "List the priors and check their weights.")
+    sub.add_argument("--folder", type=Path, help="another folder of cards")
+    return parser
+
+
+def _add_source(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--input", type=Path, help="CT volume in HU: .nrrd, .nii.gz, .mha or a DICOM folder")
+    sub.add_argument("--slices", help="first,last (last not included)")
+
+
+def _add_scan(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--views", type=int, help="projections (60)")
+    sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
+    sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")
+    sub.add_argument("--noise-percent", type=float, help="Gaussian noise in %% of the largest line integral (0.2)")
+    sub.add_argument("--i0", type=float, help="Poisson noise instead: photons a ray")
+    sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
+
+
+def _add_methods(sub: argparse.ArgumentParser, draws: int = 4) -> None:
+    if draws == 4:
+        sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
+    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws})")
+    sub.add_argument("--steps", type=int, help="denoiser calls a draw (40)")
+    sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
+    sub.add_argument("--prior", help="name or path of a card (ct-body)")
+    sub.add_argument("--device", help="auto, cpu, cuda")
+    sub.add_argument("--seed", type=int, help="of noise and draws (0)")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given on the command line."""
+    from .settings import Settings
+
+    given = {key: value for key, value in vars(options).items() if key in Settings.__dataclass_fields__}
+    values = {key: value for key, value in given.items() if value is not None and value is not False}
+    for key, parse in (("slices", int), ("region", int), ("methods", str)):
+        if isinstance(values.get(key), str):
+            values[key] = _listed(values[key], parse)
+    return values
+
+
+def _listed(text: str, parse: type) -> list[Any]:
+    try:
+        return [parse(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"expected numbers with commas between them, found '{text}'") from None
+
+
+def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Write a simulated sinogram with its geometry and the reference image."""
+    from .acquisition import simulate_files
+
+    return simulate_files(_read(options.input), _settings(options), options.out)
+
+
+def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Run a job in its folder with a progress line; the folder is the result."""
+    from .acquisition import read_measurement
+    from .jobs import job, process
+
+    if options.sinogram is not None:
+        if options.geometry_file is None:
+            raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
+        source: Any = read_measurement(options.sinogram, options.geometry_file)
+    else:
+        source = _read(options.input)
+    job.write_job(options.out, source, _settings(options))
+
+    def show(message: dict[str, Any]) -> None:
+        if message["event"] == "progress" and sys.stderr.isatty():
+            left = message["seconds_left"]
+            text = "" if left is None else f", {left:.0f} s left"
+            print(f"\r{message['stage']}: {100 * message['fraction']:.0f} %{text}        ", end="", file=sys.stderr)
+
+    last = process.start(options.out).wait(show)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    if last["event"] != "done":
+        raise ValueError(last.get("message", "the reconstruction was cancelled"))
+    report, _ = job.read_result(options.out)
+    for name, score in report["metrics"].items():
+        print(name, *(f"{key} {value}" for key, value in score.items()), sep="  ")
+    for note in report["notes"]:
+        print(note)
+    return report
+
+
+def evaluate_command(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print and return the evaluation rows."""
+    from .evaluate import evaluate, find_items, summary
+    from .settings import Settings
+
+    methods, views = _listed(options.methods, str), _listed(options.views, int)
+    options.methods = options.views = None
+    settings = Settings.from_dict(_settings(options))
+    items, skipped = find_items(options.data)
+    for line in skipped:
+        print(f"skipped {line}", flush=True)
+    if not items:
+        raise ValueError(f"no CT volume with slices of 512 x 512 pixels in {options.data}: nothing to evaluate")
+    rows = []
+    for row in evaluate(items, views, methods, settings, _listed(options.geometries, str)):
+        rows.append(row)
+        print(
+            f"{row['geometry']} {row['views']:>3} {row['item']} {row['case']:>3} {row['method']:<9} "
+            f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  {row['seconds']:.1f} s",
+            flush=True,
+        )
+    print("\n".join(summary(rows)))
+    return rows
+
+
+def train_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Train, export weights and card, and return the card."""
+    from .training.run import train_prior
+
+    return train_prior(
+        options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed, options.device
+    )
+
+
+def priors_command(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """List cards after loading each prior, so that hash, names and shapes are checked."""
+    from dataclasses import asdict
+
+    from .priors.library import PRIORS_FOLDER, list_priors, load_prior
+
+    folder = options.folder or PRIORS_FOLDER
+    cards = list_priors(folder)
+    for card in cards:
+        load_prior(str(folder / f"{card.name}.json"), unit=card.unit)
+        print(f"{card.name}: {card.title}, {card.anatomy}; {card.unit}, pixels {card.pixel_mm[0]}-{card.pixel_mm[1]} mm; {card.date}, {card.licence}; weights match their hash")
+    return [asdict(card) for card in cards]
+
+
+def _read(path: Path | None) -> Any:
+    from .io.images import read_volume
+
+    if path is None:
+        raise ValueError("no input: give --input with a CT volume in HU")
+    volume = read_volume(path)
+    # NRRD and NIfTI carry no unit; what the values look like is questioned later.
+    return volume if volume.unit != "a.u." else type(volume)(volume.array, volume.ijk_to_ras, "HU")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
