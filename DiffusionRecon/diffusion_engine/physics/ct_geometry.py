@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,11 +71,25 @@ class CTGeometry:
         return len(self.angles_rad)
 
     @property
+    def fan_distances_mm(self) -> tuple[float, float] | None:
+        """(source_to_isocentre_mm, source_to_detector_mm), or None for parallel rays."""
+        if self.source_to_isocentre_mm is None or self.source_to_detector_mm is None:
+            return None
+        return self.source_to_isocentre_mm, self.source_to_detector_mm
+
+    @property
+    def fan_angles_rad(self) -> np.ndarray:
+        """Angle of each bin's ray from the central ray, positive towards e_u, (detectors,); zeros for parallel rays."""
+        if self.fan_distances_mm is None:
+            return np.zeros(self.detector_count)
+        ratio = self.detector_u_mm / self.fan_distances_mm[1]
+        return np.arctan(ratio) if self.type == "fan_flat" else ratio
+
+    @property
     def magnification(self) -> float:
         """SDD / SID: size of a detector bin over its size at the isocentre (1 for parallel rays)."""
-        if self.source_to_isocentre_mm is None or self.source_to_detector_mm is None:
-            return 1.0
-        return self.source_to_detector_mm / self.source_to_isocentre_mm
+        distances = self.fan_distances_mm
+        return 1.0 if distances is None else distances[1] / distances[0]
 
     @property
     def detector_u_mm(self) -> np.ndarray:
@@ -170,13 +183,13 @@ def ray_lines(geometry: CTGeometry, views: slice = slice(None)) -> tuple[np.ndar
     u = geometry.detector_u_mm[None, :]
     source = np.stack((np.sin(theta), np.cos(theta)), axis=-1)  # s, (views, 1, 2)
     axis = np.stack((np.cos(theta), -np.sin(theta)), axis=-1)  # e_u
-    if geometry.source_to_isocentre_mm is None or geometry.source_to_detector_mm is None:
+    distances = geometry.fan_distances_mm
+    if distances is None:
         points = u[..., None] * axis
         return points, np.broadcast_to(-source, points.shape)
-    angle = np.arctan(u / geometry.source_to_detector_mm) if geometry.type == "fan_flat" else (
-        u / geometry.source_to_detector_mm)
-    directions = np.sin(angle)[..., None] * axis - np.cos(angle)[..., None] * source
-    return np.broadcast_to(geometry.source_to_isocentre_mm * source, directions.shape), directions
+    angle = geometry.fan_angles_rad[:, None]
+    directions = np.sin(angle) * axis - np.cos(angle) * source
+    return np.broadcast_to(distances[0] * source, directions.shape), directions
 
 
 def _require_positive(name: str, value: float) -> None:
