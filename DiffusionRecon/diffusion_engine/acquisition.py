@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from .physics.ct import CTGeometry, ImageGrid, make_projector
+from .physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 from .physics.noise import log_data, simulate_counts
 from .settings import Settings
 from .volume import Volume, hu_to_attenuation
 
-CLINICAL_SOURCE_TO_ISOCENTRE_MM = 595.0
-CLINICAL_SOURCE_TO_DETECTOR_MM = 1085.6
 AIR_HU = -1000.0
 
 
@@ -71,23 +69,23 @@ def binning(pixel_mm: float, smallest_mm: float) -> int:
     return max(1, math.ceil(smallest_mm * 0.98 / pixel_mm))
 
 
-def scan_geometry(settings: Settings, diagonal_mm: float, spacing_mm: float) -> CTGeometry:
-    """The scan that the settings ask for: detector covering the diagonal, ``spacing_mm`` at the isocentre."""
-    parallel = settings.geometry == "parallel"
-    arc = settings.arc_degrees or (180.0 if parallel else 360.0)
-    angles = tuple(float(a) for a in np.arange(settings.views) * math.radians(arc) / settings.views)
-    if parallel:
-        return CTGeometry("parallel", angles, 2 * math.ceil(diagonal_mm / spacing_mm / 2) + 2, spacing_mm)
-    sid, sdd = CLINICAL_SOURCE_TO_ISOCENTRE_MM, CLINICAL_SOURCE_TO_DETECTOR_MM
-    if diagonal_mm / 2 >= 0.95 * sid:
-        raise ValueError(
-            f"the slices reach {diagonal_mm / 2:.0f} mm from the axis, the source only {sid:.0f} mm: "
-            "choose the parallel geometry or crop the volume"
-        )
-    half = math.asin(diagonal_mm / 2 / sid)
-    reach = sdd * (half if settings.geometry == "fan_curved" else math.tan(half))
-    bin_mm = spacing_mm * sdd / sid
-    return CTGeometry(settings.geometry, angles, 2 * math.ceil(reach / bin_mm) + 2, bin_mm, 0.0, sid, sdd)
+def refined(geometry: CTGeometry, factor: int) -> CTGeometry:
+    """The same detector with every bin split into ``factor``."""
+    return replace(
+        geometry, detector_count=geometry.detector_count * factor,
+        detector_spacing_mm=geometry.detector_spacing_mm / factor,
+    )
+
+
+def scan_geometry(settings: Settings, grid: ImageGrid) -> CTGeometry:
+    """The scan that the settings ask for: the detector covers the grid's diagonal, one bin a pixel at the isocentre.
+
+    Fan beams have the distances of a common clinical scanner: source to isocentre 570 mm, to detector 1040 mm.
+    """
+    arc = math.radians(settings.arc_degrees or (180.0 if settings.geometry == "parallel" else 360.0))
+    if settings.geometry == "parallel":
+        return parallel_geometry(grid, settings.views, arc)
+    return fan_geometry(grid, settings.views, arc, curved=settings.geometry == "fan_curved")
 
 
 def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
@@ -104,12 +102,9 @@ def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
     rows, columns = reference.array.shape[1:]
     fine = max(2, factor)
     native = volume.array if factor > 1 else volume.array.repeat(2, 1).repeat(2, 2)
-    column_mm, row_mm = (float(s) for s in reference.spacing_mm[:2])
-    geometry = scan_geometry(settings, math.hypot(rows * row_mm, columns * column_mm), column_mm)
-    fine_geometry = CTGeometry(
-        geometry.type, geometry.angles_rad, geometry.detector_count * fine, geometry.detector_spacing_mm / fine,
-        geometry.detector_offset_mm, geometry.source_to_isocentre_mm, geometry.source_to_detector_mm,
-    )
+    column_mm, row_mm = reference.spacing_mm[:2]
+    geometry = scan_geometry(settings, ImageGrid(rows, columns, (row_mm, column_mm)))
+    fine_geometry = refined(geometry, fine)
     grid = ImageGrid(rows * fine, columns * fine, (row_mm / fine, column_mm / fine))
     projector = make_projector(fine_geometry, grid, implementation="on_the_fly")
     attenuation = torch.from_numpy(hu_to_attenuation(native, settings.water_per_mm).astype(np.float32))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .acquisition import Measurement, binning, simulate
+from .acquisition import Measurement, binning, refined, simulate
 from .likelihood import GaussianLikelihood
 from .physics.ct import CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid
@@ -104,9 +104,7 @@ def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) 
     """
     grid, geometry = problem.grid, problem.geometry
     fine = ImageGrid(2 * grid.rows, 2 * grid.columns, (grid.pixel_mm[0] / 2, grid.pixel_mm[1] / 2), grid.centre_mm)
-    split = replace(
-        geometry, detector_count=2 * geometry.detector_count, detector_spacing_mm=geometry.detector_spacing_mm / 2
-    )
+    split = refined(geometry, 2)
     device = problem.likelihood.data.device
     attenuation = torch.from_numpy(hu_to_attenuation(image[None], settings.water_per_mm).astype(np.float32)).to(device)
     smooth = resample(attenuation, fine.rows, fine.columns)

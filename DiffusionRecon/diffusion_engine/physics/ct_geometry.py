@@ -122,6 +122,10 @@ class ImageGrid:
             _require_positive("pixel_mm", value)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
     def y_mm(self) -> np.ndarray:
         """y of the pixel centres in mm, shape (rows,)."""
         return (np.arange(self.rows) - (self.rows - 1) / 2) * self.pixel_mm[0] + self.centre_mm[0]
