@@ -155,7 +155,9 @@ def main(options: argparse.Namespace) -> int:
             folder = Path(temporary) / "job"
             last = reconstruct(volume, settings, folder)
             if last["event"] != "done":
-                print(last.get("message", "The reconstruction was cancelled."), file=sys.stderr)
+                log = Path(tempfile.gettempdir()) / "diffusion-demo-worker.log"
+                shutil.copyfile(folder / "worker.log", log)
+                print(last["message"].replace("worker.log", str(log)), file=sys.stderr)
                 return FAILED
             report = collect(folder, labels, staging)
         files = deliver(staging, out)

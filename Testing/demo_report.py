@@ -80,7 +80,7 @@ def methods_table(report: dict) -> list[str]:
 def files_table(files: list[Path]) -> list[str]:
     """The folder, then one line a file with its size."""
     lines = [f"{files[0].parent}:"]
-    return lines + [f"  {path.name:24s}{path.stat().st_size / 1e6:8.2f} MB" for path in files]
+    return lines + [f"  {path.name:24s}{path.stat().st_size / 1e6:9.3f} MB" for path in files]
 
 
 def _cell(value: float | None, width: int, digits: int) -> str:

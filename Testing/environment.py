@@ -259,7 +259,7 @@ def run(command: list, environment: Path) -> str:
         start = stream.seek(0, os.SEEK_END)
         quiet = {key: value for key, value in os.environ.items() if key != "__PYVENV_LAUNCHER__"}
         quiet["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
-        code = subprocess.call(command, cwd=str(ROOT), stdout=stream, stderr=stream, env=quiet)
+        code = subprocess.call(command, cwd=str(ROOT), stdout=stream, stderr=stream, env=quiet, close_fds=False)
         stream.seek(start)
         output = stream.read()
     if code == 0:
@@ -296,6 +296,8 @@ def locked(path: Path):
                 print("Another set-up of this folder is running: waiting for it", flush=True)
                 told = True
             time.sleep(0.5)
+        # On POSIX pip holds the lock too: if only this process is killed, the next set-up waits for pip's end.
+        os.set_inheritable(stream.fileno(), os.name == "posix")
         yield
 
 

@@ -122,22 +122,33 @@ def test_an_output_folder_below_a_file_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("last", "code"),
-    [({"event": "error", "message": "It failed."}, 1), (KeyboardInterrupt(), 130), (ValueError("no\nroom"), 1)],
+    [
+        ({"event": "error", "message": "It failed: see worker.log."}, 1),
+        (KeyboardInterrupt(), 130),
+        (ValueError("no\nroom"), 1),
+    ],
 )
 def test_a_failed_or_interrupted_run_leaves_nothing(
     chest: Volume, faked: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], last: object, code: int,
+    capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory, last: object, code: int,
 ) -> None:
     def failing(*arguments: object) -> object:
         if isinstance(last, BaseException):
             raise last
+        folder = arguments[2]
+        folder.mkdir()
+        (folder / "worker.log").write_text("Traceback")
         return last
 
     monkeypatch.setattr(demo, "reconstruct", failing)
+    monkeypatch.setattr(demo.tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
     write_volume(chest, tmp_path / "ct.nrrd")
     assert run("--input", tmp_path / "ct.nrrd", "--out", tmp_path / "out") == code
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    message = capsys.readouterr().err.strip()
+    assert len(message.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["ct.nrrd"]
+    if "see " in message:
+        assert Path(message.split("see ")[1].rstrip(".")).read_text() == "Traceback"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import ctypes
 import importlib.util
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -262,3 +264,28 @@ def test_a_second_set_up_waits_for_the_first(tmp_path: Path) -> None:
     for one in (first, second):
         one.wait()
         one.stdout.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a lock is inherited on POSIX only")
+def test_a_set_up_waits_for_the_pip_of_a_killed_one(tmp_path: Path) -> None:
+    testing = str(environment.ROOT / "Testing")
+    code = (
+        f"import sys; sys.path.insert(0, {testing!r}); import environment\n"
+        f"with environment.locked(environment.Path({str(tmp_path / 'lock')!r})):\n"
+        "    environment.run([sys.executable, '-c', 'import time, os; open(\"pid\", \"w\").write(str(os.getpid()));"
+        f" time.sleep(60)'], environment.Path({str(tmp_path)!r}))"
+    ).replace("open(\"pid\"", f"open(\"{tmp_path}/pid\"")
+    first = subprocess.Popen([sys.executable, "-c", code])
+    end = time.monotonic() + 10
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    child = int((tmp_path / "pid").read_text())
+    first.kill()
+    first.wait()
+    with open(tmp_path / "lock", "a+") as stream:
+        assert not environment._try_lock(stream)
+        os.kill(child, signal.SIGKILL)
+        while not environment._try_lock(stream):
+            assert time.monotonic() < end
+            time.sleep(0.02)

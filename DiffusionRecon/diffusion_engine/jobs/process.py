@@ -129,7 +129,7 @@ class JobProcess:
         cause = ", as when memory runs out or someone kills it" if code == -9 else ""
         return {"event": "error", "message": (
             f"The reconstruction process ended before its result ({how}{cause}): nothing was saved; "
-            f"see {jobs.LOG} in the job folder, then run it again."
+            f"see {jobs.LOG}, then run it again."
         )}
 
     def _remember_tree(self) -> None:
