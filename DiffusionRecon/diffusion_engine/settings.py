@@ -31,7 +31,7 @@ class Settings:
     electronic_std: float = 0.0
     methods: tuple[str, ...] = METHODS
     draws: int = 4
-    steps: int = 40
+    steps: int = 30
     sigma_start: float | None = None
     tv_iterations: int = 400
     prior: str = "ct-body"

@@ -300,7 +300,7 @@ def test_panelUsesNothingHeavyAndNoThread() -> None:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("diffusion_engine.reconstruct") is None, reason="diffusion_engine.reconstruct is missing"
+    importlib.util.find_spec("diffusion_engine.pipeline") is None, reason="diffusion_engine.pipeline is missing"
 )
 def test_realWorkerReconstructsANode(module: object, application: Application) -> None:
     shape = (3, 96, 96)

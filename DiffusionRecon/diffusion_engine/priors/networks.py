@@ -58,6 +58,7 @@ class PatchUNet(nn.Module):
     ) -> None:
         super().__init__()
         width = 128
+        self.channels, self.blocks = channels, blocks
         self.multiple = 2 ** len(channels)
         self.embedding = NoiseEmbedding(width)
         self.head = nn.Conv2d(4 * inputs, channels[0], 3, padding=1)

@@ -31,12 +31,12 @@ SPREAD = "concentrated"
 class DDSSettings:
     """Steps, noise levels (network units) and the weights of one run."""
 
-    steps: int = 40
+    steps: int = 30
     sigma_start: float = 0.6
     sigma_end: float = 0.01
     eta: float = 1.0
     sigma_data: float = 0.5
-    prior_variance: float = 1.0
+    prior_variance: float = 2.0
     cg_iterations: int = 8
     cg_tolerance: float = 1e-3
 
