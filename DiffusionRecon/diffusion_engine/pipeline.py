@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from . import __version__, metrics
-from .acquisition import Measurement
 from .classical.fbp import fbp
 from .classical.tv import tv_steps
 from .costs import SURROGATE_ITERATIONS, Costs, foresee, measure
-from .likelihood import GaussianLikelihood
+from .measurement import Measurement
 from .posterior.moments import RunningMoments
 from .posterior.residual import ResidualTest, accepted_range, summarise
 from .priors.denoiser import positions

@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 
 from ..io.images import read_volume, write_volume
+from ..measurement import Measurement, read_measurement
 from ..volume import Volume
 from . import job as jobs
 from .forecast import output_bytes
@@ -64,19 +65,11 @@ def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
     return DONE
 
 
-def read_source(folder: Path, job: jobs.Job) -> Any:
-    """The job's Volume, or its Measurement (which needs torch)."""
-    volume = read_volume(folder / job.input)
+def read_source(folder: Path, job: jobs.Job) -> Volume | Measurement:
+    """The job's image or measured data."""
     if job.geometry is None:
-        return volume
-    from ..physics.ct import CTGeometry
-    from ..acquisition import Measurement
-
-    content = jobs.read_geometry(folder, job.geometry)
-    geometry = CTGeometry(
-        **{key: tuple(content[key]) if key == "angles_rad" else content[key] for key in jobs.GEOMETRY_KEYS}
-    )
-    return Measurement(volume.array, geometry, content["slice_spacing_mm"], content["values"], content["i0"])
+        return read_volume(folder / job.input)
+    return read_measurement(folder / job.input, folder / job.geometry)
 
 
 def sentence(error: BaseException) -> str:
