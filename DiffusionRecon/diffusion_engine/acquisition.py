@@ -37,11 +37,14 @@ class Measurement:
         expected = (len(self.geometry.angles_rad), self.geometry.detector_count)
         if self.values.ndim != 3 or self.values.shape[1:] != expected or self.values.shape[0] < 1:
             raise ValueError(
-                f"the sinogram does not match its geometry: expected (slices, {expected[0]} views, {expected[1]} detectors), "
-                f"found {self.values.shape}"
+                f"the sinogram does not match its geometry: expected (slices, {expected[0]} views, "
+                f"{expected[1]} detectors), found {self.values.shape}"
             )
         if not np.isfinite(self.values).all():
-            raise ValueError(f"the sinogram holds {int((~np.isfinite(self.values)).sum())} NaN or infinite readings: repair them first")
+            raise ValueError(
+                f"the sinogram holds {int((~np.isfinite(self.values)).sum())} NaN or infinite readings: repair "
+                "them first"
+            )
         if self.kind not in ("line_integrals", "counts"):
             raise ValueError(f"expected values 'line_integrals' or 'counts', found '{self.kind}'")
         if self.kind == "counts" and self.i0 is None:

@@ -69,14 +69,13 @@ def read_source(folder: Path, job: jobs.Job) -> Any:
     volume = read_volume(folder / job.input)
     if job.geometry is None:
         return volume
-    from ..physics.ct import CTGeometry
     from ..acquisition import Measurement
+    from ..physics.ct import CTGeometry
 
     content = jobs.read_geometry(folder, job.geometry)
-    geometry = CTGeometry(
-        **{key: tuple(content[key]) if key == "angles_rad" else content[key] for key in jobs.GEOMETRY_KEYS}
-    )
-    return Measurement(volume.array, geometry, content["slice_spacing_mm"], content["values"], content["i0"])
+    fields: dict[str, Any] = {key: content[key] for key in jobs.GEOMETRY_KEYS}
+    fields["angles_rad"] = tuple(fields["angles_rad"])
+    return Measurement(volume.array, CTGeometry(**fields), content["slice_spacing_mm"], content["values"], content["i0"])
 
 
 def sentence(error: BaseException) -> str:
