@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from .io.images import read_volume, write_volume
+from .jobs.job import GEOMETRY_KEYS, read_geometry, write_measurement
 from .physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 from .physics.noise import log_data, simulate_counts
 from .settings import Settings
@@ -129,9 +133,17 @@ def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
     return Simulation(measurement, reference)
 
 
+def read_measurement(sinogram: Path, geometry: Path) -> Measurement:
+    """The measurement in an image file (detectors, views, slices) and its geometry.json; raises ValueError."""
+    content = read_geometry(geometry.parent, geometry.name)
+    shape: dict[str, Any] = {key: content[key] for key in GEOMETRY_KEYS}
+    shape["angles_rad"] = tuple(shape["angles_rad"])
+    values = read_volume(sinogram).array
+    return Measurement(values, CTGeometry(**shape), content["slice_spacing_mm"], content["values"], content["i0"])
+
 
 def simulate_files(volume: Volume, values: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Write sinogram.nrrd, geometry.json and reference.nrrd of a simulated scan; returns their names and the geometry."""
+    """Write sinogram.nrrd, geometry.json and reference.nrrd of a simulated scan; returns names and geometry."""
     from .problem import prepare
 
     out.mkdir(parents=True, exist_ok=True)

@@ -64,8 +64,7 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
             write_volume(source, place / INPUT)
             job = {"kind": "simulate", "input": INPUT, "geometry": None}
         else:
-            write_volume(_as_volume(source), place / SINOGRAM)
-            write_json(place / GEOMETRY, _geometry(source))
+            write_measurement(source, place / SINOGRAM, place / GEOMETRY)
             job = {"kind": "measured", "input": SINOGRAM, "geometry": GEOMETRY}
         write_json(place / JOB, {**job, "settings": json.loads(settings_text)})
     except BaseException:
@@ -75,6 +74,12 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
             place.rmdir()
         raise
     return place
+
+
+def write_measurement(measurement: Measurement, sinogram: Path, geometry: Path) -> None:
+    """Write the readings as an image file and their geometry as JSON; a stated variance is not kept."""
+    write_volume(_as_volume(measurement), sinogram)
+    write_json(geometry, _geometry(measurement))
 
 
 def read_job(folder: str | os.PathLike[str]) -> Job:

@@ -66,16 +66,11 @@ def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
 
 def read_source(folder: Path, job: jobs.Job) -> Any:
     """The job's Volume, or its Measurement (which needs torch)."""
-    volume = read_volume(folder / job.input)
     if job.geometry is None:
-        return volume
-    from ..acquisition import Measurement
-    from ..physics.ct import CTGeometry
+        return read_volume(folder / job.input)
+    from ..acquisition import read_measurement
 
-    content = jobs.read_geometry(folder, job.geometry)
-    fields: dict[str, Any] = {key: content[key] for key in jobs.GEOMETRY_KEYS}
-    fields["angles_rad"] = tuple(fields["angles_rad"])
-    return Measurement(volume.array, CTGeometry(**fields), content["slice_spacing_mm"], content["values"], content["i0"])
+    return read_measurement(folder / job.input, folder / job.geometry)
 
 
 def sentence(error: BaseException) -> str:
