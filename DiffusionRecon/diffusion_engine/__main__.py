@@ -176,7 +176,8 @@ def evaluate_command(options: argparse.Namespace) -> list[dict[str, Any]]:
         rows.append(row)
         print(
             f"{row['geometry']} {row['views']:>3} {row['item']} {row['case']:>3} {row['method']:<9} "
-            f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  {row['seconds']:.1f} s",
+            f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
+            f"{row['seconds']:.1f} s",
             flush=True,
         )
     print("\n".join(summary(rows)))
@@ -188,7 +189,8 @@ def train_command(options: argparse.Namespace) -> dict[str, Any]:
     from .training.run import train_prior
 
     return train_prior(
-        options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed, options.device
+        options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
+        options.device,
     )
 
 
@@ -202,7 +204,10 @@ def priors_command(options: argparse.Namespace) -> list[dict[str, Any]]:
     cards = list_priors(folder)
     for card in cards:
         load_prior(str(folder / f"{card.name}.json"), unit=card.unit)
-        print(f"{card.name}: {card.title}, {card.anatomy}; {card.unit}, pixels {card.pixel_mm[0]}-{card.pixel_mm[1]} mm; {card.date}, {card.licence}; weights match their hash")
+        print(
+            f"{card.name}: {card.title}, {card.anatomy}; {card.unit}, pixels "
+            f"{card.pixel_mm[0]}-{card.pixel_mm[1]} mm; {card.date}, {card.licence}; weights match their hash"
+        )
     return [asdict(card) for card in cards]
 
 

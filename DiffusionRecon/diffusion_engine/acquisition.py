@@ -90,9 +90,8 @@ def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
     return Simulation(measurement, reference)
 
 
-
 def simulate_files(volume: Volume, values: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Write sinogram.nrrd, geometry.json and reference.nrrd of a simulated scan; returns their names and the geometry."""
+    """Write sinogram.nrrd, geometry.json and reference.nrrd of a simulated scan; returns names and geometry."""
     from .problem import prepare
 
     out.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,9 @@ def find_items(folder: Path) -> tuple[list[Item], list[str]]:
         if question is not None:
             skipped.append(f"{name}: not CT in HU ({question})")
         elif min(rows, columns) < SMALLEST_MATRIX:
-            skipped.append(f"{name}: slices of {rows} x {columns} pixels, fewer than {SMALLEST_MATRIX} x {SMALLEST_MATRIX}")
+            skipped.append(
+                f"{name}: slices of {rows} x {columns} pixels, fewer than {SMALLEST_MATRIX} x {SMALLEST_MATRIX}"
+            )
         else:
             indices = tuple(sorted({min(slices - 1, int(depth * slices)) for depth in DEPTHS}))
             items.append(Item(name, Volume(volume.array[list(indices)], volume.ijk_to_ras, "HU"), indices))
@@ -121,14 +123,16 @@ def _run(
     whole = slice(0, problem.slices)
     water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
     if method == "fbp":
-        image = attenuation_to_hu(fbp(problem.likelihood.data, problem.geometry, problem.grid), settings.water_per_mm)
+        analytic = fbp(problem.likelihood.data, problem.geometry, problem.grid)
+        image = attenuation_to_hu(analytic, settings.water_per_mm)
         yield "fbp", image.cpu().numpy(), time.perf_counter() - start, {}
     elif method == "tv":
         image = (tv(water, iterations=settings.tv_iterations) - 1) * 1000
         yield "tv", image.cpu().numpy(), time.perf_counter() - start, {}
     elif method == "tv-oracle":
-        image, extra = tv_oracle(water, torch.from_numpy(problem.reference))
-        yield "tv-oracle", image, time.perf_counter() - start, extra
+        assert problem.reference is not None
+        best, extra = tv_oracle(water, torch.from_numpy(problem.reference))
+        yield "tv-oracle", best, time.perf_counter() - start, extra
     else:
         assert prior is not None
         surrogate = tv(water, iterations=SURROGATE_ITERATIONS)

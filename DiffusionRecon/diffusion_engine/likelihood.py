@@ -10,6 +10,7 @@ from torch import Tensor
 from .classical.conjugate_gradient import conjugate_gradient
 from .physics.operator import LinearOperator
 
+
 @dataclass(frozen=True, eq=False)
 class ScaledOperator:
     """x -> scale * A x, with the adjoint scale * A'."""
@@ -49,7 +50,9 @@ class GaussianLikelihood:
         if found != expected:
             raise ValueError(f"data and geometry do not match: expected trailing shape {expected}, found {found}")
         if not bool((self.variance > 0).all()):
-            raise ValueError("the noise variance must be positive everywhere: give the noise level, or let it be estimated")
+            raise ValueError(
+                "the noise variance must be positive everywhere: give the noise level, or let it be estimated"
+            )
         if not bool(torch.isfinite(self.data).all()):
             raise ValueError("the measured data hold NaN or infinite values: repair or remove those readings")
 

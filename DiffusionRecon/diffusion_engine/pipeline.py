@@ -68,7 +68,9 @@ class _Tally:
         self.seconds[method] = self.seconds.get(method, 0.0) + time.perf_counter() - since
 
 
-def reconstruct(source: Volume | Measurement, settings: Settings | dict[str, Any] | None = None, **changes: Any) -> Result:
+def reconstruct(
+    source: Volume | Measurement, settings: Settings | dict[str, Any] | None = None, **changes: Any
+) -> Result:
     """Reconstruct CT slices and return volumes and report.
 
     ``source``: a Volume in HU, of which a scan is simulated, or a Measurement; ``settings``: see
@@ -115,7 +117,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"the device '{name}' cannot be used ({str(error).splitlines()[0]}): choose cpu or auto") from None
+        raise ValueError(
+            f"the device '{name}' cannot be used ({str(error).splitlines()[0]}): choose cpu or auto"
+        ) from None
     return device
 
 
@@ -250,9 +254,8 @@ def _residual_tests(
         views = problem.residuals(tally.images[key], problem.likelihood)
         expected = summarise([float(v) for v in simulated.mean(-1)])
         ratio = summarise([float(v) for v in views.mean(-1)])
-        tests.append(
-            ResidualTest(key, ratio, tuple(round(float(v), 3) for v in views.mean(0)), accepted_range(expected, readings))
-        )
+        per_view = tuple(round(float(v), 3) for v in views.mean(0))
+        tests.append(ResidualTest(key, ratio, per_view, accepted_range(expected, readings)))
 
 
 def _report(

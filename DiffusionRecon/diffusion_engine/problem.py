@@ -62,7 +62,8 @@ class Problem:
 
     def deliver(self, images: np.ndarray) -> Volume:
         """Images in the geometry of the input, cropped to the region, float32 HU."""
-        volume = Volume(np.ascontiguousarray(np.flip(images, self.flips), dtype=np.float32), self.frame.ijk_to_ras, "HU")
+        array = np.ascontiguousarray(np.flip(images, self.flips), dtype=np.float32)
+        volume = Volume(array, self.frame.ijk_to_ras, "HU")
         if self.region is None:
             return volume
         i0, i1, j0, j1 = _flipped_bounds(self.region, images.shape, self.flips)
@@ -70,8 +71,8 @@ class Problem:
 
     def preview(self, images: Tensor, chunk: slice) -> Volume:
         """Some slices of the current estimate as a volume at their place."""
-        part = Problem.deliver(replace(self, frame=self.frame.crop(slices=_slice_bounds(self, chunk))), images.cpu().numpy())
-        return part
+        frame = self.frame.crop(slices=_slice_bounds(self, chunk))
+        return replace(self, frame=frame).deliver(images.cpu().numpy())
 
     def residuals(self, images: np.ndarray, likelihood: GaussianLikelihood) -> Tensor:
         """Mean over the detector of ((y - A x) / sigma)^2 of images in HU: (slices, views)."""
@@ -135,7 +136,9 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     smallest = settings.pixel_mm or (card.pixel_mm[0] if card else SMALLEST_PIXEL_MM)
     factor = binning(min(volume.spacing_mm[:2]), smallest)
     if min(volume.array.shape[1:]) < 8 * factor:
-        raise ValueError(f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factor} each way")
+        raise ValueError(
+            f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factor} each way"
+        )
     scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factor)
     tall, wide = (size // factor * factor for size in volume.array.shape[1:])
     # The frame keeps the input's own direction of axes; only the array was turned upright for the prior.
@@ -143,8 +146,8 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     j0 = volume.array.shape[1] - tall if 1 in flips else 0
     frame = volume.crop(rows=(j0, j0 + tall), columns=(i0, i0 + wide)).bin_in_plane(factor)
     notes.append(
-        f"Scan simulated from the volume with {settings.views} views ({settings.geometry}); simulating from reconstructed "
-        "images is kinder than a scanner: one energy, no scatter, no motion."
+        f"Scan simulated from the volume with {settings.views} views ({settings.geometry}); simulating from "
+        "reconstructed images is kinder than a scanner: one energy, no scatter, no motion."
     )
     if factor > 1:
         notes.append(f"Reconstructed on pixels {factor} times as wide as the input's ({frame.spacing_mm[0]:.2f} mm).")
@@ -203,7 +206,9 @@ def _assemble(
     else:
         spread = torch.from_numpy(np.asarray(measurement.variance, np.float32)).to(device)
     if region is not None and (region[1] > grid.columns or region[3] > grid.rows):
-        raise ValueError(f"the region {region} leaves the image of {grid.columns} columns and {grid.rows} rows: make it smaller")
+        raise ValueError(
+            f"the region {region} leaves the image of {grid.columns} columns and {grid.rows} rows: make it smaller"
+        )
     geometry = measurement.geometry
     prior_grid = grid if card is None else _prior_grid(grid, card, notes)
     likelihood = GaussianLikelihood(make_projector(geometry, grid, device=device), data, spread)
@@ -221,7 +226,7 @@ def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid
     wanted = tuple(working_pixel(p, card) for p in grid.pixel_mm)
     if wanted == tuple(grid.pixel_mm):
         return grid
-    rows, columns = (max(16, round(n * p / w)) for n, p, w in zip((grid.rows, grid.columns), grid.pixel_mm, wanted, strict=True))
+    rows, columns = (max(16, round(n * p / w)) for n, p, w in zip(grid.shape, grid.pixel_mm, wanted, strict=True))
     pixel = (grid.rows * grid.pixel_mm[0] / rows, grid.columns * grid.pixel_mm[1] / columns)
     low, high = card.pixel_mm
     notes.append(
@@ -236,7 +241,9 @@ def _flips(volume: Volume, notes: list[str]) -> tuple[int, ...]:
     axes = volume.ijk_to_ras[:3, :3] / np.array(volume.spacing_mm)
     along = (axes * RAS_OF_AXIAL).sum(0)
     if abs(along[0]) < 0.7 or abs(along[1]) < 0.7:
-        notes.append("The slices are not axial: the prior was trained on axial ones, so its result is less certain here.")
+        notes.append(
+            "The slices are not axial: the prior was trained on axial ones, so its result is less certain here."
+        )
     return tuple(axis for axis, cosine in ((1, along[1]), (2, along[0])) if cosine < 0)
 
 

@@ -51,7 +51,8 @@ class Settings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown settings {unknown}: choose from {sorted(known)}")
-        return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return Settings(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that :meth:`from_dict` takes back."""
@@ -66,13 +67,14 @@ class Settings:
         need(self.geometry in GEOMETRIES, f"geometry out of {GEOMETRIES}", self.geometry)
         need(bool(self.methods) and set(self.methods) <= set(METHODS), f"methods out of {METHODS}", self.methods)
         need(_whole(self.views) and 2 <= self.views <= 10000, "views from 2 to 10000", self.views)
-        need(self.arc_degrees is None or 0 < self.arc_degrees <= 360, "arc_degrees above 0 and up to 360", self.arc_degrees)
+        arc, sigma = self.arc_degrees, self.sigma_start
+        need(arc is None or 0 < arc <= 360, "arc_degrees above 0 and up to 360", arc)
         need(0 < self.noise_percent <= 50, "noise_percent above 0 and up to 50", self.noise_percent)
         need(self.i0 is None or self.i0 >= 10, "i0 of 10 photons a ray or more, or none", self.i0)
         need(self.electronic_std >= 0, "electronic_std of 0 or more", self.electronic_std)
         need(_whole(self.draws) and 1 <= self.draws <= 1000, "draws from 1 to 1000", self.draws)
         need(_whole(self.steps) and 2 <= self.steps <= 1000, "steps from 2 to 1000", self.steps)
-        need(self.sigma_start is None or 0.02 <= self.sigma_start <= 20, "sigma_start from 0.02 to 20", self.sigma_start)
+        need(sigma is None or 0.02 <= sigma <= 20, "sigma_start from 0.02 to 20", sigma)
         need(_whole(self.tv_iterations) and self.tv_iterations >= 1, "tv_iterations of 1 or more", self.tv_iterations)
         need(self.slices is None or _ascending(self.slices, 1), "slices [first, last) with first < last", self.slices)
         need(self.region is None or _ascending(self.region, 2), "region [i0, i1, j0, j1)", self.region)

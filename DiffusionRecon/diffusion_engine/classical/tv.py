@@ -31,12 +31,12 @@ def gradient_adjoint(g: Tensor) -> Tensor:
 
 def tv(likelihood: GaussianLikelihood, **options: Any) -> Tensor:
     """The last iterate of :func:`tv_steps`, same arguments."""
-    x = None
+    last = None
     for x in tv_steps(likelihood, **options):
-        pass
-    if x is None:
-        raise ValueError("TV needs at least one iteration")
-    return x
+        last = x
+    if last is None:
+        raise ValueError("TV needs at least one iteration: raise the number of iterations")
+    return last
 
 
 def tv_steps(
@@ -47,7 +47,8 @@ def tv_steps(
 
     The second form is the discrepancy principle: the weight is whatever makes the residual equal the noise.
     W = 1 / standard deviation of the noise; m readings an image; ``weight``: one value an image, in 1 / unit of x.
-    Isotropic TV, x >= 0 if ``nonnegative``. ``pace``: ratio of primal to dual step, small because images of about 1 meet duals of about 1 only after many rays.
+    Isotropic TV, x >= 0 if ``nonnegative``. ``pace``: ratio of primal to dual step, small because images of about 1
+    meet duals of about 1 only after many rays.
     Yields an iterate (batch, rows, columns) a step, the last is the result.
     Sources: Chambolle and Pock, doi:10.1007/s10851-010-0251-1; step lengths, doi:10.1109/ICCV.2011.6126441.
     """

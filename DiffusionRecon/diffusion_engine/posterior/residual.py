@@ -10,7 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LIMITATION = "A passed test shows consistent data, not absence of invented structure: what the scanner cannot see leaves no residual."
+LIMITATION = (
+    "A passed test shows consistent data, not absence of invented structure: what the scanner cannot see leaves no "
+    "residual."
+)
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,17 @@ class ResidualTest:
     def statement(self) -> str:
         """One or two sentences for the user."""
         low, high = self.accepted
-        found = f"The {self.kind} leaves a residual of {self.ratio:.2f} times the noise (normal here: {low:.2f} to {high:.2f})"
+        found = (
+            f"The {self.kind} leaves a residual of {self.ratio:.2f} times the noise "
+            f"(normal here: {low:.2f} to {high:.2f})"
+        )
         if self.passed:
             return f"{found}. {LIMITATION}"
         if self.ratio > high:
             worst = max(range(len(self.per_view)), key=self.per_view.__getitem__)
             return (
-                f"{found}: the data are inconsistent with geometry, noise level or field of view; the worst view is number "
-                f"{worst + 1} with {self.per_view[worst]:.2f}. Trust the classical image first."
+                f"{found}: the data are inconsistent with geometry, noise level or field of view; the worst view is "
+                f"number {worst + 1} with {self.per_view[worst]:.2f}. Trust the classical image first."
             )
         return f"{found}: the image fits the noise itself, so the stated noise level is likely too high."
 

@@ -59,11 +59,16 @@ def read_card(path: Path) -> PriorCard:
     required = known - {"start_error"}
     missing, unknown = sorted(required - set(content)), sorted(set(content) - known)
     if missing or unknown:
-        raise ValueError(f"the model card {path.name} has missing keys {missing} and unknown keys {unknown}: expected {sorted(known)}")
+        raise ValueError(
+            f"the model card {path.name} has missing keys {missing} and unknown keys {unknown}: expected "
+            f"{sorted(known)}"
+        )
     content["sigma"], content["pixel_mm"] = tuple(content["sigma"]), tuple(content["pixel_mm"])
     card = PriorCard(**content)
     if not card.scale > 0 or not card.sigma_data > 0:
-        raise ValueError(f"the model card {path.name} has scale {card.scale} and sigma_data {card.sigma_data}: both must be positive")
+        raise ValueError(
+            f"the model card {path.name} has scale {card.scale} and sigma_data {card.sigma_data}: both must be positive"
+        )
     return card
 
 

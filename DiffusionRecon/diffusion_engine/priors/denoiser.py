@@ -50,7 +50,9 @@ class EDMDenoiser(nn.Module):
         return x * (d / norm) ** 2 + raw.to(x.dtype) * (s * d / norm)
 
 
-def positions(rows: int, columns: int, pixel_mm: tuple[float, float], centre_mm: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+def positions(
+    rows: int, columns: int, pixel_mm: tuple[float, float], centre_mm: tuple[float, float] = (0.0, 0.0)
+) -> Tensor:
     """Position channels (2, rows, columns): distance from the image centre, y then x, in units of 200 mm.
 
     ``pixel_mm``: spacing along rows and columns; ``centre_mm``: offset of the image's centre from the

@@ -53,14 +53,20 @@ def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", 
         path = Path(name)
         if path.suffix != ".json" or not path.exists():
             names = ", ".join(card.name for card in list_priors()) or "none"
-            raise ValueError(f"no prior named '{name}': choose one of {names}, or give the path of a model card (.json)")
+            raise ValueError(
+                f"no prior named '{name}': choose one of {names}, or give the path of a model card (.json)"
+            )
     card = read_card(path)
     if card.unit != unit:
-        raise ValueError(f"the prior {card.name} works in {card.unit}, not in {unit}: choose a prior trained for {unit}")
+        raise ValueError(
+            f"the prior {card.name} works in {card.unit}, not in {unit}: choose a prior trained for {unit}"
+        )
     device = torch.device(device)
     network = build_network(card)
     network.load_state_dict(read_weights(path.with_name(card.weights), card, network.state_dict()))
-    network = network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    # The stubs of Module.to leave memory_format out.
+    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval().requires_grad_(False)
     fast = has_fast_bf16(device) if bf16 is None else bf16
     return Prior(card, EDMDenoiser(network, card.sigma_data), device, fast)
 
@@ -78,24 +84,39 @@ def build_network(card: PriorCard) -> PatchUNet:
 def read_weights(path: Path, card: PriorCard, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read a safetensors file; refuses pickles, a wrong hash, and names or shapes that are not the network's."""
     if path.suffix != ".safetensors":
-        raise ValueError(f"weights must be a .safetensors file, found {path.name}: pickled files can run code and are refused")
+        raise ValueError(
+            f"weights must be a .safetensors file, found {path.name}: pickled files can run code and are refused"
+        )
     if not path.exists():
-        raise ValueError(f"the weights {path.name} of prior {card.name} are missing beside the card: install them again")
+        raise ValueError(
+            f"the weights {path.name} of prior {card.name} are missing beside the card: install them again"
+        )
     if sha256(path) != card.sha256:
-        raise ValueError(f"the weights {path.name} do not match the hash in their card: the file is damaged or another version")
+        raise ValueError(
+            f"the weights {path.name} do not match the hash in their card: the file is damaged or another version"
+        )
     try:
         weights = load_safetensors(path.read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a safetensors file ({error}): pickled files can run code and are refused") from None
-    wrong = [n for n in {*weights, *expected} if n not in weights or n not in expected or weights[n].shape != expected[n].shape]
+        raise ValueError(
+            f"{path.name} is not a safetensors file ({error}): pickled files can run code and are refused"
+        ) from None
+    wrong = [
+        n for n in {*weights, *expected}
+        if n not in weights or n not in expected or weights[n].shape != expected[n].shape
+    ]
     if wrong:
-        raise ValueError(f"the weights {path.name} do not fit the network of their card: {len(wrong)} tensors differ, such as {min(wrong)}")
+        raise ValueError(
+            f"the weights {path.name} do not fit the network of their card: {len(wrong)} tensors differ, such as "
+            f"{min(wrong)}"
+        )
     return {name: value.float() for name, value in weights.items()}
 
 
 def write_weights(network: torch.nn.Module, path: Path) -> str:
     """Write half-precision weights as safetensors and return the file's sha256."""
-    save_file({name: value.detach().half().contiguous().cpu() for name, value in network.state_dict().items()}, str(path))
+    halves = {name: value.detach().half().contiguous().cpu() for name, value in network.state_dict().items()}
+    save_file(halves, str(path))
     return sha256(path)
 
 

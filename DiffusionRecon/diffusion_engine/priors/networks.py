@@ -7,6 +7,7 @@ patch than on a whole slice; this network has none, and is therefore the same fu
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class PatchUNet(nn.Module):
 
     ``channels``: width of each level, each half the resolution of the one before; the first works on
     pixel blocks (space to depth), which on a CPU costs half the memory traffic of full resolution at the
-    same arithmetic. Rows and columns of any size: padded by reflection to a multiple of the coarsest grid.
+    same arithmetic. Rows and columns of any size: padded by their last pixel to a multiple of the coarsest grid.
     """
 
     def __init__(
@@ -83,13 +84,13 @@ class PatchUNet(nn.Module):
         h = self.head(F.pixel_unshuffle(x, 2))
         skips = []
         for stage, blocks in enumerate(self.down):
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 h = block(h, embedding)
             if stage < len(self.coarser):
                 skips.append(h)
                 h = self.coarser[stage](h)
         for finer, blocks in zip(reversed(self.finer), reversed(self.up), strict=True):
             h = skips.pop() + finer(h)
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 h = block(h, embedding)
         return F.pixel_shuffle(self.tail(F.silu(h)), 2)[..., :rows, :columns]

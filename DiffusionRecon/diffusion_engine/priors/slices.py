@@ -21,4 +21,5 @@ def resample(images: Tensor, rows: int, columns: int) -> Tensor:
     if images.shape[-2:] == (rows, columns):
         return images
     shrinks = rows < images.shape[-2]
-    return F.interpolate(images[:, None], (rows, columns), mode="bilinear", align_corners=False, antialias=shrinks)[:, 0]
+    size = (rows, columns)
+    return F.interpolate(images[:, None], size, mode="bilinear", align_corners=False, antialias=shrinks)[:, 0]

@@ -13,7 +13,8 @@ def poly_grid(sigma_max: float, sigma_min: float, steps: int, rho: float = 7.0) 
     """
     if not sigma_max > sigma_min > 0 or steps < 2:
         raise ValueError(
-            f"a noise grid needs sigma_max > sigma_min > 0 and 2 steps or more; found {sigma_max:g}, {sigma_min:g}, {steps}"
+            f"a noise grid needs sigma_max > sigma_min > 0 and 2 steps or more; found {sigma_max:g}, {sigma_min:g}, "
+            f"{steps}"
         )
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho

@@ -8,7 +8,9 @@ from torch import Tensor
 from ..priors.denoiser import Denoiser
 
 
-def ddim(x: Tensor, estimate: Tensor, clean: Tensor, sigma: float, sigma_next: float, eta: float, noise: Tensor) -> Tensor:
+def ddim(
+    x: Tensor, estimate: Tensor, clean: Tensor, sigma: float, sigma_next: float, eta: float, noise: Tensor
+) -> Tensor:
     """x' = clean + sigma' (sqrt(1 - eta^2) e + eta z), e = (x - estimate) / sigma.
 
     ``estimate``: the denoiser's, which defines the noise e in the state; ``clean``: the image to move

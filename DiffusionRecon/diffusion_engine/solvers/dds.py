@@ -72,6 +72,8 @@ def dds(
         variance = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
         clean = likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance)
         if not bool(torch.isfinite(clean).all()):
-            raise FloatingPointError(f"the estimate is not finite at noise level {sigma:.3g}: check data and noise level")
+            raise FloatingPointError(
+                f"the estimate is not finite at noise level {sigma:.3g}: check data and noise level"
+            )
         yield SolverStep(index + 1, settings.steps, sigma, clean)
         x = ddim(x, estimate, clean, sigma, following, settings.eta, normal())

@@ -32,7 +32,8 @@ class PatchSampler:
 
     def draw(self, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``count`` patches (count, 1, size, size) and their positions (count, 2, size, size)."""
-        patches, places = [], []
+        patches: list[Tensor] = []
+        places: list[Tensor] = []
         while len(patches) < count:
             source = self.sources[int(torch.multinomial(self.weights, 1, generator=generator))]
             slices, rows, columns = source.values.shape

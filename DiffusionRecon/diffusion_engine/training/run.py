@@ -33,13 +33,14 @@ def train_prior(
     NAME.log into ``out``.
     """
     sources, skipped = load_sources(data, exclude)
-    for line in skipped:
-        print(f"left out {line}")
+    for left_out in skipped:
+        print(f"left out {left_out}")
     out.mkdir(parents=True, exist_ok=True)
     where = choose_device(device)
     torch.manual_seed(seed)
     network = PatchUNet().to(where)
-    settings = TrainingSettings(steps=steps, seed=seed, warmup_steps=min(200, max(1, steps // 10)), bf16=has_fast_bf16(where))
+    warmup = min(200, max(1, steps // 10))
+    settings = TrainingSettings(steps=steps, seed=seed, warmup_steps=warmup, bf16=has_fast_bf16(where))
     mean_loss = 0.0
     with (out / f"{name}.log").open("a", encoding="utf-8") as log:
         for step in train(network, PatchSampler(sources), settings, out / f"{name}.checkpoint"):
@@ -68,13 +69,15 @@ def export_prior(
         "offset": 0.0, "scale": 1000.0, "sigma_data": 0.5, "sigma": (0.005, 5.0),
         "pixel_mm": (round(min(pixels), 3), round(max(pixels), 3)),
         "network": {
-            "type": "PatchUNet", "inputs": 3, "outputs": 1, "channels": list(network.channels), "blocks": network.blocks,
+            "type": "PatchUNet", "inputs": 3, "outputs": 1, "channels": list(network.channels),
+            "blocks": network.blocks,
         },
         "weights": f"{name}.safetensors", "sha256": digest, "date": datetime.date.today().isoformat(),
         "licence": "as chosen by whoever trained it",
         "training": {
-            "steps": settings.steps, "patch_sizes": list(settings.patch_sizes), "pixels_per_step": settings.pixels_per_step,
-            "learning_rate": settings.learning_rate, "log_sigma": [settings.log_sigma_mean, settings.log_sigma_std],
+            "steps": settings.steps, "patch_sizes": list(settings.patch_sizes),
+            "pixels_per_step": settings.pixels_per_step, "learning_rate": settings.learning_rate,
+            "log_sigma": [settings.log_sigma_mean, settings.log_sigma_std],
             "slices": sum(len(s.values) for s in sources), "seed": settings.seed,
         },
         "data": [{"name": s.name, "slices": str(len(s.values)), "weight": f"{s.weight:.2f}"} for s in sources],
@@ -101,7 +104,8 @@ def denoising_psnr(denoiser: EDMDenoiser, held: Sequence[TrainingSlices]) -> dic
                 pixel = float(source.pixel_mm[k])
                 noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
                 with torch.no_grad():
-                    estimate = denoiser(noisy, torch.tensor([sigma]), positions(*clean.shape[-2:], (pixel, pixel)))
+                    place = positions(clean.shape[-2], clean.shape[-1], (pixel, pixel))
+                    estimate = denoiser(noisy, torch.tensor([sigma]), place)
                 errors.append(float((estimate - clean).square().mean()))
         result[f"{sigma:g}"] = round(10 * math.log10(4 / (sum(errors) / len(errors))), 2)
     return result

@@ -19,7 +19,9 @@ FULL_WEIGHT_SLICES = 60
 FULL_WEIGHT_MM = 400.0
 
 
-def load_sources(folder: Path, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> tuple[list[TrainingSlices], list[str]]:
+def load_sources(
+    folder: Path, exclude: Sequence[str] = (), only: Sequence[str] = ()
+) -> tuple[list[TrainingSlices], list[str]]:
     """CT volumes below ``folder`` as training slices in network units, and a line for each that was left out.
 
     ``exclude``: names of folders to leave out (or ``only`` to take): held-out cases. Values below -1000 HU are raised

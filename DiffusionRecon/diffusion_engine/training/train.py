@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,8 @@ def train(
     CPU). Raises ValueError when its settings differ, FloatingPointError when the loss stops being finite.
     """
     device = next(network.parameters()).device
-    denoiser = EDMDenoiser(network.to(memory_format=torch.channels_last))
+    # The stubs of Module.to leave memory_format out.
+    denoiser = EDMDenoiser(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(settings.seed)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -79,7 +81,9 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         if state["settings"] != _plain(settings):
-            raise ValueError(f"{checkpoint} belongs to a run with other settings: {state['settings']}; choose another file")
+            raise ValueError(
+                f"{checkpoint} belongs to a run with other settings: {state['settings']}; choose another file"
+            )
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         generator.set_state(state["generator"].cpu())
@@ -108,11 +112,14 @@ def train(
     network.load_state_dict(average)
 
 
-def _plain(settings: TrainingSettings) -> dict:
+def _plain(settings: TrainingSettings) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
-def _save(path, settings, network, optimiser, generator, average, step) -> None:  # noqa: ANN001
+def _save(
+    path: Path, settings: TrainingSettings, network: nn.Module, optimiser: torch.optim.Optimizer,
+    generator: torch.Generator, average: dict[str, Tensor], step: int,
+) -> None:
     state = {
         "settings": _plain(settings), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
         "generator": generator.get_state(), "average": average, "step": step,
