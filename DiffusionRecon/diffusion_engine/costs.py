@@ -21,7 +21,7 @@ SURROGATE_ITERATIONS = 60
 """TV iterations of the rough image from which the error of the diffusion start is predicted."""
 
 ARRAYS_A_STEP = 24
-"""Working arrays of a solver step, in images: state, estimates, conjugate gradients, and the network's widest layers."""
+"""Working arrays of a solver step, in images: state, estimates, conjugate gradients, the network's widest layers."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from torch import Tensor
 from . import metrics
 from .classical.fbp import fbp
 from .classical.tv import tv, tv_steps
+from .costs import SURROGATE_ITERATIONS
 from .io.images import READABLE, read_volume
 from .likelihood import GaussianLikelihood
-from .costs import SURROGATE_ITERATIONS
 from .pipeline import choose_device, diffusion_draws
 from .posterior.moments import RunningMoments
 from .priors.library import Prior, load_prior

@@ -164,7 +164,8 @@ def _chunk(
         for step, image in enumerate(tv_steps(relative, iterations=iterations), 1):
             smooth = image
             if step % 20 == 0:
-                yield advance("tv", step, iterations, 20 * costs.tv_iteration, (image - 1) * 1000 if step % 100 == 0 else None)
+                shown = (image - 1) * 1000 if step % 100 == 0 else None
+                yield advance("tv", step, iterations, 20 * costs.tv_iteration, shown)
         if "tv" in into:
             into["tv"][chunk] = ((smooth - 1) * 1000).cpu().numpy()
             tally.spend("tv", start)
@@ -181,7 +182,8 @@ def _chunk(
             if f"draw_{state.draw}" in into:
                 into[f"draw_{state.draw}"][chunk] = image.cpu().numpy()
         stage = f"draw {state.draw} of {settings.draws}"
-        yield advance(stage, state.step.index, state.step.total, costs.solver_step, image if state.step.index % 5 == 0 else None)
+        shown = image if state.step.index % 5 == 0 else None
+        yield advance(stage, state.step.index, state.step.total, costs.solver_step, shown)
     into["mean"][chunk] = moments.mean.cpu().numpy()
     if "uncertainty" in into:
         into["uncertainty"][chunk] = moments.std.cpu().numpy()

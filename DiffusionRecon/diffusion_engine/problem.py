@@ -154,7 +154,8 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     rows, columns = frame.array.shape[1:]
     grid = ImageGrid(rows, columns, (frame.spacing_mm[1], frame.spacing_mm[0]))
     region = None if settings.region is None else _binned(settings.region, factor, flips, frame.array.shape)
-    return _assemble(_as_line_integrals(scan.measurement, notes), grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
+    measurement = _as_line_integrals(scan.measurement, notes)
+    return _assemble(measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
 
 
 def _from_measurement(source: Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
