@@ -18,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FloatingPointError) as error:
         print(str(error), file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"a file or folder cannot be used ({error}): choose another one", file=sys.stderr)
+        return 2
     if options.json is not None:
         text = json.dumps(result, indent=2, allow_nan=False) + "\n"
         if options.json == "-":

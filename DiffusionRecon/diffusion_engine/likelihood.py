@@ -88,5 +88,6 @@ class GaussianLikelihood:
 
     def select(self, index: slice | Tensor) -> GaussianLikelihood:
         """The likelihood of some images of the batch."""
-        variance = self.variance[index] if self.variance.ndim == self.data.ndim else self.variance
+        own = self.variance.ndim == self.data.ndim and self.variance.shape[0] == self.data.shape[0]
+        variance = self.variance[index] if own else self.variance
         return GaussianLikelihood(self.operator, self.data[index], variance)

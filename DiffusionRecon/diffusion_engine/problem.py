@@ -153,7 +153,10 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
         notes.append(f"Reconstructed on pixels {factor} times as wide as the input's ({frame.spacing_mm[0]:.2f} mm).")
     rows, columns = frame.array.shape[1:]
     grid = ImageGrid(rows, columns, (frame.spacing_mm[1], frame.spacing_mm[0]))
-    region = None if settings.region is None else _binned(settings.region, factor, flips, frame.array.shape)
+    region = settings.region
+    if region is not None:
+        _check_region(region, volume.array.shape[1], volume.array.shape[2])
+        region = _binned(region, factor, flips, frame.array.shape, (i0, j0))
     measurement = _as_line_integrals(scan.measurement, notes)
     return _assemble(measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
 
@@ -206,10 +209,8 @@ def _assemble(
         notes.append(f"The noise was estimated from the data: standard deviation {std:.4g} of the line integrals.")
     else:
         spread = torch.from_numpy(np.asarray(measurement.variance, np.float32)).to(device)
-    if region is not None and (region[1] > grid.columns or region[3] > grid.rows):
-        raise ValueError(
-            f"the region {region} leaves the image of {grid.columns} columns and {grid.rows} rows: make it smaller"
-        )
+    if region is not None:
+        _check_region(region, grid.rows, grid.columns)
     geometry = measurement.geometry
     prior_grid = grid if card is None else _prior_grid(grid, card, notes)
     likelihood = GaussianLikelihood(make_projector(geometry, grid, device=device), data, spread)
@@ -248,12 +249,24 @@ def _flips(volume: Volume, notes: list[str]) -> tuple[int, ...]:
     return tuple(axis for axis, cosine in ((1, along[1]), (2, along[0])) if cosine < 0)
 
 
+def _check_region(region: tuple[int, int, int, int], rows: int, columns: int) -> None:
+    if region[1] > columns or region[3] > rows:
+        raise ValueError(f"the region {region} leaves the image of {columns} columns and {rows} rows: make it smaller")
+
+
 def _binned(
-    region: tuple[int, int, int, int], factor: int, flips: tuple[int, ...], shape: tuple[int, ...]
+    region: tuple[int, int, int, int], factor: int, flips: tuple[int, ...], shape: tuple[int, ...],
+    first: tuple[int, int],
 ) -> tuple[int, int, int, int]:
-    """A region of input voxels in upright, binned ones: every touched pixel is kept."""
-    i0, i1, j0, j1 = (b // factor if n % 2 == 0 else -(-b // factor) for n, b in enumerate(region))
-    return _flipped_bounds((i0, i1, j0, j1), shape, flips)
+    """A region of input voxels in upright, binned ones: every touched pixel is kept.
+
+    ``shape``: of the binned image; ``first``: column and row of the input where it begins, trimmed ones lie outside.
+    """
+    bounds = []
+    for start, stop, trimmed, size in zip(region[::2], region[1::2], first, (shape[2], shape[1]), strict=True):
+        low = min(max((start - trimmed) // factor, 0), size - 1)
+        bounds += [low, min(max(-((trimmed - stop) // factor), low + 1), size)]
+    return _flipped_bounds((bounds[0], bounds[1], bounds[2], bounds[3]), shape, flips)
 
 
 def _flipped_bounds(

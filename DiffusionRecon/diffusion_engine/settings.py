@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -65,9 +66,17 @@ class Settings:
 
         need(self.modality == "ct", "modality 'ct'", self.modality)
         need(self.geometry in GEOMETRIES, f"geometry out of {GEOMETRIES}", self.geometry)
-        need(bool(self.methods) and set(self.methods) <= set(METHODS), f"methods out of {METHODS}", self.methods)
+        known = isinstance(self.methods, tuple) and all(method in METHODS for method in self.methods)
+        need(bool(self.methods) and known, f"methods out of {METHODS}", self.methods)
         need(_whole(self.views) and 2 <= self.views <= 10000, "views from 2 to 10000", self.views)
         arc, sigma = self.arc_degrees, self.sigma_start
+        for name in ("noise_percent", "electronic_std", "water_per_mm"):
+            need(_number(getattr(self, name)), f"a finite number as {name}", getattr(self, name))
+        for name in ("arc_degrees", "i0", "sigma_start", "pixel_mm"):
+            value = getattr(self, name)
+            need(value is None or _number(value), f"a finite number as {name}, or none", value)
+        need(_whole(self.seed) and 0 <= self.seed < 2**31, "a whole seed from 0 to 2147483647", self.seed)
+        need(isinstance(self.prior, str) and isinstance(self.device, str), "prior and device by name", self.prior)
         need(arc is None or 0 < arc <= 360, "arc_degrees above 0 and up to 360", arc)
         need(0 < self.noise_percent <= 50, "noise_percent above 0 and up to 50", self.noise_percent)
         need(self.i0 is None or self.i0 >= 10, "i0 of 10 photons a ray or more, or none", self.i0)
@@ -86,7 +95,11 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _ascending(bounds: tuple[int, ...], pairs: int) -> bool:
-    if len(bounds) != 2 * pairs or not all(_whole(b) for b in bounds):
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _ascending(bounds: object, pairs: int) -> bool:
+    if not isinstance(bounds, tuple) or len(bounds) != 2 * pairs or not all(_whole(b) for b in bounds):
         return False
     return all(0 <= bounds[2 * n] < bounds[2 * n + 1] for n in range(pairs))

@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
-from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry  # noqa: E402
+from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 
 ASTRA_KERNELS = {"parallel": ("linear", "line"), "fan_flat": ("line_fanflat", "strip_fanflat")}
 

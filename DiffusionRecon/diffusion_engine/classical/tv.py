@@ -58,10 +58,11 @@ def tv_steps(
     whitened_ones = torch.ones(tuple(operator.out_shape), dtype=data.dtype, device=data.device) * whitening
     seen = operator.adjoint(whitened_ones)
     # The whitened operator is scaled so that its columns weigh about as much as those of the gradient (4).
-    scale = whitening * (4.0 / seen.mean())
-    balance = 4.0 / float(seen.mean())
+    # Each image has its own scale, so that its result does not depend on the others of the batch.
+    balance = 4.0 / seen.mean((-2, -1), keepdim=True)
+    scale = whitening * balance
     tau = pace / (balance * seen + 4.0)
-    step = 1.0 / (pace * float((scale * operator.forward(ones)).max()))
+    step = 1.0 / (pace * (scale * operator.forward(ones)).amax((-2, -1), keepdim=True))
     target_data = scale * data
     radius = balance * (target * data.shape[-2] * data.shape[-1]) ** 0.5
     x = data.new_zeros((*data.shape[:-2], *operator.in_shape)) if start is None else start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,25 @@ def read_card(path: Path) -> PriorCard:
             f"the model card {path.name} has missing keys {missing} and unknown keys {unknown}: expected "
             f"{sorted(known)}"
         )
-    content["sigma"], content["pixel_mm"] = tuple(content["sigma"]), tuple(content["pixel_mm"])
+    for key in ("sigma", "pixel_mm"):
+        pair = content[key]
+        if not isinstance(pair, list) or len(pair) != 2 or not all(map(_number, pair)) or not 0 < pair[0] <= pair[1]:
+            raise ValueError(f"the model card {path.name} has {key} {pair!r}: expected two rising positive numbers")
+        content[key] = tuple(pair)
+    if not _number(content["scale"]) or not _number(content["sigma_data"]) or not _number(content["offset"]):
+        raise ValueError(f"the model card {path.name} has no number as scale, offset or sigma_data: correct it")
+    if not isinstance(content["network"], dict) or Path(str(content["weights"])).name != content["weights"]:
+        raise ValueError(f"the model card {path.name} must describe its network and name weights beside the card")
     card = PriorCard(**content)
     if not card.scale > 0 or not card.sigma_data > 0:
         raise ValueError(
             f"the model card {path.name} has scale {card.scale} and sigma_data {card.sigma_data}: both must be positive"
         )
     return card
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def write_card(card: PriorCard, path: Path) -> None:

@@ -77,8 +77,11 @@ def build_network(card: PriorCard) -> PatchUNet:
     kind = options.pop("type", None)
     if kind not in NETWORKS:
         raise ValueError(f"the card {card.name} asks for a network '{kind}': this version knows {sorted(NETWORKS)}")
-    options["channels"] = tuple(options["channels"])
-    return NETWORKS[kind](**options)
+    try:
+        options["channels"] = tuple(options["channels"])
+        return NETWORKS[kind](**options)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the network in the card {card.name} cannot be built ({error}): correct the card") from None
 
 
 def read_weights(path: Path, card: PriorCard, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

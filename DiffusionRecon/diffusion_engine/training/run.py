@@ -41,15 +41,15 @@ def train_prior(
     network = PatchUNet().to(where)
     warmup = min(200, max(1, steps // 10))
     settings = TrainingSettings(steps=steps, seed=seed, warmup_steps=warmup, bf16=has_fast_bf16(where))
-    mean_loss = 0.0
+    losses: list[float] = []
     with (out / f"{name}.log").open("a", encoding="utf-8") as log:
         for step in train(network, PatchSampler(sources), settings, out / f"{name}.checkpoint"):
-            mean_loss += step.loss
+            losses.append(step.loss)
             if step.step % 100 == 0:
-                line = {"step": step.step, "of": step.total, "loss": round(mean_loss / 100, 5)}
+                line = {"step": step.step, "of": step.total, "loss": round(sum(losses) / len(losses), 5)}
                 print(json.dumps(line), flush=True)
                 log.write(json.dumps(line) + "\n")
-                mean_loss = 0.0
+                losses.clear()
     held = load_sources(data, only=exclude)[0] if exclude else []
     return export_prior(network, out, name, settings, sources, held)
 

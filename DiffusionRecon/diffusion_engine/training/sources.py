@@ -45,16 +45,19 @@ def load_sources(
         except ValueError as error:
             skipped.append(f"{name}: {error}")
             continue
+        table = path.parent / "slices.csv"
+        pixel = np.full(volume.array.shape[0], volume.spacing_mm[0])
+        if table.exists():
+            first, needed = rows_used.get(table, 0), len(pixel)
+            pixel = _pixel_table(table)[first : first + needed]
+            if len(pixel) < needed:
+                raise ValueError(f"{table} has fewer rows than there are slices up to {name}: give one row a slice")
+            # A volume that is left out below has rows in the table all the same.
+            rows_used[table] = first + needed
         question = question_hu(volume)
         if question is not None:
             skipped.append(f"{name}: {question}")
             continue
-        table = path.parent / "slices.csv"
-        pixel = np.full(volume.array.shape[0], volume.spacing_mm[0])
-        if table.exists():
-            first = rows_used.get(table, 0)
-            pixel = _pixel_table(table)[first : first + len(pixel)]
-            rows_used[table] = first + len(pixel)
         sources.append(as_source(name, volume, pixel))
     if not sources:
         raise ValueError(f"no CT volume in HU below {folder}: give NRRD, NIfTI or MetaImage files with CT numbers")

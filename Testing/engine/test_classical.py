@@ -1,0 +1,193 @@
+"""Conjugate gradients, SIRT, OS-SART and total variation on systems whose answer is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusion_engine.classical.conjugate_gradient import cgls, conjugate_gradient
+from diffusion_engine.classical.sirt import os_sart, row_column_weights, sirt
+from diffusion_engine.classical.tv import gradient, gradient_adjoint, tv, tv_steps
+from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
+
+
+def random(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_conjugate_gradient_solves_each_image(dense) -> None:
+    root = dense((5, 4), (6, 5)).matrix
+    matrix = root.T @ root + torch.eye(20, dtype=torch.float64)
+    right = random(3, 5, 4) * torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)[:, None, None]
+    found = conjugate_gradient(lambda x: (x.flatten(1) @ matrix).reshape(x.shape), right, 60, 1e-12)
+    expected = np.linalg.solve(matrix.numpy(), right.flatten(1).numpy().T).T
+    np.testing.assert_allclose(found.flatten(1).numpy(), expected, rtol=1e-8)
+
+
+def test_conjugate_gradient_stops_each_image_by_itself() -> None:
+    """An image that is done stays as it is while another goes on, and nothing runs once all are done."""
+    easy = torch.ones(1, 4, 4, dtype=torch.float64)
+    hard = random(1, 4, 4)
+    scale = torch.linspace(1, 50, 16, dtype=torch.float64).reshape(4, 4)
+    weights = torch.stack([torch.ones(4, 4, dtype=torch.float64), scale])
+    calls = []
+
+    def system(x: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return x * weights[: x.shape[0]] if x.shape[0] == 2 else x * weights[:1]
+
+    both = conjugate_gradient(system, torch.cat([easy, hard]), 100, 1e-6)
+    assert 5 < len(calls) < 40
+    calls.clear()
+    alone = conjugate_gradient(system, easy, 100, 1e-6)
+    assert len(calls) == 1
+    torch.testing.assert_close(both[:1], alone, rtol=0, atol=0)
+    residual = (hard - both[1:] * scale).norm() / hard.norm()
+    assert float(residual) < 1e-6
+    assert not conjugate_gradient(system, torch.zeros(1, 4, 4), 5).any()
+
+
+def test_conjugate_gradient_stays_at_the_solution_in_single_precision() -> None:
+    scale = torch.linspace(1, 3, 16).reshape(4, 4)
+    right = random(1, 4, 4).float()
+    found = conjugate_gradient(lambda x: x * scale, right, 500)
+    torch.testing.assert_close(found, right / scale, rtol=1e-5, atol=1e-6)
+
+
+def test_least_squares_and_sirt_find_the_solution_of_a_consistent_system(dense) -> None:
+    operator = dense((4, 4), (8, 5), positive=True)
+    truth = random(2, 4, 4).abs()
+    data = operator.forward(truth)
+    torch.testing.assert_close(cgls(operator, data, 60), truth, rtol=1e-6, atol=1e-6)
+    errors = [float((sirt(operator, data, n) - truth).norm() / truth.norm()) for n in (10, 200, 3000)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.1
+
+
+def test_sirt_keeps_images_positive_only_when_asked(dense) -> None:
+    operator = dense((4, 4), (8, 5), positive=True)
+    data = operator.forward(random(1, 4, 4))
+    assert float(sirt(operator, data, 50).min()) >= 0
+    assert float(sirt(operator, data, 200, nonnegative=False).min()) < 0
+
+
+def test_weights_are_zero_where_nothing_is_seen(dense) -> None:
+    operator = dense((4, 4), (8, 5), positive=True)
+    operator.matrix[3] = 0  # a ray that misses
+    operator.matrix[:, 5] = 0  # a pixel that no ray meets
+    rows, columns = row_column_weights(operator, torch.zeros((), dtype=torch.float64))
+    assert rows.flatten()[3] == 0
+    assert columns.flatten()[5] == 0
+    assert bool(torch.isfinite(rows).all() and torch.isfinite(columns).all())
+    assert int((rows > 0).sum()) == 39
+
+
+@pytest.fixture(scope="module")
+def disc() -> dict:
+    """A disc of 0.02 / mm with a hole, 24 x 24 pixels, 24 parallel views, no noise."""
+    grid = ImageGrid(24, 24, (2.0, 2.0))
+    y, x = torch.meshgrid(torch.from_numpy(grid.y_mm), torch.from_numpy(grid.x_mm), indexing="ij")
+    truth = 0.02 * ((x**2 + y**2 < 20**2) & ((x - 6) ** 2 + y**2 > 5**2)).double()[None]
+    geometry = parallel_geometry(grid, 24, math.pi)
+    projector = make_projector(geometry, grid, dtype=torch.float64)
+    parts = [slice(n, None, 6) for n in range(6)]
+    subsets = [
+        make_projector(replace(geometry, angles_rad=geometry.angles_rad[p]), grid, dtype=torch.float64) for p in parts
+    ]
+    data = projector.forward(truth)
+    return {
+        "truth": truth, "projector": projector, "data": data, "subsets": subsets, "parts": [data[:, p] for p in parts],
+    }
+
+
+def test_ordered_subsets_reach_in_a_pass_what_takes_sirt_many(disc: dict) -> None:
+    def error(x: torch.Tensor) -> float:
+        return float((x - disc["truth"]).norm() / disc["truth"].norm())
+
+    fast = os_sart(disc["subsets"], disc["parts"], passes=5)
+    assert error(fast) < error(sirt(disc["projector"], disc["data"], 20))
+    # 30 passes over 6 subsets are worth well more than 90 iterations, and go on towards the truth.
+    later = error(os_sart(disc["subsets"], disc["parts"], passes=30))
+    assert later < error(sirt(disc["projector"], disc["data"], 90))
+    assert later < 0.5 * error(fast)
+    assert float(fast.min()) >= 0
+
+
+def test_one_subset_is_sirt(disc: dict) -> None:
+    torch.testing.assert_close(
+        os_sart([disc["projector"]], [disc["data"]], passes=4), sirt(disc["projector"], disc["data"], 4)
+    )
+
+
+def test_ordered_subsets_refuse_what_does_not_match(disc: dict) -> None:
+    with pytest.raises(ValueError, match="found 6 operators and 5"):
+        os_sart(disc["subsets"], disc["parts"][:5])
+    with pytest.raises(ValueError, match="found 0 operators"):
+        os_sart([], [])
+
+
+def test_gradient_and_its_adjoint() -> None:
+    x, g = random(2, 5, 7), random(2, 2, 5, 7, seed=2)
+    torch.testing.assert_close((gradient(x) * g).sum(), (x * gradient_adjoint(g)).sum())
+    ramp = torch.arange(7.0).expand(5, 7)
+    assert bool((gradient(ramp)[1, :, :-1] == 1).all())
+    assert not gradient(ramp)[0].any()
+    assert not gradient(torch.ones(3, 4)).any()
+
+
+@pytest.fixture(scope="module")
+def noisy(disc: dict) -> GaussianLikelihood:
+    """Two noisy measurements of the disc, image in units of water so that it is about 1."""
+    data = disc["data"].repeat(2, 1, 1)
+    std = torch.tensor([0.01, 0.03], dtype=torch.float64)[:, None, None]
+    likelihood = GaussianLikelihood(disc["projector"], data + std * random(*data.shape), std**2)
+    return likelihood.scaled(0.02, 0.0)
+
+
+def total_variation(x: torch.Tensor) -> torch.Tensor:
+    return gradient(x).square().sum(-3).sqrt().sum((-2, -1))
+
+
+def test_constrained_tv_leaves_the_noise_as_residual(noisy: GaussianLikelihood, disc: dict) -> None:
+    image = tv(noisy, iterations=600)
+    ratio = noisy.residual_ratio(image)
+    assert bool(((ratio - 1).abs() < 0.05).all()), ratio
+    assert float(image.min()) >= 0
+    assert bool((total_variation(image) <= total_variation(disc["truth"] / 0.02) * 1.02).all())
+    looser = tv(noisy, iterations=600, target=2.0)
+    assert bool(((noisy.residual_ratio(looser) - 2).abs() < 0.1).all())
+
+
+def test_weighted_tv_reaches_the_least_objective(noisy: GaussianLikelihood) -> None:
+    weight = torch.tensor([4.0, 4.0])
+
+    def objective(x: torch.Tensor) -> torch.Tensor:
+        misfit = (noisy.data - noisy.operator.forward(x)) ** 2 / noisy.variance
+        return misfit.sum((-2, -1)) / 2 + weight * total_variation(x)
+
+    best = tv(noisy, weight=weight, iterations=1500)
+    reference = objective(best)
+    short, long = (objective(tv(noisy, weight=weight, iterations=n)) for n in (30, 500))
+    assert bool((short > reference * 1.001).all())
+    assert bool((long < reference * 1.001).all())
+    # A minimum: no image nearby is better.
+    for seed in range(5):
+        near = (best + 0.01 * random(*best.shape, seed=seed)).clamp_min(0)
+        assert bool((objective(near) > reference).all())
+
+
+def test_tv_of_a_batch_is_tv_of_each(noisy: GaussianLikelihood) -> None:
+    both = tv(noisy, iterations=40)
+    for n in range(2):
+        torch.testing.assert_close(tv(noisy.select(slice(n, n + 1)), iterations=40)[0], both[n])
+
+
+def test_tv_may_go_negative_only_when_allowed(noisy: GaussianLikelihood) -> None:
+    assert float(tv(noisy, iterations=100, nonnegative=False).min()) < 0
+    assert all(float(x.min()) >= 0 for x in tv_steps(noisy, iterations=30))
+    with pytest.raises(ValueError, match="at least one iteration"):
+        tv(noisy, iterations=0)

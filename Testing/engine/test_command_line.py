@@ -1,0 +1,178 @@
+"""The engine's commands from simulation to training, with the real worker where one runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusion_engine import evaluate
+from diffusion_engine.__main__ import main
+from diffusion_engine.io.images import read_volume, write_volume
+from diffusion_engine.jobs import job, process
+from diffusion_engine.phantoms import synthetic_chest
+from diffusion_engine.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def small() -> Volume:
+    """Two slices of the chest, 40 x 48 pixels of 8 mm."""
+    return synthetic_chest((2, 40, 48), (10.0, 8.0, 8.0))[0]
+
+
+@pytest.fixture
+def image(small: Volume, tmp_path: Path) -> Path:
+    write_volume(small, tmp_path / "chest.nrrd")
+    return tmp_path / "chest.nrrd"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one sentence on stderr of a call that ends with 2."""
+    assert main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_simulate_writes_a_scan(image: Path, small: Volume, tmp_path: Path) -> None:
+    out = tmp_path / "scan"
+    command = ["simulate", "--input", str(image), "--views", "20", "--beam", "fan_flat", "--slices", "1,2"]
+    assert main([*command, "--out", str(out), "--json", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    geometry = json.loads((out / "geometry.json").read_text())
+    sinogram = read_volume(out / "sinogram.nrrd")
+    assert sinogram.array.shape == (1, 20, geometry["detector_count"]) == tuple(report["shape"])
+    assert geometry["type"] == "fan_flat"
+    assert len(geometry["angles_rad"]) == 20
+    assert 2 < float(sinogram.array.max()) < 20
+    reference = read_volume(out / "reference.nrrd")
+    np.testing.assert_allclose(reference.array, np.maximum(small.array[1:], -1000), atol=0.01)
+    np.testing.assert_allclose(reference.ijk_to_ras, small.crop(slices=(1, 2)).ijk_to_ras)
+
+
+def test_reconstruct_runs_a_job_that_can_be_run_again(
+    image: Path, small: Volume, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "job"
+    command = ["reconstruct", "--input", str(image), "--views", "12", "--methods", "fbp,diffusion", "--steps", "2"]
+    command += ["--draws", "2", "--pixel-mm", "16", "--slices", "0,1", "--seed", "5", "--device", "cpu"]
+    assert main([*command, "--out", str(out), "--json", "-"]) == 0
+    printed = capsys.readouterr().out
+    report, files = job.read_result(out)
+    assert json.loads(printed[printed.index("\n{") :]) == report
+    assert "diffusion" in printed.splitlines()[1]
+    assert set(files) == {"fbp", "mean", "uncertainty", "reference"}
+    assert report["settings"]["seed"] == 5
+    assert report["peak_memory_mb"] > 50
+    volumes = {key: read_volume(path) for key, path in files.items()}
+    assert all(v.array.shape == (1, 20, 24) and v.array.dtype == np.float32 for v in volumes.values())
+    assert process.start(out).wait()["event"] == "done"
+    for key, path in job.read_result(out)[1].items():
+        assert read_volume(path).array.tobytes() == volumes[key].array.tobytes(), key
+
+
+def test_a_simulated_scan_can_be_reconstructed_as_a_measured_one(image: Path, small: Volume, tmp_path: Path) -> None:
+    scan, out = tmp_path / "scan", tmp_path / "job"
+    assert main(["simulate", "--input", str(image), "--views", "60", "--slices", "0,1", "--out", str(scan)]) == 0
+    command = ["reconstruct", "--sinogram", str(scan / "sinogram.nrrd"), "--geometry", str(scan / "geometry.json")]
+    assert main([*command, "--methods", "fbp", "--pixel-mm", "8", "--device", "cpu", "--out", str(out)]) == 0
+    report, files = job.read_result(out)
+    assert set(files) == {"fbp"}
+    found, truth = read_volume(files["fbp"]).array[0], np.maximum(small.array[0], -1000)
+    j, i = ((n - m) // 2 for n, m in zip(found.shape, truth.shape, strict=True))
+    assert min(i, j) >= 0, found.shape
+    part = found[j : j + truth.shape[0], i : i + truth.shape[1]]
+    assert float(np.corrcoef(part.ravel(), truth.ravel())[0, 1]) > 0.95
+
+
+def test_a_real_run_is_cancelled_within_two_seconds(small: Volume, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"methods": ["diffusion"], "draws": 500, "steps": 100, "views": 12, "device": "cpu"}
+    folder = job.write_job(tmp_path / "job", small, settings)
+    running = process.start(folder)
+    until = time.monotonic() + 100
+    stages: list[str] = []
+    while not any(stage.startswith("draw") for stage in stages):
+        assert time.monotonic() < until, stages
+        messages = running.poll()
+        assert all(m["event"] == "progress" for m in messages), messages
+        stages += [m["stage"] for m in messages]
+        time.sleep(0.05)
+    begin = time.monotonic()
+    running.cancel()
+    assert running.wait()["event"] == "cancelled"
+    assert time.monotonic() - begin < 2.0
+    assert not (folder / job.RESULT).exists()
+    assert {p.name for p in folder.iterdir()} == {job.JOB, job.INPUT, job.LOG}
+
+
+def test_priors_are_listed_and_checked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["priors", "--json", str(tmp_path / "priors.json")]) == 0
+    assert "ct-body: " in capsys.readouterr().out
+    assert [card["name"] for card in json.loads((tmp_path / "priors.json").read_text())] == ["ct-body"]
+
+
+def test_evaluate_a_folder(
+    small: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluate, "SMALLEST_MATRIX", 40)
+    monkeypatch.setattr(evaluate, "ORACLE_ITERATIONS", 120)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_volume(small, folder / "chest.nrrd")
+    write_volume(small.crop(rows=(0, 20)), folder / "small.nrrd")
+    command = ["evaluate", "--data", str(folder), "--views", "12", "--draws", "2", "--steps", "2", "--device", "cpu"]
+    assert main([*command, "--json", str(tmp_path / "rows.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "skipped small.nrrd: slices of 20 x 48 pixels" in printed
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert {row["method"] for row in rows} == {"fbp", "tv", "tv-oracle", "dds-draw", "dds"}
+    assert {row["case"] for row in rows} == {0, 1}
+    assert len(rows) == 10
+    assert "parallel, 12 views: PSNR in dB over 2000 HU" in printed
+    assert "dds minus tv-oracle: mean" in printed
+
+
+def test_train_makes_a_prior(small: Volume, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    for name in ("a", "b"):
+        (data / name).mkdir(parents=True)
+        write_volume(small, data / name / "ct.nrrd")
+    command = ["train", "--data", str(data), "--exclude", "b", "--steps", "2", "--name", "mine", "--device", "cpu"]
+    assert main([*command, "--out", str(out), "--json", str(tmp_path / "card.json")]) == 0
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["held_out"] == ["b"]
+    assert (out / card["weights"]).exists()
+    assert main(["priors", "--folder", str(out)]) == 0
+
+
+def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert "give --input" in refused(capsys, "simulate", "--out", out)
+    assert "nothing.nrrd" in refused(capsys, "simulate", "--input", tmp_path / "nothing.nrrd", "--out", out)
+    assert "views from 2" in refused(capsys, "simulate", "--input", image, "--views", 1, "--out", out)
+    assert "numbers with commas" in refused(capsys, "simulate", "--input", image, "--slices", "a,b", "--out", out)
+    assert "cannot be used" in refused(capsys, "simulate", "--input", image, "--views", 9, "--out", image)
+    assert "needs its geometry" in refused(capsys, "reconstruct", "--sinogram", image, "--out", out)
+    assert "expected a folder" in refused(capsys, "evaluate", "--data", tmp_path / "none")
+    assert "no CT volume" in refused(capsys, "train", "--data", out, "--out", out)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    assert "expected an empty folder" in refused(capsys, "reconstruct", "--input", image, "--out", tmp_path / "full")
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["note.txt"]
+
+
+def test_an_error_of_the_worker_is_one_sentence(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = refused(capsys, "reconstruct", "--input", image, "--prior", "nobody", "--out", tmp_path / "job")
+    assert "no prior named 'nobody'" in text
+
+
+def test_no_command_and_unknown_options_show_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["paint"], ["simulate", "--colour", "red"]):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 2
+        assert "usage: python -m diffusion_engine" in capsys.readouterr().err

@@ -1,0 +1,88 @@
+"""The Gaussian likelihood against dense algebra, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusion_engine.likelihood import GaussianLikelihood
+
+
+def random(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(params=["scalar", "by reading", "by image"])
+def likelihood(request: pytest.FixtureRequest, dense) -> GaussianLikelihood:
+    shape = {"scalar": (), "by reading": (3, 5), "by image": (2, 1, 1)}[request.param]
+    variance = 0.2 + torch.rand(shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return GaussianLikelihood(dense((4, 3), (3, 5)), random(2, 3, 5), variance)
+
+
+def test_proximal_is_the_dense_solution(likelihood: GaussianLikelihood) -> None:
+    x, g = random(2, 4, 3, seed=2), 0.7
+    found = likelihood.proximal(x, g, iterations=60, tolerance=1e-12)
+    matrix = likelihood.operator.matrix
+    weights = (1 / likelihood.variance).expand(2, 3, 5).flatten(1)
+    for n in range(2):
+        system = torch.eye(12, dtype=torch.float64) / g + matrix.T @ (weights[n][:, None] * matrix)
+        right = x[n].flatten() / g + matrix.T @ (weights[n] * likelihood.data[n].flatten())
+        torch.testing.assert_close(found[n].flatten(), torch.linalg.solve(system, right), rtol=1e-8, atol=1e-8)
+
+
+def test_gradient_is_the_derivative(likelihood: GaussianLikelihood) -> None:
+    x = random(2, 4, 3, seed=3).requires_grad_()
+    loss = ((likelihood.data - likelihood.operator.forward(x)) ** 2 / (2 * likelihood.variance)).sum()
+    expected = torch.autograd.grad(loss, x)[0]
+    torch.testing.assert_close(likelihood.gradient(x.detach()), expected)
+
+
+def test_scaled_says_the_same_in_other_units(likelihood: GaussianLikelihood) -> None:
+    z, scale, offset = random(2, 4, 3, seed=5), 0.02, 1.5
+    other = likelihood.scaled(scale, offset)
+    x = scale * (z + offset)
+    torch.testing.assert_close(other.residual_per_view(z), likelihood.residual_per_view(x))
+    torch.testing.assert_close(other.gradient(z), scale * likelihood.gradient(x))
+    y = random(2, 3, 5, seed=6)
+    torch.testing.assert_close(
+        (other.operator.forward(z) * y).sum(), (other.operator.adjoint(y) * z).sum()
+    )
+
+
+def test_residual_of_the_truth_is_the_noise(dense) -> None:
+    operator, truth = dense((8, 8), (40, 50)), random(3, 8, 8, seed=7)
+    variance = 0.5 + torch.rand(40, 50, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    data = operator.forward(truth) + variance.sqrt() * random(3, 40, 50, seed=9)
+    likelihood = GaussianLikelihood(operator, data, variance)
+    ratio = likelihood.residual_ratio(truth)
+    assert ratio.shape == (3,)
+    assert bool(((ratio - 1).abs() < 4 * (2 / 2000) ** 0.5).all())
+    assert bool((likelihood.residual_ratio(truth + 1) > 2).all())
+    assert likelihood.residual_per_view(truth).shape == (3, 40)
+
+
+def test_select_takes_images_with_their_variance(likelihood: GaussianLikelihood) -> None:
+    x = random(2, 4, 3, seed=2)
+    part = likelihood.select(slice(1, 2))
+    torch.testing.assert_close(part.residual_per_view(x[1:]), likelihood.residual_per_view(x)[1:])
+
+
+def test_select_keeps_a_variance_that_all_images_share(dense) -> None:
+    operator, data = dense((4, 3), (3, 5)), random(2, 3, 5)
+    shared = GaussianLikelihood(operator, data, torch.full((1, 3, 5), 0.3, dtype=torch.float64))
+    x = random(2, 4, 3, seed=2)
+    torch.testing.assert_close(
+        shared.select(slice(1, 2)).residual_per_view(x[1:]), shared.residual_per_view(x)[1:]
+    )
+
+
+def test_refusals(dense) -> None:
+    operator, one = dense((4, 3), (3, 5)), torch.ones(())
+    with pytest.raises(ValueError, match=r"expected trailing shape \(3, 5\), found \(5, 3\)"):
+        GaussianLikelihood(operator, random(2, 5, 3), one)
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="variance must be positive"):
+            GaussianLikelihood(operator, random(2, 3, 5), one * bad)
+    data = random(2, 3, 5)
+    data[1, 2, 3] = float("inf")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        GaussianLikelihood(operator, data, one)

@@ -1,0 +1,49 @@
+"""Settings: what they accept, and one sentence for everything else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from diffusion_engine.settings import Settings
+
+
+def test_settings_survive_json() -> None:
+    settings = Settings(
+        geometry="fan_flat", views=20, arc_degrees=200.0, methods=("fbp", "diffusion"), slices=(1, 3),
+        region=(0, 8, 2, 9), pixel_mm=1.5, i0=1e5, seed=7, keep_draws=True,
+    )
+    assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert Settings.from_dict(json.loads(json.dumps(Settings().to_dict()))) == Settings()
+
+
+def test_unknown_settings_are_named() -> None:
+    with pytest.raises(ValueError, match=r"unknown settings \['color', 'view'\]: choose from"):
+        Settings.from_dict({"view": 3, "color": 1, "seed": 2})
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("modality", "mr"), ("geometry", "cone"), ("methods", []), ("methods", ["fbp", "magic"]), ("methods", "fbp"),
+    ("methods", None), ("views", 1), ("views", 10001), ("views", 60.0), ("views", True), ("views", "60"),
+    ("arc_degrees", 0), ("arc_degrees", 361), ("arc_degrees", "180"), ("noise_percent", 0), ("noise_percent", 51),
+    ("noise_percent", float("nan")), ("noise_percent", "0.2"), ("noise_percent", None), ("i0", 9),
+    ("i0", float("inf")), ("i0", "many"), ("electronic_std", -1), ("electronic_std", None), ("draws", 0),
+    ("draws", 1001), ("draws", 2.5), ("steps", 1), ("steps", 1001), ("sigma_start", 0.01), ("sigma_start", 21),
+    ("sigma_start", "auto"), ("tv_iterations", 0), ("slices", [3, 3]), ("slices", [-1, 3]), ("slices", [1]),
+    ("slices", 3), ("region", [0, 4]), ("region", [0, 4, 5, 5]), ("region", [0, 4.5, 0, 5]), ("pixel_mm", 0),
+    ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 0.2), ("water_per_mm", None), ("seed", -1),
+    ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
+])
+def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r"^expected .*, found .*: change the setting$") as error:
+        Settings.from_dict({key: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("values", [
+    {"views": 2}, {"views": 10000}, {"arc_degrees": 360}, {"noise_percent": 50}, {"i0": 10}, {"steps": 2},
+    {"draws": 1}, {"slices": [0, 1]}, {"region": [0, 1, 0, 1]}, {"pixel_mm": 20}, {"methods": ["tv"]},
+])
+def test_values_at_the_bounds_are_accepted(values: dict) -> None:
+    key, value = next(iter(values.items()))
+    assert getattr(Settings.from_dict(values), key) == (tuple(value) if isinstance(value, list) else value)
