@@ -159,7 +159,7 @@ def _filter(sinogram: Tensor, geometry: CTGeometry, window: str) -> Tensor:
 
 def _backproject(filtered: Tensor, geometry: CTGeometry, grid: ImageGrid) -> Tensor:
     """Pixel-driven, linear between bins; a pixel outside the detector in some view gets nothing from that view."""
-    slices, views, count = filtered.shape
+    _, views, count = filtered.shape
     x = torch.from_numpy(np.tile(grid.x_mm, grid.rows)).to(filtered)[:, None]
     y = torch.from_numpy(np.repeat(grid.y_mm, grid.columns)).to(filtered)[:, None]
     theta = torch.tensor(geometry.angles_rad, dtype=torch.float64)
