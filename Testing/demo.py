@@ -18,7 +18,7 @@ from pathlib import Path
 from demo_report import Bar, files_table, methods_table
 from environment import ROOT, prepare
 
-CHEST_SHAPE, CHEST_SPACING_MM = (256, 256), (5.0, 1.5, 1.5)
+CHEST_SHAPE, CHEST_SPACING_MM = (256, 256), (8.0, 1.5, 1.5)
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -35,7 +35,7 @@ def parse(arguments: list) -> argparse.Namespace:
     parser.add_argument("--views", type=_whole(2, 4096), default=60, help="projections of the simulated scan (60)")
     parser.add_argument("--arc", type=_degrees, default=180.0, help="degrees that the views cover (180)")
     parser.add_argument("--draws", type=_whole(1, 1024), default=4, help="samples drawn with the diffusion prior (4)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seed", type=_whole(0, 2**31 - 1), default=0, help="of noise and samples (0)")
     parser.add_argument("--out", type=Path, default=ROOT / "demo-output", help="output folder (demo-output)")
     return parser.parse_args(arguments)
