@@ -11,13 +11,13 @@ __version__ = "0.1.0"
 __all__ = ["Measurement", "Settings", "Volume", "reconstruct", "reconstruct_steps"]
 
 if TYPE_CHECKING:
-    from .acquisition import Measurement
+    from .measurement import Measurement
     from .pipeline import reconstruct, reconstruct_steps
     from .settings import Settings
     from .volume import Volume
 
 _HOMES = {
-    "Measurement": "acquisition", "reconstruct": "pipeline", "reconstruct_steps": "pipeline", "Settings": "settings",
+    "Measurement": "measurement", "reconstruct": "pipeline", "reconstruct_steps": "pipeline", "Settings": "settings",
     "Volume": "volume",
 }
 

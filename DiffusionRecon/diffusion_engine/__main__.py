@@ -131,8 +131,8 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
 
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     """Run a job in its folder with a progress line; the folder is the result."""
-    from .acquisition import read_measurement
     from .jobs import job, process
+    from .measurement import read_measurement
 
     if options.sinogram is not None:
         if options.geometry_file is None:

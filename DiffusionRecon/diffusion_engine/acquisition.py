@@ -1,4 +1,4 @@
-"""A CT measurement in memory, and its simulation from a volume without inverse crime."""
+"""Simulation of a CT measurement from a volume, without inverse crime."""
 
 from __future__ import annotations
 
@@ -10,57 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .io.images import read_volume, write_volume
-from .jobs.job import GEOMETRY_KEYS, read_geometry, write_measurement
+from .io.images import write_volume
+from .measurement import Measurement, write_measurement
 from .physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
-from .physics.noise import log_data, simulate_counts
+from .physics.noise import simulate_counts
 from .settings import Settings
 from .volume import Volume, hu_to_attenuation
 
 AIR_HU = -1000.0
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """Sinograms (slices, views, detectors) with their geometry.
-
-    ``kind``: "line_integrals" (dimensionless) or "counts" (photons; needs ``i0``). ``variance``: of the line
-    integrals, broadcastable to ``values``, or None when unknown: it is then estimated from the data.
-    Raises ValueError for a shape that is not the geometry's, non-finite readings, counts without i0.
-    """
-
-    values: np.ndarray
-    geometry: CTGeometry
-    slice_spacing_mm: float = 1.0
-    kind: str = "line_integrals"
-    i0: float | None = None
-    electronic_std: float = 0.0
-    variance: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        expected = (len(self.geometry.angles_rad), self.geometry.detector_count)
-        if self.values.ndim != 3 or self.values.shape[1:] != expected or self.values.shape[0] < 1:
-            raise ValueError(
-                f"the sinogram does not match its geometry: expected (slices, {expected[0]} views, "
-                f"{expected[1]} detectors), found {self.values.shape}"
-            )
-        if not np.isfinite(self.values).all():
-            raise ValueError(
-                f"the sinogram holds {int((~np.isfinite(self.values)).sum())} NaN or infinite readings: repair "
-                "them first"
-            )
-        if self.kind not in ("line_integrals", "counts"):
-            raise ValueError(f"expected values 'line_integrals' or 'counts', found '{self.kind}'")
-        if self.kind == "counts" and self.i0 is None:
-            raise ValueError("counts need i0, the unattenuated photons a ray: add it to the geometry file")
-
-    def line_integrals(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Line integrals and their variance (None when unknown), float32."""
-        if self.kind == "line_integrals":
-            return self.values.astype(np.float32), self.variance
-        assert self.i0 is not None
-        logs, variance = log_data(torch.from_numpy(self.values.astype(np.float32)), self.i0, self.electronic_std)
-        return logs.numpy(), variance.numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,15 +88,6 @@ def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
         variance = (std**2).numpy()
         measurement = Measurement(noisy.numpy(), geometry, spacing, variance=variance)
     return Simulation(measurement, reference)
-
-
-def read_measurement(sinogram: Path, geometry: Path) -> Measurement:
-    """The measurement in an image file (detectors, views, slices) and its geometry.json; raises ValueError."""
-    content = read_geometry(geometry.parent, geometry.name)
-    shape: dict[str, Any] = {key: content[key] for key in GEOMETRY_KEYS}
-    shape["angles_rad"] = tuple(shape["angles_rad"])
-    values = read_volume(sinogram).array
-    return Measurement(values, CTGeometry(**shape), content["slice_spacing_mm"], content["values"], content["i0"])
 
 
 def simulate_files(volume: Volume, values: dict[str, Any], out: Path) -> dict[str, Any]:

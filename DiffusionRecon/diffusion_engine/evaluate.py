@@ -21,9 +21,10 @@ from torch import Tensor
 from . import metrics
 from .classical.fbp import fbp
 from .classical.tv import tv, tv_steps
+from .costs import SURROGATE_ITERATIONS
 from .io.images import READABLE, read_volume
 from .likelihood import GaussianLikelihood
-from .pipeline import SURROGATE_ITERATIONS, choose_device, diffusion_draws
+from .pipeline import choose_device, diffusion_draws
 from .posterior.moments import RunningMoments
 from .priors.library import Prior, load_prior
 from .priors.slices import resample

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from . import __version__, metrics
-from .acquisition import Measurement
 from .classical.fbp import fbp
 from .classical.tv import tv_steps
+from .costs import SURROGATE_ITERATIONS, Costs, foresee, measure
+from .measurement import Measurement
 from .posterior.moments import RunningMoments
 from .posterior.residual import ResidualTest, accepted_range, summarise
 from .priors.denoiser import positions
@@ -31,7 +32,6 @@ from .solvers.start import predicted_start_error, start_level
 from .volume import Volume, attenuation_to_hu
 
 SLICES_AT_ONCE = 8
-SURROGATE_ITERATIONS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,7 @@ class _Tally:
     seconds: dict[str, float] = field(default_factory=dict)
     done: float = 0.0
     total: float = 1.0
+    plan: dict[str, Any] = field(default_factory=dict)
     sigma_start: list[float] = field(default_factory=list)
 
     def spend(self, method: str, since: float) -> None:
@@ -95,12 +96,14 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     keys = _keys(problem, settings)
     shape = (problem.slices, *problem.grid.shape)
     tally = _Tally({key: np.zeros(shape, np.float32) for key in keys})
-    tally.total = (problem.slices + 1) * _work(settings)
+    costs = measure(problem, settings, prior)
+    tally.plan = foresee(problem, settings, costs, SLICES_AT_ONCE)
+    tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
     for first in range(0, problem.slices, SLICES_AT_ONCE):
         chunk = slice(first, min(first + SLICES_AT_ONCE, problem.slices))
-        yield from _chunk(problem, settings, prior, chunk, tally, tally.images)
+        yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images)
     tests: list[ResidualTest] = []
-    yield from _residual_tests(problem, settings, prior, tally, tests)
+    yield from _residual_tests(problem, settings, prior, costs, tally, tests)
     seconds = time.perf_counter() - began
     report = _report(problem, settings, prior, tally, tests, seconds)
     yield Result({key: problem.deliver(image) for key, image in _delivered(problem, tally.images).items()}, report)
@@ -133,14 +136,8 @@ def _delivered(problem: Problem, images: dict[str, np.ndarray]) -> dict[str, np.
     return {**images, **reference}
 
 
-def _work(settings: Settings) -> float:
-    """Work of a slice in denoiser steps; a TV iteration costs about a tenth of one."""
-    tv_share = 0.1 * settings.tv_iterations if "tv" in settings.methods else 0.1 * SURROGATE_ITERATIONS
-    return 1 + tv_share + (settings.draws * settings.steps if "diffusion" in settings.methods else 0)
-
-
 def _chunk(
-    problem: Problem, settings: Settings, prior: Prior | None, chunk: slice, tally: _Tally,
+    problem: Problem, settings: Settings, prior: Prior | None, costs: Costs, chunk: slice, tally: _Tally,
     into: dict[str, np.ndarray],
 ) -> Iterator[Progress]:
     """Reconstruct some slices by every method into ``into`` (HU)."""
@@ -158,7 +155,7 @@ def _chunk(
     if "fbp" in into:
         into["fbp"][chunk] = attenuation_to_hu(analytic, water).cpu().numpy()
         tally.spend("fbp", start)
-    yield advance("fbp", 1, 1, 1, attenuation_to_hu(analytic, water))
+    yield advance("fbp", 1, 1, 0.0, attenuation_to_hu(analytic, water))
     start = time.perf_counter()
     iterations = settings.tv_iterations if "tv" in into else SURROGATE_ITERATIONS
     smooth = analytic
@@ -167,7 +164,8 @@ def _chunk(
         for step, image in enumerate(tv_steps(relative, iterations=iterations), 1):
             smooth = image
             if step % 20 == 0:
-                yield advance("tv", step, iterations, 2, (image - 1) * 1000 if step % 100 == 0 else None)
+                shown = (image - 1) * 1000 if step % 100 == 0 else None
+                yield advance("tv", step, iterations, 20 * costs.tv_iteration, shown)
         if "tv" in into:
             into["tv"][chunk] = ((smooth - 1) * 1000).cpu().numpy()
             tally.spend("tv", start)
@@ -184,7 +182,8 @@ def _chunk(
             if f"draw_{state.draw}" in into:
                 into[f"draw_{state.draw}"][chunk] = image.cpu().numpy()
         stage = f"draw {state.draw} of {settings.draws}"
-        yield advance(stage, state.step.index, state.step.total, 1, image if state.step.index % 5 == 0 else None)
+        shown = image if state.step.index % 5 == 0 else None
+        yield advance(stage, state.step.index, state.step.total, costs.solver_step, shown)
     into["mean"][chunk] = moments.mean.cpu().numpy()
     if "uncertainty" in into:
         into["uncertainty"][chunk] = moments.std.cpu().numpy()
@@ -240,7 +239,7 @@ def diffusion_draws(
 
 
 def _residual_tests(
-    problem: Problem, settings: Settings, prior: Prior | None, tally: _Tally, tests: list[ResidualTest]
+    problem: Problem, settings: Settings, prior: Prior | None, costs: Costs, tally: _Tally, tests: list[ResidualTest],
 ) -> Iterator[Progress]:
     """Residual of every kind of image, and what the same kind reaches on a simulated scan of the central slice."""
     middle = problem.slices // 2
@@ -249,7 +248,7 @@ def _residual_tests(
     copies = {key: np.zeros_like(image[:1]) for key, image in tally.images.items() if key in ("fbp", "tv", "mean")}
     seconds = dict(tally.seconds)
     levels = list(tally.sigma_start)
-    yield from _chunk(again, settings, prior, slice(0, 1), tally, copies)
+    yield from _chunk(again, settings, prior, costs, slice(0, 1), tally, copies)
     tally.seconds, tally.sigma_start = seconds, levels
     readings = problem.likelihood.data[0].numel()
     for key, copy in copies.items():
@@ -292,6 +291,7 @@ def _report(
         "peak_memory_mb": None,
         "metrics": scores,
         "files": {},
+        "forecast": tally.plan,
         "residual_tests": [
             {"kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "passed": t.passed, "per_view": t.per_view}
             for t in tests

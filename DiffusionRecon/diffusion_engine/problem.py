@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .acquisition import Measurement, binning, refined, simulate
+from .acquisition import binning, refined, simulate
 from .likelihood import GaussianLikelihood
+from .measurement import Measurement
 from .physics.ct import CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid
-from .physics.noise import estimate_noise_std
+from .physics.noise import estimate_air_counts, estimate_noise_std, log_data
 from .priors.card import PriorCard
 from .priors.slices import resample, working_pixel
 from .settings import Settings
@@ -156,7 +157,8 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     if region is not None:
         _check_region(region, volume.array.shape[1], volume.array.shape[2])
         region = _binned(region, factor, flips, frame.array.shape, (i0, j0))
-    return _assemble(scan.measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
+    measurement = _as_line_integrals(scan.measurement, notes)
+    return _assemble(measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
 
 
 def _from_measurement(source: Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
@@ -169,8 +171,10 @@ def _from_measurement(source: Measurement, settings: Settings, device: torch.dev
         if variance is not None and variance.shape[:1] == source.values.shape[:1]:
             variance = variance[first:last]
         source = replace(source, values=source.values[first:last], variance=variance)
-    grid, remarks = reconstruction_grid(source.geometry, source.line_integrals()[0], settings.pixel_mm)
-    notes += remarks
+    source = _as_line_integrals(source, notes)
+    view = reconstruction_grid(torch.from_numpy(source.values), source.geometry, settings.pixel_mm)
+    grid = view.grid
+    notes += [] if view.sentence is None else [view.sentence]
     matrix = np.eye(4)
     matrix[:3, :3] = RAS_OF_AXIAL * [grid.pixel_mm[1], grid.pixel_mm[0], source.slice_spacing_mm]
     matrix[:3, 3] = -matrix[:3, :3] @ [(grid.columns - 1) / 2, (grid.rows - 1) / 2, (len(source.values) - 1) / 2]
@@ -178,21 +182,33 @@ def _from_measurement(source: Measurement, settings: Settings, device: torch.dev
     return _assemble(source, grid, frame, settings, device, card, notes, None, (), settings.region)
 
 
+def _as_line_integrals(measurement: Measurement, notes: list[str]) -> Measurement:
+    """Counts turned into line integrals with their variance; i0 estimated from air, and said, when unknown."""
+    values = torch.from_numpy(measurement.values.astype(np.float32))
+    if measurement.kind == "line_integrals":
+        return replace(measurement, values=values.numpy())
+    i0 = measurement.i0
+    if i0 is None:
+        i0 = estimate_air_counts(values)
+        notes.append(f"The unattenuated count was estimated from the air beside the object: {i0:.4g}.")
+    logs, variance = log_data(values, i0, measurement.electronic_std)
+    return replace(measurement, values=logs.numpy(), kind="line_integrals", i0=None, variance=variance.numpy())
+
+
 def _assemble(
     measurement: Measurement, grid: ImageGrid, frame: Volume, settings: Settings, device: torch.device,
     card: PriorCard | None, notes: list[str], reference: np.ndarray | None, flips: tuple[int, ...],
     region: tuple[int, int, int, int] | None,
 ) -> Problem:
-    logs, variance = measurement.line_integrals()
-    data = torch.from_numpy(logs).to(device)
-    if variance is None:
+    data = torch.from_numpy(measurement.values).to(device)
+    if measurement.variance is None:
         std = estimate_noise_std(data)
-        spread = torch.as_tensor(std, dtype=torch.float32, device=device) ** 2
-        notes.append(
-            f"The noise level was estimated from the data: {float(spread.mean().sqrt()):.4g} (line integrals)."
-        )
+        if std == 0:
+            raise ValueError("the data hold no noise that could be estimated: give measured data, not ideal ones")
+        spread = torch.tensor(std**2, dtype=torch.float32, device=device)
+        notes.append(f"The noise was estimated from the data: standard deviation {std:.4g} of the line integrals.")
     else:
-        spread = torch.from_numpy(np.asarray(variance, np.float32)).to(device)
+        spread = torch.from_numpy(np.asarray(measurement.variance, np.float32)).to(device)
     if region is not None:
         _check_region(region, grid.rows, grid.columns)
     geometry = measurement.geometry

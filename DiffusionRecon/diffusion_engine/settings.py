@@ -88,7 +88,7 @@ class Settings:
         need(self.slices is None or _ascending(self.slices, 1), "slices [first, last) with first < last", self.slices)
         need(self.region is None or _ascending(self.region, 2), "region [i0, i1, j0, j1)", self.region)
         need(self.pixel_mm is None or 0.01 <= self.pixel_mm <= 20, "pixel_mm from 0.01 to 20", self.pixel_mm)
-        need(0.005 <= self.water_per_mm <= 0.1, "water_per_mm from 0.005 to 0.1", self.water_per_mm)
+        need(1e-4 <= self.water_per_mm <= 1, "water_per_mm from 0.0001 to 1", self.water_per_mm)
 
 
 def _whole(value: object) -> bool:

@@ -80,7 +80,7 @@ def test_a_simulated_scan_can_be_reconstructed_as_a_measured_one(image: Path, sm
     assert main(["simulate", "--input", str(image), "--views", "60", "--slices", "0,1", "--out", str(scan)]) == 0
     command = ["reconstruct", "--sinogram", str(scan / "sinogram.nrrd"), "--geometry", str(scan / "geometry.json")]
     assert main([*command, "--methods", "fbp", "--pixel-mm", "8", "--device", "cpu", "--out", str(out)]) == 0
-    report, files = job.read_result(out)
+    files = job.read_result(out)[1]
     assert set(files) == {"fbp"}
     found, truth = read_volume(files["fbp"]).array[0], np.maximum(small.array[0], -1000)
     j, i = ((n - m) // 2 for n, m in zip(found.shape, truth.shape, strict=True))
@@ -165,7 +165,9 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["note.txt"]
 
 
-def test_an_error_of_the_worker_is_one_sentence(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_worker_is_one_sentence(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = refused(capsys, "reconstruct", "--input", image, "--prior", "nobody", "--out", tmp_path / "job")
     assert "no prior named 'nobody'" in text
 

@@ -7,22 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from ct_phantoms import disc_sinogram
 from diffusion_engine.classical.fbp import fbp, view_weights
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
-from diffusion_engine.physics.ct_geometry import ray_lines
 
 GRID = ImageGrid(120, 160, (1.2, 0.9))
 FAN = {"source_to_isocentre_mm": 300.0, "source_to_detector_mm": 520.0}
 TURN = 2 * math.pi
 SHORT = math.radians(180 + 40)  # the fan opens 38.9 degrees
-
-
-def disc_sinogram(geometry: CTGeometry, x_mm: float, y_mm: float, radius_mm: float, value: float) -> torch.Tensor:
-    """Exact line integrals of a disc: value times the chord 2 sqrt(r^2 - distance^2)."""
-    point, direction = ray_lines(geometry)
-    to_point = point - np.array((x_mm, y_mm))
-    distance = to_point[..., 0] * direction[..., 1] - to_point[..., 1] * direction[..., 0]
-    return torch.from_numpy(2 * value * np.sqrt(np.clip(radius_mm**2 - distance**2, 0, None)))
 
 
 GEOMETRIES = {

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ import pytest
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs import forecast, job
 from diffusion_engine.jobs.progress import TimeLeft
+from diffusion_engine.measurement import Measurement, read_measurement
+from diffusion_engine.physics.ct_geometry import CTGeometry
 from diffusion_engine.volume import Volume
 
 Usage = namedtuple("Usage", "total used free")
@@ -27,30 +28,6 @@ def source() -> Volume:
     return Volume(np.full((2, 6, 5), 40.0, np.float32), np.eye(4), "HU")
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """The fields of CTGeometry."""
-
-    type: str = "fan_flat"
-    angles_rad: tuple[float, ...] = (0.0, 0.1, 1 / 3)
-    detector_count: int = 5
-    detector_spacing_mm: float = 1.2
-    detector_offset_mm: float = 0.25
-    source_to_isocentre_mm: float | None = 500.0
-    source_to_detector_mm: float | None = 900.0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The fields of Measurement."""
-
-    values: np.ndarray
-    geometry: Geometry
-    slice_spacing_mm: float
-    kind: str
-    i0: float | None
-
-
 def test_a_simulation_job_reads_back(tmp_path: Path, source: Volume) -> None:
     folder = job.write_job(tmp_path / "new" / "job", source, {"views": 60, "slices": [0, 2]})
     assert job.read_job(folder) == job.Job("simulate", "input.nrrd", None, {"views": 60, "slices": [0, 2]})
@@ -59,14 +36,12 @@ def test_a_simulation_job_reads_back(tmp_path: Path, source: Volume) -> None:
 
 def test_a_measured_job_reads_back_to_the_last_bit(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((2, 3, 5)).astype(np.float32)
-    measured = Measured(values, Geometry(), 2.5, "counts", 1e5)
+    geometry = CTGeometry("fan_flat", (0.0, 0.1, 1 / 3), 5, 1.2, 0.25, 500.0, 900.0)
+    measured = Measurement(values, geometry, 2.5, "counts", 1e5)
     folder = job.write_job(tmp_path / "job", measured, {})
     assert job.read_job(folder).geometry == "geometry.json"
-    content = job.read_geometry(folder)
-    assert content.pop("values") == "counts"
-    assert content.pop("i0") == 1e5
-    assert content.pop("slice_spacing_mm") == 2.5
-    assert Geometry(**{**content, "angles_rad": tuple(content["angles_rad"])}) == measured.geometry
+    again = read_measurement(folder / "sinogram.nrrd", folder / "geometry.json")
+    assert (again.geometry, again.slice_spacing_mm, again.kind, again.i0) == (measured.geometry, 2.5, "counts", 1e5)
     assert np.array_equal(read_volume(folder / "sinogram.nrrd").array, values)
 
 

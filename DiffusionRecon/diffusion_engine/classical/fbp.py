@@ -22,7 +22,7 @@ from torch import Tensor
 from ..physics.ct_geometry import CTGeometry, ImageGrid
 
 WINDOWS = ("ram-lak", "hann")
-_CHUNK_ENTRIES = 4_000_000  # interpolation weights alive at a time
+_CPU_CROSSINGS, _GPU_CROSSINGS = 1 << 15, 1 << 22  # pixels times views at a time: what the cache, the GPU likes
 _MISSING = 3.0  # a gap of this many median spacings between views is not scanned
 _ARC_FEATHER_RAD = math.radians(10.0)  # over which a doubly measured line passes from one reading to the other
 _DETECTOR_FEATHER = 0.1  # the same along the detector, as a part of its length
@@ -164,16 +164,18 @@ def _backproject(filtered: Tensor, geometry: CTGeometry, grid: ImageGrid) -> Ten
     y = torch.from_numpy(np.repeat(grid.y_mm, grid.columns)).to(filtered)[:, None]
     theta = torch.tensor(geometry.angles_rad, dtype=torch.float64)
     sine, cosine = torch.sin(theta).to(filtered), torch.cos(theta).to(filtered)
-    image = filtered.new_zeros((grid.rows * grid.columns, slices))
-    chunk = max(1, _CHUNK_ENTRIES // (2 * len(image)))
-    for start in range(0, views, chunk):
-        part = slice(start, start + chunk)
-        across = x * cosine[part] - y * sine[part]
+    data = filtered.flatten(1).t().contiguous()
+    first = count * torch.arange(views, device=data.device, dtype=torch.int32)
+    blocks = []
+    step = max(1, (_CPU_CROSSINGS if data.device.type == "cpu" else _GPU_CROSSINGS) // views)
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        across = x[part] * cosine - y[part] * sine
         if geometry.fan_distances_mm is None:
             u, gain = across, torch.ones_like(across)
         else:
             sid, sdd = geometry.fan_distances_mm
-            depth = sid - x * sine[part] - y * cosine[part]
+            depth = sid - x[part] * sine - y[part] * cosine
             if geometry.type == "fan_flat":
                 u, gain = sdd * across / depth, (sid / depth) ** 2
             else:
@@ -181,11 +183,10 @@ def _backproject(filtered: Tensor, geometry: CTGeometry, grid: ImageGrid) -> Ten
         position = (u - geometry.detector_offset_mm) / geometry.detector_spacing_mm + (count - 1) / 2
         gain = gain * ((position > -0.5) & (position < count - 0.5))
         position = position.clamp_(0, count - 1)
-        low = position.floor().clamp_(max=max(count - 2, 0))
+        low = position.to(torch.int32).clamp_(max=max(count - 2, 0))
         fraction = position - low
-        low = low.to(torch.int32) + count * torch.arange(len(u[0]), device=u.device, dtype=torch.int32)
+        low += first
         index = torch.stack((low, low + min(1, count - 1)), dim=-1).flatten(1)
         weight = torch.stack(((1 - fraction) * gain, fraction * gain), dim=-1).flatten(1)
-        data = filtered[:, part].flatten(1).t().contiguous()
-        image += torch.nn.functional.embedding_bag(index, data, mode="sum", per_sample_weights=weight)
-    return image.t().contiguous()
+        blocks.append(torch.nn.functional.embedding_bag(index, data, mode="sum", per_sample_weights=weight))
+    return torch.cat(blocks).t().contiguous()

@@ -10,15 +10,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ..io.images import write_volume
+from ..measurement import Measurement, write_measurement
 from ..volume import Volume
-
-if TYPE_CHECKING:
-    from ..acquisition import Measurement
 
 JOB, RESULT, LOG, CANCEL = "job.json", "result.json", "worker.log", "cancel"
 STAGING = "outputs.part"
@@ -26,10 +22,6 @@ PARTIAL = re.compile(r"\.[0-9a-f]{32}\.\w+")
 """Names of files while they are being written, here and by ``io.images``."""
 INPUT, SINOGRAM, GEOMETRY, PREVIEW = "input.nrrd", "sinogram.nrrd", "geometry.json", "preview.nrrd"
 KINDS = ("simulate", "measured")
-GEOMETRY_KEYS = (
-    "type", "angles_rad", "detector_count", "detector_spacing_mm", "detector_offset_mm",
-    "source_to_isocentre_mm", "source_to_detector_mm",
-)
 
 
 @dataclass(frozen=True)
@@ -76,12 +68,6 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
     return place
 
 
-def write_measurement(measurement: Measurement, sinogram: Path, geometry: Path) -> None:
-    """Write the readings as an image file and their geometry as JSON; a stated variance is not kept."""
-    write_volume(_as_volume(measurement), sinogram)
-    write_json(geometry, _geometry(measurement))
-
-
 def read_job(folder: str | os.PathLike[str]) -> Job:
     """The job of a folder; raises ValueError, one sentence, when it is missing, damaged or names missing files."""
     place = Path(folder)
@@ -97,16 +83,6 @@ def read_job(folder: str | os.PathLike[str]) -> Job:
         if Path(name).name != name or not (place / name).is_file():
             raise ValueError(f"expected the file {name} in the job folder {place}, found none: write the job again")
     return job
-
-
-def read_geometry(folder: str | os.PathLike[str], name: str = GEOMETRY) -> dict[str, Any]:
-    """The geometry file of a measured job: the fields of CTGeometry, slice_spacing_mm, values and i0."""
-    content = _read_json(Path(folder) / name, "write the job again")
-    wanted = {*GEOMETRY_KEYS, "slice_spacing_mm", "values", "i0"}
-    if not isinstance(content, dict) or set(content) != wanted:
-        found = sorted(content) if isinstance(content, dict) else content
-        raise ValueError(f"expected {sorted(wanted)} in {name}, found {found}: correct the geometry file")
-    return content
 
 
 def read_result(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -198,18 +174,3 @@ def _read_json(path: Path, remedy: str) -> Any:
         raise ValueError(f"expected the file {path}, but it cannot be read ({error.strerror}): {remedy}") from error
     except ValueError as error:
         raise ValueError(f"expected JSON in {path}, found something else ({error}): {remedy}") from error
-
-
-def _as_volume(measurement: Measurement) -> Volume:
-    """The sinogram as an image file: axes (slices, views, detectors), a view is one unit long."""
-    geometry = measurement.geometry
-    matrix = np.diag([geometry.detector_spacing_mm, 1.0, measurement.slice_spacing_mm, 1.0])
-    return Volume(measurement.values, matrix, measurement.kind)
-
-
-def _geometry(measurement: Measurement) -> dict[str, Any]:
-    content: dict[str, Any] = {key: getattr(measurement.geometry, key) for key in GEOMETRY_KEYS}
-    content["angles_rad"] = [float(angle) for angle in content["angles_rad"]]
-    return {
-        **content, "slice_spacing_mm": measurement.slice_spacing_mm, "values": measurement.kind, "i0": measurement.i0,
-    }

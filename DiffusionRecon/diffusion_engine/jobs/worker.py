@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 
 from ..io.images import read_volume, write_volume
+from ..measurement import Measurement, read_measurement
 from ..volume import Volume
 from . import job as jobs
 from .forecast import output_bytes
@@ -64,12 +65,10 @@ def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
     return DONE
 
 
-def read_source(folder: Path, job: jobs.Job) -> Any:
-    """The job's Volume, or its Measurement (which needs torch)."""
+def read_source(folder: Path, job: jobs.Job) -> Volume | Measurement:
+    """The job's image or measured data."""
     if job.geometry is None:
         return read_volume(folder / job.input)
-    from ..acquisition import read_measurement
-
     return read_measurement(folder / job.input, folder / job.geometry)
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from .ct_geometry import CTGeometry, ImageGrid
-from .joseph import index_rays, joseph_entries
+from .joseph import IndexRays, index_rays, joseph_entries
 
-_CHUNK_ENTRIES = 1 << 20
+_BLOCK = 1 << 15  # crossings made at a time: larger starts torch's threads, smaller costs calls
 _BAG_BATCH = 4  # from this batch on embedding_bag beats the CSR product
 _BATCH = 32  # slices a product: wider rows fall out of the cache
 
@@ -112,9 +112,11 @@ def check_argument(x: Tensor, shape: tuple[int, int], dtype: torch.dtype, device
 
 def _product(matrix: SparseProduct, x: Tensor, shape: tuple[int, int]) -> Tensor:
     flat = x.reshape(-1, matrix.shape[1])
-    parts = [matrix(part.t().contiguous()).t() for part in flat.split(_BATCH)]
-    joined = torch.cat(parts) if parts else flat.new_zeros((0, matrix.shape[0]))
-    return joined.contiguous().reshape(*x.shape[:-2], *shape)
+    result = flat.new_empty((len(flat), matrix.shape[0]))
+    for start in range(0, len(flat), _BATCH):
+        part = slice(start, start + _BATCH)
+        result[part] = matrix(flat[part].t().contiguous()).t()
+    return result.reshape(*x.shape[:-2], *shape)
 
 
 @functools.cache
@@ -134,18 +136,17 @@ def _csr_product_works() -> bool:
 def joseph_matrix(geometry: CTGeometry, grid: ImageGrid, dtype: torch.dtype = torch.float32,
                   views: slice = slice(None)) -> scipy.sparse.csr_matrix:
     """The system matrix in mm, (views * detectors, rows * columns), of the given views."""
-    numbers = range(*views.indices(geometry.views))
-    width = 2 * max(grid.rows, grid.columns)
-    chunk = max(1, _CHUNK_ENTRIES // (width * geometry.detector_count))
+    rays = index_rays(geometry, grid, views)
+    step = max(1, _BLOCK // max(grid.rows, grid.columns))
     counts, indices, values = [], [], []
-    for start in range(numbers.start, numbers.stop, chunk):
-        rays = index_rays(geometry, grid, slice(start, min(start + chunk, numbers.stop)))
-        index, weight = joseph_entries(rays, grid, dtype)
+    for start in range(0, len(rays.base), step):
+        entries = joseph_entries(IndexRays(*(field[start:start + step] for field in rays)), grid, dtype)
+        index, weight = (entry.numpy() for entry in entries)
         keep = weight > 0
-        counts.append(keep.sum(1).numpy())
-        indices.append(index[keep].numpy())
-        values.append(weight[keep].numpy())
+        counts.append(np.count_nonzero(keep, axis=1))
+        indices.append(index[keep])
+        values.append(weight[keep])
     starts = np.concatenate(([0], np.cumsum(np.concatenate(counts))))
     starts = starts.astype(np.int32 if starts[-1] < 2**31 else np.int64)
-    shape = (len(numbers) * geometry.detector_count, grid.rows * grid.columns)
+    shape = (len(rays.base), grid.rows * grid.columns)
     return scipy.sparse.csr_matrix((np.concatenate(values), np.concatenate(indices), starts), shape=shape)

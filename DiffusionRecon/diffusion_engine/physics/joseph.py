@@ -57,10 +57,10 @@ def joseph_entries(rays: IndexRays, grid: ImageGrid, dtype: torch.dtype = torch.
     n = torch.arange(max(grid.rows, grid.columns), device=device, dtype=torch.float64)
     position = column(rays.slope, torch.float64) * n
     position += column(rays.base, torch.float64)
-    low = torch.floor(position)
-    position -= low
-    w = position.to(dtype)
-    low = low.clamp_(-2, max(grid.rows, grid.columns)).to(torch.int32)
+    position.clamp_(-2, max(grid.rows, grid.columns))
+    # truncation of positive numbers, since torch.floor starts threads even for small arrays
+    low = (position + 2).to(torch.int32) - 2
+    w = position.sub_(low).to(dtype)
     over_rows = rays.over_rows
     across_size = column(np.where(over_rows, grid.columns, grid.rows), torch.int32)
     index = low * column(np.where(over_rows, 1, grid.columns), torch.int32)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..likelihood import GaussianLikelihood
 
-DEFAULTS = {"ratio": 4.0, "smallest": 0.15, "largest": 2.0}
+DEFAULTS = {"ratio": 2.0, "smallest": 0.1, "largest": 2.0}
 
 
 def predicted_start_error(

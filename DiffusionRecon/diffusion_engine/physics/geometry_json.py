@@ -1,0 +1,105 @@
+"""geometry.json beside a measured sinogram: read, checked and written. GEOMETRY.md describes it with a drawing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .ct_geometry import CTGeometry
+
+VALUES = ("line_integrals", "counts")
+_REQUIRED = ("type", "angles_rad", "detector_spacing_mm", "detector_count", "slice_spacing_mm", "values")
+_OPTIONAL = ("detector_offset_mm", "source_to_isocentre_mm", "source_to_detector_mm", "i0")
+
+
+@dataclass(frozen=True)
+class SinogramExtras:
+    """What geometry.json says about the sinogram besides where the rays run."""
+
+    slice_spacing_mm: float
+    values: str  # "line_integrals" | "counts"
+    i0: float | None  # unattenuated count, None where unknown
+
+
+def read_geometry(path: str | os.PathLike[str]) -> tuple[CTGeometry, SinogramExtras]:
+    """The geometry and extras of a geometry.json. Raises ValueError with one sentence for the first fault found."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise ValueError(f"Cannot read the geometry file {path}: {fault.strerror}.") from fault
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        raise ValueError(f"The geometry file {path} is not valid JSON: {fault}.") from fault
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected one JSON object in {path}, found {type(content).__name__}.")
+    unknown = sorted(set(content) - {*_REQUIRED, *_OPTIONAL})
+    if unknown:
+        raise ValueError(f"Unknown key {unknown[0]!r} in {path}: expected only {', '.join((*_REQUIRED, *_OPTIONAL))}.")
+    absent = [key for key in _REQUIRED if key not in content]
+    if absent:
+        raise ValueError(f"The key {absent[0]!r} is missing in {path}: see GEOMETRY.md for its meaning.")
+    angles = content["angles_rad"]
+    if not isinstance(angles, list) or not all(_is_number(a) for a in angles):
+        raise ValueError(f"Expected angles_rad to be a list of numbers in radians in {path}.")
+    if not isinstance(content["type"], str):
+        raise ValueError(f"Expected type to be a text in {path}, found {content['type']!r}.")
+    if content["values"] not in VALUES:
+        raise ValueError(f"Expected values to be line_integrals or counts in {path}, found {content['values']!r}.")
+    count = content["detector_count"]
+    if not _is_number(count) or not math.isfinite(count) or int(count) != count:
+        raise ValueError(f"Expected detector_count to be a whole number in {path}, found {count!r}.")
+    geometry = CTGeometry(content["type"], tuple(angles), int(count), _number(content, "detector_spacing_mm", path),
+                          _number(content, "detector_offset_mm", path, 0.0),
+                          _optional_number(content, "source_to_isocentre_mm", path),
+                          _optional_number(content, "source_to_detector_mm", path))
+    extras = SinogramExtras(_number(content, "slice_spacing_mm", path), content["values"],
+                            _optional_number(content, "i0", path))
+    for name, value in (("slice_spacing_mm", extras.slice_spacing_mm), ("i0", extras.i0)):
+        if value is not None and (not math.isfinite(value) or value <= 0):
+            raise ValueError(f"Expected a positive, finite {name} in {path}, found {value}.")
+    return geometry, extras
+
+
+def write_geometry(path: str | os.PathLike[str], geometry: CTGeometry, extras: SinogramExtras) -> None:
+    """Write a geometry.json that read_geometry gives back unchanged; no half-written file under the final name."""
+    content = {
+        "type": geometry.type, "angles_rad": list(geometry.angles_rad),
+        "source_to_isocentre_mm": geometry.source_to_isocentre_mm,
+        "source_to_detector_mm": geometry.source_to_detector_mm,
+        "detector_spacing_mm": geometry.detector_spacing_mm, "detector_count": geometry.detector_count,
+        "detector_offset_mm": geometry.detector_offset_mm, "slice_spacing_mm": extras.slice_spacing_mm,
+        "values": extras.values, "i0": extras.i0,
+    }
+    target = Path(path)
+    temporary = target.with_name(target.name + ".part")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, target)
+    except OSError as fault:
+        temporary.unlink(missing_ok=True)
+        raise ValueError(f"Cannot write the geometry file {path}: {fault.strerror}.") from fault
+
+
+def check_sinogram_shape(shape: tuple[int, ...], geometry: CTGeometry) -> None:
+    """Refuse a sinogram whose axes are not (slices, views, detectors) of this geometry."""
+    expected = (geometry.views, geometry.detector_count)
+    if len(shape) != 3 or tuple(shape[1:]) != expected or shape[0] < 1:
+        raise ValueError(f"Expected a sinogram of shape (slices, {expected[0]} views, {expected[1]} detectors) as "
+                         f"geometry.json says, found {tuple(shape)}: correct angles_rad, detector_count or the axes.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _number(content: dict[str, object], key: str, path: object, default: float | None = None) -> float:
+    value = content.get(key, default)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError(f"Expected {key} to be a number in {path}, found {value!r}.")
+    return float(value)
+
+
+def _optional_number(content: dict[str, object], key: str, path: object) -> float | None:
+    return None if content.get(key) is None else _number(content, key, path)

@@ -1,0 +1,127 @@
+"""Noise of CT data: simulated from counts, propagated to line integrals, and estimated from the data alone."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_MAD_TO_STD = 1.4826
+# (1, -4, 6, -4, 1) along the detector: leaves noise, removes all but the sharpest edges of the object
+_DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)
+
+
+def simulate_counts(line_integrals: Tensor, i0: float, electronic_std: float, generator: torch.Generator) -> Tensor:
+    """Photon counts of a monochromatic beam: Poisson(i0 exp(-p)) + Normal(0, electronic_std^2).
+
+    ``i0`` is the mean count of an unattenuated reading, ``electronic_std`` in counts; counts can be negative.
+    Raises ValueError for non-finite line integrals, i0 <= 0 or a negative electronic_std.
+    """
+    _require_finite(line_integrals, "line integrals")
+    _require_noise(i0, electronic_std)
+    counts = torch.poisson(i0 * torch.exp(-line_integrals.double()), generator=generator)
+    if electronic_std > 0:
+        counts = counts + electronic_std * torch.randn(counts.shape, generator=generator, dtype=counts.dtype,
+                                                       device=counts.device)
+    return counts.to(line_integrals.dtype)
+
+
+def log_data(counts: Tensor, i0: float, electronic_std: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Line integrals p = ln(i0 / c) and their variance (c + electronic_std^2) / c^2, shapes as the counts.
+
+    A reading below max(1, electronic_std) counts holds no more than "at least this dense": its p is that of
+    max(1, electronic_std) counts and its standard deviation as large as that p (at least 1), so that a weighted
+    fit all but ignores it. Raises ValueError for non-finite counts, i0 <= 0 or a negative electronic_std.
+    """
+    _require_finite(counts, "counts")
+    _require_noise(i0, electronic_std)
+    floor = max(1.0, electronic_std)
+    seen = counts.clamp(min=floor)
+    values = torch.log(i0 / seen)
+    variance = (seen + electronic_std**2) / seen**2
+    starved = torch.full_like(variance, max(1.0, math.log(i0 / floor) ** 2))
+    return values, torch.where(counts < floor, starved, variance)
+
+
+def add_gaussian_noise(line_integrals: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """Line integrals + Normal(0, std^2), std in the unit of the line integrals. Raises ValueError for std < 0."""
+    _require_finite(line_integrals, "line integrals")
+    if not math.isfinite(std) or std < 0:
+        raise ValueError(f"Expected a noise standard deviation of at least 0, found {std}.")
+    return line_integrals + std * torch.randn(line_integrals.shape, generator=generator, dtype=line_integrals.dtype,
+                                              device=line_integrals.device)
+
+
+def estimate_noise_std(sinogram: Tensor) -> float:
+    """Standard deviation of white noise in line integrals (..., views, detectors), one number for the data set.
+
+    std = 1.4826 median|d - median d| / sqrt(70), d = fourth differences along the detector. Detail finer
+    than a bin counts as noise: on simulated CT slices the result is 2 % too high at noise of 1 % of the largest
+    line integral, about 30 % at 0.2 %, twice at 0.05 %. Noise that neighbouring bins share is underestimated.
+    Raises ValueError for fewer than 16 detector bins or non-finite data.
+    """
+    return _robust_std(_noise_differences(sinogram))
+
+
+def estimate_i0(line_integrals: Tensor) -> float:
+    """Unattenuated count i0 that explains how the noise of line integrals grows: var(p) = exp(p) / i0 + rest.
+
+    The readings are grouped by p into 24 groups of equal size; 1 / i0 is the slope of the robust variance of a group
+    over its mean exp(p), fitted with weights 1 / var^2. The rest takes up the object's edges. Good to about 30 %
+    where noise outweighs the edges; electronic noise lowers the estimate.
+    Raises ValueError for fewer than 512 readings, non-finite data or noise that does not grow with p.
+    """
+    differences = _noise_differences(line_integrals).flatten()
+    values = line_integrals[..., 2:-2].double().flatten()
+    if values.numel() < 512:
+        raise ValueError(f"Expected at least 512 readings to estimate i0, found {values.numel()}: give i0.")
+    groups = torch.argsort(values).chunk(24)
+    growth = torch.stack([torch.exp(values[group]).mean() for group in groups])
+    variance = torch.tensor([_robust_std(differences[group]) ** 2 for group in groups], dtype=torch.float64)
+    used = variance > 0
+    growth, variance = growth[used], variance[used]
+    weight = 1 / variance**2 / (1 / variance**2).sum()
+    around = growth - (weight * growth).sum()
+    slope = float((weight * around * variance).sum() / (weight * around**2).sum()) if len(growth) > 1 else 0.0
+    if not math.isfinite(slope) or slope <= 0:
+        raise ValueError("The noise of the line integrals does not grow with attenuation: i0 cannot be estimated "
+                         "from them, give i0.")
+    return 1 / slope
+
+
+def estimate_air_counts(counts: Tensor) -> float:
+    """Count of an unattenuated reading where i0 is unknown: median over the views of the highest 2 % of each view.
+
+    Right only if every view sees some air beside the object. Raises ValueError for non-finite or empty counts.
+    """
+    _require_finite(counts, "counts")
+    top = max(1, round(0.02 * counts.shape[-1]))
+    return float(counts.double().topk(top, dim=-1).values.median(dim=-1).values.median())
+
+
+def _noise_differences(sinogram: Tensor) -> Tensor:
+    """Fourth differences along the detector over sqrt(70): white noise keeps its standard deviation."""
+    _require_finite(sinogram, "line integrals")
+    if sinogram.shape[-1] < 16:
+        raise ValueError(f"Expected at least 16 detector bins to estimate noise, found {sinogram.shape[-1]}.")
+    data, last = sinogram.double(), sinogram.shape[-1] - len(_DIFFERENCE) + 1
+    total = sum(weight * data[..., k:k + last] for k, weight in enumerate(_DIFFERENCE))
+    return torch.as_tensor(total) / math.sqrt(sum(weight**2 for weight in _DIFFERENCE))
+
+
+def _robust_std(values: Tensor) -> float:
+    return _MAD_TO_STD * float((values - values.median()).abs().median())
+
+
+def _require_finite(values: Tensor, name: str) -> None:
+    if values.numel() == 0 or not bool(torch.isfinite(values).all()):
+        raise ValueError(f"Expected finite {name}, found {'none' if values.numel() == 0 else 'NaN or infinity'}: "
+                         "correct or remove the affected readings.")
+
+
+def _require_noise(i0: float, electronic_std: float) -> None:
+    if not math.isfinite(i0) or i0 <= 0:
+        raise ValueError(f"Expected a positive unattenuated count i0, found {i0}.")
+    if not math.isfinite(electronic_std) or electronic_std < 0:
+        raise ValueError(f"Expected an electronic_std of at least 0 counts, found {electronic_std}.")

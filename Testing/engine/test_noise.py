@@ -1,0 +1,101 @@
+"""Noise: counts scale as they should, their log data carry the right variance, and estimates find what was put in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ct_phantoms import disc_sinogram
+from diffusion_engine.physics.ct import CTGeometry
+from diffusion_engine.physics.noise import (
+    add_gaussian_noise,
+    estimate_air_counts,
+    estimate_i0,
+    estimate_noise_std,
+    log_data,
+    simulate_counts,
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def clean() -> torch.Tensor:
+    """Exact line integrals of a round body with lungs and a spine, shifted a little from slice to slice, (4, 60, 240)."""
+    geometry = CTGeometry("parallel", tuple(np.linspace(0, math.pi, 60, endpoint=False)), 240, 1.5)
+    discs = ((0, 0, 150, 0.02), (-70, 0, 45, -0.015), (70, 0, 45, -0.015), (0, 90, 20, 0.02))
+    return torch.stack([sum(disc_sinogram(geometry, x + k, y, r, v) for x, y, r, v in discs) for k in range(4)]).float()
+
+
+@pytest.mark.parametrize(("i0", "electronic"), [(1e3, 0.0), (1e5, 0.0), (1e4, 30.0)])
+@pytest.mark.parametrize("p", [0.0, 2.0])
+def test_counts_have_poisson_plus_electronic_variance(i0: float, electronic: float, p: float) -> None:
+    counts = simulate_counts(torch.full((200_000,), p), i0, electronic, seeded())
+    mean = i0 * math.exp(-p)
+    assert float(counts.double().mean()) == pytest.approx(mean, rel=5 / math.sqrt(mean * 200_000) + 1e-3)
+    assert float(counts.double().var()) == pytest.approx(mean + electronic**2, rel=0.02)
+
+
+@pytest.mark.parametrize(("i0", "electronic", "p"), [(1e4, 0.0, 1.0), (1e5, 20.0, 4.0)])
+def test_log_data_variance_is_the_variance_of_the_log_data(i0: float, electronic: float, p: float) -> None:
+    counts = simulate_counts(torch.full((200_000,), p, dtype=torch.float64), i0, electronic, seeded())
+    values, variance = log_data(counts, i0, electronic)
+    assert float(values.mean()) == pytest.approx(p, abs=0.01)
+    assert float(variance.mean()) == pytest.approx(float(values.var()), rel=0.03)
+
+
+def test_quadrupled_dose_halves_the_noise() -> None:
+    p = torch.full((100_000,), 2.0)
+    low, high = (log_data(simulate_counts(p, i0, 0.0, seeded()), i0)[0].std() for i0 in (1e4, 4e4))
+    assert float(low / high) == pytest.approx(2.0, rel=0.02)
+
+
+def test_starved_readings_are_finite_and_all_but_ignored() -> None:
+    values, variance = log_data(torch.tensor([-3.0, 0.0, 0.4, 1.0, 1e4]), 1e4)
+    assert bool(torch.isfinite(values).all())
+    assert values[:4].tolist() == pytest.approx([math.log(1e4)] * 4)
+    assert variance[:3].tolist() == pytest.approx([math.log(1e4) ** 2] * 3)
+    assert variance[3:].tolist() == pytest.approx([1.0, 1e-4])
+    _, variance = log_data(torch.tensor([12.0, 50.0]), 1e4, electronic_std=20.0)
+    assert float(variance[0]) > 20 * float(variance[1])
+
+
+@pytest.mark.parametrize("percent", [0.2, 1.0, 3.0])
+def test_gaussian_noise_is_found_again(clean: torch.Tensor, percent: float) -> None:
+    std = percent / 100 * float(clean.max())
+    noisy = add_gaussian_noise(clean, std, seeded())
+    assert float((noisy - clean).std()) == pytest.approx(std, rel=0.01)
+    assert estimate_noise_std(noisy) == pytest.approx(std, rel=0.2 if percent < 1 else 0.05)
+
+
+@pytest.mark.parametrize("i0", [2e3, 3e4])
+def test_i0_is_found_again(clean: torch.Tensor, i0: float) -> None:
+    counts = simulate_counts(clean, i0, 0.0, seeded())
+    assert estimate_i0(log_data(counts, i0)[0]) == pytest.approx(i0, rel=0.25)
+    assert estimate_air_counts(counts) == pytest.approx(i0, rel=0.1)
+
+
+def test_same_seed_same_noise() -> None:
+    p = torch.ones(3, 4)
+    assert torch.equal(simulate_counts(p, 100.0, 2.0, seeded(4)), simulate_counts(p, 100.0, 2.0, seeded(4)))
+    assert not torch.equal(simulate_counts(p, 100.0, 2.0, seeded(4)), simulate_counts(p, 100.0, 2.0, seeded(5)))
+
+
+def test_faults_are_refused() -> None:
+    p = torch.ones(3)
+    with pytest.raises(ValueError, match="i0"):
+        simulate_counts(p, 0.0, 0.0, seeded())
+    with pytest.raises(ValueError, match="electronic_std"):
+        log_data(p, 10.0, -1.0)
+    with pytest.raises(ValueError, match="NaN"):
+        log_data(torch.tensor([math.nan]), 10.0)
+    with pytest.raises(ValueError, match="at least 0"):
+        add_gaussian_noise(p, -1.0, seeded())
+    with pytest.raises(ValueError, match="16 detector bins"):
+        estimate_noise_std(torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="does not grow"):
+        estimate_i0(torch.zeros(10, 100))
