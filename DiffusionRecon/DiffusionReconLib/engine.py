@@ -27,7 +27,7 @@ LOG_LINES = 20
 POLL_SECONDS = 0.05
 END_SECONDS = 5.0
 # Beside torch, what the engine needs and Slicer does not bundle.
-PACKAGES = {"safetensors": "safetensors>=0.4", "psutil": "psutil>=5.9"}
+PACKAGES = {"safetensors": "safetensors>=0.4", "psutil": "psutil>=5.9", "scipy": "scipy>=1.10", "monai": "monai>=1.5"}
 
 Message = dict
 # Called with every message of the engine; returning False asks for a cancel.

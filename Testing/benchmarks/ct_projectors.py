@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
-from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry  # noqa: E402
+from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 
 ASTRA_KERNELS = {"parallel": ("linear", "line"), "fan_flat": ("line_fanflat", "strip_fanflat")}
 
@@ -52,7 +52,8 @@ def astra_pair(geometry: CTGeometry, grid: ImageGrid, kernel: str, slices: int) 
     import astra
 
     pixel = grid.pixel_mm[0]
-    angles, count, spacing = np.array(geometry.angles_rad), geometry.detector_count, geometry.detector_spacing_mm / pixel
+    angles, count = np.array(geometry.angles_rad), geometry.detector_count
+    spacing = geometry.detector_spacing_mm / pixel
     if geometry.fan_distances_mm is None:
         rays = astra.create_proj_geom("parallel", spacing, count, angles)
     else:
@@ -169,8 +170,8 @@ def main() -> int:
         new = measure(found, x, settings.repeats)
         peers = [float(str(row["seconds"])) for row in new if row["peer"]]
         complete = complete and bool(peers)
-        print(f"\n{geometry.type} ({geometry.detector_count} bins)\n{'':30s}{'forward':>10s}{'adjoint':>10s}{'both':>10s}"
-              f"{'adjoint error':>16s}{'best peer / it':>16s}")
+        print(f"\n{geometry.type} ({geometry.detector_count} bins)\n{'':30s}{'forward':>10s}{'adjoint':>10s}"
+              f"{'both':>10s}{'adjoint error':>16s}{'best peer / it':>16s}")
         for row in new:
             ratio = f"{min(peers) / float(str(row['seconds'])):16.1f}" if peers else f"{'-':>16s}"
             print(f"{row['name']:30s}{row['forward_ms']:10.1f}{row['adjoint_ms']:10.1f}"

@@ -73,7 +73,8 @@ def tooth(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[
 
 def disc(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """Rows and pictures (segmentation, FBP, TV, diffusion, spread) of the limited-angle disc."""
-    content = scipy.io.loadmat(str(next(folder.glob("*.mat"))), squeeze_me=True, struct_as_record=False)["CtDataLimited"]
+    file = next(folder.glob("*.mat"))
+    content = scipy.io.loadmat(str(file), squeeze_me=True, struct_as_record=False)["CtDataLimited"]
     scan = content.parameters
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(next(folder.glob("*.png"))))) > 0
     geometry = CTGeometry(
@@ -86,11 +87,12 @@ def disc(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[n
     settings = replace(settings, pixel_mm=pixel, water_per_mm=chord_material(data, geometry, truth, grid))
     result = reconstruct(Measurement(data, geometry), settings)
     rows = []
+    degrees = round(math.degrees(geometry.angles_rad[-1]))
     for key in METHODS:
         image = centred(result.volumes[key].array[0], truth.shape)
         overlap, level = best_dice(image, truth)
         rows.append({
-            "name": METHOD_NAMES[key], "peer": False, "case": f"disc, {math.degrees(geometry.angles_rad[-1]):.0f} degrees",
+            "name": METHOD_NAMES[key], "peer": False, "case": f"disc, {degrees} degrees",
             "dice": round(overlap, 4), "dice_at_half": round(dice(image > -500, truth), 4), "best_level_hu": level,
             **scores(result.report, key),
         })

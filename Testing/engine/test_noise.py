@@ -25,7 +25,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def clean() -> torch.Tensor:
-    """Exact line integrals of a round body with lungs and a spine, shifted a little from slice to slice, (4, 60, 240)."""
+    """Exact line integrals of a round body with lungs and a spine, shifted from slice to slice, (4, 60, 240)."""
     geometry = CTGeometry("parallel", tuple(np.linspace(0, math.pi, 60, endpoint=False)), 240, 1.5)
     discs = ((0, 0, 150, 0.02), (-70, 0, 45, -0.015), (70, 0, 45, -0.015), (0, 90, 20, 0.02))
     return torch.stack([sum(disc_sinogram(geometry, x + k, y, r, v) for x, y, r, v in discs) for k in range(4)]).float()

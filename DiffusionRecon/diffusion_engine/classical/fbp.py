@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..physics.ct_geometry import CTGeometry, ImageGrid
+from ..physics.field_of_view import WATER_PER_MM
 
 WINDOWS = ("ram-lak", "hann")
 _CPU_CROSSINGS, _GPU_CROSSINGS = 1 << 15, 1 << 22  # pixels times views at a time: what the cache, the GPU likes
@@ -28,11 +29,14 @@ _ARC_FEATHER_RAD = math.radians(10.0)  # over which a doubly measured line passe
 _DETECTOR_FEATHER = 0.1  # the same along the detector, as a part of its length
 
 
-def fbp(sinogram: Tensor, geometry: CTGeometry, grid: ImageGrid, window: str = "ram-lak") -> Tensor:
+def fbp(sinogram: Tensor, geometry: CTGeometry, grid: ImageGrid, window: str = "ram-lak", *,
+        extend: bool = False) -> Tensor:
     """Reconstruct line integrals (..., views, detectors) into attenuation (..., rows, columns) in 1/mm.
 
     ``window`` is "ram-lak" or "hann" (falls to zero at the detector's Nyquist frequency). Limited arcs are
-    reconstructed as they are: what was not measured is missing from the image.
+    reconstructed as they are: what was not measured is missing from the image. ``extend`` continues data that the
+    detector's ends cut off as those of a disc of water would go on, which removes most of the bright rim that the ramp
+    filter makes of a cut.
     Raises ValueError for an unknown window, a wrong shape or non-finite data.
     """
     shape = (geometry.views, geometry.detector_count)
@@ -44,7 +48,11 @@ def fbp(sinogram: Tensor, geometry: CTGeometry, grid: ImageGrid, window: str = "
     if not bool(torch.isfinite(sinogram).all()):
         raise ValueError("The sinogram contains NaN or infinity: correct or remove the affected readings.")
     weights = torch.from_numpy(_reading_weights(geometry)).to(sinogram)
-    weighted, geometry = _mirror_detector(sinogram.reshape(-1, *shape) * weights, geometry)
+    data = sinogram.reshape(-1, *shape)
+    weighted = data * weights
+    if extend:
+        weighted, geometry = _continue_detector(data, weighted, geometry)
+    weighted, geometry = _mirror_detector(weighted, geometry)
     filtered = _filter(weighted, geometry, window)
     return _backproject(filtered, geometry, grid).reshape(*sinogram.shape[:-2], grid.rows, grid.columns)
 
@@ -108,6 +116,28 @@ def _mirror_detector(weighted: Tensor, geometry: CTGeometry) -> tuple[Tensor, CT
     return torch.nn.functional.pad(weighted, (extra, 0) if positive else (0, extra)), longer
 
 
+def _continue_detector(data: Tensor, weighted: Tensor, geometry: CTGeometry) -> tuple[Tensor, CTGeometry]:
+    """Lengthen the detector on both sides by the shadow of a water disc about the isocentre.
+
+    A disc whose chord at the edge R is p / mu has the half chord e = p / (2 mu) there, and at R + t the half chord
+    sqrt(e^2 - 2 R t - t^2). Source: J. Hsieh et al., Med. Phys. 31 (2004) 2385, doi:10.1118/1.1776673, without slope.
+    """
+    extra = geometry.detector_count // 2
+    if geometry.type == "fan_curved" and geometry.fan_distances_mm is not None:
+        room = 0.49 * math.pi * geometry.fan_distances_mm[1] - np.abs(geometry.detector_u_mm).max()
+        extra = max(0, min(extra, int(room / geometry.detector_spacing_mm)))
+    bins = max(1, geometry.detector_count // 100)
+    t = torch.arange(1, extra + 1).to(data) * (geometry.detector_spacing_mm / geometry.magnification)
+    sides = []
+    for end, u in ((slice(None, bins), -geometry.detector_u_mm[0]), (slice(-bins, None), geometry.detector_u_mm[-1])):
+        half_chord = (data[..., end].mean(-1, keepdim=True) / (2 * WATER_PER_MM)).clamp(min=1e-6)
+        reach = max(u / geometry.magnification, 0.0)
+        shadow = (1 - (2 * reach * t + t**2) / half_chord**2).clamp(min=0).sqrt()
+        sides.append(weighted[..., end].mean(-1, keepdim=True) * shadow)
+    longer = replace(geometry, detector_count=geometry.detector_count + 2 * extra)
+    return torch.cat((sides[0].flip(-1), weighted, sides[1]), dim=-1), longer
+
+
 def _whole_turn(geometry: CTGeometry) -> bool:
     arcs = view_weights(geometry.angles_rad, 2 * math.pi)[1]
     return bool(np.isclose(np.diff(arcs).sum(), 2 * math.pi))
@@ -159,7 +189,7 @@ def _filter(sinogram: Tensor, geometry: CTGeometry, window: str) -> Tensor:
 
 def _backproject(filtered: Tensor, geometry: CTGeometry, grid: ImageGrid) -> Tensor:
     """Pixel-driven, linear between bins; a pixel outside the detector in some view gets nothing from that view."""
-    slices, views, count = filtered.shape
+    _, views, count = filtered.shape
     x = torch.from_numpy(np.tile(grid.x_mm, grid.rows)).to(filtered)[:, None]
     y = torch.from_numpy(np.repeat(grid.y_mm, grid.columns)).to(filtered)[:, None]
     theta = torch.tensor(geometry.angles_rad, dtype=torch.float64)

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..classical.fbp import fbp
 from .ct_geometry import CTGeometry, ImageGrid
 
+_VIEWS = 96  # of the half turn are enough to judge an axis
+
 
 def estimate_centre(sinogram: Tensor, angles_rad: tuple[float, ...], search_bins: float = 8.0) -> float:
     """Detector position of the rotation axis in bins (0 is the centre of the first bin), to about a quarter of a bin.
@@ -30,7 +32,11 @@ def estimate_centre(sinogram: Tensor, angles_rad: tuple[float, ...], search_bins
         raise ValueError(f"Expected at least 8 views to find the rotation axis, found {len(angles_rad)}: give the "
                          "detector offset instead.")
     start = pair_centre(sinogram, angles_rad)
-    middle = sinogram[sinogram.shape[0] // 2].float()
+    # of a whole turn one half: both halves together blur a wrong axis without leaving negative values
+    half = np.flatnonzero(np.mod(np.asarray(angles_rad) - angles_rad[0], 2 * math.pi) < math.pi)
+    half = half[::math.ceil(len(half) / _VIEWS)]
+    middle = sinogram[sinogram.shape[0] // 2, torch.from_numpy(half)].float()
+    angles_rad = tuple(np.asarray(angles_rad)[half])
     count = sinogram.shape[-1]
     wide = np.arange(math.ceil(-search_bins), search_bins + 1)
     best = start + wide[int(np.argmin(_blur(middle, angles_rad, start + wide, pixel_bins=max(1.0, count / 192))))]

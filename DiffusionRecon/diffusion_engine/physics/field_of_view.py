@@ -16,7 +16,7 @@ _END_PART = 0.01  # of the detector, at least two bins: what counts as its end
 _ABOVE_NOISE = 5.0  # standard deviations of an end's mean
 _ABOVE_PEAK = 0.02  # of the largest line integral: below this, drift and scatter look alike
 _VIEWS = 0.02  # of all views must be cut off before the data count as truncated
-_WATER_PER_MM = 0.0193  # to turn a cut-off line integral into a length of tissue
+WATER_PER_MM = 0.0193  # near 70 keV: turns a cut-off line integral into a length of tissue
 _LARGEST_EXTENSION = 2.0  # times the field of view
 
 
@@ -71,7 +71,7 @@ def reconstruction_grid(sinogram: Tensor, geometry: CTGeometry, pixel_mm: float 
     share = float(cut.double().mean())
     if share <= _VIEWS:
         return FieldOfView(_square_grid(geometry, radius, pixel_mm), share, None)
-    chord = float(torch.quantile(end[cut], 0.9)) / _WATER_PER_MM
+    chord = float(torch.quantile(end[cut], 0.9)) / WATER_PER_MM
     wanted = min(1.1 * math.hypot(radius, chord / 2), _LARGEST_EXTENSION * radius)
     grid = _square_grid(geometry, wanted, pixel_mm)
     return FieldOfView(grid, share, f"The object reaches beyond the field of view of {2 * radius:.0f} mm in "

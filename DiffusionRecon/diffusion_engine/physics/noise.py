@@ -68,8 +68,8 @@ def estimate_i0(line_integrals: Tensor) -> float:
     """Unattenuated count i0 that explains how the noise of line integrals grows: var(p) = exp(p) / i0 + rest.
 
     The readings are grouped by p into 24 groups of equal size; 1 / i0 is the slope of the robust variance of a group
-    over its mean exp(p), fitted with weights 1 / var^2. The rest takes up the object's edges. Good to about 30 %
-    where noise outweighs the edges; electronic noise lowers the estimate.
+    over its mean exp(p), fitted with weights 1 / var^2; the rest takes up the object's edges. On simulated CT slices
+    the result is 0 to 30 % too low for i0 up to 1e5 and 40 to 65 % for 1e6; electronic noise lowers it further.
     Raises ValueError for fewer than 512 readings, non-finite data or noise that does not grow with p.
     """
     differences = _noise_differences(line_integrals).flatten()
