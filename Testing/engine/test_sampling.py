@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusion_engine.priors.analytic import GaussianDenoiser
@@ -25,7 +27,9 @@ def test_grid_runs_from_the_first_level_to_zero() -> None:
     assert poly_grid(4.0, 1.0, 4, rho=1.0).tolist() == pytest.approx([4, 3, 2, 1, 0])
 
 
-@pytest.mark.parametrize("values", [(1.0, 2.0, 5), (1.0, 0.0, 5), (1.0, -1.0, 5), (1.0, 0.1, 1), (float("nan"), 0.1, 5)])
+@pytest.mark.parametrize(
+    "values", [(1.0, 2.0, 5), (1.0, 0.0, 5), (1.0, -1.0, 5), (1.0, 0.1, 1), (float("nan"), 0.1, 5)]
+)
 def test_grid_refusals(values: tuple[float, float, int]) -> None:
     with pytest.raises(ValueError, match="needs sigma_max > sigma_min > 0 and 2 steps or more"):
         poly_grid(*values)
@@ -58,7 +62,7 @@ def test_heun_draws_from_a_gaussian_prior() -> None:
     prior = GaussianDenoiser(mean, spectrum)
     grid = poly_grid(80.0, 0.002, 40).tolist()
     x = 80.0 * random(draws, 1, size, size)
-    for sigma, following in zip(grid[:-1], grid[1:], strict=True):
+    for sigma, following in pairwise(grid):
         x = heun(prior, x, sigma, following)
     away = x[:, 0] - mean
     power = torch.fft.fft2(away, norm="ortho").abs().square().mean(0)

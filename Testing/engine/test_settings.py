@@ -31,7 +31,7 @@ def test_unknown_settings_are_named() -> None:
     ("draws", 1001), ("draws", 2.5), ("steps", 1), ("steps", 1001), ("sigma_start", 0.01), ("sigma_start", 21),
     ("sigma_start", "auto"), ("tv_iterations", 0), ("slices", [3, 3]), ("slices", [-1, 3]), ("slices", [1]),
     ("slices", 3), ("region", [0, 4]), ("region", [0, 4, 5, 5]), ("region", [0, 4.5, 0, 5]), ("pixel_mm", 0),
-    ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 0.2), ("water_per_mm", None), ("seed", -1),
+    ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 2), ("water_per_mm", None), ("seed", -1),
     ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
 ])
 def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:

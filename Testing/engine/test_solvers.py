@@ -13,7 +13,7 @@ from diffusion_engine.likelihood import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.solvers import dds as solver
-from diffusion_engine.solvers.start import predicted_start_error, start_level
+from diffusion_engine.solvers.start import DEFAULTS, predicted_start_error, start_level
 from diffusion_engine.volume import Volume, hu_to_attenuation
 
 SIZE = 8
@@ -133,4 +133,4 @@ def test_the_first_level_is_the_error_times_the_ratio_within_bounds() -> None:
     assert start_level(torch.tensor([0.05, 0.1]), calibration) == pytest.approx(0.3)
     assert start_level(torch.tensor([0.01]), calibration) == 0.2
     assert start_level(torch.tensor([0.9]), calibration) == 1.0
-    assert start_level(torch.tensor([0.1]), {}) == pytest.approx(0.4)
+    assert start_level(torch.tensor([0.2]), {}) == pytest.approx(0.2 * DEFAULTS["ratio"])

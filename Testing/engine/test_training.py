@@ -36,7 +36,8 @@ def sampler() -> PatchSampler:
     y, x = np.mgrid[:40, :40] - 19.5
     discs = np.stack([np.where(x**2 + y**2 < r**2, 0.0, -1.0) for r in (8, 12, 16)]).astype(np.float16)
     return PatchSampler([
-        TrainingSlices("a", discs, np.array([1.0, 1.0, 1.0])), TrainingSlices("b", discs[:, 4:36], np.full(3, 2.0), 0.5),
+        TrainingSlices("a", discs, np.array([1.0, 1.0, 1.0])),
+        TrainingSlices("b", discs[:, 4:36], np.full(3, 2.0), 0.5),
     ])
 
 

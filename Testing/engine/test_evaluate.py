@@ -1,0 +1,134 @@
+"""The evaluation: which volumes count, the protocol of the scan, the best TV image, the summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusion_engine import evaluate, metrics
+from diffusion_engine.classical.tv import tv
+from diffusion_engine.io.images import write_volume
+from diffusion_engine.phantoms import synthetic_chest
+from diffusion_engine.problem import prepare
+from diffusion_engine.settings import Settings
+from diffusion_engine.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def stack() -> Volume:
+    """Nine slices of the chest, 32 x 32 pixels of 8 mm."""
+    return synthetic_chest((9, 32, 32), (10.0, 8.0, 8.0))[0]
+
+
+@pytest.fixture(autouse=True)
+def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "SMALLEST_MATRIX", 32)
+
+
+def test_items_are_large_ct_volumes_at_three_depths(stack: Volume, tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    write_volume(stack, tmp_path / "case" / "ct.nrrd")
+    write_volume(stack.crop(slices=(0, 1)), tmp_path / "one.nrrd")
+    write_volume(stack.crop(columns=(0, 31)), tmp_path / "narrow.nrrd")
+    write_volume(stack.with_array(stack.array + 2000), tmp_path / "mr.nrrd")
+    holes = stack.array.copy()
+    holes[0, 0, 0] = np.nan
+    write_volume(stack.with_array(holes), tmp_path / "holes.nrrd")
+    items, skipped = evaluate.find_items(tmp_path)
+    assert [(item.name, item.indices) for item in items] == [("case/ct.nrrd", (2, 4, 6)), ("one.nrrd", (0,))]
+    np.testing.assert_array_equal(items[0].volume.array, stack.array[[2, 4, 6]])
+    reasons = dict(line.split(": ", 1) for line in skipped)
+    assert set(reasons) == {"holes.nrrd", "mr.nrrd", "narrow.nrrd"}
+    assert reasons["narrow.nrrd"] == "slices of 32 x 31 pixels, fewer than 32 x 32"
+    assert "not CT in HU" in reasons["mr.nrrd"]
+    assert "NaN" in reasons["holes.nrrd"]
+    with pytest.raises(ValueError, match="expected a folder"):
+        evaluate.find_items(tmp_path / "none")
+
+
+def test_rows_follow_the_protocol(stack: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference is the mean of 2 x 2 pixels, the noise 0.2 % of the largest line integral."""
+    problems = []
+
+    def watching(*arguments):
+        problems.append(prepare(*arguments))
+        return problems[-1]
+
+    monkeypatch.setattr(evaluate, "prepare", watching)
+    item = evaluate.Item("chest", stack.crop(slices=(3, 5)), (3, 4))
+    settings = Settings(device="cpu", tv_iterations=30, seed=2)
+    rows = list(evaluate.evaluate([item], [10, 6], ["fbp", "tv"], settings, ["parallel", "fan_flat"]))
+    assert [(r["geometry"], r["views"], r["method"], r["case"]) for r in rows] == [
+        (g, v, m, c) for g in ("parallel", "fan_flat") for v in (10, 6) for m in ("fbp", "tv") for c in (3, 4)
+    ]
+    expected = np.maximum(stack.array[3:5], -1000).reshape(2, 16, 2, 16, 2).mean((2, 4))
+    for problem in problems:
+        np.testing.assert_allclose(problem.reference, expected, atol=0.02)
+        std = problem.likelihood.variance.sqrt().flatten()
+        largest = problem.likelihood.data.amax((-2, -1))
+        np.testing.assert_allclose(std.numpy(), 0.002 * largest.numpy(), rtol=0.02)
+    assert [len(p.geometry.angles_rad) for p in problems] == [10, 6, 10, 6]
+    first = problems[0]
+    image = (tv(first.likelihood.scaled(settings.water_per_mm, 0.0), iterations=30) - 1) * 1000
+    assert rows[2]["psnr"] == pytest.approx(metrics.psnr(image[0].numpy(), expected[0]), abs=0.02)
+    assert rows[2]["residual_ratio"] > 0
+    with pytest.raises(ValueError, match=r"unknown methods \['magic'\]"):
+        next(evaluate.evaluate([item], [10], ["magic"], settings, ["parallel"]))
+
+
+def test_the_oracle_takes_the_best_weight_for_each_slice(stack: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "ORACLE_ITERATIONS", 250)
+    problem = prepare(stack.crop(slices=(3, 5)), Settings(views=12, noise_percent=2.0), torch.device("cpu"), None)
+    water = problem.likelihood.scaled(0.0193, 0.0)
+    reference = torch.from_numpy(problem.reference)
+    images, columns = evaluate.tv_oracle(water, reference)
+    scores = np.array([
+        [
+            metrics.psnr(((image - 1) * 1000).numpy(), truth.numpy()) for image, truth in zip(
+                tv(water, weight=torch.full((2,), weight), iterations=250), reference, strict=True
+            )
+        ] for weight in evaluate.ORACLE_WEIGHTS
+    ])
+    for n in range(2):
+        assert columns["weight"][n] == evaluate.ORACLE_WEIGHTS[int(scores[:, n].argmax())]
+        assert metrics.psnr(images[n], reference[n].numpy()) == pytest.approx(scores[:, n].max(), abs=0.01)
+        ends = (evaluate.ORACLE_WEIGHTS[0], evaluate.ORACLE_WEIGHTS[-1])
+        assert columns["weight_is_inside"][n] == (columns["weight"][n] not in ends)
+        assert 0 <= columns["last_change_db"][n] < 3
+    assert float(np.ptp(scores[:, 0])) > 0.3  # the weights differ, so the choice matters
+
+
+def row(item: str, case: int, method: str, psnr: float, views: int = 20) -> dict:
+    return {
+        "item": item, "case": case, "method": method, "psnr": psnr, "geometry": "parallel", "views": views,
+        "ssim": 0.5, "residual_ratio": 1.0, "seconds": 2.0,
+    }
+
+
+def test_the_summary_adds_up() -> None:
+    rows = [
+        row("a", 1, "tv-oracle", 30.0), row("a", 1, "dds", 33.0), row("a", 2, "tv-oracle", 31.0),
+        row("a", 2, "dds", 30.5), row("a", 1, "dds", 25.0, views=8),
+    ]
+    lines = evaluate.summary(rows)
+    assert lines[0] == "parallel, 20 views: PSNR in dB over 2000 HU"
+    assert lines[2].split() == ["a", "1", "30.00", "33.00"]
+    assert lines[4].split() == ["mean", "30.50", "31.75"]
+    assert "  dds minus tv-oracle: mean +1.25 dB, worst slice -0.50 dB" in lines
+    assert [line for line in lines if line.endswith("over 2000 HU")][1].startswith("parallel, 8 views")
+    assert sum("minus" in line for line in lines) == 1
+
+
+def test_metrics_on_known_images() -> None:
+    reference = np.zeros((2, 32, 32), np.float32)
+    reference[:, 8:24, 8:24] = 100.0
+    assert metrics.psnr(reference + 20, reference) == pytest.approx(40.0)
+    assert metrics.psnr(reference, reference) == float("inf")
+    assert metrics.nrmse(np.full_like(reference, reference.mean()), reference) == pytest.approx(1.0)
+    assert metrics.ssim(reference, reference) == pytest.approx(1.0)
+    noisy = reference + np.random.default_rng(0).normal(size=reference.shape).astype(np.float32) * 200
+    assert metrics.ssim(noisy, reference) < 0.9
+    # One slice alone is the same as a stack of that slice.
+    assert metrics.ssim(noisy[0], reference[0]) == pytest.approx(metrics.ssim(noisy[:1], reference[:1]))
