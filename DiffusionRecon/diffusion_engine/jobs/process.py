@@ -19,7 +19,7 @@ import psutil
 
 from . import job as jobs
 
-GRACE_S = 1.5
+GRACE_S = 1.0
 EXIT_S = 5.0
 FINAL = ("done", "cancelled", "error")
 
@@ -73,7 +73,7 @@ class JobProcess:
         return messages
 
     def cancel(self) -> None:
-        """Ask the worker to stop and end its process tree if it has not done so after a grace of 1.5 s; no waiting."""
+        """Ask the worker to stop and end its process tree if it has not done so after a grace of 1 s; no waiting."""
         if self._cancelled or not self.running():
             return
         self._cancelled = True
