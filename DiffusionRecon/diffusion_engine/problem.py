@@ -17,7 +17,7 @@ from .physics.ct import CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid
 from .physics.noise import estimate_air_counts, estimate_noise_std, log_data
 from .priors.card import PriorCard
-from .priors.slices import resample, working_pixel
+from .priors.slices import working_pixel
 from .settings import Settings
 from .volume import Volume, check_image, hu_to_attenuation, question_hu
 
@@ -109,9 +109,10 @@ def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) 
     split = refined(geometry, 2)
     device = problem.likelihood.data.device
     attenuation = torch.from_numpy(hu_to_attenuation(image[None], settings.water_per_mm).astype(np.float32)).to(device)
-    smooth = resample(attenuation, fine.rows, fine.columns)
+    # Repeated pixels keep the sharp edges that an object has between pixels; interpolation would smooth them away.
+    repeated = attenuation.repeat_interleave(2, -2).repeat_interleave(2, -1)
     projector = make_projector(split, fine, device=device, implementation="on_the_fly")
-    clean = projector.forward(smooth).unflatten(-1, (geometry.detector_count, 2)).mean(-1)
+    clean = projector.forward(repeated).unflatten(-1, (geometry.detector_count, 2)).mean(-1)
     likelihood = problem.likelihood.select(slice(index, index + 1))
     generator = torch.Generator().manual_seed(settings.seed + 1)
     noise = torch.randn(clean.shape, generator=generator).to(device)
