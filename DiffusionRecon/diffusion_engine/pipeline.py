@@ -151,7 +151,7 @@ def _chunk(
         return Progress(stage, step, total, min(0.99, 0.01 + 0.98 * tally.done / tally.total), preview)
 
     start = time.perf_counter()
-    analytic = fbp(likelihood.data, problem.geometry, problem.grid)
+    analytic = fbp(likelihood.data, problem.geometry, problem.grid, extend=problem.truncated)
     if "fbp" in into:
         into["fbp"][chunk] = attenuation_to_hu(analytic, water).cpu().numpy()
         tally.spend("fbp", start)
@@ -222,7 +222,7 @@ def diffusion_draws(
 
     def classical(data: Tensor) -> Tensor:
         # Nothing attenuates less than air: what a filtered image has below it is known to be error.
-        return fbp(data, problem.geometry, grid).clamp_min(0)
+        return fbp(data, problem.geometry, grid, extend=problem.truncated).clamp_min(0)
 
     sigma = settings.sigma_start
     if sigma is None:

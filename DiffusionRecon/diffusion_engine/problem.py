@@ -33,7 +33,8 @@ class Problem:
     """Data and grids of one run; images are (slices, rows, columns) in standard axial orientation, in HU.
 
     ``grid``: of the delivered images, ``prior_grid``: where the prior works (another one where the pixel size is
-    outside its range); ``frame``: a volume that carries the delivered geometry; ``flips``: axes to flip back.
+    outside its range); ``frame``: a volume that carries the delivered geometry; ``flips``: axes to flip back;
+    ``truncated``: the field of view cuts the object off.
     """
 
     geometry: CTGeometry
@@ -47,6 +48,7 @@ class Problem:
     reference: np.ndarray | None = None
     flips: tuple[int, ...] = ()
     region: tuple[int, int, int, int] | None = None
+    truncated: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -180,7 +182,8 @@ def _from_measurement(source: Measurement, settings: Settings, device: torch.dev
     matrix[:3, :3] = RAS_OF_AXIAL * [grid.pixel_mm[1], grid.pixel_mm[0], source.slice_spacing_mm]
     matrix[:3, 3] = -matrix[:3, :3] @ [(grid.columns - 1) / 2, (grid.rows - 1) / 2, (len(source.values) - 1) / 2]
     frame = Volume(np.zeros((len(source.values), grid.rows, grid.columns), np.float32), matrix, "HU")
-    return _assemble(source, grid, frame, settings, device, card, notes, None, (), settings.region)
+    problem = _assemble(source, grid, frame, settings, device, card, notes, None, (), settings.region)
+    return replace(problem, truncated=view.sentence is not None)
 
 
 def _as_line_integrals(measurement: Measurement, notes: list[str]) -> Measurement:
@@ -220,7 +223,7 @@ def _assemble(
         elsewhere = GaussianLikelihood(make_projector(geometry, prior_grid, device=device), data, spread)
     return Problem(
         geometry, grid, likelihood, prior_grid, elsewhere, frame, settings.water_per_mm, float(spread.mean().sqrt()),
-        reference, flips, region, notes,
+        reference, flips, region, notes=notes,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..volume import WATER_PER_MM
 from .ct_geometry import CTGeometry, ImageGrid
 from .noise import estimate_noise_std
 
@@ -16,7 +17,6 @@ _END_PART = 0.01  # of the detector, at least two bins: what counts as its end
 _ABOVE_NOISE = 5.0  # standard deviations of an end's mean
 _ABOVE_PEAK = 0.02  # of the largest line integral: below this, drift and scatter look alike
 _VIEWS = 0.02  # of all views must be cut off before the data count as truncated
-WATER_PER_MM = 0.0193  # near 70 keV: turns a cut-off line integral into a length of tissue
 _LARGEST_EXTENSION = 2.0  # times the field of view
 
 
