@@ -22,7 +22,7 @@ from . import metrics
 from .classical.fbp import fbp
 from .classical.tv import tv, tv_steps
 from .costs import SURROGATE_ITERATIONS
-from .io.images import READABLE, read_volume
+from .io.folder import volumes_below
 from .likelihood import GaussianLikelihood
 from .pipeline import choose_device, diffusion_draws
 from .posterior.moments import RunningMoments
@@ -30,7 +30,7 @@ from .priors.library import Prior, load_prior
 from .priors.slices import resample
 from .problem import Problem, prepare
 from .settings import Settings
-from .volume import Volume, attenuation_to_hu, check_image, question_hu
+from .volume import Volume, attenuation_to_hu, question_hu
 
 METHODS = ("fbp", "tv", "tv-oracle", "dds")
 DEPTHS = (0.25, 0.5, 0.75)
@@ -54,13 +54,10 @@ def find_items(folder: Path) -> tuple[list[Item], list[str]]:
     if not folder.is_dir():
         raise ValueError(f"expected a folder of image volumes, found none at {folder}: give an existing folder")
     items, skipped = [], []
-    for path in sorted(p for p in folder.rglob("*") if p.name.lower().endswith(READABLE)):
-        name = path.relative_to(folder).as_posix()
-        try:
-            volume = read_volume(path, unit="HU")
-            check_image(volume)
-        except ValueError as error:
-            skipped.append(f"{name}: {error}")
+    for place, volume in volumes_below(folder, "HU"):
+        name = place.as_posix()
+        if isinstance(volume, str):
+            skipped.append(f"{name}: {volume}")
             continue
         slices, rows, columns = volume.array.shape
         question = question_hu(volume)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from .ct_geometry import CTGeometry, ImageGrid
 from .joseph import IndexRays, index_rays, joseph_entries
+from .projector import Projector
 
 _BLOCK = 1 << 15  # crossings made at a time: larger starts torch's threads, smaller costs calls
 _BAG_BATCH = 4  # from this batch on embedding_bag beats the CSR product
@@ -50,16 +49,14 @@ class SparseProduct:
                                                  per_sample_weights=self._values, include_last_offset=True)
 
 
-class MatrixProjector:
+class MatrixProjector(Projector):
     """y = A x with Joseph's weights in mm; forward (..., rows, columns) -> (..., views, detectors), and its transpose.
 
     Takes about 16 bytes a non-zero weight in float32, 24 in float64. Differentiable to any order.
     """
 
     def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype) -> None:
-        self.geometry, self.grid, self.device, self.dtype = geometry, grid, device, dtype
-        self.in_shape = (grid.rows, grid.columns)
-        self.out_shape = (geometry.views, geometry.detector_count)
+        super().__init__(geometry, grid, device, dtype)
         matrix = joseph_matrix(geometry, grid, dtype)
         transpose = matrix.T.tocsr()
         self._matrix, self._transpose = SparseProduct(matrix, device), SparseProduct(transpose, device)
@@ -68,46 +65,11 @@ class MatrixProjector:
     def bytes(self) -> int:
         return self._matrix.bytes + self._transpose.bytes
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Line integrals of images x (..., rows, columns): 1/mm in, none out. Raises ValueError on a wrong shape."""
-        check_argument(x, self.in_shape, self.dtype, self.device)
-        return LinearMap.apply(x, self._forward, self._adjoint)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A' y for data y (..., views, detectors). Raises ValueError on a wrong shape."""
-        check_argument(y, self.out_shape, self.dtype, self.device)
-        return LinearMap.apply(y, self._adjoint, self._forward)
-
     def _forward(self, x: Tensor) -> Tensor:
         return _product(self._matrix, x, self.out_shape)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return _product(self._transpose, y, self.in_shape)
-
-
-class LinearMap(torch.autograd.Function):
-    """A linear map whose gradient is its given transpose: autograd never walks through the sparse product."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, apply: Callable[[Tensor], Tensor],
-                transpose: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.maps = (apply, transpose)
-        return apply(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        apply, transpose = ctx.maps
-        return LinearMap.apply(gradients[0], transpose, apply), None, None
-
-
-def check_argument(x: Tensor, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse an array of another trailing shape, dtype or device than the projector's, in one sentence."""
-    if x.ndim < 2 or tuple(x.shape[-2:]) != shape:
-        raise ValueError(f"The projector expected an array of shape (..., {shape[0]}, {shape[1]}), found "
-                         f"{tuple(x.shape)}: use the geometry and grid that the array was made with.")
-    if x.dtype != dtype or x.device.type != device.type:
-        raise ValueError(f"The projector works in {dtype} on {device}, found {x.dtype} on {x.device}: convert the "
-                         "array or make the projector with that dtype and device.")
 
 
 def _product(matrix: SparseProduct, x: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from .ct_geometry import CTGeometry, ImageGrid
-from .ct_matrix import LinearMap, check_argument, joseph_matrix
+from .ct_matrix import joseph_matrix
 from .joseph import index_rays, joseph_entries
+from .projector import Projector
 
 _CHUNK_ENTRIES = 4_000_000  # weights alive at a time; about 40 bytes each while they are made
 
 
-class OnTheFlyProjector:
+class OnTheFlyProjector(Projector):
     """y = A x with the same weights as MatrixProjector, in memory that does not grow with the number of views.
 
     forward maps (..., rows, columns) in 1/mm to (..., views, detectors), adjoint is its transpose; both are
@@ -21,23 +22,11 @@ class OnTheFlyProjector:
     """
 
     def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype) -> None:
-        self.geometry, self.grid, self.device, self.dtype = geometry, grid, device, dtype
-        self.in_shape = (grid.rows, grid.columns)
-        self.out_shape = (geometry.views, geometry.detector_count)
+        super().__init__(geometry, grid, device, dtype)
         self._by_scipy = device.type == "cpu"  # its products beat torch's scattered sums there
         width = 2 * max(grid.rows, grid.columns) * geometry.detector_count
         step = max(1, _CHUNK_ENTRIES // width)
         self._chunks = [slice(v, min(v + step, geometry.views)) for v in range(0, geometry.views, step)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Line integrals of images x (..., rows, columns). Raises ValueError on a wrong shape, dtype or device."""
-        check_argument(x, self.in_shape, self.dtype, self.device)
-        return LinearMap.apply(x, self._forward, self._adjoint)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A' y for data y (..., views, detectors). Raises ValueError on a wrong shape, dtype or device."""
-        check_argument(y, self.out_shape, self.dtype, self.device)
-        return LinearMap.apply(y, self._adjoint, self._forward)
 
     def _forward(self, x: Tensor) -> Tensor:
         pixels = x.reshape(-1, self.grid.rows * self.grid.columns).t().contiguous()

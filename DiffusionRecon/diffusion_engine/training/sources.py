@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..io.images import READABLE, read_volume
-from ..volume import IntensityScale, Volume, check_image, question_hu
+from ..io.folder import volumes_below
+from ..volume import IntensityScale, Volume, question_hu
 from .data import TrainingSlices
 
 AIR_HU = -1000.0
@@ -34,18 +34,16 @@ def load_sources(
     if unknown:
         raise ValueError(f"no folder named {unknown[0]} below {folder}: check the names of the held-out cases")
     rows_used: dict[Path, int] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.name.lower().endswith(READABLE)):
-        parts = set(path.relative_to(folder).parts)
-        if parts & set(exclude) or (only and not parts & set(only)):
+
+    def wanted(place: Path) -> bool:
+        return not set(exclude) & set(place.parts) and (not only or bool(set(only) & set(place.parts)))
+
+    for place, volume in volumes_below(folder, "HU", wanted):
+        name = place.as_posix()
+        if isinstance(volume, str):
+            skipped.append(f"{name}: {volume}")
             continue
-        name = path.relative_to(folder).as_posix()
-        try:
-            volume = read_volume(path, unit="HU")
-            check_image(volume)
-        except ValueError as error:
-            skipped.append(f"{name}: {error}")
-            continue
-        table = path.parent / "slices.csv"
+        table = folder / place.parent / "slices.csv"
         pixel = np.full(volume.array.shape[0], volume.spacing_mm[0])
         if table.exists():
             first, needed = rows_used.get(table, 0), len(pixel)
