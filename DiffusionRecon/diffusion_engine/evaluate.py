@@ -36,7 +36,7 @@ METHODS = ("fbp", "tv", "tv-oracle", "dds")
 DEPTHS = (0.25, 0.5, 0.75)
 SMALLEST_MATRIX = 512
 ORACLE_ITERATIONS = 1500
-ORACLE_WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+ORACLE_WEIGHTS = (1.0, 2.0, 4.0, 6.0, 9.0, 14.0, 28.0)
 """Weights of TV in noise-normalised units, image in units of water: the best for each image is taken."""
 
 
