@@ -149,7 +149,7 @@ def main(options: argparse.Namespace) -> int:
               f"{rows} x {columns}, {options.views} views over {options.arc:g} degrees", flush=True)
         settings = {
             "modality": "ct", "views": options.views, "arc_degrees": options.arc, "draws": options.draws,
-            "device": options.device, "seed": options.seed,
+            "device": options.device, "seed": options.seed, "keep_draws": True,
         }
         with tempfile.TemporaryDirectory(prefix="diffusion-demo-", ignore_cleanup_errors=True) as temporary:
             folder = Path(temporary) / "job"

@@ -69,7 +69,7 @@ def foresee(problem: Problem, settings: Settings, costs: Costs, slices_at_once: 
         raise ValueError(plan["advice"])
     # One slice more: the simulated scan of the residual test.
     seconds = plan["seconds"] * (problem.slices + 1) / problem.slices
-    return {"seconds": round(seconds, 1), "memory_mb": round(plan["memory_mb"])}
+    return {"seconds": round(seconds, 3), "memory_mb": round(plan["memory_mb"])}
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -323,3 +323,25 @@ def test_draws_are_delivered_only_when_asked_for(small: Volume) -> None:
     """Draws are delivered only when they are asked for."""
     settings = {"methods": ["diffusion"], "views": 8, "draws": 2, "steps": 2, "slices": [0, 1], "pixel_mm": 16.0}
     assert set(reconstruct(small, settings, device="cpu").volumes) == {"mean", "uncertainty", "reference"}
+
+
+def test_an_object_beyond_the_field_of_view_is_said_and_gets_a_larger_grid(small: Volume) -> None:
+    scan = simulate(small, Settings(views=48), 1).measurement
+    cut = slice(scan.geometry.detector_count // 4, -(scan.geometry.detector_count // 4))
+    values = np.ascontiguousarray(scan.values[:, :, cut])
+    narrow = Measurement(values, replace(scan.geometry, detector_count=values.shape[2]), variance=scan.variance)
+    problem = prepare(narrow, Settings(), torch.device("cpu"), None)
+    assert problem.truncated
+    width = problem.grid.columns * problem.grid.pixel_mm[1]
+    assert width > 1.05 * values.shape[2] * narrow.geometry.detector_spacing_mm
+    assert any("reaches beyond the field of view" in note for note in problem.notes)
+    assert not prepare(scan, Settings(), torch.device("cpu"), None).truncated
+
+
+def test_a_run_is_forecast_and_refused_where_it_cannot_fit(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = reconstruct(small, CLASSICAL).report["forecast"]
+    assert plan["seconds"] > 0
+    assert plan["memory_mb"] > 50
+    monkeypatch.setattr("diffusion_engine.jobs.forecast.free_memory_mb", lambda: 60.0)
+    with pytest.raises(ValueError, match="The job needs about"):
+        reconstruct(small, CLASSICAL)

@@ -91,3 +91,9 @@ def test_summary_is_the_mean_and_refuses_what_is_not_finite() -> None:
     for bad in (float("nan"), float("inf")):
         with pytest.raises(FloatingPointError, match="not finite"):
             summarise([1.0, bad])
+
+
+def test_an_image_that_was_not_fitted_cannot_fit_too_well() -> None:
+    low, high = accepted_range(20.0, 10_000, fitted=False)
+    assert low == 0.0
+    assert high == accepted_range(20.0, 10_000)[1]

@@ -299,9 +299,6 @@ def test_panelUsesNothingHeavyAndNoThread() -> None:
     assert "threading" not in code
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("diffusion_engine.pipeline") is None, reason="diffusion_engine.pipeline is missing"
-)
 def test_realWorkerReconstructsANode(module: object, application: Application) -> None:
     shape = (3, 96, 96)
     node = slicer.util.addVolumeFromArray(analyticThorax(shape), axialMatrix(shape, (5.0, 3.5, 3.5)), "Chest")

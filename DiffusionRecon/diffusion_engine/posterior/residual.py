@@ -48,15 +48,17 @@ class ResidualTest:
         return f"{found}: the image fits the noise itself, so the stated noise level is likely too high."
 
 
-def accepted_range(simulated: float, readings: int, slack: float = 1.6) -> tuple[float, float]:
+def accepted_range(simulated: float, readings: int, slack: float = 1.6, fitted: bool = True) -> tuple[float, float]:
     """Range of ratios that count as normal around the one of a simulated scan of the same object.
 
     ``simulated``: ratio that the same kind of result reached on data simulated with the same geometry, noise and
     discretisation mismatch; ``readings`` m: adds the 3-sigma width of a chi-square mean, 3 sqrt(2 / m).
-    ``slack``: factor for object and texture that the simulation does not know.
+    ``slack``: factor for object and texture that the simulation does not know; ``fitted``: whether the image was made
+    to fit the data. One that was not, such as FBP, cannot fit the noise, so it has no lower end.
     """
     width = 3 * math.sqrt(2 / readings)
-    return simulated / slack * (1 - min(width, 0.9)), simulated * slack * (1 + width)
+    low = simulated / slack * (1 - min(width, 0.9)) if fitted else 0.0
+    return low, simulated * slack * (1 + width)
 
 
 def summarise(ratios: Sequence[float]) -> float:
