@@ -123,10 +123,27 @@ def _listed(text: str, parse: type) -> list[Any]:
 
 
 def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
-    """Write a simulated sinogram with its geometry and the reference image."""
-    from .acquisition import simulate_files
+    """Write a simulated sinogram with its geometry and the reference image; returns their names and the geometry."""
+    import torch
 
-    return simulate_files(_read(options.input), _settings(options), options.out)
+    from .io.images import write_volume
+    from .measurement import Measurement, write_measurement
+    from .problem import prepare
+    from .settings import Settings
+
+    volume = _read(options.input)
+    problem = prepare(volume, Settings.from_dict(_settings(options)), torch.device("cpu"), None)
+    data = problem.likelihood.data.numpy()
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    measurement = Measurement(data, problem.geometry, float(volume.spacing_mm[2]))
+    write_measurement(measurement, out / "sinogram.nrrd", out / "geometry.json")
+    assert problem.reference is not None
+    write_volume(problem.deliver(problem.reference), out / "reference.nrrd")
+    return {
+        "sinogram": "sinogram.nrrd", "geometry": "geometry.json", "reference": "reference.nrrd",
+        "shape": list(data.shape), "noise_std": problem.noise_std, "notes": problem.notes, **problem.describe(),
+    }
 
 
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:

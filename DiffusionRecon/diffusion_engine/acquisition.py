@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from .io.images import write_volume
-from .measurement import Measurement, write_measurement
+from .measurement import Measurement
 from .physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 from .physics.noise import simulate_counts
 from .settings import Settings
@@ -88,21 +85,3 @@ def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
         variance = (std**2).numpy()
         measurement = Measurement(noisy.numpy(), geometry, spacing, variance=variance)
     return Simulation(measurement, reference)
-
-
-def simulate_files(volume: Volume, values: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Write sinogram.nrrd, geometry.json and reference.nrrd of a simulated scan; returns names and geometry."""
-    from .problem import prepare
-
-    out.mkdir(parents=True, exist_ok=True)
-    settings = Settings.from_dict(values)
-    problem = prepare(volume, settings, torch.device("cpu"), None)
-    data = problem.likelihood.data.numpy()
-    measurement = Measurement(data, problem.geometry, float(volume.spacing_mm[2]))
-    write_measurement(measurement, out / "sinogram.nrrd", out / "geometry.json")
-    assert problem.reference is not None
-    write_volume(problem.deliver(problem.reference), out / "reference.nrrd")
-    return {
-        "sinogram": "sinogram.nrrd", "geometry": "geometry.json", "reference": "reference.nrrd",
-        "shape": list(data.shape), "noise_std": problem.noise_std, "notes": problem.notes, **problem.describe(),
-    }
