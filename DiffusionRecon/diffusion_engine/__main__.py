@@ -96,7 +96,7 @@ def _add_methods(sub: argparse.ArgumentParser, draws: int = 4) -> None:
     if draws == 4:
         sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
     sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws})")
-    sub.add_argument("--steps", type=int, help="denoiser calls a draw (40)")
+    sub.add_argument("--steps", type=int, help="denoiser calls a draw (30)")
     sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--device", help="auto, cpu, cuda")
