@@ -12,9 +12,7 @@ from .measurement import Measurement
 from .physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 from .physics.noise import simulate_counts
 from .settings import Settings
-from .volume import Volume, hu_to_attenuation
-
-AIR_HU = -1000.0
+from .volume import AIR_HU, Volume, hu_to_attenuation
 
 
 @dataclass(frozen=True, eq=False)

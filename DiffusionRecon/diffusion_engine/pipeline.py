@@ -93,7 +93,7 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     prior = load_prior(settings.prior, device) if "diffusion" in settings.methods else None
     problem = prepare(source, settings, device, prior.card if prior else None)
     yield Progress("prepare", 1, 1, 0.01)
-    keys = _keys(problem, settings)
+    keys = _keys(settings)
     shape = (problem.slices, *problem.grid.shape)
     tally = _Tally({key: np.zeros(shape, np.float32) for key in keys})
     costs = measure(problem, settings, prior)
@@ -123,7 +123,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _keys(problem: Problem, settings: Settings) -> list[str]:
+def _keys(settings: Settings) -> list[str]:
     keys = [m for m in settings.methods if m != "diffusion"]
     if "diffusion" in settings.methods:
         keys += ["mean"] + (["uncertainty"] if settings.draws > 1 else [])
@@ -174,16 +174,16 @@ def _chunk(
     start = time.perf_counter()
     moments = RunningMoments()
     for state in diffusion_draws(problem, settings, prior, chunk, smooth):
-        image = resample(state.estimate, *problem.grid.shape) * 1000
         if state.step.index == 1 and state.draw == 1:
             tally.sigma_start.append(round(state.sigma_start, 4))
-        if state.finished:
-            moments.add(image)
+        wanted = state.finished or state.step.index % 5 == 0
+        current = resample(state.estimate, *problem.grid.shape) * 1000 if wanted else None
+        if state.finished and current is not None:
+            moments.add(current)
             if f"draw_{state.draw}" in into:
-                into[f"draw_{state.draw}"][chunk] = image.cpu().numpy()
+                into[f"draw_{state.draw}"][chunk] = current.cpu().numpy()
         stage = f"draw {state.draw} of {settings.draws}"
-        shown = image if state.step.index % 5 == 0 else None
-        yield advance(stage, state.step.index, state.step.total, costs.solver_step, shown)
+        yield advance(stage, state.step.index, state.step.total, costs.solver_step, current)
     into["mean"][chunk] = moments.mean.cpu().numpy()
     if "uncertainty" in into:
         into["uncertainty"][chunk] = moments.std.cpu().numpy()

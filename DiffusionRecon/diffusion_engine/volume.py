@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 WATER_PER_MM = 0.0193
 """Linear attenuation of water near 70 keV, the mean energy of a 120 kVp beam, in 1/mm."""
 
+AIR_HU = -1000.0
+"""CT number of air: the least that a scanner can produce."""
+
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes of a grid that still counts as rectangular (0.06 degrees)."""
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..io.folder import volumes_below
-from ..volume import IntensityScale, Volume, question_hu
+from ..volume import AIR_HU, IntensityScale, Volume, question_hu
 from .data import TrainingSlices
 
-AIR_HU = -1000.0
 FINE_PIXEL_MM = 1.1
 """Slices with smaller pixels are averaged 2 x 2: the prior works on pixels of 1.2 to 2 mm."""
 FULL_WEIGHT_SLICES = 60
