@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .classical.conjugate_gradient import conjugate_gradient
 from .physics.operator import LinearOperator
+from .sampling.noise import Noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,21 @@ class GaussianLikelihood:
             return z + prior_variance * self.operator.adjoint(self.operator.forward(z) / self.variance)
 
         return x + conjugate_gradient(system, -prior_variance * self.gradient(x), iterations, tolerance)
+
+    def conditional_draw(
+        self, x: Tensor, prior_variance: float, noise: Noise, iterations: int = 50, tolerance: float = 1e-5
+    ) -> Tensor:
+        """An exact draw z ~ exp(-|z - x|^2 / (2 g) - sum (y - A z)^2 / (2 v)), up to the tolerance of the solve.
+
+        Perturb and optimise: the proximal point of x + sqrt(g) n1 for the data y + sqrt(v) n2, n1 and n2 standard
+        normal, has that mean and that covariance. Source: Papandreou and Yuille, NIPS 2010.
+        """
+        shape = torch.broadcast_shapes(self.data.shape, (x.shape[0], *self.operator.out_shape))
+        data = self.data + self.variance.sqrt() * noise.normal(self.data.expand(shape))
+        moved = x + prior_variance**0.5 * noise.normal(x)
+        return GaussianLikelihood(self.operator, data, self.variance).proximal(
+            moved, prior_variance, iterations, tolerance
+        )
 
     def scaled(self, scale: float, offset: float) -> GaussianLikelihood:
         """The same likelihood in the variable z with x = scale * (z + offset)."""

@@ -26,8 +26,10 @@ from .priors.denoiser import positions
 from .priors.library import Prior, load_prior
 from .priors.slices import resample
 from .problem import Problem, prepare, rescan
+from .sampling.noise import Noise
 from .settings import Settings
-from .solvers import dds as dds_solver
+from .solvers.catalogue import method_named
+from .solvers.contract import SolverStep
 from .solvers.start import predicted_start_error, start_level
 from .volume import Volume, attenuation_to_hu
 
@@ -90,6 +92,7 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     began = time.perf_counter()
     yield Progress("prepare", 0, 1, 0.0)
     device = choose_device(settings.device)
+    method_named(settings.solver).options(settings.solver_options)
     prior = load_prior(settings.prior, device) if "diffusion" in settings.methods else None
     problem = prepare(source, settings, device, prior.card if prior else None)
     yield Progress("prepare", 1, 1, 0.01)
@@ -195,7 +198,7 @@ class DrawStep:
     """One solver step of one draw (from 1), and the noise level at which the draw began."""
 
     draw: int
-    step: dds_solver.SolverStep
+    step: SolverStep
     sigma_start: float
 
     @property
@@ -231,10 +234,14 @@ def diffusion_draws(
         sigma = start_level(error, prior.card.start_error)
     start = classical(likelihood.data) / water - 1
     network = likelihood.scaled(water, 1.0)
-    options = dds_solver.DDSSettings(steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data)
+    method = method_named(settings.solver)
+    options = method.options(
+        settings.solver_options, steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data
+    )
     place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
+    noise = Noise(generator)
     for draw in range(1, settings.draws + 1):
-        for step in dds_solver.dds(prior, network, start, options, generator, place):
+        for step in method.solve(prior, network, start, options, noise, place):
             yield DrawStep(draw, step, float(sigma))
 
 
@@ -283,11 +290,11 @@ def _report(
     notes += [test.statement for test in tests]
     return {
         "modality": settings.modality,
-        "method": "dds" if prior is not None else settings.methods[-1],
+        "method": settings.solver if prior is not None else settings.methods[-1],
         "prior": prior.card.name if prior is not None else None,
         "seed": settings.seed,
         "draws": settings.draws if prior is not None else 0,
-        "spread": dds_solver.SPREAD if prior is not None else None,
+        "spread": method_named(settings.solver).spread if prior is not None else None,
         "seconds": round(seconds, 3),
         "peak_memory_mb": None,
         "metrics": scores,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 GEOMETRIES = ("parallel", "fan_flat", "fan_curved")
@@ -20,7 +20,8 @@ class Settings:
     largest line integral; ``i0`` instead: photons a ray, with ``electronic_std`` counts. ``slices``: [first, last)
     of the input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the
     reconstruction, None chooses one the prior knows. ``sigma_start`` None: from the expected error of the start.
-    ``trust_unit``: go on although the values do not look like CT in HU.
+    ``solver``: a method of the catalogue, with its ``solver_options`` by name; ``trust_unit``: go on although the
+    values do not look like CT in HU.
     """
 
     modality: str = "ct"
@@ -31,6 +32,8 @@ class Settings:
     i0: float | None = None
     electronic_std: float = 0.0
     methods: tuple[str, ...] = METHODS
+    solver: str = "dds"
+    solver_options: dict[str, Any] = field(default_factory=dict)
     draws: int = 4
     steps: int = 30
     sigma_start: float | None = None
@@ -48,7 +51,7 @@ class Settings:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Settings:
         """Settings from JSON values; unknown keys and values out of range raise ValueError."""
-        known = {field.name for field in fields(Settings)}
+        known = {entry.name for entry in fields(Settings)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown settings {unknown}: choose from {sorted(known)}")
@@ -76,6 +79,8 @@ class Settings:
             value = getattr(self, name)
             need(value is None or _number(value), f"a finite number as {name}, or none", value)
         need(_whole(self.seed) and 0 <= self.seed < 2**31, "a whole seed from 0 to 2147483647", self.seed)
+        need(isinstance(self.solver, str), "a solver by name", self.solver)
+        need(isinstance(self.solver_options, dict), "solver_options as names and values", self.solver_options)
         need(isinstance(self.prior, str) and isinstance(self.device, str), "prior and device by name", self.prior)
         need(arc is None or 0 < arc <= 360, "arc_degrees above 0 and up to 360", arc)
         need(0 < self.noise_percent <= 50, "noise_percent above 0 and up to 50", self.noise_percent)

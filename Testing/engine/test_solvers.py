@@ -12,7 +12,9 @@ from diffusion_engine.classical.tv import tv
 from diffusion_engine.likelihood import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers import dds as solver
+from diffusion_engine.solvers.catalogue import METHODS
 from diffusion_engine.solvers.start import DEFAULTS, predicted_start_error, start_level
 from diffusion_engine.volume import Volume, hu_to_attenuation
 
@@ -38,7 +40,7 @@ def problem(dense) -> tuple[GaussianDenoiser, GaussianLikelihood, torch.Tensor]:
 
 
 def last(prior, likelihood, start, seed: int, settings: solver.DDSSettings = SETTINGS) -> torch.Tensor:
-    steps = list(solver.dds(prior, likelihood, start, settings, torch.Generator().manual_seed(seed)))
+    steps = list(solver.dds(prior, likelihood, start, settings, seeded(seed)))
     assert [s.index for s in steps] == list(range(1, settings.steps + 1))
     assert all(s.total == settings.steps for s in steps)
     assert steps[0].sigma == pytest.approx(settings.sigma_start)
@@ -80,7 +82,7 @@ def test_the_mean_of_draws_comes_near_the_exact_posterior_mean(problem) -> None:
 
 
 def test_the_spread_is_labelled_for_what_it_is() -> None:
-    assert solver.SPREAD == "concentrated"
+    assert METHODS["dds"].spread == "concentrated"
 
 
 def test_a_prior_that_breaks_down_raises(problem) -> None:
@@ -102,7 +104,7 @@ def test_the_prior_is_given_its_condition(problem) -> None:
         return prior(x, sigma)
 
     marker = torch.ones(2, SIZE, SIZE)
-    list(solver.dds(watching, likelihood, truth, replace(SETTINGS, steps=2), torch.Generator(), marker))
+    list(solver.dds(watching, likelihood, truth, replace(SETTINGS, steps=2), seeded(0), marker))
     assert len(seen) == 2
     assert all(shape == (4, 1, SIZE, SIZE) and condition is marker for shape, condition in seen)
 

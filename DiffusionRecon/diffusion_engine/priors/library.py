@@ -31,9 +31,13 @@ class Prior:
     bf16: bool
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        """D(x; sigma) without gradients, in batches of bounded memory; ``x`` (batch, channels, rows, columns)."""
+        """D(x; sigma) in batches of bounded memory, with gradients only if ``x`` asks for them.
+
+        ``x``: (batch, channels, rows, columns).
+        """
         count = max(1, PIXELS_PER_CALL // (x.shape[-1] * x.shape[-2]))
-        with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        gradients = torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad)
+        with gradients, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             parts = [self.denoiser(part, sigma, condition).float() for part in x.split(count)]
         return torch.cat(parts)
 

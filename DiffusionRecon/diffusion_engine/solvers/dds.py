@@ -16,15 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..likelihood import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
-
-SPREAD = "concentrated"
+from ..sampling.noise import Noise
+from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
@@ -41,39 +40,21 @@ class DDSSettings:
     cg_tolerance: float = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
-class SolverStep:
-    """What a solver yields: index from 1, total, noise level, estimate of the clean image (batch, rows, columns)."""
-
-    index: int
-    total: int
-    sigma: float
-    estimate: Tensor
-
-
 def dds(
     denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: DDSSettings,
-    generator: torch.Generator, condition: Tensor | None = None,
+    noise: Noise, condition: Tensor | None = None,
 ) -> Iterator[SolverStep]:
     """One draw for each image of the batch; the last step's estimate is the result.
 
-    ``likelihood`` and ``start`` (batch, rows, columns) in network units; ``generator``: lives on the CPU, so that a
-    seed means the same noise on every device. Raises FloatingPointError where an estimate is not finite.
+    ``likelihood`` and ``start`` (batch, rows, columns) in network units. Raises FloatingPointError where an estimate
+    is not finite.
     """
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
-
-    def normal() -> Tensor:
-        return torch.randn(start.shape, generator=generator, dtype=start.dtype).to(start.device)
-
-    x = start + levels[0] * normal()
+    x = start + levels[0] * noise.normal(start)
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
-        estimate = denoiser(x[:, None], torch.tensor(sigma), condition)[:, 0]
+        estimate = denoise(denoiser, x, sigma, condition)
         variance = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
-        clean = likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance)
-        if not bool(torch.isfinite(clean).all()):
-            raise FloatingPointError(
-                f"the estimate is not finite at noise level {sigma:.3g}: check data and noise level"
-            )
+        clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, settings.steps, sigma, clean)
-        x = ddim(x, estimate, clean, sigma, following, settings.eta, normal())
+        x = ddim(x, estimate, clean, sigma, following, settings.eta, noise.normal(x))

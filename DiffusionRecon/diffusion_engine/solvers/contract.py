@@ -1,0 +1,95 @@
+"""What every solver has in common: its step record, calls of the denoiser, its entry in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..priors.denoiser import Denoiser
+
+Solve = Callable[..., Iterator["SolverStep"]]
+"""solve(denoiser, likelihood, start, settings, noise, condition=None) -> steps; the last estimate is the result.
+
+``likelihood`` and ``start`` (batch, rows, columns) are in network units, as the denoiser is; real or complex.
+"""
+
+SPREADS = ("posterior", "concentrated", "point")
+"""Labels of draws: earned from the truth table, narrower (or of unknown width), or no draws at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class SolverStep:
+    """What a solver yields: index from 1, total, noise level, estimate of the clean image (batch, rows, columns)."""
+
+    index: int
+    total: int
+    sigma: float
+    estimate: Tensor
+
+
+def denoise(denoiser: Denoiser, x: Tensor, sigma: float, condition: Tensor | None = None) -> Tensor:
+    """D(x; sigma) of images (batch, rows, columns), without gradients."""
+    with torch.no_grad():
+        return denoiser(x[:, None], torch.tensor(sigma), condition)[:, 0]
+
+
+def linearise(
+    denoiser: Denoiser, x: Tensor, sigma: float, condition: Tensor | None = None
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """D(x; sigma) of images (batch, rows, columns), and v -> J' v with its Jacobian J, by reverse differentiation.
+
+    J = Cov[clean | x] / sigma^2 for an exact denoiser, so it is symmetric and J' v is also J v. Each product costs
+    about two denoiser calls. The graph lives as long as the returned function.
+    """
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad():
+        estimate = denoiser(leaf[:, None], torch.tensor(sigma), condition)[:, 0]
+
+    def product(v: Tensor) -> Tensor:
+        return torch.autograd.grad(estimate, leaf, v, retain_graph=True)[0]
+
+    return estimate.detach(), product
+
+
+def finite(estimate: Tensor, sigma: float) -> Tensor:
+    """The estimate itself; raises FloatingPointError where it is not finite."""
+    if not bool(torch.isfinite(estimate).all()):
+        raise FloatingPointError(f"the estimate is not finite at noise level {sigma:.3g}: check data and noise level")
+    return estimate
+
+
+@dataclass(frozen=True)
+class Method:
+    """An entry of the catalogue.
+
+    ``purpose``: what it is for, one line; ``settings``: its frozen dataclass; ``spread``: one of SPREADS, "posterior"
+    only when the truth table earned it; ``start``: "image", a classical image plus noise of level sigma_start, or
+    "noise"; ``modalities``: where it was run and did not diverge; ``calls``: network calls a draw at the defaults, in
+    words; ``source``: DOI or arXiv.
+    """
+
+    name: str
+    title: str
+    purpose: str
+    solve: Solve
+    settings: type
+    spread: str
+    start: str
+    modalities: tuple[str, ...]
+    calls: str
+    source: str
+
+    def options(self, given: dict[str, Any], **known: Any) -> Any:
+        """The settings of a run: ``known`` values that this method has, then the ``given`` ones.
+
+        Raises ValueError for a name that the method does not have.
+        """
+        names = {field.name for field in fields(self.settings)}
+        wrong = sorted(set(given) - names)
+        if wrong:
+            raise ValueError(f"the method {self.name} has no option {wrong}: choose from {sorted(names)}")
+        return self.settings(**{**{k: v for k, v in known.items() if k in names and v is not None}, **given})
