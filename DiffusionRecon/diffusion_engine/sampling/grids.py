@@ -11,11 +11,26 @@ def poly_grid(sigma_max: float, sigma_min: float, steps: int, rho: float = 7.0) 
 
     Source: arXiv:2206.00364, eq. 5. Raises ValueError unless sigma_max > sigma_min > 0 and steps >= 2.
     """
+    check_grid(sigma_max, sigma_min, steps)
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
+    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+
+
+def geometric_grid(sigma_max: float, sigma_min: float, steps: int) -> Tensor:
+    """sigma_i = max (min / max)^(i / (steps - 1)), then 0: (steps + 1,) float64; equal steps of ln sigma.
+
+    Source: arXiv:1907.05600. Raises ValueError unless sigma_max > sigma_min > 0 and steps >= 2.
+    """
+    check_grid(sigma_max, sigma_min, steps)
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    return torch.cat([sigma_max * (sigma_min / sigma_max) ** ramp, torch.zeros(1, dtype=torch.float64)])
+
+
+def check_grid(sigma_max: float, sigma_min: float, steps: int) -> None:
+    """Raise ValueError unless sigma_max > sigma_min > 0 and steps >= 2."""
     if not sigma_max > sigma_min > 0 or steps < 2:
         raise ValueError(
             f"a noise grid needs sigma_max > sigma_min > 0 and 2 steps or more; found {sigma_max:g}, {sigma_min:g}, "
             f"{steps}"
         )
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
-    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])

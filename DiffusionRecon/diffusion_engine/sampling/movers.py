@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -31,3 +34,23 @@ def heun(denoiser: Denoiser, x: Tensor, sigma: float, sigma_next: float, conditi
         return moved
     slope_next = (moved - denoiser(moved, torch.tensor(sigma_next), condition)) / sigma_next
     return x + (sigma_next - sigma) * 0.5 * (slope + slope_next)
+
+
+def multistep(
+    x: Tensor, clean: Tensor, earlier: Tensor | None, levels: Sequence[float], index: int, noise: Tensor | None = None
+) -> Tensor:
+    """From levels[index] to the next by DPM-Solver++(2M): second order with one clean estimate a step.
+
+    With h = ln(s / s'), r = (last h) / h and d = (clean - earlier) / r: the flow, without ``noise``, is
+    x' = (s'/s) x + (1 - s'/s) (clean + d / 2); the diffusion, with standard normal ``noise`` z, is
+    x' = (s'/s)^2 x + (1 - (s'/s)^2) (clean + d / 2) + s' sqrt(1 - (s'/s)^2) z. First order while ``earlier`` is None
+    and into zero. Source: arXiv:2211.01095, algorithm 2 and appendix B.
+    """
+    sigma, following = levels[index], levels[index + 1]
+    ahead = clean
+    if earlier is not None and following > 0:
+        ratio = math.log(levels[index - 1] / sigma) / math.log(sigma / following)
+        ahead = clean + (clean - earlier) / (2 * ratio)
+    kept = following / sigma if noise is None else (following / sigma) ** 2
+    moved = ahead + kept * (x - ahead)
+    return moved if noise is None else moved + following * (1 - kept) ** 0.5 * noise
