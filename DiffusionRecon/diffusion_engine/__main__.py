@@ -1,4 +1,4 @@
-"""The engine from a shell: ``python -m diffusion_engine simulate|reconstruct|train|evaluate|priors``."""
+"""The engine from a shell: ``python -m diffusion_engine simulate|reconstruct|train|adapt|evaluate|priors``."""
 
 from __future__ import annotations
 
@@ -70,6 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
     sub.add_argument("--name", default="my-prior", help="name of the prior (my-prior)")
     sub.add_argument("--steps", type=int, default=2000, help="training steps (2000)")
+    sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", default="auto")
+
+    sub = add("adapt", adapt_command, "Adapt a prior to a few CT volumes: writes a small adapter with a card.")
+    sub.add_argument("--prior", default="ct-body", help="the base: name or path of a card (ct-body)")
+    sub.add_argument("--data", type=Path, required=True, help="folder of CT volumes in HU")
+    sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
+    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
+    sub.add_argument("--name", default="my-adapter", help="name of the adapter (my-adapter)")
+    sub.add_argument("--steps", type=int, default=500, help="training steps (500)")
+    sub.add_argument("--rank", type=int, default=8, help="rank of the change of each layer (8)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
 
@@ -210,7 +222,17 @@ def train_command(options: argparse.Namespace) -> dict[str, Any]:
 
     return train_prior(
         options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
-        options.device,
+        options.device, options.origin,
+    )
+
+
+def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit an adapter, write its weights and card, and return the card."""
+    from .training.adapt import adapt_prior
+
+    return adapt_prior(
+        options.prior, options.data, _listed(options.exclude, str), options.out, options.name, options.steps,
+        options.rank, options.seed, options.device,
     )
 
 

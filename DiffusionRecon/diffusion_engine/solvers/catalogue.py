@@ -7,6 +7,7 @@ from .daps import DAPSSettings, daps
 from .dds import DDSSettings, dds
 from .mmps import MMPSSettings, mmps
 from .pnp_dm import PnPDMSettings, pnp_dm
+from .scd import SCDSettings, scd
 from .tmpd import TMPDSettings, tmpd
 
 METHODS: dict[str, Method] = {
@@ -31,6 +32,10 @@ METHODS: dict[str, Method] = {
         Method(
             "daps", "Decoupled annealing posterior sampling", "draws for any noise model in few calls", daps,
             DAPSSettings, "concentrated", "noise", ("ct",), "420", "arXiv:2407.01521",
+        ),
+        Method(
+            "scd", "Steerable conditional diffusion", "anatomy unknown to the prior: it adapts to the data", scd,
+            SCDSettings, "concentrated", "image", ("ct",), "60, and 90 with gradients", "arXiv:2308.14409",
         ),
     )
 }

@@ -64,7 +64,7 @@ def rate(settings: TrainingSettings, step: int) -> float:
 
 def train(
     network: nn.Module, sampler: PatchSampler, settings: TrainingSettings, checkpoint: Path | None = None,
-    save_every: int = 250,
+    save_every: int = 250, sigma_data: float = 0.5,
 ) -> Iterator[TrainingStep]:
     """Train ``network`` in place, a step at a time; afterwards it holds the averaged weights.
 
@@ -73,7 +73,7 @@ def train(
     """
     device = next(network.parameters()).device
     # The stubs of Module.to leave memory_format out.
-    denoiser = EDMDenoiser(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    denoiser = EDMDenoiser(network.to(memory_format=torch.channels_last), sigma_data)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(settings.seed)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
