@@ -128,7 +128,7 @@ def unchanged(module: nn.Module, before: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("how", ["finished", "abandoned", "held", "broken"])
 def test_the_prior_is_bit_equal_afterwards(problem, how: str) -> None:
-    likelihood, truth = problem
+    likelihood, _ = problem
     torch.manual_seed(0)
     network = PatchUNet(inputs=1, channels=(8, 12), blocks=1)
     for parameter in network.parameters():
