@@ -68,9 +68,9 @@ def draw_of(problem: Problem, settings: Settings, prior: Prior, surrogate: torch
 
 
 def compare(
-    problem: Problem, settings: Settings, wrong: Prior, right: Prior, options: dict[str, Any]
+    problem: Problem, settings: Settings, wrong: Prior, right: Prior, options: dict[str, Any], both: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Rows method, psnr, ssim, residual_ratio, seconds."""
+    """Rows method, psnr, ssim, residual_ratio, seconds; ``both``: adapt the right prior too."""
     water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
     surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
     adaptive = replace(settings, solver="scd", solver_options=options)
@@ -79,8 +79,9 @@ def compare(
         "DDS, ellipses (naive)": lambda: draw_of(problem, settings, wrong, surrogate),
         "SCD, ellipses": lambda: draw_of(problem, adaptive, wrong, surrogate),
         f"DDS, {right.card.name} (right prior)": lambda: draw_of(problem, settings, right, surrogate),
-        f"SCD, {right.card.name}": lambda: draw_of(problem, adaptive, right, surrogate),
     }
+    if both:
+        calls[f"SCD, {right.card.name}"] = lambda: draw_of(problem, adaptive, right, surrogate)
     assert problem.reference is not None
     for name, call in calls.items():
         start = time.perf_counter()
@@ -101,6 +102,7 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--training-steps", type=int, default=600)
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of SCD")
+    parser.add_argument("--both", action="store_true", help="adapt the right prior, too")
     parser.add_argument("--work", type=Path, required=True, help="folder for the prior of ellipses")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -113,7 +115,7 @@ def main() -> int:
     chosen = {name: json.loads(value) for name, value in (entry.split("=", 1) for entry in options.option)}
     about = {"volume": options.volume.parent.name, "slice": index, "views": options.views, "options": chosen}
     rows = []
-    for row in compare(problem, settings, wrong, right, chosen):
+    for row in compare(problem, settings, wrong, right, chosen, options.both):
         rows.append({**about, **row})
         print(
             f"{row['method']:<32} {row['psnr']:6.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}"

@@ -1,9 +1,10 @@
 """Steerable conditional diffusion (SCD): the prior is adapted, from the measurement alone, while it reconstructs.
 
     x0 = D_w(x; sigma),  x0' = argmin_z |z - x0|^2 / (2 g(sigma)) + |W(A z - y)|^2 / 2        (as in DDS)
-    every few steps:  w <- Adam on  mean (W(A x0' - y))^2 + a mean |grad x0'|,  g = ``inner_variance`` g(sigma)
+    every few steps:  w <- Adam on  (|W(A x0' - y)|^2 + 2 a TV(x0')) / m,  with g = ``inner_variance`` g(sigma)
     x = x0' + sigma' (sqrt(1 - eta^2) (x - D_0(x; sigma)) / sigma + eta z)
 
+m readings; the objective is that of TV with weight a, but over what the network can say instead of over all images.
 w are low-rank adapters of the network, zero at first, shared by the images of the batch; D_0 is the network without
 them, which gives the direction of the noise. The gradient passes the solve for x0' by implicit differentiation: with
 M = I + g A' W^2 A, the gradient in x0 is M^-1 times the one in x0', another solve of the same kind. The prior's own
@@ -35,7 +36,10 @@ SMOOTHING = 1e-3
 
 @dataclass(frozen=True)
 class SCDSettings:
-    """Those of DDS, and of the inner loop: every ``skip`` steps and in the ``last`` ones, ``inner_steps`` of Adam."""
+    """Those of DDS, and of the inner loop: every ``skip`` steps and in the ``last`` ones, ``inner_steps`` of Adam.
+
+    The first step takes ``first_inner_steps``: what the state keeps of the start's artefacts is decided at high noise.
+    """
 
     steps: int = 30
     sigma_start: float = 0.6
@@ -48,6 +52,7 @@ class SCDSettings:
     rank: int = 12
     skip: int = 5
     last: int = 4
+    first_inner_steps: int = 100
     inner_steps: int = 10
     learning_rate: float = 1e-3
     inner_variance: float = 0.1
@@ -64,14 +69,14 @@ def scd(
     network to adapt, FloatingPointError where an estimate or the misfit is not finite.
     """
     adapted, adapter = with_adapter(denoiser, settings.rank)
-    optimiser = torch.optim.Adam(adapter.parameters(), lr=settings.learning_rate)
+    optimiser = torch.optim.Adam(adapter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
     x = start + levels[0] * noise.normal(start)
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         g = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
         if index % settings.skip == 0 or index >= settings.steps - settings.last:
-            for _ in range(settings.inner_steps):
+            for _ in range(settings.inner_steps if index else settings.first_inner_steps):
                 adapt_step(adapted, optimiser, likelihood, x, sigma, g * settings.inner_variance, settings, condition)
         estimate = denoise(denoiser, x, sigma, condition)
         better = denoise(adapted, x, sigma, condition)
@@ -112,11 +117,11 @@ def adapt_step(
     misfit = likelihood.residual_ratio(clean).mean()
     differences = gradient(clean)
     length = (differences.square().sum(-3, keepdim=True) + SMOOTHING**2).sqrt()
-    objective = misfit + settings.tv_weight * length.mean()
+    share = 2 / likelihood.data.numel()
+    objective = misfit + share * settings.tv_weight * length.sum()
     if not bool(torch.isfinite(objective)):
         raise FloatingPointError(f"the misfit is not finite at noise level {sigma:.3g}: lower the learning rate")
-    slope = likelihood.gradient(clean) * (2 / likelihood.data.numel())
-    slope = slope + settings.tv_weight * gradient_adjoint(differences / length) / clean.numel()
+    slope = share * (likelihood.gradient(clean) + settings.tv_weight * gradient_adjoint(differences / length))
     # M^-1 slope is the proximal point of the slope for data of zero.
     homogeneous = replace(likelihood, data=torch.zeros_like(likelihood.data))
     through = homogeneous.proximal(slope, variance, iterations, tolerance)
