@@ -35,7 +35,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "scd", "Steerable conditional diffusion", "anatomy unknown to the prior: it adapts to the data", scd,
-            SCDSettings, "concentrated", "image", ("ct",), "60, and 90 with gradients", "arXiv:2308.14409",
+            SCDSettings, "concentrated", "image", ("ct",), "60, and 216 with gradients", "arXiv:2308.14409",
         ),
     )
 }

@@ -47,16 +47,16 @@ class SCDSettings:
     eta: float = 1.0
     sigma_data: float = 0.5
     prior_variance: float = 2.0
-    cg_iterations: int = 8
+    cg_iterations: int = 5
     cg_tolerance: float = 1e-3
     rank: int = 12
-    skip: int = 5
+    skip: int = 2
     last: int = 4
-    first_inner_steps: int = 100
-    inner_steps: int = 10
-    learning_rate: float = 1e-3
+    first_inner_steps: int = 120
+    inner_steps: int = 6
+    learning_rate: float = 8e-3
     inner_variance: float = 0.1
-    tv_weight: float = 1.0
+    tv_weight: float = 20.0
 
 
 def scd(
