@@ -31,3 +31,22 @@ def heun(denoiser: Denoiser, x: Tensor, sigma: float, sigma_next: float, conditi
         return moved
     slope_next = (moved - denoiser(moved, torch.tensor(sigma_next), condition)) / sigma_next
     return x + (sigma_next - sigma) * 0.5 * (slope + slope_next)
+
+
+def ancestral(x: Tensor, estimate: Tensor, sigma: float, sigma_next: float, noise: Tensor) -> Tensor:
+    """x' = D + (sigma'^2 / sigma^2) (x - D) + sigma' sqrt(1 - sigma'^2 / sigma^2) z, D the ``estimate``.
+
+    A draw of the state at sigma' given the state at sigma and the clean image D; it is :func:`ddim` with
+    eta^2 = 1 - sigma'^2 / sigma^2. Source: arXiv:2006.11239, eq. 6, 7.
+    """
+    return ddim(x, estimate, estimate, sigma, sigma_next, (1 - (sigma_next / sigma) ** 2) ** 0.5, noise)
+
+
+def reverse_diffusion(x: Tensor, estimate: Tensor, sigma: float, sigma_next: float, noise: Tensor) -> Tensor:
+    """x' = x + (sigma^2 - sigma'^2) s + sqrt(sigma^2 - sigma'^2) z, s = (D - x) / sigma^2 the score.
+
+    The predictor of variance-exploding diffusion, Euler's rule for its reverse equation.
+    Source: arXiv:2011.13456, appendix E and algorithm 2.
+    """
+    gap = sigma**2 - sigma_next**2
+    return x + gap / sigma**2 * (estimate - x) + gap**0.5 * noise

@@ -1,0 +1,412 @@
+"""Projection, Langevin and one-step solvers on Gaussian images, and their special cases of known answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from diffusion_engine.classical.conjugate_gradient import conjugate_gradient
+from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.physics.masked_fourier import MaskedFourier, centred_fft, centred_ifft
+from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.sampling.noise import seeded
+from diffusion_engine.solvers.catalogue import METHODS
+from diffusion_engine.solvers.consistency import ConsistencySettings, consistency
+from diffusion_engine.solvers.contract import SPREADS
+from diffusion_engine.solvers.ilvr import low_pass
+from diffusion_engine.solvers.projection import least_squares, project
+from diffusion_engine.solvers.tweedie import TweedieSettings, tweedie_estimate
+from torch import Tensor
+
+SIZE = 8
+NOISE = 0.05
+NAMES = ("song", "score_mri", "ilvr", "mcg", "ccdf", "hijack", "tweedie", "consistency")
+
+
+def random(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def smooth_prior(power: float = 1.0) -> GaussianDenoiser:
+    """Images of mean zero and standard deviation 0.5, the smoother the larger ``power``."""
+    frequency = torch.fft.fftfreq(SIZE, dtype=torch.float64)
+    spectrum = (0.02 + frequency[:, None] ** 2 + frequency**2) ** -power
+    return GaussianDenoiser(torch.zeros(SIZE, SIZE, dtype=torch.float64), 0.25 * spectrum / spectrum.mean())
+
+
+def draw(prior: GaussianDenoiser, count: int, seed: int = 1) -> Tensor:
+    return torch.fft.ifft2(prior.spectrum.sqrt() * torch.fft.fft2(random(count, SIZE, SIZE, seed=seed))).real
+
+
+@dataclass(frozen=True, eq=False)
+class PixelDenoiser:
+    """Complex images of independent pixels with mean zero and E|x|^2 = ``variance`` (rows, columns): exact."""
+
+    variance: Tensor
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.variance / (self.variance + sigma**2) * x
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A prior, a likelihood, a start, and the exact posterior mean."""
+
+    denoiser: Any
+    likelihood: GaussianLikelihood
+    start: Tensor
+    exact: Tensor
+
+
+def posterior_mean(prior: GaussianDenoiser, matrix: Tensor, data: Tensor, variance: float) -> Tensor:
+    """Of real images with mean zero: S A' (A S A' + v)^-1 y."""
+    eye = torch.eye(SIZE * SIZE, dtype=torch.float64).reshape(-1, SIZE, SIZE)
+    covariance = torch.fft.ifft2(prior.spectrum * torch.fft.fft2(eye)).real.flatten(1)
+    inner = matrix @ covariance @ matrix.T + variance * torch.eye(len(matrix), dtype=torch.float64)
+    return (data.flatten(1) @ torch.linalg.solve(inner, matrix @ covariance)).unflatten(-1, (SIZE, SIZE))
+
+
+def sparse(dense: Callable[..., Any]) -> Problem:
+    """40 readings of 64 pixels; the start is zero."""
+    prior = smooth_prior()
+    operator = dense((SIZE, SIZE), (5, 8))
+    data = operator.forward(draw(prior, 4)) + NOISE * random(4, 5, 8, seed=3)
+    likelihood = GaussianLikelihood(operator, data, torch.tensor(NOISE**2, dtype=torch.float64))
+    exact = posterior_mean(prior, operator.matrix, data, NOISE**2)
+    return Problem(prior, likelihood, torch.zeros_like(exact), exact)
+
+
+def noisy(level: float = 0.3) -> Problem:
+    """Every pixel measured once with white noise of ``level``; the start is the noisy image."""
+    prior = smooth_prior(3.0)
+    data = draw(prior, 4) + level * random(4, SIZE, SIZE, seed=3)
+
+    class Identity:
+        in_shape = out_shape = (SIZE, SIZE)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+        def adjoint(self, y: Tensor) -> Tensor:
+            return y
+
+    likelihood = GaussianLikelihood(Identity(), data, torch.tensor(level**2, dtype=torch.float64))
+    return Problem(prior, likelihood, data, prior(data[:, None], torch.tensor(level, dtype=torch.float64))[:, 0])
+
+
+def line_mask() -> Tensor:
+    mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    mask[[0, 3, 4, 5, 7]] = True
+    return mask
+
+
+def masked() -> Problem:
+    """Five of eight lines of the k-space of complex images, bright in the middle; the start is zero-filled."""
+    operator = MaskedFourier(line_mask())
+    spread = torch.full((SIZE, SIZE), 0.01, dtype=torch.float64)
+    spread[2:6, 2:6] = 0.5
+    truth = spread.sqrt() * random(4, SIZE, SIZE, dtype=torch.complex128)
+    data = operator.forward(truth) + NOISE * random(4, *operator.out_shape, seed=3, dtype=torch.complex128)
+    likelihood = GaussianLikelihood(operator, data, torch.tensor(NOISE**2, dtype=torch.float64))
+    eye = torch.eye(SIZE * SIZE, dtype=torch.complex128).reshape(-1, SIZE, SIZE)
+    matrix = operator.forward(eye).flatten(1).mT
+    weighted = spread.flatten() * matrix
+    inner = weighted @ matrix.mH + NOISE**2 * torch.eye(len(matrix), dtype=torch.complex128)
+    exact = weighted.mH @ torch.linalg.solve(inner, data.flatten(1).mT)
+    return Problem(PixelDenoiser(spread), likelihood, operator.adjoint(data), exact.mT.reshape(truth.shape))
+
+
+def solve(name: str, problem: Problem, seed: int = 5, **options: Any) -> Tensor:
+    """The last estimate of a method of the catalogue, with a check of its steps."""
+    method = METHODS[name]
+    settings = method.settings(**options)
+    arguments = (problem.denoiser, problem.likelihood, problem.start, settings, seeded(seed))
+    steps = list(method.solve(*arguments))
+    assert [s.index for s in steps] == list(range(1, len(steps) + 1))
+    assert all(s.total == len(steps) and s.estimate.shape == problem.start.shape for s in steps)
+    return steps[-1].estimate
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().square().mean().sqrt())
+
+
+@pytest.fixture
+def cases(dense) -> dict[str, tuple[Problem, dict[str, Any]]]:
+    """What each method is for, and settings that fit the small problem."""
+    scan, image, kspace = sparse(dense), noisy(), masked()
+    levels = {"steps": 20, "sigma_start": 1.0}
+    return {
+        "song": (scan, {**levels, "iterations": 30, "relaxation": 1.0}),
+        "score_mri": (kspace, levels),
+        "ilvr": (image, {"steps": 20, "sigma_start": 0.6, "factor": 4.0}),
+        "mcg": (scan, {**levels, "iterations": 30}),
+        "ccdf": (scan, {**levels, "iterations": 30, "relaxation": 1.0}),
+        "hijack": (image, {"sigma_start": 0.6, "entry": 0.5, "weight": 1.0, "sigma_end": 0.01}),
+        "tweedie": (image, {"sigma_start": 0.6, "entry": 0.5}),
+        "consistency": (scan, {"levels": 4, "sigma_start": 1.0, "cg_iterations": 30}),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_solver_comes_closer_to_the_exact_posterior_mean(name: str, cases) -> None:
+    problem, options = cases[name]
+    found = solve(name, problem, **options)
+    assert bool(torch.isfinite(found).all())
+    assert distance(found, problem.exact) < 0.75 * distance(problem.start, problem.exact)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_is_a_draw_and_a_point_estimate_has_none(name: str, cases) -> None:
+    problem, options = cases[name]
+    first = solve(name, problem, **options)
+    assert torch.equal(first, solve(name, problem, **options))
+    change = distance(first, solve(name, problem, seed=6, **options))
+    assert METHODS[name].spread in SPREADS
+    assert (change == 0) == (METHODS[name].spread == "point")
+
+
+@pytest.mark.parametrize("name", ["song", "mcg", "ccdf", "consistency"])
+def test_the_data_misfit_falls_to_the_noise(name: str, cases) -> None:
+    problem, options = cases[name]
+    assert bool((problem.likelihood.residual_ratio(problem.start) > 100).all())
+    assert bool((problem.likelihood.residual_ratio(solve(name, problem, **options)) < 2).all())
+
+
+@pytest.mark.parametrize("name", ["ilvr", "hijack", "tweedie"])
+def test_image_denoisers_leave_the_noise_and_no_more_than_noise(name: str, cases) -> None:
+    """The noisy start fits itself exactly; the removed part is of the size of the noise, or of its open part."""
+    problem, options = cases[name]
+    assert bool((problem.likelihood.residual_ratio(problem.start) == 0).all())
+    ratio = problem.likelihood.residual_ratio(solve(name, problem, **options))
+    assert bool((ratio > 0.3).all())
+    assert bool((ratio < 1.5).all())
+
+
+def test_score_mri_ends_with_the_measured_k_space(cases) -> None:
+    problem, options = cases["score_mri"]
+    found = solve("score_mri", problem, **options)
+    torch.testing.assert_close(problem.likelihood.operator.forward(found), problem.likelihood.data)
+    assert float((centred_fft(found) * ~line_mask()).abs().max()) > 0.01
+    real = Problem(problem.denoiser, problem.likelihood, problem.start.real, problem.exact)
+    with pytest.raises(ValueError, match="needs complex images"):
+        solve("score_mri", real, **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_breakdown_of_the_prior_raises(name: str, cases) -> None:
+    problem, options = cases[name]
+    broken = Problem(lambda x, s, c=None: x * float("nan"), problem.likelihood, problem.start, problem.exact)
+    with pytest.raises(FloatingPointError, match="not finite at noise level"):
+        solve(name, broken, **options)
+
+
+# Projection
+
+
+def test_the_projection_is_the_pseudo_inverse(dense) -> None:
+    operator = dense((SIZE, SIZE), (5, 8))
+    variance = 0.5 + torch.rand(5, 8, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    likelihood = GaussianLikelihood(operator, random(2, 5, 8), variance)
+    # 40 independent readings of 64 pixels: the weights do not matter to a residual that can be fitted exactly.
+    expected = (random(2, 40, seed=3) @ torch.linalg.pinv(operator.matrix).T).unflatten(-1, (SIZE, SIZE))
+    residual = random(2, 40, seed=3).unflatten(-1, (5, 8))
+    torch.testing.assert_close(least_squares(likelihood, residual, 200), expected, rtol=1e-4, atol=1e-5)
+    x = random(2, SIZE, SIZE, seed=7)
+    exact = project(likelihood, x, 0.0, 1.0, 200, seeded(0))
+    torch.testing.assert_close(operator.forward(exact), likelihood.data, rtol=1e-4, atol=1e-4)
+    half = project(likelihood, x, 0.0, 0.5, 200, seeded(0))
+    torch.testing.assert_close(half, (x + exact) / 2)
+
+
+def test_the_projection_keeps_the_noise_level() -> None:
+    """The state keeps noise of level sigma in the measured entries, and all it had in the others."""
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[::2] = True
+    operator = MaskedFourier(mask)
+    truth = random(1, 64, 64, dtype=torch.complex128)
+    likelihood = GaussianLikelihood(operator, operator.forward(truth), torch.tensor(1e-6, dtype=torch.float64))
+    x = truth + 0.7 * random(1, 64, 64, seed=2, dtype=torch.complex128)
+    away = centred_fft(project(likelihood, x, 0.7, 1.0, 1, seeded(3)) - truth)
+    assert float(away[..., mask].abs().square().mean()) == pytest.approx(0.49, rel=0.1)
+    torch.testing.assert_close(away[..., ~mask], centred_fft(x - truth)[..., ~mask])
+    passed = project(likelihood, x, 0.7, 1.0, 1, seeded(3), pseudo_inverse=operator.adjoint)
+    torch.testing.assert_close(centred_fft(passed - truth), away)
+
+
+# Masked Fourier, complex likelihood and conjugate gradients
+
+
+def test_masked_fourier_is_adjoint_orthonormal_and_centred() -> None:
+    generator = torch.Generator().manual_seed(0)
+    operator = MaskedFourier(torch.rand(7, 10, generator=generator) < 0.4)
+    x = random(3, 7, 10, dtype=torch.complex128)
+    y = random(3, *operator.out_shape, seed=2, dtype=torch.complex128)
+    left = (operator.forward(x).conj() * y).sum()
+    torch.testing.assert_close(left, (x.conj() * operator.adjoint(y)).sum())
+    torch.testing.assert_close(operator.forward(operator.adjoint(y)), y)
+    torch.testing.assert_close(centred_fft(x).abs().square().sum(), x.abs().square().sum())
+    torch.testing.assert_close(centred_ifft(centred_fft(x)), x)
+    flat = centred_fft(torch.ones(7, 10, dtype=torch.complex128))
+    assert float(flat[3, 5].real) == pytest.approx(70**0.5)
+    assert float(flat.abs().sum()) == pytest.approx(70**0.5)
+    torch.testing.assert_close(
+        operator.data_to_spectral(operator.forward(x)), operator.singular_values * operator.to_spectral(x)
+    )
+    torch.testing.assert_close(operator.from_spectral(operator.to_spectral(x)), x)
+
+
+def test_masked_fourier_refusals() -> None:
+    with pytest.raises(ValueError, match="mask of type bool"):
+        MaskedFourier(torch.ones(4, 4))
+    with pytest.raises(ValueError, match="mask of type bool"):
+        MaskedFourier(torch.ones(2, 4, 4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="measures nothing"):
+        MaskedFourier(torch.zeros(4, 4, dtype=torch.bool))
+
+
+def test_conjugate_gradients_solve_a_hermitian_system() -> None:
+    root = random(24, 24, dtype=torch.complex128)
+    matrix = root @ root.mH + 5 * torch.eye(24, dtype=torch.complex128)
+    right = random(2, 4, 6, seed=2, dtype=torch.complex128)
+    found = conjugate_gradient(lambda x: (x.flatten(1) @ matrix.mT).unflatten(-1, (4, 6)), right, 200, 1e-12)
+    torch.testing.assert_close(found.flatten(1), torch.linalg.solve(matrix, right.flatten(1).mT).mT)
+
+
+def test_the_likelihood_of_complex_images() -> None:
+    """Closed form in k-space: proximal point, gradient of -log p, residual of noise, and the spread of exact draws."""
+    operator = MaskedFourier(line_mask())
+    variance = torch.tensor(0.3, dtype=torch.float64)
+    data = random(400, *operator.out_shape, dtype=torch.complex128)
+    likelihood = GaussianLikelihood(operator, data * variance.sqrt(), variance)
+    x, g, mask = random(400, SIZE, SIZE, seed=2, dtype=torch.complex128), 0.8, line_mask()
+    weight = g / (g + 0.3)
+    kspace = centred_fft(x)
+    expected = torch.where(mask, kspace + weight * (operator.on_grid(likelihood.data) - kspace), kspace)
+    torch.testing.assert_close(centred_fft(likelihood.proximal(x, g, 10, 1e-10)), expected)
+    torch.testing.assert_close(
+        likelihood.gradient(x), operator.adjoint(operator.forward(x) - likelihood.data) / 0.3
+    )
+    ratio = likelihood.residual_ratio(torch.zeros_like(x))
+    assert ratio.dtype == torch.float64
+    assert float(ratio.mean()) == pytest.approx(1, abs=5 / (400 * 40) ** 0.5)
+    away = centred_fft(likelihood.conditional_draw(x, g, seeded(4)) - likelihood.proximal(x, g, 10, 1e-10))
+    assert float(away[..., mask].abs().square().mean()) == pytest.approx(g * 0.3 / (g + 0.3), rel=0.05)
+    assert float(away[..., ~mask].abs().square().mean()) == pytest.approx(g, rel=0.05)
+    other = likelihood.scaled(0.5, 1.0)
+    torch.testing.assert_close(other.residual_ratio(2 * x - 1), likelihood.residual_ratio(x))
+
+
+# ILVR, hijack, few steps, Tweedie
+
+
+def test_ilvr_keeps_the_low_pass_and_changes_the_rest(cases) -> None:
+    problem, options = cases["ilvr"]
+    found = solve("ilvr", problem, **options)
+    torch.testing.assert_close(low_pass(found, 4.0), low_pass(problem.start, 4.0))
+    assert distance(found - low_pass(found, 4.0), problem.start - low_pass(problem.start, 4.0)) > 0.1
+    torch.testing.assert_close(low_pass(low_pass(found, 2.0), 2.0), low_pass(found, 2.0))
+    torch.testing.assert_close(low_pass(found, 1.0), found)
+    assert low_pass(random(6, 6, dtype=torch.complex128), 3.0).is_complex()
+    with pytest.raises(ValueError, match="factor of 1 or more"):
+        solve("ilvr", problem, factor=0.5)
+
+
+def test_hijack_blends_and_one_level_is_one_call(cases) -> None:
+    problem, options = cases["hijack"]
+    whole = solve("hijack", problem, **options)
+    part = solve("hijack", problem, **{**options, "weight": 0.25})
+    torch.testing.assert_close(part, 0.25 * whole + 0.75 * problem.start)
+    assert torch.equal(solve("hijack", problem, **{**options, "weight": 0.0}), problem.start)
+    once = solve("hijack", problem, **{**options, "levels": 1})
+    torch.testing.assert_close(once, problem.exact)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        solve("hijack", problem, weight=1.5)
+
+
+def test_the_flow_of_hijack_is_the_exact_one(cases) -> None:
+    """dx/dsigma = (x - D) / sigma takes (S + s^2)^(1/2) coefficients to S^(1/2) ones, frequency by frequency."""
+    problem, options = cases["hijack"]
+    found = solve("hijack", problem, **{**options, "levels": 400, "sigma_end": 1e-4})
+    spectrum = problem.denoiser.spectrum
+    expected = torch.fft.ifft2((spectrum / (spectrum + 0.09)).sqrt() * torch.fft.fft2(problem.start)).real
+    assert distance(found, expected) < 0.01 * distance(problem.start, expected)
+
+
+def test_one_level_of_the_few_step_sampler_is_a_denoiser_call_and_a_data_step(cases) -> None:
+    problem, _ = cases["consistency"]
+    settings = ConsistencySettings(levels=1, sigma_start=0.7, cg_iterations=50, cg_tolerance=1e-10)
+    found = list(consistency(problem.denoiser, problem.likelihood, problem.start, settings, seeded(2)))
+    assert len(found) == 1
+    x = problem.start + 0.7 * seeded(2).normal(problem.start)
+    estimate = problem.denoiser(x[:, None], torch.tensor(0.7))[:, 0]
+    g = settings.prior_variance * 0.49 * 0.25 / 0.74
+    torch.testing.assert_close(found[0].estimate, problem.likelihood.proximal(estimate, g, 50, 1e-10))
+
+
+def test_tweedie_of_gaussian_noise_is_the_posterior_mean(cases) -> None:
+    """Both ways: from a denoiser of clean images at the noise level, and from one of noisy images at a small level."""
+    problem, options = cases["tweedie"]
+    torch.testing.assert_close(solve("tweedie", problem, **options), problem.exact)
+    noisy_prior = GaussianDenoiser(problem.denoiser.mean, problem.denoiser.spectrum + 0.09)
+    probed = Problem(noisy_prior, problem.likelihood, problem.start, problem.exact)
+    found = solve("tweedie", probed, sigma_start=0.002, entry=0.5, noise_std=0.3)
+    torch.testing.assert_close(found, problem.exact, rtol=1e-4, atol=1e-4)
+
+
+def denoiser_of(gradient: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """y + p^2 l'(y): a denoiser of noisy images with a known score, in the limit of a small level p."""
+    return lambda y, sigma, condition=None: y + sigma**2 * gradient(y)
+
+
+def one_step(gradient: Callable[[Tensor], Tensor], y: Tensor, **options: Any) -> Tensor:
+    problem = Problem(denoiser_of(gradient), noisy().likelihood, y, y)
+    return solve("tweedie", problem, sigma_start=0.02, **options)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.2])
+def test_tweedie_of_poisson_noise_on_gamma_images(gain: float) -> None:
+    """x / a ~ Gamma(3, rate 0.1) and k ~ Poisson(x / a): k is negative binomial, the posterior Gamma(k + 3, 1.1)."""
+    shape, rate = 3.0, 0.1
+    counts = torch.arange(3, 67, dtype=torch.float64).reshape(1, SIZE, SIZE)
+
+    def gradient(y: Tensor) -> Tensor:
+        k = y / gain
+        return (torch.digamma(k + shape) - torch.digamma(k + 1) - torch.log(torch.tensor(1 + rate))) / gain
+
+    found = one_step(gradient, gain * counts, family="poisson", gain=gain)
+    geometric = gain * torch.digamma(counts + shape).exp() / (1 + rate)
+    assert float((found / geometric - 1).abs().max()) < 1 / (24 * 3.0**2)
+    mean = gain * (counts + shape) / (1 + rate)
+    assert bool(((found / mean - 1).abs() < 0.6 / (counts + shape)).all())
+
+
+def test_tweedie_of_gamma_noise_on_inverse_gamma_images() -> None:
+    """1 / x ~ Gamma(4, rate 2), y | x ~ Gamma(6, rate 5 / x): the posterior of 1 / x is Gamma(10, 2 + 5 y)."""
+    y = 0.1 + 3 * torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def gradient(v: Tensor) -> Tensor:
+        return 5 / v - 5 * 10 / (2 + 5 * v)
+
+    torch.testing.assert_close(one_step(gradient, y, family="gamma", shape=6.0, rate=5.0), (2 + 5 * y) / 10)
+    settings = TweedieSettings("gamma", shape=6.0)
+    torch.testing.assert_close(tweedie_estimate(y, gradient(y), settings), 6 / 5 * (2 + 5 * y) / 10)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (1.0, {"family": "binomial"}, "family of noise out of"),
+        (-1.0, {"family": "poisson"}, "not negative"),
+        (1.0, {"family": "poisson", "gain": 0.0}, "gain of Poisson noise"),
+        (1.0, {"family": "gamma", "shape": 1.0}, "shape above 1"),
+        (1.0, {"family": "gamma", "shape": 1.5}, "does not belong to gamma noise"),
+    ],
+)
+def test_tweedie_refusals(values: float, options: dict[str, Any], message: str) -> None:
+    y = torch.full((1, 2, 2), values)
+    with pytest.raises(ValueError, match=message):
+        tweedie_estimate(y, torch.ones_like(y), TweedieSettings(**options))
