@@ -4,8 +4,8 @@
     x' = x' + phi(r + sigma' z - x')                                       (low-pass of the equally noisy reference)
 
 phi is the low-pass that keeps frequencies up to 1 / (2 factor) cycles a pixel along rows and columns, a linear
-projection; r, the reference, is the start. The result's low-pass is exactly the reference's. The data act only through the
-reference. Draws vary in what the low-pass leaves open; their spread is narrower where the reference is wrong.
+projection; r, the reference, is the start. The result's low-pass is exactly the reference's, with its errors; the data
+act only through the reference. Draws vary in what the low-pass leaves open: their spread says nothing of the rest.
 Source: arXiv:2108.02938, algorithm 1.
 """
 

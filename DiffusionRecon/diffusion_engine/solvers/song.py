@@ -7,8 +7,9 @@ At each level of a geometric grid, twice: data step, then a move by the score,
     x = x + (sigma^2 - sigma'^2) s(x) + sqrt(sigma^2 - sigma'^2) z           (predictor, reverse diffusion)
 
 with the score s = (D(x; sigma) - x) / sigma^2; last a Tweedie step x0 = D(x; sigma) and one data step without noise.
-The published method starts from noise; here it starts at sigma_0 from a classical image, which saves most of the levels.
-The weight lambda stands for the trust in the data, whose noise the method does not know: draws are concentrated.
+The published method starts from noise; here it starts at sigma_0 from a classical image, which saves most of the
+levels. The weight lambda stands for the trust in the data, whose noise the method does not know: draws are
+concentrated.
 Sources: arXiv:2111.08005; start, arXiv:2112.05146.
 """
 
