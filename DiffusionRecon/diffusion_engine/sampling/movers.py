@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -45,8 +47,21 @@ def ancestral(x: Tensor, estimate: Tensor, sigma: float, sigma_next: float, nois
 def reverse_diffusion(x: Tensor, estimate: Tensor, sigma: float, sigma_next: float, noise: Tensor) -> Tensor:
     """x' = x + (sigma^2 - sigma'^2) s + sqrt(sigma^2 - sigma'^2) z, s = (D - x) / sigma^2 the score.
 
-    The predictor of variance-exploding diffusion, Euler's rule for its reverse equation.
-    Source: arXiv:2011.13456, appendix E and algorithm 2.
+    The predictor of variance-exploding diffusion, Euler's rule for its reverse equation: with few levels it leaves more
+    noise than sigma', which :func:`ancestral` does not. Source: arXiv:2011.13456, appendix E and algorithm 2.
     """
     gap = sigma**2 - sigma_next**2
     return x + gap / sigma**2 * (estimate - x) + gap**0.5 * noise
+
+
+Predictor = Callable[[Tensor, Tensor, float, float, Tensor], Tensor]
+"""(x, estimate, sigma, sigma_next, noise) -> the state at sigma_next."""
+
+PREDICTORS: dict[str, Predictor] = {"ancestral": ancestral, "reverse_diffusion": reverse_diffusion}
+
+
+def predictor_named(name: str) -> Predictor:
+    """The predictor of predictor-corrector sampling; raises ValueError with the names there are."""
+    if name not in PREDICTORS:
+        raise ValueError(f"no predictor named '{name}': choose from {sorted(PREDICTORS)}")
+    return PREDICTORS[name]

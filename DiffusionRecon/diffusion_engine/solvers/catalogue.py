@@ -26,7 +26,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "score_mri", "Score-MRI, single coil", "baseline: measured k-space put back after every move",
-            score_mri, ScoreMRISettings, "concentrated", "image", (), "100", "arXiv:2110.05243",
+            score_mri, ScoreMRISettings, "concentrated", "image", ("mri",), "100", "arXiv:2110.05243",
         ),
         Method(
             "ilvr", "Iterative latent variable refinement", "keeps the low frequencies of an image, redraws the others",
@@ -42,7 +42,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "hijack", "Posterior denoising", "denoises a finished image in seconds, without its measurement",
-            hijack, HijackSettings, "point", "image", ("ct",), "8", "arXiv:2312.09754",
+            hijack, HijackSettings, "point", "image", ("ct",), "4", "arXiv:2312.09754",
         ),
         Method(
             "tweedie", "Noise2Score", "one-step denoising of Gaussian, Poisson or gamma noise, without a measurement",

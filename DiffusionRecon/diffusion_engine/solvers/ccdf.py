@@ -32,8 +32,8 @@ class CCDFSettings:
     sigma_start: float = 0.6
     sigma_end: float = 0.01
     eta: float = 1.0
-    relaxation: float = 0.5
-    iterations: int = 3
+    relaxation: float = 1.0
+    iterations: int = 5
 
 
 def ccdf(

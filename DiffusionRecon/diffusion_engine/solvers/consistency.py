@@ -31,7 +31,7 @@ class ConsistencySettings:
     sigma_start: float = 0.6
     sigma_end: float = 0.05
     sigma_data: float = 0.5
-    prior_variance: float = 2.0
+    prior_variance: float = 1.0
     cg_iterations: int = 8
     cg_tolerance: float = 1e-3
 

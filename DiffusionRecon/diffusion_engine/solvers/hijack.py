@@ -3,8 +3,9 @@
     x = image at sigma_0;   x' = x + (sigma' - sigma) (x - D(x; sigma)) / sigma              (probability flow)
     result = w x_end + (1 - w) image
 
-No noise is added: the image's own noise, or its streaks, take the place of the sampler's. One step is a single denoiser
-call. The weight w gives back texture that the flow removed. A point estimate: the same image gives the same result.
+No noise is added: the image's own noise, or its streaks, take the place of the sampler's. One level is a single
+denoiser call. A weight w below 1 gives back texture that the flow removed, and error with it. A point estimate:
+the same image gives the same result.
 Sources: arXiv:2312.09754 (PPFM), arXiv:2402.08159 (PFCM).
 """
 
@@ -27,15 +28,15 @@ from .contract import SolverStep, denoise, finite
 class HijackSettings:
     """Levels of the flow, its ends (network units), and the weight w of its result.
 
-    ``entry``: the image's own noise level as a part of ``sigma_start``, the level that a run chooses for a start to
-    which noise is added.
+    ``entry``: the level at which the image enters, as a part of ``sigma_start``, the level that a run chooses for a
+    start to which noise is added (twice the expected error of the image).
     """
 
-    levels: int = 8
+    levels: int = 4
     sigma_start: float = 0.6
     sigma_end: float = 0.01
-    entry: float = 0.5
-    weight: float = 0.7
+    entry: float = 0.75
+    weight: float = 1.0
 
 
 def hijack(

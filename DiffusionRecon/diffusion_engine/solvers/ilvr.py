@@ -32,7 +32,7 @@ class ILVRSettings:
     steps: int = 30
     sigma_start: float = 0.6
     sigma_end: float = 0.01
-    factor: float = 4.0
+    factor: float = 6.0
 
 
 def low_pass(x: Tensor, factor: float) -> Tensor:

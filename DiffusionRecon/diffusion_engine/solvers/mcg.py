@@ -33,10 +33,10 @@ class MCGSettings:
     steps: int = 30
     sigma_start: float = 0.6
     sigma_end: float = 0.01
-    weight: float = 0.1
+    weight: float = 1.0
     relaxation_first: float = 1.0
     relaxation_last: float = 0.6
-    iterations: int = 3
+    iterations: int = 4
 
 
 def mcg(
