@@ -17,7 +17,6 @@ from diffusion_engine.solvers.consistency import ConsistencySettings, consistenc
 from diffusion_engine.solvers.contract import SPREADS
 from diffusion_engine.solvers.ilvr import low_pass
 from diffusion_engine.solvers.projection import least_squares, project
-from diffusion_engine.solvers.tweedie import TweedieSettings, tweedie_estimate
 from torch import Tensor
 
 SIZE = 8
@@ -260,7 +259,7 @@ def test_the_projection_keeps_the_noise_level() -> None:
     torch.testing.assert_close(centred_fft(passed - truth), away)
 
 
-# ILVR, hijack, few steps, Tweedie
+# ILVR, hijack, few steps
 
 
 def test_ilvr_keeps_the_low_pass_and_changes_the_rest(cases) -> None:
@@ -305,68 +304,3 @@ def test_one_level_of_the_few_step_sampler_is_a_denoiser_call_and_a_data_step(ca
     estimate = problem.denoiser(x[:, None], torch.tensor(0.7))[:, 0]
     g = settings.prior_variance * 0.49 * 0.25 / 0.74
     torch.testing.assert_close(found[0].estimate, problem.likelihood.proximal(estimate, g, 50, 1e-10))
-
-
-def test_tweedie_of_gaussian_noise_is_the_posterior_mean(cases) -> None:
-    """Both ways: from a denoiser of clean images at the noise level, and from one of noisy images at a small level."""
-    problem, options = cases["tweedie"]
-    torch.testing.assert_close(solve("tweedie", problem, **options), problem.exact)
-    noisy_prior = GaussianDenoiser(problem.denoiser.mean, problem.denoiser.spectrum + 0.09)
-    probed = Problem(noisy_prior, problem.likelihood, problem.start, problem.exact)
-    found = solve("tweedie", probed, sigma_start=0.002, entry=0.5, noise_std=0.3)
-    torch.testing.assert_close(found, problem.exact, rtol=1e-4, atol=1e-4)
-
-
-def denoiser_of(gradient: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """y + p^2 l'(y): a denoiser of noisy images with a known score, in the limit of a small level p."""
-    return lambda y, sigma, condition=None: y + sigma**2 * gradient(y)
-
-
-def one_step(gradient: Callable[[Tensor], Tensor], y: Tensor, **options: Any) -> Tensor:
-    problem = Problem(denoiser_of(gradient), noisy().likelihood, y, y)
-    return solve("tweedie", problem, sigma_start=0.02, **options)
-
-
-@pytest.mark.parametrize("gain", [1.0, 0.2])
-def test_tweedie_of_poisson_noise_on_gamma_images(gain: float) -> None:
-    """x / a ~ Gamma(3, rate 0.1) and k ~ Poisson(x / a): k is negative binomial, the posterior Gamma(k + 3, 1.1)."""
-    shape, rate = 3.0, 0.1
-    counts = torch.arange(3, 67, dtype=torch.float64).reshape(1, SIZE, SIZE)
-
-    def gradient(y: Tensor) -> Tensor:
-        k = y / gain
-        return (torch.digamma(k + shape) - torch.digamma(k + 1) - torch.log(torch.tensor(1 + rate))) / gain
-
-    found = one_step(gradient, gain * counts, family="poisson", gain=gain)
-    geometric = gain * torch.digamma(counts + shape).exp() / (1 + rate)
-    assert float((found / geometric - 1).abs().max()) < 1 / (24 * 3.0**2)
-    mean = gain * (counts + shape) / (1 + rate)
-    assert bool(((found / mean - 1).abs() < 0.6 / (counts + shape)).all())
-
-
-def test_tweedie_of_gamma_noise_on_inverse_gamma_images() -> None:
-    """1 / x ~ Gamma(4, rate 2), y | x ~ Gamma(6, rate 5 / x): the posterior of 1 / x is Gamma(10, 2 + 5 y)."""
-    y = 0.1 + 3 * torch.rand(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    def gradient(v: Tensor) -> Tensor:
-        return 5 / v - 5 * 10 / (2 + 5 * v)
-
-    torch.testing.assert_close(one_step(gradient, y, family="gamma", shape=6.0, rate=5.0), (2 + 5 * y) / 10)
-    settings = TweedieSettings("gamma", shape=6.0)
-    torch.testing.assert_close(tweedie_estimate(y, gradient(y), settings), 6 / 5 * (2 + 5 * y) / 10)
-
-
-@pytest.mark.parametrize(
-    ("values", "options", "message"),
-    [
-        (1.0, {"family": "binomial"}, "family of noise out of"),
-        (-1.0, {"family": "poisson"}, "not negative"),
-        (1.0, {"family": "poisson", "gain": 0.0}, "gain of Poisson noise"),
-        (1.0, {"family": "gamma", "shape": 1.0}, "shape above 1"),
-        (1.0, {"family": "gamma", "shape": 1.5}, "does not belong to gamma noise"),
-    ],
-)
-def test_tweedie_refusals(values: float, options: dict[str, Any], message: str) -> None:
-    y = torch.full((1, 2, 2), values)
-    with pytest.raises(ValueError, match=message):
-        tweedie_estimate(y, torch.ones_like(y), TweedieSettings(**options))
