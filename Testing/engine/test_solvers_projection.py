@@ -274,6 +274,21 @@ def test_ilvr_keeps_the_low_pass_and_changes_the_rest(cases) -> None:
         solve("ilvr", problem, factor=0.5)
 
 
+def test_ilvr_keeps_the_low_pass_of_the_state_at_every_level(cases) -> None:
+    """Even where the prior says zero, each state's low frequencies are the reference's, with noise of its level."""
+    problem, options = cases["ilvr"]
+    seen = []
+
+    def nothing(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        seen.append((x[:, 0], float(sigma)))
+        return torch.zeros_like(x)
+
+    solve("ilvr", Problem(nothing, problem.likelihood, problem.start, problem.exact), **options)
+    assert len(seen) == options["steps"]
+    for state, sigma in seen:
+        assert float(low_pass(state - problem.start, 4.0).abs().max()) < 3 * sigma
+
+
 def test_hijack_blends_and_one_level_is_one_call(cases) -> None:
     problem, options = cases["hijack"]
     whole = solve("hijack", problem, **options)
