@@ -50,7 +50,9 @@ class GaussianLikelihood:
     """-log p(y | x) = sum_i (y_i - (A x)_i)^2 / (2 v_i) + const.
 
     ``data``: (batch, *operator.out_shape); ``variance``: noise variance v in data units squared, a scalar
-    tensor or broadcastable to ``data``. Raises ValueError for a shape mismatch or a variance that is not positive.
+    tensor or broadcastable to ``data``; real. Complex data have circular noise with E|n|^2 = v, so that
+    -log p = sum_i |y_i - (A x)_i|^2 / v_i + const; every other formula stays as it is, with A' conjugate transposed.
+    Raises ValueError for a shape mismatch or a variance that is not positive.
     """
 
     operator: LinearOperator
@@ -78,8 +80,8 @@ class GaussianLikelihood:
         return self.residual_per_view(x).mean(-1)
 
     def residual_per_view(self, x: Tensor) -> Tensor:
-        """Mean over the detector of ((y - A x) / sigma)^2: (batch, views)."""
-        return ((self.data - self.operator.forward(x)) ** 2 / self.variance).mean(-1)
+        """Mean over the detector of |(y - A x) / sigma|^2: (batch, views)."""
+        return (_square(self.data - self.operator.forward(x)) / self.variance).mean(-1)
 
     def proximal(self, x: Tensor, prior_variance: float, iterations: int = 8, tolerance: float = 1e-3) -> Tensor:
         """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v), by conjugate gradients from ``x``.
@@ -119,3 +121,8 @@ class GaussianLikelihood:
         own = self.variance.ndim == self.data.ndim and self.variance.shape[0] == self.data.shape[0]
         variance = self.variance[index] if own else self.variance
         return GaussianLikelihood(self.operator, self.data[index], variance)
+
+
+def _square(x: Tensor) -> Tensor:
+    """|x|^2 of each element, real."""
+    return x.real**2 + x.imag**2 if x.is_complex() else x**2

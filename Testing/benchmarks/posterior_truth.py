@@ -3,7 +3,7 @@
     .venv/bin/python Testing/benchmarks/posterior_truth.py --json F [--markdown F] [--solvers a,b] [--problems p,q]
 
 For each solver and problem, over all its measurements: variance found / true in the measured and the unmeasured
-subspace (eigenvectors of C^1/2 A'A C^1/2 / sigma^2 above and below 1, each direction with the same weight), error of the
+subspace (eigenvectors of C^1/2 A'A C^1/2 / sigma^2 above and below 1, each direction with equal weight), error of the
 posterior mean in posterior standard deviations (its Monte Carlo floor is 1 / sqrt(draws)), true probability of the
 draws' 90 % interval (finite-sample quantiles), error of mode weights, network calls, vector-Jacobian products, seconds.
 A solver earns "posterior" when all of (1) to (3) lie within the limits below.
@@ -16,19 +16,20 @@ import importlib.util
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "DiffusionRecon"), str(Path(__file__).resolve().parent)]
 
-import torch
-from diffusion_engine.presets import PRESETS
-from diffusion_engine.sampling.noise import seeded
-from diffusion_engine.solvers.catalogue import METHODS
-from diffusion_engine.solvers.contract import Method
-from torch import Tensor
-from truth_problems import PROBLEMS, Case, Truth, TruthProblem
+import torch  # noqa: E402
+from diffusion_engine.presets import PRESETS  # noqa: E402
+from diffusion_engine.sampling.noise import seeded  # noqa: E402
+from diffusion_engine.solvers.catalogue import METHODS  # noqa: E402
+from diffusion_engine.solvers.contract import Method  # noqa: E402
+from torch import Tensor  # noqa: E402
+from truth_problems import PROBLEMS, Case, Truth, TruthProblem  # noqa: E402
 
 LIMITS = {"variance": (0.95, 1.05), "mean_error_sd": 0.1, "coverage90": (0.88, 0.92), "mode_weight_error": 0.05}
 CHUNK = 400
@@ -130,10 +131,8 @@ def _draws(method: Method, denoiser: Counted, problem: TruthProblem, case: Case,
     for block in range(0, problem.draws, CHUNK):
         count = min(CHUNK, problem.draws - block)
         start = case.start.expand(count, *case.start.shape).clone()
-        step = None
-        for step in method.solve(denoiser, case.likelihood, start, options, seeded(1000 * number + block)):
-            pass
-        yield step.estimate.detach()
+        steps = method.solve(denoiser, case.likelihood, start, options, seeded(1000 * number + block))
+        yield deque(steps, 1)[0].estimate.detach()
 
 
 def score(draws: Tensor, truth: Truth) -> dict[str, float | None]:
@@ -191,9 +190,9 @@ def markdown(result: dict[str, Any]) -> str:
     for name, about in result["problems"].items():
         cases = "; ".join(", ".join(f"{k} {v}" for k, v in case.items()) for case in about["cases"])
         lines += [
-            f"## {name}", "", f"{about['draws']} draws of each measurement: {cases}. The worst measurement is shown.", "",
-            "| solver | label | variance, measured | unmeasured | mean error (floor) | coverage of 90 % | mode weights | "
-            "calls + products | s a draw |", "|---|---|---|---|---|---|---|---|---|",
+            f"## {name}", "", f"{about['draws']} draws of each measurement: {cases}. The worst measurement is shown.",
+            "", "| solver | label | variance, measured | unmeasured | mean error (floor) | coverage of 90 % | "
+            "mode weights | calls + products | s a draw |", "|---|---|---|---|---|---|---|---|---|",
         ]
         for row in (r for r in result["rows"] if r["problem"] == name):
             shown = {key: "" if row[key] is None else f"{row[key]:.3f}" for key in FIELDS[5:10]}
@@ -205,8 +204,9 @@ def markdown(result: dict[str, Any]) -> str:
             )
         left = [r for r in result["left_out"] if r["problem"] == name]
         lines += [""] + [f"Left out: {r['solver']} ({r['reason']})." for r in left] + [""]
-    earned = sorted({row["solver"] for row in result["rows"] if not row["peer"] and passes(result["rows"], row["solver"])})
-    return "\n".join([*lines, f"The label \"posterior\" is earned by: {', '.join(earned) or 'none'}. {result.get('peers', '')}", ""])
+    own = {row["solver"] for row in result["rows"] if not row["peer"]}
+    earned = ", ".join(sorted(name for name in own if passes(result["rows"], name))) or "none"
+    return "\n".join([*lines, f'The label "posterior" is earned by: {earned}. Peers: {result["peers"]}.', ""])
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class TruthProblem:
 
 
 class HartleyMask:
-    """Masked Fourier samples of real images in real form: Re F x - Im F x, orthonormal, so the mask's adjoint is itself.
+    """Masked Fourier samples of real images in real form: Re F x - Im F x, an orthonormal transform.
 
     With a mask symmetric under negation of the frequency this is the complex masked transform up to a rotation of real
     and imaginary parts. Its singular vectors are the Hartley waves: `to_spectral` and `from_spectral` give them.
@@ -166,7 +166,9 @@ def gauss_fourier(draws: int = 400, noises: tuple[float, ...] = (0.05, 0.1, 0.2)
     return TruthProblem("gauss_fourier", prior, cases, draws, True)
 
 
-def gauss_ct(draws: int = 400, scans: tuple[tuple[int, float], ...] = ((12, 0.1), (12, 0.5), (20, 0.25))) -> TruthProblem:
+def gauss_ct(
+    draws: int = 400, scans: tuple[tuple[int, float], ...] = ((12, 0.1), (12, 0.5), (20, 0.25))
+) -> TruthProblem:
     """The same prior on 48 x 48, parallel-beam scans of few views with noise of 0.4 to 2 % of the largest reading."""
     size = 48
     spectrum = power_law(size)

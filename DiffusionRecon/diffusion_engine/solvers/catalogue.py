@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from .ccdf import CCDFSettings, ccdf
+from .consistency import ConsistencySettings, consistency
 from .contract import Method
 from .daps import DAPSSettings, daps
 from .dds import DDSSettings, dds
+from .hijack import HijackSettings, hijack
+from .ilvr import ILVRSettings, ilvr
+from .mcg import MCGSettings, mcg
 from .mmps import MMPSSettings, mmps
 from .pnp_dm import PnPDMSettings, pnp_dm
+from .score_mri import ScoreMRISettings, score_mri
+from .song import SongSettings, song
 from .tmpd import TMPDSettings, tmpd
+from .tweedie import TweedieSettings, tweedie
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -31,6 +39,38 @@ METHODS: dict[str, Method] = {
         Method(
             "daps", "Decoupled annealing posterior sampling", "draws for any noise model in few calls", daps,
             DAPSSettings, "concentrated", "noise", ("ct",), "420", "arXiv:2407.01521",
+        ),
+        Method(
+            "song", "Song's projection", "baseline: predictor and corrector, each with a projection onto the data",
+            song, SongSettings, "concentrated", "image", ("ct",), "60", "arXiv:2111.08005",
+        ),
+        Method(
+            "score_mri", "Score-MRI, single coil", "baseline: measured k-space put back after every move",
+            score_mri, ScoreMRISettings, "concentrated", "image", ("mri",), "100", "arXiv:2110.05243",
+        ),
+        Method(
+            "ilvr", "Iterative latent variable refinement", "keeps the low frequencies of an image, redraws the others",
+            ilvr, ILVRSettings, "concentrated", "image", ("ct",), "30", "arXiv:2108.02938",
+        ),
+        Method(
+            "mcg", "Manifold constrained gradient", "baseline: a gradient through the denoiser, then a projection",
+            mcg, MCGSettings, "concentrated", "image", ("ct",), "30, each with its gradient", "arXiv:2206.00941",
+        ),
+        Method(
+            "ccdf", "Come closer, diffuse faster", "DDIM from a classical image, projected onto the data at each level",
+            ccdf, CCDFSettings, "concentrated", "image", ("ct",), "30", "arXiv:2112.05146",
+        ),
+        Method(
+            "hijack", "Posterior denoising", "denoises a finished image in seconds, without its measurement",
+            hijack, HijackSettings, "point", "image", ("ct",), "4", "arXiv:2312.09754",
+        ),
+        Method(
+            "tweedie", "Noise2Score", "one-step denoising of Gaussian, Poisson or gamma noise, without a measurement",
+            tweedie, TweedieSettings, "point", "image", ("ct",), "1", "arXiv:2106.07009",
+        ),
+        Method(
+            "consistency", "Few-step sampling", "an image in a few calls: denoise, agree with the data, noise again",
+            consistency, ConsistencySettings, "concentrated", "image", ("ct",), "4", "arXiv:2303.01469",
         ),
     )
 }
