@@ -2,7 +2,7 @@
 
 The data term is half the deviance, sum(m - y + y ln(y / m)) with the mean m that the image predicts: the negative
 log-likelihood minus its least value, so that it compares with the Gaussian sum r^2 / (2 v). Electronic noise of
-variance s^2 is taken up by the shifted Poisson model, y + s^2 ~ Poisson(m + s^2), which has the right mean and variance.
+variance s^2 is taken up by the shifted Poisson model, y + s^2 ~ Poisson(m + s^2): the right mean and variance.
 
 Sources: Shepp and Vardi, doi:10.1109/TMI.1982.4307558; Erdogan and Fessler, doi:10.1109/42.802758; shifted Poisson,
 Yavuz and Fessler, doi:10.1016/S1361-8415(98)80017-0.

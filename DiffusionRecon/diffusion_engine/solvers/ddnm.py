@@ -1,7 +1,7 @@
 """Denoising diffusion null-space model with noise (DDNM+), for any linear operator and noise weights.
 
     x0  = D(x; sigma)
-    x0' = x0 - L A^+ (A x0 - y)                                      replace the measured part, as far as its noise allows
+    x0' = x0 - L A^+ (A x0 - y)                      replace the measured part, as far as its noise allows
     x'  = x0' + sigma' sqrt(1 - eta^2) (x - x0) / sigma + n,  Cov n = t^2 I - Cov(L A^+ y | clean),  t = eta sigma'
 
 so that the noise that y brings in and the fresh noise n add up to what the next level expects. The published L weights
@@ -35,10 +35,10 @@ from .contract import SolverStep, denoise, finite
 class DDNMSettings:
     """Steps, noise levels (network units), share of fresh noise ``eta`` (above 0) and the accuracy of the solves."""
 
-    steps: int = 50
+    steps: int = 30
     sigma_start: float = 0.6
     sigma_end: float = 0.01
-    eta: float = 1.0
+    eta: float = 0.85
     cg_iterations: int = 12
     cg_tolerance: float = 1e-3
 
@@ -53,7 +53,7 @@ def ddnm(
     (0, 1], FloatingPointError where an estimate is not finite.
     """
     if not 0 < settings.eta <= 1:
-        raise ValueError(f"expected eta above 0 and up to 1, found {settings.eta}: without fresh noise there is no step")
+        raise ValueError(f"expected eta above 0 and up to 1, found {settings.eta}: it is the share of fresh noise")
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
     x = start + levels[0] * noise.normal(start)
     for index in range(settings.steps):

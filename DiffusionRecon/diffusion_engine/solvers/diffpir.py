@@ -28,13 +28,13 @@ from .contract import SolverStep, denoise, finite
 
 @dataclass(frozen=True)
 class DiffPIRSettings:
-    """Steps, noise levels (network units), weight of the prior ``weight`` (lambda) and share of fresh noise ``zeta``."""
+    """Steps, noise levels (network units), weight of the prior (lambda) and share of fresh noise ``zeta``."""
 
-    steps: int = 50
+    steps: int = 30
     sigma_start: float = 0.6
     sigma_end: float = 0.01
-    weight: float = 7.0
-    zeta: float = 0.3
+    weight: float = 0.5
+    zeta: float = 1.0
     cg_iterations: int = 8
     cg_tolerance: float = 1e-3
 

@@ -3,8 +3,8 @@
     loss(mu) = M(mu) / L + w_t <sg(e(x) - z), mu>,   x = mu + sigma z,   e = (x - D(x; sigma)) / sigma
 
 with weights w_t = weight * sigma (the inverse signal-to-noise ratio), noise levels falling from sigma_start to
-sigma_end and Adam on mu. As e - z = (mu - D) / sigma, the regulariser's gradient is weight * (mu - D(mu + sigma z; sigma)):
-it pulls mu towards its denoised version. M = -log p(y | mu) of any noise model is divided by the largest eigenvalue L
+sigma_end and Adam on mu. As e - z = (mu - D) / sigma, the regulariser's gradient is weight * (mu - D(x; sigma)): it
+pulls mu towards its denoised version. M = -log p(y | mu) of any noise model is divided by the largest eigenvalue L
 of its Hessian at the start, so that the weight does not depend on the unit of the data or the noise level.
 
 Source: arXiv:2305.04391.
@@ -32,7 +32,7 @@ class REDDiffSettings:
     steps: int = 100
     sigma_start: float = 0.6
     sigma_end: float = 0.01
-    weight: float = 0.25
+    weight: float = 0.03
     step_length: float = 0.05
     momentum: float = 0.9
     square_momentum: float = 0.99
