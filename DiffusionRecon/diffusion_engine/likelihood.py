@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .classical.conjugate_gradient import conjugate_gradient
-from .physics.operator import LinearOperator
+from .physics.operator import LinearOperator, some_views
 from .sampling.noise import Noise
 
 
@@ -45,6 +45,11 @@ class ScaledOperator:
     def adjoint(self, y: Tensor) -> Tensor:
         return self.operator.adjoint(y) * self.scale
 
+    def subset(self, index: slice | Tensor) -> ScaledOperator:
+        """The same for some views."""
+        return ScaledOperator(some_views(self.operator, index), self.scale)
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianLikelihood:
     """-log p(y | x) = sum_i (y_i - (A x)_i)^2 / (2 v_i) + const.
@@ -70,6 +75,15 @@ class GaussianLikelihood:
             )
         if not bool(torch.isfinite(self.data).all()):
             raise ValueError("the measured data hold NaN or infinite values: repair or remove those readings")
+
+    def misfit(self, x: Tensor) -> Tensor:
+        """sum_i (y_i - (A x)_i)^2 / (2 v_i) for each image of the batch."""
+        residual = self.data - self.operator.forward(x)
+        return (residual.abs() ** 2 / (2 * self.variance)).flatten(1).sum(-1)
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """Weights w of the Hessian A' diag(w) A of the misfit: 1 / v, wherever ``x`` is; the shape of the data."""
+        return (1 / self.variance).expand_as(self.data)
 
     def gradient(self, x: Tensor) -> Tensor:
         """A' V^-1 (A x - y), the gradient of the negative log-likelihood."""
@@ -121,6 +135,12 @@ class GaussianLikelihood:
         own = self.variance.ndim == self.data.ndim and self.variance.shape[0] == self.data.shape[0]
         variance = self.variance[index] if own else self.variance
         return GaussianLikelihood(self.operator, self.data[index], variance)
+
+    def subset(self, index: slice | Tensor) -> GaussianLikelihood:
+        """The likelihood of some views (the second last axis of the data): slice(k, None, n) is subset k of n."""
+        own = self.variance.ndim >= 2 and self.variance.shape[-2] == self.data.shape[-2] > 1
+        variance = self.variance[..., index, :] if own else self.variance
+        return GaussianLikelihood(some_views(self.operator, index), self.data[..., index, :], variance)
 
 
 def _square(x: Tensor) -> Tensor:

@@ -6,12 +6,18 @@ from .ccdf import CCDFSettings, ccdf
 from .consistency import ConsistencySettings, consistency
 from .contract import Method
 from .daps import DAPSSettings, daps
+from .ddnm import DDNMSettings, ddnm
+from .ddrm import DDRMSettings, ddrm
 from .dds import DDSSettings, dds
+from .diffpir import DiffPIRSettings, diffpir
+from .dps import DPSSettings, dps
 from .hijack import HijackSettings, hijack
 from .ilvr import ILVRSettings, ilvr
 from .mcg import MCGSettings, mcg
 from .mmps import MMPSSettings, mmps
+from .pigdm import PiGDMSettings, pigdm
 from .pnp_dm import PnPDMSettings, pnp_dm
+from .red_diff import REDDiffSettings, red_diff
 from .score_mri import ScoreMRISettings, score_mri
 from .song import SongSettings, song
 from .tmpd import TMPDSettings, tmpd
@@ -71,6 +77,30 @@ METHODS: dict[str, Method] = {
         Method(
             "consistency", "Few-step sampling", "an image in a few calls: denoise, agree with the data, noise again",
             consistency, ConsistencySettings, "concentrated", "image", ("ct",), "4", "arXiv:2303.01469",
+        ),
+        Method(
+            "dps", "Diffusion posterior sampling", "counts and other nonlinear measurements; slow", dps, DPSSettings,
+            "concentrated", "image", ("ct",), "100, each with its reverse", "arXiv:2209.14687",
+        ),
+        Method(
+            "pigdm", "Pseudo-inverse guidance", "linear scans, guided through the network", pigdm, PiGDMSettings,
+            "concentrated", "image", ("ct",), "30, each with its reverse", "openreview:9_gsMA8MRKQ",
+        ),
+        Method(
+            "ddnm", "Denoising diffusion null-space model", "linear scans; replaces what was measured", ddnm,
+            DDNMSettings, "concentrated", "image", ("ct",), "30", "arXiv:2212.00490",
+        ),
+        Method(
+            "ddrm", "Denoising diffusion restoration", "operators with known singular values, such as masks", ddrm,
+            DDRMSettings, "concentrated", "image", (), "50", "arXiv:2201.11793",
+        ),
+        Method(
+            "diffpir", "Plug-and-play restoration by diffusion", "linear scans with one weight of the prior", diffpir,
+            DiffPIRSettings, "concentrated", "image", ("ct",), "30", "arXiv:2305.08995",
+        ),
+        Method(
+            "red_diff", "Regularisation by denoising diffusion", "one image by gradient descent; any noise model",
+            red_diff, REDDiffSettings, "point", "image", ("ct",), "100", "arXiv:2305.04391",
         ),
     )
 }
