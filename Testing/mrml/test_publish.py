@@ -206,7 +206,9 @@ def test_twoResultsShareOneColourTableAndHaveFoldersOfTheirOwn(application: Appl
     assert len({hierarchy.GetItemName(hierarchy.GetItemParent(item)) for item in items}) == 2
 
 
-@pytest.mark.parametrize("step", ["displayImage", "displayOverlay", "addLegend", "_addReport", "_addDraws", "nodeFromVolume"])
+@pytest.mark.parametrize(
+    "step", ["displayImage", "displayOverlay", "addLegend", "_addReport", "_addDraws", "nodeFromVolume"]
+)
 def test_failureAtAnyStepLeavesTheSceneAsItWas(
     step: str, application: Application, inputNode: slicer.vtkMRMLNode, jobFolder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,11 @@ def find_regions(
 
 
 def _check(
-    uncertainty: Volume, mean: Volume, share: Volume | None, draws: Sequence[np.ndarray], masks: Mapping[str, np.ndarray]
+    uncertainty: Volume,
+    mean: Volume,
+    share: Volume | None,
+    draws: Sequence[np.ndarray],
+    masks: Mapping[str, np.ndarray],
 ) -> None:
     arrays = {"uncertainty": uncertainty.array, **{f"draw {n}": draw for n, draw in enumerate(draws, 1)}}
     if share is not None:
