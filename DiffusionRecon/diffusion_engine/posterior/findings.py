@@ -28,8 +28,8 @@ class Finding:
     ``reason``: "uncertain", "not seen" or "uncertain and not seen". ``basis`` of the interval of the region's mean:
     "draws" (the mean over the region of each draw) or "map" (mean of the voxels' half widths: the widest case, all
     voxels wrong together). ``half_width``: largest half width of a voxel's interval in the region, at ``peak_ras_mm``.
-    ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the segment that holds
-    most of the region, None outside all.
+    ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the smallest segment
+    that holds half of the region, else the one that holds most of it, None outside all.
     """
 
     number: int
@@ -180,9 +180,14 @@ def _ras(volume: Volume, kji: np.ndarray) -> Place:
 
 
 def _segment(segments: Mapping[str, np.ndarray], place: tuple[np.ndarray, ...]) -> str | None:
-    """The segment with most of the region's voxels; of equals the one with the fewest voxels in all."""
+    """The smallest of the segments that hold half of the region or more, else the one that holds most of it.
+
+    Segments may lie within one another: a lung in a body.
+    """
     held = {name: int(np.count_nonzero(mask[place])) for name, mask in segments.items()}
-    inside = [name for name, count in held.items() if count]
-    if not inside:
+    if not any(held.values()):
         return None
-    return min(inside, key=lambda name: (-held[name], int(np.count_nonzero(segments[name]))))
+    holders = [name for name, count in held.items() if 2 * count >= len(place[0])]
+    if holders:
+        return min(holders, key=lambda name: int(np.count_nonzero(segments[name])))
+    return max(held, key=lambda name: held[name])
