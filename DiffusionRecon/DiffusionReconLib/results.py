@@ -18,7 +18,8 @@ from DiffusionReconLib.publish import ATTRIBUTE_PREFIX, INPUT_REFERENCE, RESULT_
 from DiffusionReconLib.volumes import nodeFromVolume, volumeFromNode
 
 Nodes = dict[str, slicer.vtkMRMLNode]
-RESIDUAL_OPACITY = 0.6
+# Its zero is light grey: more would hide the image under it.
+RESIDUAL_OPACITY = 0.5
 # Layouts with a number of their own; Slicer's are below 100, users' usually from 500.
 COMPARE_LAYOUT_FIRST = 8710
 COMPARE_VIEW = "DiffusionCompare{number}"

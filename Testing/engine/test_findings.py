@@ -70,6 +70,14 @@ def test_regions_are_whole_in_order_and_in_their_place() -> None:
     assert set(np.unique(regions.labels[1:4, 2:6, 3:7])) == {1}
 
 
+def test_peak_of_a_plateau_is_in_its_middle() -> None:
+    spread = np.zeros(SHAPE)
+    spread[1:6, 4:9, 6:13] = 50.0
+    (plateau,) = found(uncertainty=volume(spread), not_seen_share=None)
+    assert plateau.peak_ras_mm == pytest.approx(tuple(oblique()[:3] @ [9, 6, 3, 1]))
+    assert plateau.peak_ras_mm == pytest.approx(plateau.centre_ras_mm)
+
+
 def test_minimum_volume_and_thresholds_decide() -> None:
     assert [each.volume_mm3 for each in found(minimum_mm3=30.0)] == pytest.approx([96.0, 48.0])
     assert [each.reason for each in found(share_threshold=0.95)] == ["uncertain", "uncertain"]

@@ -115,7 +115,7 @@ def find_regions(
                 number=number,
                 reason=_reason(bool(uncertain[place].any()), bool(unseen[place].any())),
                 centre_ras_mm=_ras(mean, indices.mean(axis=0)),
-                peak_ras_mm=_ras(mean, indices[int(np.argmax(widths))]),
+                peak_ras_mm=_ras(mean, _peak(indices, widths)),
                 volume_mm3=len(widths) * voxel_mm3,
                 mean_value=value,
                 interval=interval,
@@ -171,6 +171,12 @@ def _reason(uncertain: bool, unseen: bool) -> str:
     if uncertain and unseen:
         return BOTH
     return UNCERTAIN if uncertain else NOT_SEEN
+
+
+def _peak(indices: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """The index with the largest half width; of several as large the one nearest to the region's centre."""
+    largest = indices[widths >= widths.max() * (1 - 1e-6)]
+    return largest[int(np.argmin(np.linalg.norm(largest - indices.mean(axis=0), axis=1)))]
 
 
 def _ras(volume: Volume, kji: np.ndarray) -> Place:
