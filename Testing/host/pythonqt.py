@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import shiboken6
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
 from host import signals
 
@@ -89,8 +89,11 @@ def _getAttribute(self: Any, name: str) -> Any:
     if name.startswith("__"):
         return _plainGet(self, name)
     kind = type(self)
-    if name in _plainGet(self, "__dict__") or _inPython(kind, name) is not None:
+    defined = _inPython(kind, name)
+    if defined is not None or name in _plainGet(self, "__dict__"):
         value = _plainGet(self, name)
+        if isinstance(defined, QtCore.Property) and isinstance(value, list):
+            return tuple(value)
         return signals.BoundSignal(self, name, value) if isinstance(value, QtCore.SignalInstance) else value
     if not shiboken6.isValid(self):
         raise ValueError(f"Trying to read '{name}' from a destroyed {kind.__name__} object")
@@ -242,9 +245,10 @@ def install() -> None:
     """Give all QObjects of this process PythonQt's semantics (once; a second call changes nothing)."""
     if QObject.__getattribute__ is _getAttribute:
         return
-    QObject.__getattribute__ = _getAttribute
-    for module in (QtCore, QtGui, QtWidgets):
+    for module in (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools):
         for name in dir(module):  # PySide6 makes its classes when they are asked for
             kind = getattr(module, name)
             if isinstance(kind, type) and issubclass(kind, QObject):
+                # On every class: those that exist already do not all inherit what is set on QObject afterwards.
+                kind.__getattribute__ = _getAttribute
                 kind.__setattr__ = _setAttribute
