@@ -29,6 +29,7 @@ HIDDEN_PROPERTIES = {("QTimer", "singleShot")}
 INTEGERS = ("int", "uint", "qlonglong", "qulonglong", "short", "ushort")
 _loading = False
 _reading: set[tuple[int, str]] = set()
+_ownGet: dict[type, Callable[[Any, str], Any]] = {}
 
 
 def cppClass(kind: type) -> type:
@@ -102,8 +103,9 @@ def _getAttribute(self: Any, name: str) -> Any:
     found = _metaProperty(self, name)
     if found is not None:
         return _readProperty(self, name, found)
+    lookup = next((_ownGet[base] for base in kind.__mro__ if base in _ownGet), _plainGet)
     try:
-        value = _plainGet(self, name)
+        value = lookup(self, name)
     except AttributeError:
         return _dynamicOrChild(self, name)
     if isinstance(value, QtCore.SignalInstance):
@@ -245,10 +247,13 @@ def install() -> None:
     """Give all QObjects of this process PythonQt's semantics (once; a second call changes nothing)."""
     if QObject.__getattribute__ is _getAttribute:
         return
+    QObject.__getattribute__ = _getAttribute
     for module in (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools):
         for name in dir(module):  # PySide6 makes its classes when they are asked for
             kind = getattr(module, name)
             if isinstance(kind, type) and issubclass(kind, QObject):
-                # On every class: those that exist already do not all inherit what is set on QObject afterwards.
-                kind.__getattribute__ = _getAttribute
                 kind.__setattr__ = _setAttribute
+                # QFile, QMenu, QProcess and such bind a static and a plain function of one name in a lookup of their own.
+                if kind is not QObject and "__getattribute__" in vars(kind):
+                    _ownGet[kind] = kind.__getattribute__
+                    kind.__getattribute__ = _getAttribute
