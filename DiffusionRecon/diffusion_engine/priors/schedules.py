@@ -16,6 +16,10 @@ from torch import Tensor
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
+class LevelError(ValueError):
+    """A noise level outside of what a network was trained for."""
+
+
 class Schedule(Protocol):
     """``time(sigma)``: the network's time for noise levels of any shape, same shape, float64."""
 
@@ -121,9 +125,9 @@ class LevelTime:
 
 
 def check_level(sigma: Tensor, largest: float) -> None:
-    """Raise ValueError for a noise level that is not positive, or more than 1 % above what a network has seen."""
+    """Raise LevelError for a noise level that is not positive, or more than 1 % above what a network has seen."""
     if not bool(((sigma > 0) & (sigma <= 1.01 * largest)).all()):
-        raise ValueError(
+        raise LevelError(
             f"this prior was trained for noise levels up to {largest:.4g}, found {sigma.max():.4g}: "
             "start at a positive level within its range"
         )

@@ -37,7 +37,7 @@ class PFGMSettings:
     sigma_start: float = 0.6
     sigma_end: float = 0.01
     dimension: float = 2048
-    eta: float = 1.0
+    eta: float = 0.5
     sigma_data: float = 0.5
     prior_variance: float = 2.0
     cg_iterations: int = 8
