@@ -31,7 +31,10 @@ BASE: dict[str, Any] = {
 GOLDEN = [
     ({}, [-0.314263, -0.456883, -0.483890, -0.377607]),
     ({"resnet_time_scale_shift": "scale_shift"}, [-0.422438, -0.601339, -0.459654, -0.460786]),
-    ({"downsample_padding": 0, "freq_shift": 1, "flip_sin_to_cos": False}, [-0.314718, -0.454526, -0.484431, -0.380163]),
+    (
+        {"downsample_padding": 0, "freq_shift": 1, "flip_sin_to_cos": False},
+        [-0.314718, -0.454526, -0.484431, -0.380163],
+    ),
     (
         {
             "layers_per_block": 2, "block_out_channels": [8, 16, 24], "attention_head_dim": None,

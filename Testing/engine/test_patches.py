@@ -227,7 +227,10 @@ def test_resample_of_an_exact_latent_gaussian(dense) -> None:
     )
     width = float(covariance.diagonal().mean().sqrt())
     away = float((found.flatten(1).mean(0) @ basis - exact).square().mean().sqrt())
-    assert away < 0.6 * width, (away, width)
+    fitted = torch.linalg.lstsq(operator.matrix @ basis, data.flatten(1).T).solution.T
+    # ReSample is no posterior sampler: near the mean compared with what the data leave open, and with a plain fit.
+    assert away < 0.75 * width, (away, width)
+    assert away < 0.75 * float((fitted - exact).square().mean().sqrt())
     assert bool((likelihood.residual_ratio(found) < 1.1).all())
     again = last(resample(prior, likelihood, start, settings, seeded(0)), settings.steps)
     assert torch.equal(found, again)
@@ -259,12 +262,12 @@ def test_solvers_come_near_the_exact_posterior_mean(problem, kind: str) -> None:
 
     def run(seed: int) -> Tensor:
         if kind == "padis":
-            settings = PaDISSettings(steps=20, sigma_start=1.0, patch=5, outside=0.0)
-            return last(padis(pixelwise, likelihood, start, settings, seeded(seed)), 20)
+            settings = PaDISSettings(steps=12, inner=3, sigma_start=1.0, patch=5, outside=0.0)
+            return last(padis(pixelwise, likelihood, start, settings, seeded(seed)), 12)
         options = PFGMSettings(steps=20, sigma_start=1.0, cg_iterations=30, cg_tolerance=1e-8)
         return last(pfgm(prior, likelihood, start, options, seeded(seed)), 20)
 
-    draws = torch.stack([run(seed) for seed in range(16)])
+    draws = torch.stack([run(seed) for seed in range(12)])
     away = float((draws.mean(0) - exact).square().mean().sqrt())
     assert away < 0.6 * width, (away, width)
     assert bool((likelihood.residual_ratio(draws.mean(0)) < 0.2 * likelihood.residual_ratio(start)).all())

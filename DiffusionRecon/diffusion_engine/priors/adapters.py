@@ -20,6 +20,7 @@ from .schedules import LevelTime, Schedule
 Network = Callable[[Tensor, Tensor], Tensor]
 PREDICTIONS = ("epsilon", "v", "sample")
 SCORES = ("score", "noise")
+CONSISTENCY_TIME = LevelTime(250.0, logarithm=True)
 
 
 def call(network: Network, inner: Tensor, time: Tensor, condition: Tensor | None, channels: int) -> Tensor:
@@ -132,13 +133,13 @@ class PFGMDenoiser:
 class ConsistencyDenoiser:
     """Consistency networks: f(x, s) = c_skip x + c_out F(c_in x, time), exactly x at ``sigma_min``.
 
-    c_skip = d^2 / ((s - m)^2 + d^2), c_out = d (s - m) / sqrt(s^2 + d^2), c_in = 1 / sqrt(s^2 + d^2), m = ``sigma_min``,
-    d = ``sigma_data``. f is where the probability flow from (x, s) ends, not the mean E[clean | x]: sharp at
-    every level, and to be used with fresh noise between steps. Source: arXiv:2303.01469.
+    c_skip = d^2 / ((s - m)^2 + d^2), c_out = d (s - m) / sqrt(s^2 + d^2), c_in = 1 / sqrt(s^2 + d^2), with
+    m = ``sigma_min`` and d = ``sigma_data``. f is where the probability flow from (x, s) ends, not the mean
+    E[clean | x]: sharp at every level, and to be used with fresh noise between steps. Source: arXiv:2303.01469.
     """
 
     network: Network
-    schedule: Schedule = LevelTime(250.0, logarithm=True)
+    schedule: Schedule = CONSISTENCY_TIME
     sigma_data: float = 0.5
     sigma_min: float = 0.002
 

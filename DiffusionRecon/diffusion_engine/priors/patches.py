@@ -1,4 +1,4 @@
-"""A patch prior as a denoiser of images of any size: random partitions into patches that know where they are (PaDIS)."""
+"""A patch prior as a denoiser of images of any size: random partitions into patches that know their place (PaDIS)."""
 
 from __future__ import annotations
 

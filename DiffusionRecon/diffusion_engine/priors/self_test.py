@@ -55,7 +55,8 @@ class LevelTest:
         if self.best_factor not in NEAR:
             return f"denoises best when told {self.best_factor:g} times the true noise level"
         if self.rescaled_db > self.denoised_db + SCALE_DB:
-            return f"denoises better by {self.rescaled_db - self.denoised_db:.1f} dB at {self.best_scale:g} times the scale"
+            gain = self.rescaled_db - self.denoised_db
+            return f"denoises better by {gain:.1f} dB at {self.best_scale:g} times the scale"
         if not BALANCE[0] <= self.balance <= BALANCE[1]:
             return f"removes {'too little' if self.balance < 1 else 'too much'} (balance {self.balance:.2f}, ideal 1)"
         return ""
@@ -84,8 +85,9 @@ def self_test(
     At each of ``levels`` (relative to the images' standard deviation) it must beat the noisy image and the best
     Gaussian smoothing, denoise best when told about the true level and at the declared scale (half and twice are tried,
     about the offset of a :class:`Rescaled`, else about 0), and keep the balance of a posterior mean; at a hundredth it
-    must leave the images as they are. The same ``noise`` (default: of seed 0) gives the same outcome. Raises ValueError for constant images and for a prior
-    that does not know these levels, FloatingPointError where an estimate is not finite.
+    must leave the images as they are. The same ``noise`` (default: of seed 0) gives the same outcome. Raises
+    ValueError for constant images and for a prior that does not know these levels, FloatingPointError where an
+    estimate is not finite.
     """
     spread = float(images.std())
     if not spread > 0:

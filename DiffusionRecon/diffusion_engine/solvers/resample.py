@@ -7,8 +7,8 @@
         z'  = (k z0y + z') / (k + 1) + s' sqrt(k / (k + 1)) n,   k = gamma (1 - s'^2 / s^2)
 
 k is the variance gamma (1 - a') / (1 - a) (1 - a / a') of published code, a = abar, in coordinates
-z = clean + s * noise. Both optimisations stop where the noise alone explains the residual (residual ratio 1), instead of
-at a fixed small loss: data with noise must not be fitted further. Source: arXiv:2307.08123.
+z = clean + s * noise. Both optimisations stop where the noise alone explains the residual (residual ratio 1), instead
+of at a fixed small loss: data with noise must not be fitted further. Source: arXiv:2307.08123.
 """
 
 from __future__ import annotations
