@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 from pathlib import Path
@@ -15,7 +16,8 @@ from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.combine import Rescaled
 from diffusion_engine.priors.denoiser import Denoiser, as_column
 from diffusion_engine.priors.diffusers_unet import UNet2D
-from diffusion_engine.priors.foreign import load_diffusers, load_monai
+from diffusion_engine.priors.foreign import load_diffusers, load_guided, load_monai
+from diffusion_engine.priors.guided_unet import GuidedOptions, GuidedUNet
 from diffusion_engine.priors.schedules import DiscreteSchedule, make_betas
 from diffusion_engine.priors.self_test import self_test
 from diffusion_engine.priors.state import read_state
@@ -105,7 +107,7 @@ def folder_of(place: Path, scheduler: dict[str, Any], pipeline: bool = True, cha
 
 
 @pytest.mark.parametrize("pipeline", [True, False])
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample", "flow", "trained"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample", "flow", "trained", "edm"])
 def test_a_folder_of_diffusers_is_the_network_in_its_parameterisation(
     tmp_path: Path, kind: str, pipeline: bool
 ) -> None:
@@ -113,6 +115,8 @@ def test_a_folder_of_diffusers_is_the_network_in_its_parameterisation(
     options: dict[str, Any] = {"_class_name": "DDIMScheduler", "num_train_timesteps": 1000}
     if kind == "flow":
         options["_class_name"] = "FlowMatchEulerDiscreteScheduler"
+    elif kind == "edm":
+        options |= {"_class_name": "EDMEulerScheduler", "sigma_data": 0.8}
     elif kind == "trained":
         options["trained_betas"] = [0.01] * 1000
     else:
@@ -122,17 +126,22 @@ def test_a_folder_of_diffusers_is_the_network_in_its_parameterisation(
     x = torch.sin(torch.arange(2 * 16 * 16).float()).reshape(2, 1, 16, 16)
     if kind == "flow":
         sigma = 0.3 / 0.7
+    elif kind == "edm":
+        sigma = math.exp(1.2)
     else:
         betas = make_betas("scaled_linear", 1000, 0.00085, 0.012) if kind != "trained" else torch.full((1000,), 0.01)
         bar = float((1 - betas.double()).cumprod(0)[300])
         sigma = ((1 - bar) / bar) ** 0.5
     found = load_diffusers(tmp_path / "model", scale, offset)(x, torch.tensor(sigma * scale))
     z = (x - offset) / scale
-    inner = z * 0.7 if kind == "flow" else z * bar**0.5
+    norm = (sigma**2 + 0.64) ** 0.5
+    inner = z * 0.7 if kind == "flow" else z / norm if kind == "edm" else z * bar**0.5
     with torch.no_grad():
-        raw = network(inner, torch.tensor([300.0, 300.0]))
+        raw = network(inner, torch.full((2,), 0.3 if kind == "edm" else 300.0))
     if kind == "flow":
         clean = inner - 0.3 * raw
+    elif kind == "edm":
+        clean = 0.64 / norm**2 * z + 0.8 * sigma / norm * raw
     elif kind == "v_prediction":
         clean = bar**0.5 * inner - (1 - bar) ** 0.5 * raw
     elif kind == "sample":
@@ -252,6 +261,51 @@ def test_a_model_of_monai(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             load_monai(place, network_options, schedule, scale=1.0)
+
+
+TINY: dict[str, Any] = {
+    "in_channels": 1, "out_channels": 2, "model_channels": 32, "num_res_blocks": 1, "channel_mult": (1, 2),
+    "attention_factors": (2,),
+}
+# Values of openai/guided-diffusion for the weights of `waves` and the input below.
+GUIDED = [
+    ({}, [-0.378377, -0.032646, -0.624841, -0.484760]),
+    ({"use_scale_shift_norm": False, "head_channels": 16}, [-0.546797, -0.094206, -0.546123, -0.453848]),
+    ({"resblock_updown": True, "use_new_attention_order": True}, [-0.589655, -0.551137, 0.446944, 0.471092]),
+    (
+        {"conv_resample": False, "channel_mult": (1, 1, 2), "num_res_blocks": 2, "attention_factors": (2, 4)},
+        [0.269769, 0.139249, -0.487766, -0.490539],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), GUIDED, ids=str)
+def test_unet_of_guided_diffusion(changes: dict[str, Any], expected: list[float]) -> None:
+    network = waves(GuidedUNet(GuidedOptions(**{**TINY, **changes})))
+    x = torch.sin(torch.arange(2 * 16 * 24).float() * 0.37).reshape(2, 1, 16, 24)
+    with torch.no_grad():
+        found = network(x, torch.tensor([3.0, 700.5]))
+    assert found.shape == (2, 2, 16, 24)
+    torch.testing.assert_close(found.flatten()[[0, 100, 700, 1500]], torch.tensor(expected), atol=2e-5, rtol=0)
+
+
+def test_a_state_dict_of_guided_diffusion(tmp_path: Path) -> None:
+    """At step 40 of 100 with a learned variance, by hand; the linear schedule is ten times steeper there."""
+    options = GuidedOptions(**TINY)
+    network = waves(GuidedUNet(options))
+    torch.save(network.state_dict(), tmp_path / "ema.pt")
+    denoiser = load_guided(tmp_path / "ema.pt", options, 0.5, 0.1, steps=100)
+    bar = float((1 - torch.linspace(1e-3, 0.2, 100).double()).cumprod(0)[40])
+    sigma = ((1 - bar) / bar) ** 0.5
+    x = torch.sin(torch.arange(12 * 16).float()).reshape(1, 1, 12, 16)
+    with torch.no_grad():
+        raw = network((x - 0.1) / 0.5 * bar**0.5, torch.tensor([40.0]))[:, :1]
+    expected = 0.1 + 0.5 * ((x - 0.1) / 0.5 - sigma * raw)
+    torch.testing.assert_close(denoiser(x, torch.tensor(0.5 * sigma)), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="the schedule 'sqrt' is not known"):
+        load_guided(tmp_path / "ema.pt", options, 1.0, schedule="sqrt")
+    with pytest.raises(ValueError, match="do not fit"):
+        load_guided(tmp_path / "ema.pt", GuidedOptions(**{**TINY, "num_res_blocks": 2}), 1.0)
 
 
 SIZE = 32

@@ -1,4 +1,4 @@
-"""Other people's diffusion models as priors: folders of diffusers, state dicts of MONAI.
+"""Other people's diffusion models as priors: folders of diffusers, state dicts of MONAI and guided-diffusion.
 
 What a file cannot say is asked for: ``scale`` and ``offset``, network value = (value - offset) / scale, with values in
 the units that the prior is to work in. A network trained on [-1, 1] from CT clipped to -1000 ... 1000 HU has
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from torch.nn import functional as F
 
 from .adapters import FlowDenoiser, VPDenoiser
 from .combine import Rescaled
-from .denoiser import Denoiser
+from .denoiser import Denoiser, EDMDenoiser
 from .diffusers_unet import UNet2D, current_names
+from .guided_unet import GuidedOptions, GuidedUNet
 from .schedules import DiscreteSchedule, make_betas
 from .state import fill, read_state
 
@@ -31,21 +31,23 @@ VP_SCHEDULERS = (
     "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "UniPCMultistepScheduler",
     "DEISMultistepScheduler", "LMSDiscreteScheduler", "KDPM2DiscreteScheduler",
 )
+EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 MONAI_BETAS = {"linear_beta": "linear", "scaled_linear_beta": "scaled_linear", "cosine": "squaredcos_cap_v2"}
+GUIDED_BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 
 
-@dataclass(frozen=True, eq=False)
-class Padded:
+class Padded(nn.Module):
     """A float32 network at any image size: rows and columns padded by the last pixel to a multiple, then cropped."""
 
-    network: nn.Module
-    multiple: int
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network, self.multiple = network, multiple
 
-    def __call__(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
         rows, columns = x.shape[-2:]
         pads = (0, -columns % self.multiple, 0, -rows % self.multiple)
         inner = F.pad(x.float(), pads, mode="replicate") if any(pads) else x.float()
-        return self.network(inner, time)[..., :rows, :columns]
+        return self.network(inner, time.float())[..., :rows, :columns]
 
 
 def load_diffusers(
@@ -75,14 +77,16 @@ def _parameterised(network: Padded, options: Mapping[str, Any], interpolate: boo
     steps = int(options.get("num_train_timesteps", 1000))
     if kind == "FlowMatchEulerDiscreteScheduler":
         return FlowDenoiser(network, float(steps))
+    prediction = options.get("prediction_type", "epsilon")
+    if kind in EDM_SCHEDULERS and prediction == "epsilon":
+        return EDMDenoiser(network, float(options.get("sigma_data", 0.5)))
     if kind not in VP_SCHEDULERS:
         raise ValueError(
-            f"the scheduler {kind} is not known here: expected one of {VP_SCHEDULERS} or a flow-matching one; if the "
-            "network was trained with another name for the same noise, correct scheduler_config.json"
+            f"the scheduler {kind} is not known here: expected one of {VP_SCHEDULERS}, flow matching, or EDM "
+            "with prediction epsilon; if the network was trained with another name for the same noise, correct the name"
         )
     if options.get("rescale_betas_zero_snr"):
         raise ValueError("schedules rescaled to zero signal have no finite last noise level: they cannot be imported")
-    prediction = options.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
         raise ValueError(f"the prediction type '{prediction}' is not known: expected one of {sorted(PREDICTIONS)}")
     trained = options.get("trained_betas")
@@ -125,6 +129,26 @@ def load_monai(
     options = {**scheduler, "_class_name": "DDPMScheduler", "beta_schedule": MONAI_BETAS[name]}
     multiple = 2 ** (len(network.get("channels", (32, 64, 64, 64))) - 1)
     return Rescaled(_parameterised(Padded(module, multiple), options, interpolate), scale, offset)
+
+
+def load_guided(
+    weights: Path, options: GuidedOptions, scale: float, offset: float = 0.0, schedule: str = "linear",
+    steps: int = 1000, prediction: str = "epsilon", device: str | torch.device = "cpu", interpolate: bool = True,
+) -> Denoiser:
+    """A prior from a state dict of guided-diffusion, a .safetensors or .pt file of tensors alone.
+
+    ``schedule``: "linear" or "cosine" and ``steps``, as in training (noise_schedule, diffusion_steps); ``prediction``:
+    "epsilon", or "sample" for predict_xstart. A learned variance (twice the channels) is dropped. Raises ValueError
+    for what does not fit or is not known.
+    """
+    if schedule not in GUIDED_BETAS:
+        raise ValueError(f"the schedule '{schedule}' is not known: expected one of {sorted(GUIDED_BETAS)}")
+    network = GuidedUNet(options)
+    fill(network, read_state(weights), weights.name).to(device)
+    # Its linear schedule keeps the total noise when there are fewer steps than 1000.
+    betas = make_betas(GUIDED_BETAS[schedule], steps, 0.1 / steps, 20 / steps)
+    inner = VPDenoiser(Padded(network, network.multiple), DiscreteSchedule.from_betas(betas, interpolate), prediction)
+    return Rescaled(inner, scale, offset)
 
 
 def _first(*paths: Path) -> Path:

@@ -33,7 +33,7 @@ class PaDISSettings:
     """Levels, Langevin steps a level, their size in units of sigma^2, guidance, patches (pixels, value outside)."""
 
     steps: int = 30
-    inner: int = 4
+    inner: int = 2
     sigma_start: float = 0.6
     sigma_end: float = 0.01
     step: float = 0.5
