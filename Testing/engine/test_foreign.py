@@ -9,15 +9,18 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.priors.adapters import VPDenoiser
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.combine import Rescaled
-from diffusion_engine.priors.denoiser import Denoiser, as_column
+from diffusion_engine.priors.denoiser import Denoiser, as_column, positions
 from diffusion_engine.priors.diffusers_unet import UNet2D
 from diffusion_engine.priors.foreign import load_diffusers, load_guided, load_monai
 from diffusion_engine.priors.guided_unet import GuidedOptions, GuidedUNet
+from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.schedules import DiscreteSchedule, make_betas
 from diffusion_engine.priors.self_test import self_test
 from diffusion_engine.priors.state import read_state
@@ -369,3 +372,16 @@ def test_a_self_test_needs_structure_and_finite_estimates() -> None:
         self_test(PRIOR, torch.ones(1, 1, SIZE, SIZE))
     with pytest.raises(FloatingPointError, match="not finite"):
         self_test(lambda x, s, c=None: x * float("nan"), images())
+
+
+def test_the_shipped_prior_passes_on_a_chest_and_not_at_twice_the_scale() -> None:
+    prior = load_prior("ct-body")
+    pixel = prior.card.pixel_mm[1]
+    chest, _ = synthetic_chest((1, 128, 128), (5.0, pixel, pixel))
+    clean = torch.from_numpy(np.maximum(chest.array, -1000) / 1000)[:, None].float()
+    place = positions(128, 128, (pixel, pixel))
+    right = self_test(prior, clean, place, levels=(0.3,))
+    assert right.passed, right.sentence
+    for scale in (0.5, 2.0):
+        wrong = self_test(Rescaled(prior, scale), clean, place, levels=(0.3,))
+        assert not wrong.passed, wrong.sentence
