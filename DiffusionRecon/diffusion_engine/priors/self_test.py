@@ -121,7 +121,7 @@ def _level(denoiser: Denoiser, images: Tensor, sigma: float, condition: Tensor |
     found = _estimate(denoiser, images, x, sigma, condition)
     removed = float((x - found).square().mean())
     errors = {1.0: float((found - images).square().mean())}
-    for factor in FACTORS:
+    for factor in set(FACTORS) - {1.0}:
         # A network need not know levels that the test alone tells it.
         with suppress(LevelError):
             found = _estimate(denoiser, images, x, factor * sigma, condition)
