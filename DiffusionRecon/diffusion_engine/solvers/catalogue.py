@@ -15,9 +15,12 @@ from .hijack import HijackSettings, hijack
 from .ilvr import ILVRSettings, ilvr
 from .mcg import MCGSettings, mcg
 from .mmps import MMPSSettings, mmps
+from .padis import PaDISSettings, padis
+from .pfgm import PFGMSettings, pfgm
 from .pigdm import PiGDMSettings, pigdm
 from .pnp_dm import PnPDMSettings, pnp_dm
 from .red_diff import REDDiffSettings, red_diff
+from .resample import ReSampleSettings, resample
 from .score_mri import ScoreMRISettings, score_mri
 from .song import SongSettings, song
 from .tmpd import TMPDSettings, tmpd
@@ -101,6 +104,18 @@ METHODS: dict[str, Method] = {
         Method(
             "red_diff", "Regularisation by denoising diffusion", "one image by gradient descent; any noise model",
             red_diff, REDDiffSettings, "point", "image", ("ct",), "100", "arXiv:2305.04391",
+        ),
+        Method(
+            "pfgm", "PFGM++ posterior sampling", "draws with heavy-tailed noise, for priors trained with it", pfgm,
+            PFGMSettings, "concentrated", "image", ("ct",), "30", "arXiv:2302.04265",
+        ),
+        Method(
+            "padis", "Patch diffusion (PaDIS)", "any image size from a prior of patches, by guided Langevin steps",
+            padis, PaDISSettings, "concentrated", "image", ("ct",), "60 with gradients", "arXiv:2406.02462",
+        ),
+        Method(
+            "resample", "ReSample", "latent priors, with the data fitted in image and latent space", resample,
+            ReSampleSettings, "concentrated", "noise", (), "60, and gradients of the decoder", "arXiv:2307.08123",
         ),
     )
 }
