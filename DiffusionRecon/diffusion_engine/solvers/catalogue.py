@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .contract import Method
 from .dds import DDSSettings, dds
+from .diffusion_blend import DiffusionBlendSettings, diffusion_blend
+from .diffusion_mbir import DiffusionMBIRSettings, diffusion_mbir
+from .tpdm import TPDMSettings, tpdm
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -11,6 +14,19 @@ METHODS: dict[str, Method] = {
         Method(
             "dds", "Decomposed diffusion sampling", "fast and accurate images from a linear scan", dds, DDSSettings,
             "concentrated", "image", ("ct",), "30", "arXiv:2303.05754",
+        ),
+        Method(
+            "diffusion_mbir", "DiffusionMBIR", "stacks of slices tied by total variation along z", diffusion_mbir,
+            DiffusionMBIRSettings, "concentrated", "image", (), "199", "arXiv:2211.10655",
+        ),
+        Method(
+            "tpdm", "Two perpendicular priors (TPDM)", "volumes with priors of two planes", tpdm, TPDMSettings,
+            "concentrated", "image", (), "about 650", "arXiv:2303.08440",
+        ),
+        Method(
+            "diffusion_blend", "DiffusionBlend++", "volumes with a prior of three neighbouring slices",
+            diffusion_blend, DiffusionBlendSettings, "concentrated", "image", (), "50, of three slices each",
+            "arXiv:2406.10211",
         ),
     )
 }
