@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.coupling import COUPLINGS, Couple, coupling_named, couple_z
+from diffusion_engine.coupling import COUPLINGS, Couple, couple_z, coupling_named
 from diffusion_engine.coupling.shared_noise import SliceNoise
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihood import GaussianLikelihood
@@ -149,8 +149,8 @@ def main() -> int:
     prior = load_prior("ct-body")
     print(f"{options.slices} slices of {options.size} x {options.size}, {options.views} views, {options.steps} steps, "
           f"{options.draws} draws; seconds a draw on {torch.get_num_threads()} threads")
-    print(f"{'case':<22}{'coupling':<12}{'roughness':>10}{'coarse':>8}{'of mean':>9}{'PSNR':>8}{'of mean':>9}{'residual':>10}"
-          f"{'seconds':>9}")
+    print(f"{'case':<22}{'coupling':<12}{'roughness':>10}{'coarse':>8}{'of mean':>9}{'PSNR':>8}{'of mean':>9}"
+          f"{'residual':>10}{'seconds':>9}")
     rows = []
     for name in options.cases:
         case = scanned(options.data, name, prior, options.views, options.slices, options.size)

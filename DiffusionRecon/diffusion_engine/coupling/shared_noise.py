@@ -7,8 +7,7 @@ the noise of each slice is exactly standard normal, white within the slice, and 
 cos(pi / (2 m)); m = 1 gives independent slices. A solver that is given the same noise for two slices decides alike
 where the measurement does not decide, so that what it adds runs on from slice to slice.
 
-Sources: spherical interpolation of noise, arXiv:2010.02502; along the slices of a stack,
-arXiv:2602.04162.
+Sources: spherical interpolation of noise, arXiv:2010.02502; along the slices of a stack, arXiv:2602.04162.
 """
 
 from __future__ import annotations

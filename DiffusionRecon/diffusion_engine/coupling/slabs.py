@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ class StoredVolume:
 
 @dataclass(frozen=True, eq=False)
 class SlabStep:
-    """A slab at a step of a draw is done: ``draw``, ``step`` and ``slab`` from 1, of ``draws``, ``steps``, ``slabs``."""
+    """A slab of a step of a draw is done: ``draw``, ``step``, ``slab`` from 1 of ``draws``, ``steps``, ``slabs``."""
 
     draw: int
     draws: int
@@ -114,7 +115,7 @@ class SlabRun:
         """The slabs, in order, whose sizes differ by one slice at most."""
         count = -(-self.shape[0] // self.slabs.slices)
         bounds = [n * self.shape[0] // count for n in range(count + 1)]
-        return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [slice(a, b) for a, b in pairwise(bounds)]
 
     def draw(
         self, denoiser: Denoiser, settings: DDSSettings, noise: SliceNoise, draws: int = 1,
@@ -134,11 +135,12 @@ class SlabRun:
                     for part in parts:
                         self.estimate.write(part, denoise(denoiser, self._read(self.state, part), sigma, condition))
                 carried = None
+                cold = index == 0
                 for n, part in enumerate(parts, 1):
                     x = self._read(self.state, part)
                     if self.slabs.weight > 0:
                         estimate = self._read(self.estimate, part)
-                        clean, carried = self._coupled(part, sigma, settings, carried)
+                        clean, carried = self._coupled(part, sigma, settings, cold, carried)
                     else:
                         estimate = denoise(denoiser, x, sigma, condition)
                         clean = self.part(part).proximal(
@@ -164,21 +166,20 @@ class SlabRun:
         return self.moments[0].read(part)
 
     def _begin(self, sigma: float, noise: SliceNoise, call: int) -> None:
-        """The state of a new draw: the start with noise of the first level, cold duals."""
+        """The state of a new draw: the start with noise of the first level."""
         for part in self.parts():
             start = self.start(part).to(self.device)
             fresh = slice_noise(noise.seed, call, noise.first + part.start, start, noise.period)
             self.state.write(part, start + sigma * fresh)
-            if self.slabs.weight > 0:
-                self.dual.write(part, torch.zeros_like(start))
 
     def _coupled(
-        self, part: slice, sigma: float, settings: DDSSettings, carried: Tensor | None
+        self, part: slice, sigma: float, settings: DDSSettings, cold: bool, carried: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The proximal step with z-TV of a slab and its halo: its own slices, and the duals that the next needs.
 
         Dual k belongs to the difference of slices k and k + 1. ``carried``: the duals of the lower halo as they were
-        before the slab below replaced them, so that all slabs of a step start from the same ones.
+        before the slab below replaced them, so that all slabs of a step start from the same ones; ``cold``: there are
+        none yet.
         """
         low, high = max(0, part.start - self.slabs.halo), min(self.shape[0], part.stop + self.slabs.halo)
         wide = slice(low, high)
@@ -186,8 +187,8 @@ class SlabRun:
         if carried is not None:
             dual[: part.start - low] = carried
         clean, new = ztv_proximal(
-            self.part(wide), self._read(self.estimate, wide), prior_variance(settings, sigma), self.slabs.weight, dual,
-            self.slabs.sweeps, settings.cg_iterations, settings.cg_tolerance,
+            self.part(wide), self._read(self.estimate, wide), prior_variance(settings, sigma), self.slabs.weight,
+            None if cold else dual, self.slabs.sweeps, settings.cg_iterations, settings.cg_tolerance,
         )
         last = min(part.stop, high - 1)
         self.dual.write(slice(part.start, last), new[part.start - low : last - low])

@@ -5,6 +5,10 @@ With the score s = (D(x; sigma) - x) / sigma^2 and standard normal z,
     predictor  x' = x + (sigma^2 - sigma'^2) s + sqrt(sigma^2 - sigma'^2) z      (reverse diffusion)
     corrector  x' = x + a s + sqrt(2 a) z,  a = 2 (snr |z| / |s|)^2 an image     (Langevin)
 
+The rule for a expects a score of about |z| / sigma, as images have about which only the noise is unlikely. Where the
+prior is smooth on the scale of sigma the score is smaller, and the rule would throw the state far beyond the noise
+level; a is therefore at most sigma^2 / 4.
+
 Source: arXiv:2011.13456, algorithms 2 and 4.
 """
 
@@ -26,5 +30,5 @@ def correct(x: Tensor, estimate: Tensor, sigma: float, noise: Tensor, snr: float
     score = (estimate - x) / sigma**2
     strength = score.abs().square().sum((-2, -1), keepdim=True)
     length = 2 * snr**2 * noise.abs().square().sum((-2, -1), keepdim=True) / strength.clamp_min(1e-30)
-    length = length.where(strength > 0, 0.0)
+    length = length.clamp_max(sigma**2 / 4).where(strength > 0, 0.0)
     return x + length * score + (2 * length).sqrt() * noise

@@ -17,7 +17,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "diffusion_mbir", "DiffusionMBIR", "stacks of slices tied by total variation along z", diffusion_mbir,
-            DiffusionMBIRSettings, "concentrated", "image", (), "199", "arXiv:2211.10655",
+            DiffusionMBIRSettings, "concentrated", "image", ("ct",), "199", "arXiv:2211.10655",
         ),
         Method(
             "tpdm", "Two perpendicular priors (TPDM)", "volumes with priors of two planes", tpdm, TPDMSettings,

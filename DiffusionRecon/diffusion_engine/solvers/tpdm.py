@@ -5,7 +5,7 @@ guided by the data through its own derivative:
 
     x' = predictor(x) - t J' grad f(x0),  f(x0) = |W (A x0 - y)|^2 / 2,  x0 = D(x; sigma),  J = dD / dx
 
-t lowers f most along d = J' grad f, t = ``guidance`` <grad f, d> / |W A d|^2 for each image, where the paper has a fixed
+t = ``guidance`` <grad f, d> / |W A d|^2 lowers f most along d = J' grad f, for each image, where the paper has a fixed
 weight that has to be found for each task and batch size. Both end with a Langevin corrector at sigma'. The last
 image is the primary's estimate moved to the data by the proximal step, g = c s^2 d^2 / (s^2 + d^2).
 
