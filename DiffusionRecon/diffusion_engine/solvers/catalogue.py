@@ -10,6 +10,8 @@ from .ddnm import DDNMSettings, ddnm
 from .ddrm import DDRMSettings, ddrm
 from .dds import DDSSettings, dds
 from .diffpir import DiffPIRSettings, diffpir
+from .diffusion_blend import DiffusionBlendSettings, diffusion_blend
+from .diffusion_mbir import DiffusionMBIRSettings, diffusion_mbir
 from .dps import DPSSettings, dps
 from .hijack import HijackSettings, hijack
 from .ilvr import ILVRSettings, ilvr
@@ -24,6 +26,7 @@ from .resample import ReSampleSettings, resample
 from .score_mri import ScoreMRISettings, score_mri
 from .song import SongSettings, song
 from .tmpd import TMPDSettings, tmpd
+from .tpdm import TPDMSettings, tpdm
 from .tweedie import TweedieSettings, tweedie
 
 METHODS: dict[str, Method] = {
@@ -116,6 +119,19 @@ METHODS: dict[str, Method] = {
         Method(
             "resample", "ReSample", "latent priors, with the data fitted in image and latent space", resample,
             ReSampleSettings, "concentrated", "noise", (), "60, and gradients of the decoder", "arXiv:2307.08123",
+        ),
+        Method(
+            "diffusion_mbir", "DiffusionMBIR", "stacks of slices tied by total variation along z", diffusion_mbir,
+            DiffusionMBIRSettings, "concentrated", "image", ("ct",), "199", "arXiv:2211.10655",
+        ),
+        Method(
+            "tpdm", "Two perpendicular priors (TPDM)", "volumes with priors of two planes", tpdm, TPDMSettings,
+            "concentrated", "image", (), "about 650", "arXiv:2303.08440",
+        ),
+        Method(
+            "diffusion_blend", "DiffusionBlend++", "volumes with a prior of three neighbouring slices",
+            diffusion_blend, DiffusionBlendSettings, "concentrated", "image", (), "50, of three slices each",
+            "arXiv:2406.10211",
         ),
     )
 }
