@@ -279,8 +279,8 @@ def poisson(draws: int = 400, scales: tuple[float, ...] = (4.0, 20.0)) -> TruthP
 
 
 def _elliptical_slice(
-    likelihood: LogPoisson, spectrum: Tensor, generator: torch.Generator, chains: int = 16, length: int = 6000,
-    burn: int = 1000, thin: int = 5,
+    likelihood: LogPoisson, spectrum: Tensor, generator: torch.Generator, chains: int = 16, length: int = 4000,
+    burn: int = 500, thin: int = 5,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Draws of the exact posterior, (n, rows, columns), and the chains' own checks."""
     shape = (chains, *spectrum.shape)
