@@ -59,7 +59,7 @@ def sample(solve, settings, likelihood, seed: int = 1) -> torch.Tensor:
     [
         (mmps, MMPSSettings()),
         (tmpd, TMPDSettings()),
-        (pnp_dm, PnPDMSettings(iterations=120, rho_max=5.0, rho_min=0.01)),
+        (pnp_dm, PnPDMSettings()),
     ],
     ids=["mmps", "tmpd", "pnp-dm"],
 )
