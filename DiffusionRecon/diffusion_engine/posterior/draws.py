@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from scipy import stats
+
+from .intervals import LEVEL, prediction_interval
 
 SLAB_BYTES = 64 << 20
 """Memory of the draws that are looked at together."""
@@ -92,14 +93,14 @@ class DrawStore:
             result[part] = exchangeable_quantile(values, level)
         return result
 
-    def interval(self, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """The :func:`prediction_interval` of every voxel: its low and high ends, HU."""
+    def interval(self, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+        """The :func:`~.intervals.prediction_interval` of every voxel: its low and high ends, HU."""
         low, high = np.empty(self.shape, np.float32), np.empty(self.shape, np.float32)
         for part, values in self.slabs():
             low[part], high[part] = prediction_interval(values, level)
         return low, high
 
-    def exceedance(self, threshold: float, level: float = 0.9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def exceedance(self, threshold: float, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Share of draws above ``threshold`` (HU) in every voxel, and the ends of its :func:`binomial_interval`."""
         share, low, high = (np.empty(self.shape, np.float32) for _ in range(3))
         lows, highs = binomial_interval(self.count, level)
@@ -107,17 +108,6 @@ class DrawStore:
             above = (values > threshold).sum(0)
             share[part], low[part], high[part] = above / self.count, lows[above], highs[above]
         return share, low, high
-
-
-def spread_factor(draws: int, level: float = 0.9) -> float:
-    """Half width of the interval that holds one more exchangeable normal value, in standard deviations of ``draws``.
-
-    t_{n-1}((1 + level) / 2) sqrt(1 + 1 / n): the interval mean +- factor * s covers ``level``. Raises ValueError below
-    2 draws. Source: Student's prediction interval, Geisser, Predictive Inference, 1993.
-    """
-    if draws < 2 or not 0 < level < 1:
-        raise ValueError(f"an interval needs 2 draws or more and a level from 0 to 1, found {draws} and {level}")
-    return float(stats.t.ppf((1 + level) / 2, draws - 1)) * math.sqrt(1 + 1 / draws)
 
 
 def exchangeable_quantile(values: np.ndarray, level: float) -> np.ndarray:
@@ -135,28 +125,23 @@ def exchangeable_quantile(values: np.ndarray, level: float) -> np.ndarray:
     if 1 - 1e-9 <= level * (draws + 1) <= draws + 1e-9:
         reached = min(max(level, 1 / (draws + 1)), draws / (draws + 1))
         return np.quantile(values, reached, axis=0, method="weibull")
-    width = float(stats.t.ppf(level, draws - 1)) * math.sqrt(1 + 1 / draws)
+    # Imported here: whatever reads draws inside Slicer should not wait for scipy at import.
+    from scipy.stats import t
+
+    width = float(t.ppf(level, draws - 1)) * math.sqrt(1 + 1 / draws)
     return values.mean(0) + width * values.std(0, ddof=1)
 
 
-def prediction_interval(values: np.ndarray, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-    """The interval that holds one more exchangeable draw with probability ``level``: low and high ends.
-
-    ``values``: (draws, ...); equal tails, see :func:`exchangeable_quantile`: order statistics from 19 draws on for
-    90 %, Student's t below.
-    """
-    tail = (1 - level) / 2
-    return exchangeable_quantile(values, tail), exchangeable_quantile(values, 1 - tail)
-
-
-def binomial_interval(draws: int, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+def binomial_interval(draws: int, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
     """Low and high ends of the probability behind k hits in ``draws``, for k = 0 .. draws.
 
     Exact: covers at least ``level`` for every true probability. Source: Clopper and Pearson,
     doi:10.1093/biomet/26.4.404.
     """
+    from scipy.stats import beta
+
     hits, tail = np.arange(draws + 1), (1 - level) / 2
     # Where there is no hit, or nothing but hits, an end is 0 or 1, and its beta distribution does not exist.
-    low = np.where(hits == 0, 0.0, stats.beta.ppf(tail, np.maximum(hits, 1), draws - hits + 1))
-    high = np.where(hits == draws, 1.0, stats.beta.ppf(1 - tail, hits + 1, np.maximum(draws - hits, 1)))
+    low = np.where(hits == 0, 0.0, beta.ppf(tail, np.maximum(hits, 1), draws - hits + 1))
+    high = np.where(hits == draws, 1.0, beta.ppf(1 - tail, hits + 1, np.maximum(draws - hits, 1)))
     return low, high
