@@ -48,11 +48,14 @@ class SplitMoments:
     """Running variance of the seen and the unseen part of draws, one draw at a time.
 
     The first draw is the origin: variances do not depend on it, and the differences from it are small, so that the
-    tolerance of the solve is relative to the spread and not to the image.
+    tolerance of the solve is relative to the spread and not to the image. In float32 a ``tolerance`` below 1e-4 gains
+    nothing.
     """
 
-    def __init__(self, likelihood: GaussianLikelihood, prior_variance: float) -> None:
-        self.likelihood, self.prior_variance = likelihood, prior_variance
+    def __init__(
+        self, likelihood: GaussianLikelihood, prior_variance: float, tolerance: float = TOLERANCE
+    ) -> None:
+        self.likelihood, self.prior_variance, self.tolerance = likelihood, prior_variance, tolerance
         self._origin: Tensor | None = None
         self._seen, self._unseen = RunningMoments(), RunningMoments()
 
@@ -61,7 +64,7 @@ class SplitMoments:
         if self._origin is None:
             self._origin = draw.clone()
         away = draw - self._origin
-        unseen = unseen_part(away, self.likelihood, self.prior_variance)
+        unseen = unseen_part(away, self.likelihood, self.prior_variance, tolerance=self.tolerance)
         self._unseen.add(unseen)
         self._seen.add(away - unseen)
 
