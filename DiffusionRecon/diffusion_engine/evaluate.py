@@ -22,9 +22,9 @@ from . import metrics
 from .classical.fbp import fbp
 from .classical.tv import tv, tv_steps
 from .costs import SURROGATE_ITERATIONS
+from .diffusion import diffusion_draws
 from .io.folder import volumes_below
 from .likelihood import GaussianLikelihood
-from .diffusion import diffusion_draws
 from .pipeline import choose_device
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
