@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,10 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     tally.plan = foresee(problem, settings, costs, SLICES_AT_ONCE)
     tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
     kept = settings.draws if prior is not None and settings.keeps_draws else 0
-    with closing(DrawStore(max(kept, 1), shape if kept else (1, 1, 1))) as store:
+    with DrawStore(kept, shape) if kept else nullcontext() as store:
         for first in range(0, problem.slices, SLICES_AT_ONCE):
             chunk = slice(first, min(first + SLICES_AT_ONCE, problem.slices))
-            yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images, store if kept else None)
+            yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images, store)
         if prior is not None:
             tally.gate = assess(tally.scores, prior.card.typicality)
             yield from _fall_back(problem, settings, tally)
@@ -105,7 +105,8 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
         yield from _residual_tests(problem, settings, prior, costs, tally, tests)
         report = make_report(problem, settings, prior, tally, tests, time.perf_counter() - began)
         volumes = _delivered(problem, settings, tally.images)
-        volumes.update({f"draw_{n + 1}": problem.deliver(store.read(n)) for n in range(kept)})
+        if store is not None:
+            volumes.update({f"draw_{n + 1}": problem.deliver(store.read(n)) for n in range(kept)})
     yield Result(volumes, report)
 
 
@@ -170,6 +171,7 @@ def _chunk(
     if prior is None:
         return
     start = time.perf_counter()
+    # The simulated scan of the residual test has images of its own: nothing is asked about its likeness.
     if into is tally.images and prior.card.typicality:
         views = len(problem.geometry.angles_rad)
         tally.scores += typicality_scores(prior, rough - 1, problem.prior_grid, views, prior.card.typicality)

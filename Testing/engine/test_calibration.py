@@ -147,11 +147,18 @@ def test_the_command_writes_factors_and_typicality_into_the_card(tmp_path: Path)
     assert card.sha256 == sha256(tmp_path / content["weights"])
 
 
+LIKE = {
+    "sigma": [0.1, 0.3], "mean": [1.0, 1.0], "slope": [1.0, 1.0], "precision": [[1.0, 0.0], [0.0, 1.0]],
+    "threshold": 2.0, "full": 3.0,
+}
+
+
 @pytest.mark.parametrize(("key", "value", "match"), [
     ("calibration", [{"factor": 1.0}], "needs .*coverage90"), ("calibration", {}, "as a list"),
     ("calibration", [entry(factor=-1.0)], "factor -1.0"), ("typicality", {"threshold": 1.0}, "needs .*precision"),
-    ("typicality", dict.fromkeys(("sigma", "mean", "slope", "precision"), [1.0]) | {"threshold": 3.0, "full": 2.0},
-     "threshold < full"),
+    ("typicality", {**LIKE, "threshold": 3.0, "full": 2.0}, "threshold < full"),
+    ("typicality", {**LIKE, "full": "all"}, "threshold < full"), ("typicality", {**LIKE, "mean": [1.0]}, "a number a"),
+    ("calibration", [entry(views="many")], "views 'many'"),
 ])
 def test_a_damaged_card_is_refused(tmp_path: Path, key: str, value: object, match: str) -> None:
     content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))

@@ -101,14 +101,20 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
         if not isinstance(entry, dict) or CALIBRATION_KEYS - set(entry):
             needed = sorted(CALIBRATION_KEYS)
             raise ValueError(f"a calibration in the model card {name} needs {needed}: calibrate it again")
-        if not _number(entry["factor"]) or not entry["factor"] > 0:
-            found = entry["factor"]
-            raise ValueError(f"a calibration in the model card {name} has factor {found!r}: calibrate it again")
+        for key in ("factor", "floor_hu", "views", "arc_degrees", "noise_percent"):
+            if not _number(entry[key]) or not entry[key] > 0:
+                raise ValueError(f"a calibration in the model card {name} has {key} {entry[key]!r}: calibrate it again")
     typicality = content.get("typicality", {})
-    if typicality and TYPICALITY_KEYS - set(typicality):
+    if not typicality:
+        return
+    if TYPICALITY_KEYS - set(typicality):
         raise ValueError(f"the typicality in the model card {name} needs {sorted(TYPICALITY_KEYS)}: calibrate it again")
-    if typicality and not 0 < typicality["threshold"] < typicality["full"]:
+    limits = [typicality["threshold"], typicality["full"]]
+    if not all(map(_number, limits)) or not 0 < limits[0] < limits[1]:
         raise ValueError(f"the typicality in the model card {name} needs 0 < threshold < full: calibrate it again")
+    lengths = {len(typicality[key]) for key in ("sigma", "mean", "slope", "precision")}
+    if len(lengths) != 1:
+        raise ValueError(f"the typicality in the model card {name} needs a number a noise level: calibrate it again")
 
 
 def _number(value: object) -> bool:
