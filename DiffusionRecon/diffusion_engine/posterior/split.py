@@ -53,9 +53,11 @@ class SplitMoments:
     """
 
     def __init__(
-        self, likelihood: GaussianLikelihood, prior_variance: float, tolerance: float = TOLERANCE
+        self, likelihood: GaussianLikelihood, prior_variance: float, tolerance: float = TOLERANCE,
+        iterations: int = ITERATIONS,
     ) -> None:
-        self.likelihood, self.prior_variance, self.tolerance = likelihood, prior_variance, tolerance
+        self.likelihood, self.prior_variance = likelihood, prior_variance
+        self.tolerance, self.iterations = tolerance, iterations
         self._origin: Tensor | None = None
         self._seen, self._unseen = RunningMoments(), RunningMoments()
 
@@ -64,7 +66,7 @@ class SplitMoments:
         if self._origin is None:
             self._origin = draw.clone()
         away = draw - self._origin
-        unseen = unseen_part(away, self.likelihood, self.prior_variance, tolerance=self.tolerance)
+        unseen = unseen_part(away, self.likelihood, self.prior_variance, self.iterations, self.tolerance)
         self._unseen.add(unseen)
         self._seen.add(away - unseen)
 
