@@ -15,7 +15,7 @@ import numpy as np
 
 from .classical.tv import tv
 from .costs import SURROGATE_ITERATIONS
-from .diffusion import diffusion_draws
+from .diffusion import diffusion_draws, steps_of
 from .io.folder import volumes_below
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
@@ -93,7 +93,7 @@ def fit_factors(
         for _, volume in cases:
             problem, asked = scan(volume, geometry, views, settings, prior)
             parts.append(_errors(problem, asked, prior))
-            acquisition = rule.acquisition_of(problem, asked)
+            acquisition = rule.acquisition_of(problem, asked, steps_of(asked))
         yield make_entry(parts, acquisition, settings, slices * len(cases))
 
 
@@ -112,7 +112,7 @@ def make_entry(
     after = factor * np.maximum(std, rule.FLOOR_HU)
     return {
         "geometry": acquisition.geometry, "views": acquisition.views, "arc_degrees": round(acquisition.arc_degrees, 2),
-        "noise_percent": round(acquisition.noise_percent, 4), "solver": acquisition.solver, "steps": settings.steps,
+        "noise_percent": round(acquisition.noise_percent, 4), "solver": acquisition.solver, "steps": acquisition.steps,
         "draws": draws, "slices": slices, "factor": round(factor, 4), "floor_hu": rule.FLOOR_HU,
         "coverage90": round(rule.coverage(error, std, draws), 4),
         "coverage90_calibrated": round(float(np.mean(covered)), 4),

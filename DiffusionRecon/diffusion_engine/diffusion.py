@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from .classical.fbp import fbp
+from .coupling import coupling_named
 from .priors.denoiser import positions
 from .priors.library import Prior
 from .priors.slices import resample
 from .problem import Problem
 from .sampling.noise import Noise
 from .settings import Settings
-from .solvers.catalogue import method_named
+from .solvers.catalogue import METHODS, method_named
 from .solvers.contract import SolverStep
 from .solvers.start import predicted_start_error, start_level
 
@@ -62,11 +63,38 @@ def diffusion_draws(
     start = classical(likelihood.data) / water - 1
     network = likelihood.scaled(water, 1.0)
     method = method_named(settings.solver)
+    low, high = prior.card.sigma
+    # No network is asked beyond the noise levels that it was trained on.
     options = method.options(
-        settings.solver_options, steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data
+        settings.solver_options, steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data,
+        sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,
     )
     place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
     noise = Noise(generator)
+    couple = coupling_named(settings.coupling).couple
     for draw in range(1, settings.draws + 1):
-        for step in method.solve(prior, network, start, options, noise, place):
+        coupled, shared = couple(network, noise, problem.frame.spacing_mm[2])
+        for step in method.solve(prior, coupled, start, options, shared, place):
             yield DrawStep(draw, step, float(sigma))
+
+
+def steps_of(settings: Settings) -> int | None:
+    """The steps that a run's method takes, None where it has no such option."""
+    return getattr(method_named(settings.solver).options(settings.solver_options, steps=settings.steps), "steps", None)
+
+
+def check_method(settings: Settings) -> None:
+    """Raise ValueError, before any work, for a method, option or coupling that cannot be used."""
+    method = method_named(settings.solver)
+    method.options(settings.solver_options)
+    if settings.modality not in method.modalities and "diffusion" in settings.methods:
+        raise ValueError(
+            f"the method {method.name} is not offered for {settings.modality}: choose from "
+            f"{sorted(m.name for m in METHODS.values() if settings.modality in m.modalities)}"
+        )
+    coupling_named(settings.coupling)
+    if "ztv" in settings.coupling and not method.stacks:
+        raise ValueError(
+            f"the method {method.name} cannot tie slices by total variation: choose the coupling 'noise' or one of "
+            f"{sorted(m.name for m in METHODS.values() if m.stacks)}"
+        )

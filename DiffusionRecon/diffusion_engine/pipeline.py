@@ -18,7 +18,7 @@ from torch import Tensor
 from .classical.fbp import fbp
 from .classical.tv import tv_steps
 from .costs import SURROGATE_ITERATIONS, Costs, foresee, measure
-from .diffusion import DrawStep, diffusion_draws
+from .diffusion import DrawStep, check_method, diffusion_draws, steps_of
 from .measurement import Measurement
 from .posterior.calibration import acquisition_of, matching_entry, rescaled
 from .posterior.draws import DrawStore
@@ -31,7 +31,6 @@ from .problem import Problem, prepare, rescan
 from .products import DrawProducts, product_keys
 from .report import Tally, make_report
 from .settings import Settings
-from .solvers.catalogue import method_named
 from .volume import Volume, attenuation_to_hu
 
 __all__ = ["DrawStep", "Progress", "Result", "choose_device", "diffusion_draws", "reconstruct", "reconstruct_steps"]
@@ -83,19 +82,21 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     began = time.perf_counter()
     yield Progress("prepare", 0, 1, 0.0)
     device = choose_device(settings.device)
-    method_named(settings.solver).options(settings.solver_options)
+    check_method(settings)
     prior = load_prior(settings.prior, device) if "diffusion" in settings.methods else None
     problem = prepare(source, settings, device, prior.card if prior else None)
     yield Progress("prepare", 1, 1, 0.01)
     shape = (problem.slices, *problem.grid.shape)
     tally = Tally({key: np.zeros(shape, np.float32) for key in product_keys(settings)})
     costs = measure(problem, settings, prior)
-    tally.plan = foresee(problem, settings, costs, SLICES_AT_ONCE)
+    # Coupled slices are solved together; otherwise a few at a time keep the memory bounded.
+    together = problem.slices if settings.coupling != "none" else SLICES_AT_ONCE
+    tally.plan = foresee(problem, settings, costs, together)
     tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
     kept = settings.draws if prior is not None and settings.keeps_draws else 0
     with DrawStore(kept, shape) if kept else nullcontext() as store:
-        for first in range(0, problem.slices, SLICES_AT_ONCE):
-            chunk = slice(first, min(first + SLICES_AT_ONCE, problem.slices))
+        for first in range(0, problem.slices, together):
+            chunk = slice(first, min(first + together, problem.slices))
             yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images, store)
         if prior is not None:
             tally.gate = assess(tally.scores, prior.card.typicality)
@@ -184,7 +185,7 @@ def _chunk(
         if state.finished and current is not None:
             products.add(current)
         stage = f"draw {state.draw} of {settings.draws}"
-        yield advance(stage, state.step.index, state.step.total, costs.solver_step, current)
+        yield advance(stage, state.step.index, state.step.total, costs.draw / state.step.total, current)
     products.finish()
     tally.spend("diffusion", start)
 
@@ -212,7 +213,7 @@ def _calibrate(problem: Problem, settings: Settings, prior: Prior, tally: Tally)
     """Rescale the spread where the prior's card knows by how much for this acquisition, and the gate passed."""
     if "uncertainty" not in tally.images:
         return
-    asked = acquisition_of(problem, settings)
+    asked = acquisition_of(problem, settings, steps_of(settings))
     trusted: Gate | None = tally.gate
     tally.calibration = matching_entry(prior.card.calibration, asked, trusted is None or trusted.passed)
     if tally.calibration.entry is not None:

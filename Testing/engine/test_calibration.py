@@ -60,19 +60,22 @@ def test_the_factor_is_the_finite_sample_quantile() -> None:
 
 def entry(**changes: object) -> dict:
     return {
-        "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "draws": 4,
-        "slices": 6, "factor": 2.0, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.89, **changes,
+        "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "steps": 30,
+        "draws": 4, "slices": 6, "factor": 2.0, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.89,
+        **changes,
     }
 
 
 @pytest.mark.parametrize(("changes", "fits"), [
     ({}, True), ({"views": 25}, True), ({"views": 26}, False), ({"views": 14}, False), ({"solver": "other"}, False),
+    ({"steps": 10}, False),
     ({"geometry": "fan_flat"}, False), ({"noise_percent": 0.39}, True), ({"noise_percent": 0.41}, False),
     ({"noise_percent": 0.09}, False), ({"arc_degrees": 60.0}, False), ({"arc_degrees": 190.0}, True),
 ])
 def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
     asked = rule.Acquisition(**{
-        "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", **changes,
+        "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "steps": 30,
+        **changes,
     })
     found = rule.matching_entry([entry()], asked)
     assert (found.entry is not None) == fits
@@ -82,7 +85,7 @@ def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
 
 
 def test_the_nearest_number_of_views_is_taken() -> None:
-    asked = rule.Acquisition("parallel", 22, 180.0, 0.2, "dds")
+    asked = rule.Acquisition("parallel", 22, 180.0, 0.2, "dds", 30)
     found = rule.matching_entry([entry(views=26, factor=1.0), entry(factor=3.0)], asked)
     assert found.to_dict()["factor"] == 3.0
     assert "60 % of the body's voxels before and 89 % after" in found.sentence
@@ -90,7 +93,7 @@ def test_the_nearest_number_of_views_is_taken() -> None:
 
 def test_the_coverage_after_is_of_volumes_that_the_factor_has_not_seen() -> None:
     parts = [drawn(4, 0.5, 20_000, seed=1), drawn(4, 0.25, 20_000, seed=2)]
-    made = make_entry(parts, rule.Acquisition("parallel", 20, 180.0, 0.2, "dds"), Settings(draws=4), 6)
+    made = make_entry(parts, rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30), Settings(draws=4), 6)
     wide, close = (rule.conformal_factor(*part, 4) for part in parts)
     crossed = [
         rule.coverage(parts[0][0], close * np.maximum(parts[0][1], 2), 4),

@@ -156,11 +156,11 @@ MICRO = forecast.MicroRun(start_seconds=5.0, unit_seconds=0.1, base_mb=400.0, ba
 SETTINGS = {"methods": ["fbp", "tv", "diffusion"], "draws": 4, "steps": 20, "slices": None, "region": None}
 
 
-def test_a_forecast_scales_with_slices_draws_and_steps() -> None:
+def test_a_forecast_scales_with_slices_and_draws() -> None:
     calls = []
     found = forecast.forecast((10, 512, 512), SETTINGS, lambda: calls.append(1) or MICRO, free_mb=4000)
     assert calls == [1]
-    assert found["seconds"] == pytest.approx(5 + 0.1 * 10 * 4 * 20)
+    assert found["seconds"] == pytest.approx(5 + 0.1 * 10 * 4)
     assert found["fits"]
     assert found["advice"] is None
     volumes = 1 + 2 + 6 + 4 + 2
@@ -182,9 +182,9 @@ def test_a_job_whose_base_alone_is_too_big_gets_other_advice() -> None:
     assert "close other programs" in found["advice"]
 
 
-def test_forecast_needs_draws_and_steps_and_a_part_of_the_image() -> None:
-    with pytest.raises(ValueError, match="steps"):
-        forecast.forecast((4, 8, 8), {**SETTINGS, "steps": None}, lambda: MICRO)
+def test_forecast_needs_draws_and_a_part_of_the_image() -> None:
+    with pytest.raises(ValueError, match="draws"):
+        forecast.forecast((4, 8, 8), {**SETTINGS, "draws": None}, lambda: MICRO)
     with pytest.raises(ValueError, match="within"):
         forecast.forecast((4, 8, 8), {**SETTINGS, "slices": [7, 9]}, lambda: MICRO)
 

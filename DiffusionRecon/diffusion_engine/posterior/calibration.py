@@ -32,7 +32,7 @@ BODY_HU = -500.0
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 VIEWS_TOLERANCE, ARC_TOLERANCE, NOISE_FACTOR = 0.25, 0.1, 2.0
 
-RULE = "same solver, geometry and arc (within 10 %), views within 25 %, noise within a factor of 2"
+RULE = "same solver and steps, geometry and arc (within 10 %), views within 25 %, noise within a factor of 2"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Acquisition:
     arc_degrees: float
     noise_percent: float
     solver: str
+    steps: int | None
 
 
 @dataclass(frozen=True)
@@ -84,22 +85,24 @@ def matching_entry(entries: Sequence[Mapping[str, Any]], asked: Acquisition, tru
 def _fits(entry: Mapping[str, Any], asked: Acquisition) -> bool:
     ratio = asked.noise_percent / entry["noise_percent"]
     return bool(
-        entry["solver"] == asked.solver and entry["geometry"] == asked.geometry
+        entry["solver"] == asked.solver and entry["steps"] == asked.steps
+        and entry["geometry"] == asked.geometry
         and abs(asked.views - entry["views"]) <= VIEWS_TOLERANCE * entry["views"]
         and abs(asked.arc_degrees - entry["arc_degrees"]) <= ARC_TOLERANCE * entry["arc_degrees"]
         and 1 / NOISE_FACTOR <= ratio <= NOISE_FACTOR
     )
 
 
-def acquisition_of(problem: Problem, settings: Settings) -> Acquisition:
-    """The acquisition of a problem; the noise is the median over its slices."""
+def acquisition_of(problem: Problem, settings: Settings, steps: int | None) -> Acquisition:
+    """The acquisition of a problem; the noise is the median over its slices, ``steps`` what the method takes."""
     likelihood = problem.likelihood
     # Root mean square over the readings where each has its own noise.
     std = likelihood.variance.expand(likelihood.data.shape).mean((-2, -1)).sqrt()
     percent = 100 * std / likelihood.data.amax((-2, -1)).clamp_min(1e-12)
     described = problem.describe()
     return Acquisition(
-        described["type"], described["views"], described["arc_degrees"], float(percent.median()), settings.solver
+        described["type"], described["views"], described["arc_degrees"], float(percent.median()), settings.solver,
+        steps,
     )
 
 
