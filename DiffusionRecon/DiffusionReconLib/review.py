@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import slicer
-from diffusion_engine.posterior.findings import Finding, Regions
+from diffusion_engine.posterior.findings import Finding
 from diffusion_engine.posterior.segments import IntensityRule, SegmentInterval
 
 from DiffusionReconLib.results import Nodes

@@ -6,8 +6,6 @@ enclose a share (n - 1) / (n + 1) of what else may come. Both rules here correct
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 LEVEL = 0.9

@@ -1,0 +1,59 @@
+"""What a user chooses from first: a few named sets of settings. No torch here: a panel lists them before any set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of settings: ``changes`` are values of :class:`diffusion_engine.settings.Settings` by field name."""
+
+    name: str
+    title: str
+    description: str
+    changes: Mapping[str, Any]
+
+    @property
+    def solver(self) -> str | None:
+        """The solver that it needs, None for a classical one."""
+        return self.changes.get("solver")
+
+
+def _preset(name: str, title: str, description: str, **changes: Any) -> Preset:
+    return Preset(name, title, description, MappingProxyType({"preset": name, **changes}))
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({
+    preset.name: preset
+    for preset in (
+        _preset("fast", "Fast", "a first look: 2 draws of 10 steps", solver="dds", steps=10, draws=2),
+        _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
+        _preset("posterior", "Posterior", "draws whose spread is meant as an error bar: 8 draws", solver="mmps", draws=8),
+        _preset(
+            "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", solver="dds",
+            steps=30, draws=4,
+        ),
+        _preset(
+            "unknown-anatomy", "Unknown anatomy", "what the prior was not trained on: it adapts to the data, 4 draws",
+            solver="scd", draws=4,
+        ),
+        _preset("classical", "Classical", "without a prior: filtered backprojection and TV", methods=("fbp", "tv")),
+    )
+})
+"""The presets by name, in the order in which they are offered."""
+
+
+def preset_named(name: str) -> Preset:
+    """A preset; raises ValueError with the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset named '{name}': choose from {list(PRESETS)}")
+    return PRESETS[name]
+
+
+def available_presets(solvers: Collection[str]) -> list[Preset]:
+    """The presets whose solver is among ``solvers``, and those that need none."""
+    return [preset for preset in PRESETS.values() if preset.solver is None or preset.solver in solvers]
