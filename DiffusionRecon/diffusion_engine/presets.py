@@ -32,7 +32,10 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
     for preset in (
         _preset("fast", "Fast", "a first look: 2 draws of 10 steps", solver="dds", steps=10, draws=2),
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
-        _preset("posterior", "Posterior", "draws whose spread is meant as an error bar: 8 draws", solver="mmps", draws=8),
+        _preset(
+            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", solver="mmps",
+            draws=8,
+        ),
         _preset(
             "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", solver="dds",
             steps=30, draws=4,

@@ -76,7 +76,8 @@ def table_text() -> str:
     for entry in catalogue_entries():
         options = entry.pop("options")
         lines += ["    {", *(f"        {_text(key)}: {_text(value)}," for key, value in entry.items())]
-        lines += ['        "options": [', *(f"            {_text(option)}," for option in options), "        ],", "    },"]
+        lines += ['        "options": [', *(f"            {_text(option)}," for option in options), "        ],"]
+        lines += ["    },"]
     return "\n".join([*lines, "]", ""])
 
 
