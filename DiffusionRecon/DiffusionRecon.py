@@ -179,8 +179,8 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """End a running reconstruction when the panel goes away."""
-        self.removeObservers()
         self.setParameters(None)
+        self.removeObservers()
         self.panel.close()
 
     def enter(self) -> None:

@@ -13,7 +13,6 @@ from DiffusionReconLib.panel_method import MethodPart
 from DiffusionReconLib.panel_review import ReviewPart
 from DiffusionReconLib.panel_run import RunPart
 from DiffusionReconLib.pythoncall import pythonCall
-from DiffusionReconLib.results import resultReport
 from DiffusionReconLib.runs import Request
 from DiffusionReconLib.setup_steps import Installer
 
@@ -32,6 +31,7 @@ class Panel:
         self.parts = (self.inputs, self.method, self.advanced, self.review, self.run)
         self.parameters: Any = None
         self._updating = False
+        _alignLabels(ui)
 
     def setParameters(self, parameters: Any) -> None:
         """Work on another parameter node; None while the scene is closed."""
@@ -110,6 +110,8 @@ class Panel:
         self.method.showEstimate(settings, shape, pixelMm)
 
     def _published(self, request: Request, nodes: dict[str, Any]) -> None:
+        from DiffusionReconLib.results import resultReport
+
         report = resultReport(nodes)
         images = [node for node in nodes.values() if node.IsA("vtkMRMLScalarVolumeNode")]
         if images:
@@ -118,3 +120,11 @@ class Panel:
             self.review.show(nodes)
             self.update()
         self.advanced.appendLog([_("Result: {name}").format(name=nodes["report"].GetName())])
+
+
+def _alignLabels(ui: Any) -> None:
+    """One column of labels down the panel, though its sections are forms of their own."""
+    labels = [part for name, part in vars(ui).items() if name.endswith("Label") and hasattr(ui, name[: -len("Label")])]
+    width = max(label.sizeHint.width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width)

@@ -86,7 +86,9 @@ class InputsPart(Part):
         self._guessed = None if measured else guessModality(self.parameters.inputVolume)
         modality = self.modality
         self._modality.show(modality.name if modality else "")
-        self._updateScan(modality, measured)
+        # Without an input there is nothing to guess from: the table's first entry stands for what could be set.
+        nothing = not measured and self.parameters.inputVolume is None
+        self._updateScan(modality or (next(iter(MODALITIES.values())) if nothing else None), measured)
         self._updateExtent(measured)
         if measured:
             self._updateMeasured()
@@ -94,7 +96,7 @@ class InputsPart(Part):
     def _updateScan(self, modality: Modality | None, measured: bool) -> None:
         for other in MODALITIES.values():
             group = getattr(self.ui, other.acquisitionWidget)
-            group.setVisible(not measured and (other is modality or (modality is None and other.name == "ct")))
+            group.setVisible(not measured and other is modality)
         if modality is None:
             return
         custom = presetOf(modality, self.parameters) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -11,7 +12,6 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from DiffusionReconLib import results, review
 from DiffusionReconLib.panel_part import Choices, Part, setText
 
 BANNER_COLOURS = {"good": "#2e7d32", "warning": "#b26a00", "bad": "#c62828", "plain": "palette(text)"}
@@ -20,6 +20,19 @@ SEGMENT_COLUMNS = (_("Segment"), _("Mean [90 %]"), _("Volume [90 %]"))
 KEYS = {"F": "findButton", "N": "nextButton", "P": "previousButton", "1": "trustButton", "2": "doubtButton",
         "3": "rescanButton"}
 CUBIC_CM = 1000.0
+
+
+class _Lazily:
+    """A module of this package that is imported at its first use: those of the review take a while."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(f"DiffusionReconLib.{self._name}"), attribute)
+
+
+results, review = _Lazily("results"), _Lazily("review")
 
 
 class ReviewPart(Part):
@@ -76,7 +89,8 @@ class ReviewPart(Part):
 
     def update(self) -> None:
         """Show the results of the scene, and of the chosen one its banner, findings and segments."""
-        reports = results.resultReports()
+        # Before the first result there is no text node at all, and nothing to import for it.
+        reports = results.resultReports() if slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTextNode") else []
         self._result.fill((node.GetID(), node.GetName()) for node in reports)
         wanted = self.parameters.resultID
         known = [node.GetID() for node in reports]

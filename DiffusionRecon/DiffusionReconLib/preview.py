@@ -12,6 +12,9 @@ from diffusion_engine.volume import Volume
 
 from DiffusionReconLib.volumes import nodeFromVolume, updateNodeFromVolume
 
+# Window width and level in HU that show lung, fat and soft tissue at once, as the finished result's.
+WINDOW_LEVEL = (1400.0, -300.0)
+
 
 class Preview:
     """Shows each preview file of a job folder; the file is read on a thread of its own, the node is set in `poll`."""
@@ -67,8 +70,6 @@ class Preview:
         self._node = None
 
     def _show(self, volume: Volume) -> None:
-        from DiffusionReconLib.publish import CT_WINDOW_LEVEL
-
         self._before = [
             (layers, layers.GetBackgroundVolumeID(), layers.GetForegroundVolumeID(), layers.GetForegroundOpacity())
             for layers in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
@@ -79,7 +80,7 @@ class Preview:
         display = self._node.GetDisplayNode()
         display.SetSaveWithScene(False)
         display.AutoWindowLevelOff()
-        display.SetWindowLevel(*CT_WINDOW_LEVEL)
+        display.SetWindowLevel(*WINDOW_LEVEL)
         slicer.util.setSliceViewerLayers(background=self._node, foreground=None, fit=not self._before[0][1]
                                          if self._before else False)
 
