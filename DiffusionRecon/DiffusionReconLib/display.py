@@ -15,9 +15,8 @@ from DiffusionReconLib.volumes import unitOfNode
 # Window width and level in HU: shows lung, fat and soft tissue at once (a lung window; bone saturates).
 CT_WINDOW_LEVEL = (1400.0, -300.0)
 OVERLAY_OPACITY = 0.45
-# An overlay's window ends at this percentile of its values; below this share of the window it is hidden.
+# An overlay's window ends at this percentile of its values; below `hiddenShare` of the window it is transparent.
 WINDOW_PERCENTILE = 99.5
-HIDDEN_SHARE = 0.2
 # Noise alone stays within three standard deviations; a narrower window would colour mere noise.
 LEAST_RESIDUAL_WINDOW = 3.0
 SPREAD_TITLES = {"posterior": "Std. dev.\n{unit}", "concentrated": "Spread\n{unit}", "point": "Spread\n{unit}"}
@@ -25,18 +24,22 @@ SPREAD_TITLES = {"posterior": "Std. dev.\n{unit}", "concentrated": "Spread\n{uni
 
 @dataclass(frozen=True)
 class Overlay:
-    """`title`: two short lines of the legend; `diverging`: signed, colours about zero; `limit`: fixed window's end."""
+    """`title`: two short lines of the legend; `diverging`: signed, colours about zero; `limit`: fixed window's end.
+
+    `leastLimit`: the window ends there at the lowest; `hiddenShare`: see WINDOW_PERCENTILE.
+    """
 
     title: str
     diverging: bool = False
     limit: float | None = None
     leastLimit: float = 0.0
+    hiddenShare: float = 0.2
 
 
 OVERLAYS = {
     "uncertainty": Overlay("Spread\n{unit}"),
     "not_seen": Overlay("Not seen\n{unit}"),
-    "not_seen_share": Overlay("Not seen\nshare", limit=1.0),
+    "not_seen_share": Overlay("Not seen\nshare", limit=1.0, hiddenShare=0.5),
     "residual": Overlay("Residual\nnoise s.d.", diverging=True, leastLimit=LEAST_RESIDUAL_WINDOW),
     "difference": Overlay("Diff.\n{unit}", diverging=True),
 }
@@ -69,7 +72,7 @@ def displayOverlay(node: slicer.vtkMRMLScalarVolumeNode, key: str) -> None:
         return
     display.SetAndObserveColorNodeID(uncertaintyColourNode().GetID())
     display.SetWindowLevelMinMax(0.0, limit)
-    setThreshold(node, HIDDEN_SHARE * limit)
+    setThreshold(node, kind.hiddenShare * limit)
 
 
 def setThreshold(node: slicer.vtkMRMLScalarVolumeNode, threshold: float) -> None:

@@ -18,7 +18,8 @@ from DiffusionReconLib.publish import ATTRIBUTE_PREFIX, INPUT_REFERENCE, RESULT_
 from DiffusionReconLib.volumes import nodeFromVolume, volumeFromNode
 
 Nodes = dict[str, slicer.vtkMRMLNode]
-RESIDUAL_OPACITY = 0.6
+# Its zero is light grey: more would hide the image under it.
+RESIDUAL_OPACITY = 0.5
 # Layouts with a number of their own; Slicer's are below 100, users' usually from 500.
 COMPARE_LAYOUT_FIRST = 8710
 COMPARE_VIEW = "DiffusionCompare{number}"
@@ -47,12 +48,12 @@ def resultNodes(reportNode: slicer.vtkMRMLTextNode) -> Nodes:
 
 def resultReport(nodes: Nodes) -> dict:
     """The result's report (result.json) as a dictionary."""
-    return json.loads(_needed(nodes, "report").GetText())
+    return json.loads(needed(nodes, "report").GetText())
 
 
 def resultImage(nodes: Nodes) -> slicer.vtkMRMLScalarVolumeNode:
     """The image that overlays lie on: the mean, else the best classical one."""
-    return _needed(nodes, next((key for key in ("mean", "tv", "fbp") if key in nodes), "mean"))
+    return needed(nodes, next((key for key in ("mean", "tv", "fbp") if key in nodes), "mean"))
 
 
 def drawArrays(nodes: Nodes) -> list[np.ndarray]:
@@ -66,7 +67,7 @@ def drawArrays(nodes: Nodes) -> list[np.ndarray]:
 
 def showMean(nodes: Nodes) -> None:
     """The mean alone in all slice views."""
-    _show(_needed(nodes, "mean"))
+    _show(needed(nodes, "mean"))
 
 
 def showUncertainty(nodes: Nodes, opacity: float | None = None, threshold: float | None = None) -> None:
@@ -86,7 +87,7 @@ def showResidual(nodes: Nodes, opacity: float | None = None) -> None:
 
 def showDraws(nodes: Nodes, playing: bool = False) -> slicer.vtkMRMLSequenceBrowserNode:
     """The draws as a sequence whose current one is shown in the slice views; returns its browser."""
-    sequence, browser = _needed(nodes, "draws"), _needed(nodes, "draws_browser")
+    sequence, browser = needed(nodes, "draws"), needed(nodes, "draws_browser")
     _show(browser.GetProxyNode(sequence))
     browser.SetPlaybackLooped(True)
     browser.SetPlaybackRateFps(2.0)
@@ -96,10 +97,10 @@ def showDraws(nodes: Nodes, playing: bool = False) -> slicer.vtkMRMLSequenceBrow
 
 def selectDraw(nodes: Nodes, index: int) -> None:
     """Show draw `index` (from 0) of the sequence."""
-    count = _needed(nodes, "draws").GetNumberOfDataNodes()
+    count = needed(nodes, "draws").GetNumberOfDataNodes()
     if not 0 <= index < count:
         raise ValueError(f"The result has draws 0 to {count - 1}, but draw {index} was asked for: choose one of them.")
-    browser = _needed(nodes, "draws_browser")
+    browser = needed(nodes, "draws_browser")
     browser.SetSelectedItemNumber(index)
     # Slicer's Sequences module does this by itself; without it the proxy follows here.
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
@@ -116,7 +117,7 @@ def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
     keys = compareKeys(nodes) if keys is None else list(keys)
     if not 2 <= len(keys) <= len(COMPARE_COLOURS):
         raise ValueError(f"Two to {len(COMPARE_COLOURS)} images can be compared, but {len(keys)} were named: {keys}.")
-    volumes = [_needed(nodes, key) for key in keys]
+    volumes = [needed(nodes, key) for key in keys]
     layout = _layoutNode()
     identifier = COMPARE_LAYOUT_FIRST + len(keys)
     description = _compareDescription([COMPARE_LABELS.get(key, key) for key in keys])
@@ -154,7 +155,7 @@ def endCompare() -> None:
 
 def flicker(nodes: Nodes, first: str = "tv", second: str = "mean") -> str:
     """Show `first` or `second` in the same place, in turn at each call; returns the key now shown."""
-    back, front = _needed(nodes, first), _needed(nodes, second)
+    back, front = needed(nodes, first), needed(nodes, second)
     _hideLegends()
     shown = [
         layers.GetForegroundOpacity() > 0.5
@@ -173,7 +174,7 @@ def showDifference(
 
     It is a node of its own, made anew at each call. Raises ValueError unless both lie on the same grid in one unit.
     """
-    node, reference = _needed(nodes, key), reference or _needed(nodes, "reference")
+    node, reference = needed(nodes, key), reference or needed(nodes, "reference")
     volume, other = volumeFromNode(node), volumeFromNode(reference)
     sameGrid = volume.array.shape == other.array.shape and np.allclose(volume.ijk_to_ras, other.ijk_to_ras, atol=1e-3)
     if not sameGrid or node.GetTransformNodeID() != reference.GetTransformNodeID() or volume.unit != other.unit:
@@ -181,7 +182,7 @@ def showDifference(
             f"'{node.GetName()}' and '{reference.GetName()}' differ in grid, transform or unit: resample the reference "
             "to the result first."
         )
-    report = _needed(nodes, "report")
+    report = needed(nodes, "report")
     old = report.GetNodeReference(RESULT_REFERENCE + "difference")
     if old is not None:
         slicer.mrmlScene.RemoveNode(old)
@@ -200,7 +201,8 @@ def showDifference(
     return made
 
 
-def _needed(nodes: Nodes, key: str) -> slicer.vtkMRMLNode:
+def needed(nodes: Nodes, key: str) -> slicer.vtkMRMLNode:
+    """A node of the result; raises ValueError when the result lacks it or it was removed."""
     node = nodes.get(key)
     if node is None or not slicer.mrmlScene.IsNodePresent(node):
         raise ValueError(f"This result has no '{key}': reconstruct again and keep it.")
@@ -214,7 +216,7 @@ def _show(node: slicer.vtkMRMLScalarVolumeNode) -> None:
 
 
 def _showOverlay(nodes: Nodes, key: str, opacity: float | None = None, threshold: float | None = None) -> None:
-    node = _needed(nodes, key)
+    node = needed(nodes, key)
     _hideLegends()
     slicer.util.setSliceViewerLayers(
         background=resultImage(nodes),

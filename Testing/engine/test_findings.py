@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +70,14 @@ def test_regions_are_whole_in_order_and_in_their_place() -> None:
     assert set(np.unique(regions.labels[1:4, 2:6, 3:7])) == {1}
 
 
+def test_peak_of_a_plateau_is_in_its_middle() -> None:
+    spread = np.zeros(SHAPE)
+    spread[1:6, 4:9, 6:13] = 50.0
+    (plateau,) = found(uncertainty=volume(spread), not_seen_share=None)
+    assert plateau.peak_ras_mm == pytest.approx(tuple(oblique()[:3] @ [9, 6, 3, 1]))
+    assert plateau.peak_ras_mm == pytest.approx(plateau.centre_ras_mm)
+
+
 def test_minimum_volume_and_thresholds_decide() -> None:
     assert [each.volume_mm3 for each in found(minimum_mm3=30.0)] == pytest.approx([96.0, 48.0])
     assert [each.reason for each in found(share_threshold=0.95)] == ["uncertain", "uncertain"]
@@ -106,11 +115,16 @@ def test_interval_of_the_mean_comes_from_the_draws_or_says_that_it_does_not() ->
     assert drawn.interval[1] - drawn.interval[0] < mapped.interval[1] - mapped.interval[0]
 
 
-def test_segment_holds_most_of_the_region() -> None:
+def test_segment_is_the_smallest_that_holds_half_of_the_region() -> None:
     body, lung = np.ones(SHAPE, bool), np.zeros(SHAPE, bool)
     lung[:, :, :8] = True
     assert [each.segment for each in found(segments={"body": body, "lung": lung})] == ["lung", "body", "body"]
     assert [each.segment for each in found(segments={"lung": lung})] == ["lung", None, None]
+    lung[:, 4:] = False  # half of the first region, so still the more telling name
+    assert found(segments={"body": body, "lung": lung})[0].segment == "lung"
+    body[:, :, 5:], lung[:, :, :6] = False, False  # neither holds half
+    body[2, 3, 4] = False
+    assert found(segments={"lung": lung, "body": body})[0].segment == "body"
 
 
 def test_regions_that_touch_at_corners_only_stay_apart() -> None:
@@ -138,8 +152,6 @@ def test_needs_no_torch() -> None:
         "import sys; import diffusion_engine.posterior.findings, diffusion_engine.posterior.segments; "
         "print([name for name in ('torch', 'scipy.stats', 'slicer') if name in sys.modules])"
     )
-    from pathlib import Path
-
     engine = Path(__file__).resolve().parents[2] / "DiffusionRecon"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=engine, check=True)
     assert run.stdout.strip() == "[]"

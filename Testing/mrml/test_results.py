@@ -181,7 +181,7 @@ def test_whatAResultLacksIsSaid(application: Application, tmp_path: Path) -> Non
 
     bare = publishResult(writeResultFolder(tmp_path / "bare", SHAPE))
     for press in (results.showNotSeen, results.showResidual, results.showDraws):
-        with pytest.raises(ValueError, match="has no '.*': reconstruct again and keep it"):
+        with pytest.raises(ValueError, match=r"has no '.*': reconstruct again and keep it"):
             press(bare)
     assert results.drawArrays(bare) == []
 

@@ -28,8 +28,8 @@ class Finding:
     ``reason``: "uncertain", "not seen" or "uncertain and not seen". ``basis`` of the interval of the region's mean:
     "draws" (the mean over the region of each draw) or "map" (mean of the voxels' half widths: the widest case, all
     voxels wrong together). ``half_width``: largest half width of a voxel's interval in the region, at ``peak_ras_mm``.
-    ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the segment that holds
-    most of the region, None outside all.
+    ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the smallest segment
+    that holds half of the region, else the one that holds most of it, None outside all.
     """
 
     number: int
@@ -115,7 +115,7 @@ def find_regions(
                 number=number,
                 reason=_reason(bool(uncertain[place].any()), bool(unseen[place].any())),
                 centre_ras_mm=_ras(mean, indices.mean(axis=0)),
-                peak_ras_mm=_ras(mean, indices[int(np.argmax(widths))]),
+                peak_ras_mm=_ras(mean, _peak(indices, widths)),
                 volume_mm3=len(widths) * voxel_mm3,
                 mean_value=value,
                 interval=interval,
@@ -173,6 +173,12 @@ def _reason(uncertain: bool, unseen: bool) -> str:
     return UNCERTAIN if uncertain else NOT_SEEN
 
 
+def _peak(indices: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """The index with the largest half width; of several as large the one nearest to the region's centre."""
+    largest = indices[widths >= widths.max() * (1 - 1e-6)]
+    return largest[int(np.argmin(np.linalg.norm(largest - indices.mean(axis=0), axis=1)))]
+
+
 def _ras(volume: Volume, kji: np.ndarray) -> Place:
     """Place of an index (k, j, i), which may lie between voxels."""
     right, anterior, superior = (volume.ijk_to_ras[:3] @ [kji[2], kji[1], kji[0], 1.0]).tolist()
@@ -180,9 +186,14 @@ def _ras(volume: Volume, kji: np.ndarray) -> Place:
 
 
 def _segment(segments: Mapping[str, np.ndarray], place: tuple[np.ndarray, ...]) -> str | None:
-    """The segment with most of the region's voxels; of equals the one with the fewest voxels in all."""
+    """The smallest of the segments that hold half of the region or more, else the one that holds most of it.
+
+    Segments may lie within one another: a lung in a body.
+    """
     held = {name: int(np.count_nonzero(mask[place])) for name, mask in segments.items()}
-    inside = [name for name, count in held.items() if count]
-    if not inside:
+    if not any(held.values()):
         return None
-    return min(inside, key=lambda name: (-held[name], int(np.count_nonzero(segments[name]))))
+    holders = [name for name, count in held.items() if 2 * count >= len(place[0])]
+    if holders:
+        return min(holders, key=lambda name: int(np.count_nonzero(segments[name])))
+    return max(held, key=lambda name: held[name])
