@@ -7,6 +7,7 @@ so does a modal dialog's question that the test did not answer, and an answer th
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,9 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from host import dialogs, packages, signals
 from host.eventloop import runInLoop
-from host.guiapplication import GuiApplication, Panel, makeGuiApplication
+from host.guiapplication import GuiApplication, Panel, install, makeGuiApplication
+
+install()  # here, so that test modules can import qt, ctk and slicer.parameterNodeWrapper
 
 MODULE = Path(__file__).resolve().parents[2] / "DiffusionRecon" / "DiffusionRecon.py"
 
@@ -30,8 +33,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def slotErrors() -> Iterator[list[signals.SlotError]]:
+def slotErrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[signals.SlotError]]:
     """What Slicer would print and forget; a test that expects errors clears the list."""
+    monkeypatch.setattr(sys, "excepthook", signals.recordUncaught)
     signals.slotErrors.clear()
     yield signals.slotErrors
     found = [str(error) for error in signals.slotErrors]

@@ -128,18 +128,19 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
         """The title bar with its arrow, and a frame around the contents."""
         painter = QtGui.QPainter(self)
-        palette, style = self.palette, self.style()
+        palette = self.palette
         title = QtCore.QRect(0, 0, self.width - 1, self._titleHeight() - 2)
         painter.setPen(palette.color(QtGui.QPalette.Mid))
         if not self._collapsed:
             painter.drawRect(0, 0, self.width - 1, self.height - 1)
         painter.setBrush(palette.color(QtGui.QPalette.Button).darker(106))
         painter.drawRect(title)
-        option = QtWidgets.QStyleOption()
-        option.initFrom(self)
-        option.rect = QtCore.QRect(5, (title.height() - 14) // 2, 14, 14)
-        arrow = QtWidgets.QStyle.PE_IndicatorArrowRight if self._collapsed else QtWidgets.QStyle.PE_IndicatorArrowDown
-        style.drawPrimitive(arrow, option, painter, self)
+        middle = title.height() // 2
+        corners = ((9, -5), (9, 5), (15, 0)) if self._collapsed else ((7, -3), (17, -3), (12, 4))
+        painter.setRenderHint(QtGui.QPainter.Antialiasing)
+        painter.setPen(QtCore.Qt.NoPen)
+        painter.setBrush(palette.color(QtGui.QPalette.ButtonText))
+        painter.drawPolygon([QtCore.QPoint(x, middle + y) for x, y in corners])
         painter.setPen(palette.color(QtGui.QPalette.ButtonText))
         painter.drawText(title.adjusted(24, 0, 0, 0), int(QtCore.Qt.AlignVCenter), self.text)
         painter.end()

@@ -11,18 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from host import qtmodules
+import shiboken6
+import slicer
+from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6.QtCore import Property, Signal
 
-qtmodules.install()
-
-import shiboken6  # noqa: E402 (Qt's semantics come first)
-import slicer  # noqa: E402
-from PySide6 import QtCore, QtGui, QtWidgets  # noqa: E402
-from PySide6.QtCore import Property, Signal  # noqa: E402
-
-from host import pythonqt, qmrmlwidgets  # noqa: E402
-from host.application import Application, loadScriptedModule, makeApplication  # noqa: E402
-from host.viewwidgets import LayoutManager  # noqa: E402
+from host import pythonqt, qmrmlwidgets, qtmodules, scripted
+from host.application import Application, loadScriptedModule, makeApplication
+from host.viewwidgets import LayoutManager
 
 
 class qSlicerScriptedLoadableModule:
@@ -270,12 +266,20 @@ class GuiApplication:
             self._temporary.cleanup()
 
 
+def install() -> None:
+    """Make everything importable that a panel's code imports: qt, ctk, and what slicer-core lacks of slicer."""
+    qtmodules.install()
+    qmrmlwidgets.install()
+    scripted.install(slicer)
+    slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
+
+
 def makeGuiApplication(temporaryPath: str | Path | None = None) -> GuiApplication:
-    """A fresh scene with `slicer.app`, main window and widgets in their places; needs a QApplication to be possible.
+    """A fresh scene with `slicer.app`, main window and widgets in their places.
 
     `temporaryPath`: what `slicer.app.temporaryPath` answers, also the place of the settings (default: a new folder).
     """
-    qtmodules.install()
+    install()
     temporary = None
     if temporaryPath is None:
         temporary = tempfile.TemporaryDirectory(prefix="slicer-stand-in-", ignore_cleanup_errors=True)
@@ -283,7 +287,5 @@ def makeGuiApplication(temporaryPath: str | Path | None = None) -> GuiApplicatio
     application = makeApplication(temporaryPath)
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
     QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(temporaryPath))
-    qmrmlwidgets.install()
-    slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
     slicer.app = SlicerApp(application, str(temporaryPath))
     return GuiApplication(application, slicer.app, qSlicerMainWindow(), _temporary=temporary)

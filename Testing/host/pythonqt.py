@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import shiboken6
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
 from host import signals
 
@@ -29,6 +29,7 @@ HIDDEN_PROPERTIES = {("QTimer", "singleShot")}
 INTEGERS = ("int", "uint", "qlonglong", "qulonglong", "short", "ushort")
 _loading = False
 _reading: set[tuple[int, str]] = set()
+_ownGet: dict[type, Callable[[Any, str], Any]] = {}
 
 
 def cppClass(kind: type) -> type:
@@ -89,8 +90,11 @@ def _getAttribute(self: Any, name: str) -> Any:
     if name.startswith("__"):
         return _plainGet(self, name)
     kind = type(self)
-    if name in _plainGet(self, "__dict__") or _inPython(kind, name) is not None:
+    defined = _inPython(kind, name)
+    if defined is not None or name in _plainGet(self, "__dict__"):
         value = _plainGet(self, name)
+        if isinstance(defined, QtCore.Property) and isinstance(value, list):
+            return tuple(value)
         return signals.BoundSignal(self, name, value) if isinstance(value, QtCore.SignalInstance) else value
     if not shiboken6.isValid(self):
         raise ValueError(f"Trying to read '{name}' from a destroyed {kind.__name__} object")
@@ -99,8 +103,9 @@ def _getAttribute(self: Any, name: str) -> Any:
     found = _metaProperty(self, name)
     if found is not None:
         return _readProperty(self, name, found)
+    lookup = next((_ownGet[base] for base in kind.__mro__ if base in _ownGet), _plainGet)
     try:
-        value = _plainGet(self, name)
+        value = lookup(self, name)
     except AttributeError:
         return _dynamicOrChild(self, name)
     if isinstance(value, QtCore.SignalInstance):
@@ -243,8 +248,12 @@ def install() -> None:
     if QObject.__getattribute__ is _getAttribute:
         return
     QObject.__getattribute__ = _getAttribute
-    for module in (QtCore, QtGui, QtWidgets):
+    for module in (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools):
         for name in dir(module):  # PySide6 makes its classes when they are asked for
             kind = getattr(module, name)
             if isinstance(kind, type) and issubclass(kind, QObject):
                 kind.__setattr__ = _setAttribute
+                # QFile, QMenu, QProcess and such bind a static and a plain function of one name in a lookup of their own.
+                if kind is not QObject and "__getattribute__" in vars(kind):
+                    _ownGet[kind] = kind.__getattribute__
+                    kind.__getattribute__ = _getAttribute

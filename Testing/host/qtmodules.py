@@ -9,8 +9,6 @@ import types
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
-# Before PySide6 is first imported: its enums become ints, as PythonQt's are.
-os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "0x02")
 try:
     from PySide6 import QtCore, QtGui, QtNetwork, QtSvg, QtUiTools, QtWidgets
 except ImportError as error:
@@ -19,7 +17,7 @@ except ImportError as error:
         f"(`apt install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1`) [{error}]"
     ) from error
 
-from host import dialogs, pythonqt, signals
+from host import dialogs, pythonqt
 
 MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtSvg)
 uiClasses: dict[str, type] = {}
@@ -106,6 +104,8 @@ def install(platform: str | None = None) -> QtWidgets.QApplication:
     `platform`: Qt's platform plugin ("offscreen" needs no display); by default QT_QPA_PLATFORM, then Qt's own choice.
     """
     if "qt" not in sys.modules:
+        if not isinstance(QtCore.Qt.WaitCursor, int):
+            raise RuntimeError("Expected PySide6 to be imported by the stand-in, found it imported before: do not.")
         if platform:
             os.environ["QT_QPA_PLATFORM"] = platform
         pythonqt.install()
@@ -120,10 +120,4 @@ def install(platform: str | None = None) -> QtWidgets.QApplication:
         application = QtWidgets.QApplication(["stand-in"])
         application.setStyle("Fusion")
         QtWidgets.QApplication.setPalette(QtWidgets.QApplication.style().standardPalette())
-        sys.excepthook = _recordUncaught
     return application
-
-
-def _recordUncaught(kind: type, error: BaseException, trace: Any) -> None:
-    """Exceptions in VTK observers and in virtual functions end here: they cannot be caught by a test either."""
-    signals.record("observer or virtual function", error)

@@ -49,6 +49,11 @@ def record(where: str, error: BaseException) -> None:
     traceback.print_exception(error, file=sys.stderr)
 
 
+def recordUncaught(_kind: type, error: BaseException, _trace: Any) -> None:
+    """As sys.excepthook: exceptions in VTK's observers and in virtual functions end there and cannot be caught."""
+    record("observer or virtual function", error)
+
+
 def _taken(target: Callable[..., Any]) -> int | None:
     """How many arguments PythonQt passes at most: those of a Python function; None for any number."""
     function = target.__func__ if isinstance(target, types.MethodType) else target
@@ -87,13 +92,21 @@ def _signal(sender: Any, signature: str) -> tuple[str, QtCore.SignalInstance, in
             f"PythonQt: QObject::connect() signal '{signature}' does not exist on "
             f"{QObject.metaObject(sender).className()}"
         )
-    signal, carried = _plainGet(sender, attribute), match[2]
-    if attribute == match[1] and carried and "PyObject" not in carried:
-        try:
-            signal = signal[carried]
-        except (IndexError, KeyError, TypeError):
-            signal = _plainGet(sender, attribute)
-    return name, signal, len(_arguments(carried))
+    signal = _plainGet(sender, attribute)
+    overloaded = attribute == match[1] and len(_overloads(sender, attribute)) > 1
+    return name, signal[match[2]] if overloaded and match[2] else signal, len(_arguments(match[2]))
+
+
+def _overloads(sender: Any, name: str) -> list[str]:
+    """What the signals of one name carry, as C++ types."""
+    meta = QObject.metaObject(sender)
+    methods = [meta.method(index) for index in range(meta.methodCount())]
+    signatures = [
+        bytes(method.methodSignature().data()).decode()
+        for method in methods
+        if method.methodType() == QtCore.QMetaMethod.Signal
+    ]
+    return [one.partition("(")[2][:-1] for one in signatures if one.partition("(")[0] == name]
 
 
 def _arguments(text: str) -> list[str]:
@@ -154,12 +167,9 @@ class BoundSignal:
 
     def _widest(self) -> QtCore.SignalInstance:
         """The overload that carries the most: `clicked(bool)`, not `clicked()`."""
-        meta, widest = QObject.metaObject(self._sender), ""
-        for method in map(meta.method, range(meta.methodCount())):
-            if method.methodType() == QtCore.QMetaMethod.Signal and bytes(method.name().data()).decode() == self._name:
-                carried = bytes(method.methodSignature().data()).decode().partition("(")[2][:-1]
-                widest = carried if len(_arguments(carried)) > len(_arguments(widest)) else widest
-        return self._signal[widest] if widest and "PyObject" not in widest else self._signal
+        overloads = _overloads(self._sender, self._name)
+        widest = max(overloads, key=lambda carried: len(_arguments(carried)), default="")
+        return self._signal[widest] if len(overloads) > 1 else self._signal
 
     def disconnect(self, target: Callable[..., Any] | None = None) -> bool:
         """Undo a connection made with this attribute; all of them without a target."""

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
-from ctypes import CDLL
 from pathlib import Path
 from typing import Any
 
+import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from host.eventloop import turn
-from host.guiapplication import GuiApplication, Panel
+from host.guiapplication import GuiApplication, Panel, makeGuiApplication
 
 PANEL_WIDTH = 420
 TITLE = "{module}: stand-in for 3D Slicer"
-
-
-def requireDisplay() -> None:
-    """Raise RuntimeError, in one sentence, where no window can be opened."""
-    if not sys.platform.startswith("linux"):
-        return
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise RuntimeError("Expected a display for the window, found neither DISPLAY nor WAYLAND_DISPLAY: run this "
-                           "on a desktop, or without --gui.")
-    if not os.environ.get("WAYLAND_DISPLAY"):
-        try:
-            CDLL("libxcb-cursor.so.0")
-        except OSError as error:  # without it Qt ends the process
-            raise RuntimeError(
-                "Expected the library libxcb-cursor.so.0 for the window, found none: install it first (Debian and "
-                "Ubuntu: sudo apt install libxcb-cursor0)."
-            ) from error
 
 
 def arrange(application: GuiApplication, panel: Panel, width: int = 1280, height: int = 800) -> Any:
@@ -113,8 +94,26 @@ def textScale(factor: float) -> Iterator[None]:
         turn()
 
 
-def run(application: GuiApplication) -> int:
-    """Let the user work with the window until it is closed."""
-    QtWidgets.QApplication.instance().exec()
+def openWindow(modulePath: str | Path, volume: Any = None) -> GuiApplication:
+    """A fresh application whose window shows a module's panel, with a volume (of the engine) in scene and views."""
+    application = makeGuiApplication()
+    panel = application.openPanel(modulePath)
+    if volume is not None:
+        from DiffusionReconLib.volumes import nodeFromVolume
+
+        node = nodeFromVolume(volume, "Input")
+        node.CreateDefaultDisplayNodes()
+    arrange(application, panel)
+    if volume is not None:
+        slicer.util.setSliceViewerLayers(background=node)
+        application.app.layoutManager().fourViews().fit()
+        renderViews(application)
+    return application
+
+
+def run(modulePath: str | Path, volume: Any = None) -> int:
+    """Open the window and let the user work until it is closed; returns the exit code."""
+    application = openWindow(modulePath, volume)
+    code = QtWidgets.QApplication.instance().exec()
     application.close()
-    return 0
+    return code
