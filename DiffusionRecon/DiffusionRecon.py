@@ -159,6 +159,7 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._runner = runner
         self._parameters = None
         self._guiTag = None
+        self._observed: list[Any] = []
 
     def setup(self) -> None:
         """Build the panel from its .ui file and connect it."""
@@ -200,10 +201,28 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
             if parameters.inputVolume is None:  # the selector shows the first volume of the scene at once
                 parameters.inputVolume = self.ui.inputSelector.currentNode()
+        self._observeInputs()
         self.panel.setParameters(parameters)
 
     def _changed(self, *_caller: Any) -> None:
+        self._observeInputs()
         self.panel.update()
+
+    def _inputChanged(self, *_caller: Any) -> None:
+        self.panel.update()
+
+    def _observeInputs(self) -> None:
+        """Follow the image of the input and the place of the region, wherever they are changed."""
+        parameters = self._parameters
+        wanted = [] if parameters is None else [node for node in (parameters.inputVolume, parameters.region) if node]
+        if wanted == self._observed:
+            return
+        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+            for node in self._observed:
+                self.removeObserver(node, event, self._inputChanged)
+            for node in wanted:
+                self.addObserver(node, event, self._inputChanged)
+        self._observed = wanted
 
     def _sceneStartsToClose(self, *_caller: Any) -> None:
         self.panel.sceneClosing()
