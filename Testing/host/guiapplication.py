@@ -260,6 +260,8 @@ class GuiApplication:
         self.app.aboutToQuit.emit()
         for panel in self.app._panels:
             panel.close()
+        if self.app._layoutManager is not None:
+            self.app._layoutManager.close()
         self.mainWindow.delete()
         self.app.delete()
         if self._temporary is not None:

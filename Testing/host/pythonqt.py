@@ -41,6 +41,11 @@ def cppClass(kind: type) -> type:
     return kind
 
 
+def hasProperty(target: Any, name: str) -> bool:
+    """Whether a C++ class has a property, dynamic ones left out."""
+    return signals.metaOf(target).indexOfProperty(name) >= 0
+
+
 def isCpp(kind: type) -> bool:
     """Whether objects of exactly this class are C++ objects to a user: Qt's own classes and their stand-ins."""
     return _isWrapper(kind) or vars(kind).get("standsForCpp", False)
@@ -71,12 +76,12 @@ def _inPython(kind: type, name: str) -> Any:
 
 
 def _metaProperty(self: Any, name: str) -> QtCore.QMetaProperty | None:
-    meta = QObject.metaObject(self)
+    meta = signals.metaOf(self)
     index = meta.indexOfProperty("objectName" if name == "name" else name)
     if index < 0:
         return None
     for className, hidden in HIDDEN_PROPERTIES:
-        if hidden == name and meta.inherits(getattr(QtCore, className).staticMetaObject):
+        if hidden == name and isinstance(self, getattr(QtCore, className)):
             return None
     return meta.property(index)
 
@@ -236,7 +241,7 @@ _plainFindChildren = QObject.findChildren
 METHODS: dict[str, Callable[..., Any]] = {
     "connect": signals.connect,
     "disconnect": signals.disconnect,
-    "className": lambda self: QObject.metaObject(self).className(),
+    "className": lambda self: signals.metaOf(self).className(),
     "delete": lambda self: shiboken6.delete(self),
     "findChild": _findChild,
     "findChildren": _findChildren,
@@ -253,7 +258,7 @@ def install() -> None:
             kind = getattr(module, name)
             if isinstance(kind, type) and issubclass(kind, QObject):
                 kind.__setattr__ = _setAttribute
-                # QFile, QMenu, QProcess and such bind a static and a plain function of one name in a lookup of their own.
+                # QFile, QMenu, QProcess: a static and a plain function of one name, bound in a lookup of their own.
                 if kind is not QObject and "__getattribute__" in vars(kind):
                     _ownGet[kind] = kind.__getattribute__
                     kind.__getattribute__ = _getAttribute

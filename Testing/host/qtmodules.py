@@ -64,8 +64,7 @@ def _check(root: ElementTree.Element, named: dict[str, Any]) -> None:
         if found != wanted and wanted != "Line":
             raise ValueError(f"Expected the .ui file's widget {name} to be a {wanted}, got {found}: add that class.")
         for one in element.findall("property"):
-            known = named[name].metaObject().indexOfProperty(one.get("name")) >= 0
-            if not known and one.get("stdset") != "0":
+            if not pythonqt.hasProperty(named[name], one.get("name")) and one.get("stdset") != "0":
                 raise ValueError(f"Expected properties that {wanted} has, found {one.get('name')} on {name}.")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import shiboken6
 from PySide6 import QtCore
 
 QObject = QtCore.QObject
@@ -43,6 +44,15 @@ class _Connection:
 slotErrors: list[SlotError] = []
 
 
+def metaOf(target: Any) -> QtCore.QMetaObject:
+    """The meta object of the target's class.
+
+    Not target.metaObject(): PySide6 ties that wrapper, which is the class's own, to the life of one object, and the
+    garbage collector ends the process later.
+    """
+    return type(target).staticMetaObject
+
+
 def record(where: str, error: BaseException) -> None:
     """Keep an exception that nobody can catch, and print it as Slicer would."""
     slotErrors.append(SlotError(where, error))
@@ -67,7 +77,11 @@ def _slot(target: Callable[..., Any], carried: int | None = None) -> Callable[..
     counts = [count for count in (_taken(target), carried) if count is not None]
     most = min(counts) if counts else None
 
+    owner = getattr(target, "__self__", None)
+
     def slot(*arguments: Any) -> None:
+        if isinstance(owner, QObject) and not shiboken6.isValid(owner):
+            return  # Qt undoes the connections of a deleted receiver
         try:
             target(*arguments[:most])
         except BaseException as error:  # nothing may pass into Qt, whatever it is
@@ -85,12 +99,12 @@ def _signal(sender: Any, signature: str) -> tuple[str, QtCore.SignalInstance, in
     if match:
         for base in type(sender).__mro__:
             attribute = attribute or vars(base).get("CPP_SIGNALS", {}).get(name)
-        if attribute is None and QObject.metaObject(sender).indexOfSignal(name) >= 0:
+        if attribute is None and metaOf(sender).indexOfSignal(name) >= 0:
             attribute = match[1]
     if attribute is None:
         raise RuntimeError(
             f"PythonQt: QObject::connect() signal '{signature}' does not exist on "
-            f"{QObject.metaObject(sender).className()}"
+            f"{metaOf(sender).className()}"
         )
     signal = _plainGet(sender, attribute)
     overloaded = attribute == match[1] and len(_overloads(sender, attribute)) > 1
@@ -99,7 +113,7 @@ def _signal(sender: Any, signature: str) -> tuple[str, QtCore.SignalInstance, in
 
 def _overloads(sender: Any, name: str) -> list[str]:
     """What the signals of one name carry, as C++ types."""
-    meta = QObject.metaObject(sender)
+    meta = metaOf(sender)
     methods = [meta.method(index) for index in range(meta.methodCount())]
     signatures = [
         bytes(method.methodSignature().data()).decode()

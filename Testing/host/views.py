@@ -98,6 +98,11 @@ class _View:
         node.SetMappedInLayout(1)
         self.managers.SetMRMLDisplayableNode(node)
 
+    def close(self) -> None:
+        """Leave the scene and free the window; the view shows nothing any more."""
+        self.managers.SetMRMLDisplayableNode(None)
+        self.window.Finalize()
+
     def resize(self, columns: int, rows: int) -> None:
         """Change the window's size in pixels."""
         self.window.SetSize(columns, rows)
@@ -271,6 +276,11 @@ class FourViews:
             view.node.SetRulerType(slicer.vtkMRMLAbstractViewNode.RulerTypeThin)
         self.slices["Red"].node.SetSliceVisible(True)
         self.threeD.fit()
+
+    def close(self) -> None:
+        """Close all views."""
+        for view in (*self.slices.values(), self.threeD):
+            view.close()
 
     def image(self) -> np.ndarray:
         """The four views as one picture, (rows, columns, 3) uint8, with a thin gap between them."""

@@ -15,6 +15,10 @@ from host.views import FourViews
 FOUR_UP = (("Red", "1"), ("Green", "Yellow"))
 RENDER_DELAY_MILLISECONDS = 30
 
+# Closed views stay in memory, small as they are then: taken apart by the garbage collector in an order of its own, VTK
+# ends the process.
+_closed: list[Any] = []
+
 
 def imageOf(picture: np.ndarray) -> QtGui.QImage:
     """A Qt image of (rows, columns, 3) uint8; it owns its pixels."""
@@ -36,8 +40,18 @@ class ViewWidget(QtWidgets.QWidget):
         self._timer.setInterval(RENDER_DELAY_MILLISECONDS)
         self._timer.connect("timeout()", self._renderShown)
         # What qMRML's views listen to as well: the displayable managers' requests and the slice's new image.
-        for source, event in ((view.managers, vtk.vtkCommand.UpdateEvent), (view.logic, vtk.vtkCommand.ModifiedEvent)):
-            source.AddObserver(event, lambda *_: self.scheduleRender())
+        sources = ((view.managers, vtk.vtkCommand.UpdateEvent), (view.logic, vtk.vtkCommand.ModifiedEvent))
+        self._observed = [(source, source.AddObserver(event, self._onUpdate)) for source, event in sources]
+
+    def _onUpdate(self, *_: Any) -> None:
+        self.scheduleRender()
+
+    def close(self) -> None:
+        """Listen to the view no longer."""
+        self._timer.stop()
+        for source, tag in self._observed:
+            source.RemoveObserver(tag)
+        self._observed = []
 
     def scheduleRender(self) -> None:
         """Render soon, once for all that asks until then; a hidden view waits until it is shown."""
@@ -179,6 +193,14 @@ class LayoutManager(QtCore.QObject):
     def setLayout(self, layout: int) -> None:
         """Keep the arrangement in the layout's node; the stand-in goes on showing four views."""
         self._application.scene.GetFirstNodeByClass("vtkMRMLLayoutNode").SetViewArrangement(int(layout))
+
+    def close(self) -> None:
+        """End the views, in the order that VTK needs: observers, widgets, managers, windows."""
+        for widget in (*self._slices.values(), self._threeD):
+            widget._widget.close()
+            widget.delete()
+        self._views.close()
+        _closed.append((self._views, self._application))
 
     def fourViews(self) -> FourViews:
         """The views of the stand-in, for its own use."""
