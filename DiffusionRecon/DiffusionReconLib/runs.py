@@ -37,7 +37,7 @@ class Logic(Protocol):
 
 @dataclass
 class Events:
-    """Called by the queue: `began`, each `message` of the engine, `ended` with nodes or what went wrong, and the log."""
+    """Called by the queue: `began`, each `message` of the engine, `ended` with nodes or what went wrong and the log."""
 
     began: Callable[[Request, Reconstruction], None]
     message: Callable[[Message], None]

@@ -129,8 +129,8 @@ class Setup:
             )
         names = ", ".join(need.requirement for need in missing)
         question = _(
-            "Before the first reconstruction these Python packages are installed into Slicer: {names} (about {size:.1f} "
-            "GB, some minutes). Slicer's own packages stay as they are. Install them now?"
+            "Before the first reconstruction these Python packages are installed into Slicer: {names} "
+            "(about {size:.1f} GB, some minutes). Slicer's own packages stay as they are. Install them now?"
         ).format(names=names, size=needed)
         if not self._ask(question):
             return self._block(_("The packages were not installed; without them nothing can be reconstructed."),

@@ -12,7 +12,9 @@ from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, 
 from PySide6 import QtCore, QtTest
 
 
-def test_standInFromVolumeToFindingsAndVerdicts(openPanel: OpenPanel, tmp_path: Path, recordedDialogs: Recorder) -> None:
+def test_standInFromVolumeToFindingsAndVerdicts(
+    openPanel: OpenPanel, tmp_path: Path, recordedDialogs: Recorder
+) -> None:
     panel, runner = openPanel(), makeRunner(tmp_path)
     useRunner(panel, runner)
     ui = panel.widget.ui

@@ -166,14 +166,14 @@ def test_standInFirstApplyAsksInstallsAndGoesOn(
     ui.applyButton.click()
     assert "not installed" in ui.setupLabel.text
     assert not installer.calls
-    recordedDialogs.answer("OK")
+    recordedDialogs.answer("Ok")
     ui.setupButton.click()
     waitUntil(lambda: not run.busy)
     assert "network cannot be reached" in ui.setupLabel.text
     assert "NewConnectionError" in ui.logTextEdit.plainText
     assert not runner.engines
     installer.code, installer.line = 0, "Successfully installed monai"
-    recordedDialogs.answer("OK")
+    recordedDialogs.answer("Ok")
     ui.applyButton.click()
     idle(panel)
     assert installer.calls == ["torch", "monai", "monai"]
