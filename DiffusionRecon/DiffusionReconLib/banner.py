@@ -26,8 +26,10 @@ def banner(report: dict) -> list[BannerLine]:
     diffusion = report.get("prior") is not None
     lines = [_residual(report)]
     if diffusion:
-        lines += [_gate(report.get("gate")), BannerLine(*LABELS[report.get("spread") or "point"])]
-        if (report.get("spread") or "point") != "point":
+        # One draw has no spread, whatever its method's is called.
+        spread = (report.get("spread") or "point") if report.get("draws", 2) > 1 else "point"
+        lines += [_gate(report.get("gate")), BannerLine(*LABELS[spread])]
+        if spread != "point":
             lines.append(_calibration(report.get("calibration")))
     return [*lines, BannerLine(NOT_DIAGNOSTIC, WARNING)]
 

@@ -89,7 +89,7 @@ def publishResult(
         if draws:
             nodes.update(_addDraws(f"{baseName} draws", draws, nodes[first], report, inputNode, folder))
         nodes["report"] = _addReport(f"{baseName} reconstruction report", report, folder, nodes)
-        overlay = nodes.get("uncertainty") if first == "mean" else None
+        overlay = nodes.get("uncertainty") if first != "fallback" else None
         slicer.util.setSliceViewerLayers(
             background=nodes[first], foreground=overlay, foregroundOpacity=OVERLAY_OPACITY
         )
@@ -145,15 +145,18 @@ def _readContents(folder: Path, withDraws: bool) -> _Contents:
     report, paths = read_result(folder)
     # A classical reconstruction has no spread, one draw alone has none either.
     report = {**report, "spread": report.get("spread") or "point"}
-    needed = {"point": ("fbp",), "posterior": ("mean", "uncertainty"), "concentrated": ("mean", "uncertainty")}
-    if report["spread"] not in needed:
+    if report["spread"] not in SPREAD_NAMES:
         raise ValueError(
             f"The result in {folder} says spread '{report['spread']}', expected one of {sorted(SPREAD_NAMES)}: "
             "it was made by another version; reconstruct again."
         )
-    for key in needed[report["spread"]]:
-        if key not in paths:
+    kept = report.get("settings", {}).get("keep", ("mean", "uncertainty"))
+    spreads = report["spread"] != "point" and report.get("draws", 0) > 1
+    for key in ("mean", "uncertainty") if spreads else ():
+        if key in kept and key not in paths:
             raise ValueError(f"The result in {folder} has no '{key}' volume among {sorted(paths)}: reconstruct again.")
+    if not set(FIRST_IMAGES) & set(paths):
+        raise ValueError(f"The result in {folder} has no image among its volumes {sorted(paths)}: reconstruct again.")
     wanted = {key: path for key, path in paths.items() if withDraws or not key.startswith(DRAW)}
     volumes = {key: read_volume(path) for key, path in wanted.items()}
     shapes = {key: volume.array.shape for key, volume in volumes.items()}

@@ -172,8 +172,13 @@ def test_failedGateShowsTheFallbackFirst(application: Application, jobFolder: Pa
 def test_classicalResultAndSingleDrawNeedNoSpread(application: Application, jobFolder: Path) -> None:
     views = FourViews(application, 64)
     report = json.loads((jobFolder / "result.json").read_text(encoding="utf-8"))
-    for keys, spread in ((("fbp", "tv"), None), (("fbp", "tv", "mean"), "point")):
-        changed = {**report, "spread": spread, "files": {key: f"{key}.nrrd" for key in keys}}
+    classical, single = {"spread": None, "prior": None, "draws": 0}, {"draws": 1}
+    unkept = {"settings": {"keep": ["mean"]}}
+    for keys, changes in (
+        (("fbp", "tv"), classical), (("fbp", "tv", "mean"), single), (("mean",), {"spread": "point"}),
+        (("fbp", "mean"), unkept), (("tv",), {"settings": {"keep": []}}),
+    ):  # fmt: skip
+        changed = {**report, **changes, "files": {key: f"{key}.nrrd" for key in keys}}
         (jobFolder / "result.json").write_text(json.dumps(changed), encoding="utf-8")
         nodes = publishResult(jobFolder)
         assert set(nodes) == {*keys, "report"}
@@ -241,6 +246,7 @@ def test_brokenResultsAreRefusedBeforeAnyNodeIsMade(application: Application, jo
 
     refused("no 'uncertainty' volume", files={"mean": "mean.nrrd"})
     refused("says spread 'wide'", spread="wide")
+    refused("has no image", spread="point", files={"uncertainty": "uncertainty.nrrd"})
     whole = (jobFolder / "tv.nrrd").read_bytes()
     (jobFolder / "tv.nrrd").write_bytes(whole[: len(whole) // 2])
     refused("tv.nrrd")

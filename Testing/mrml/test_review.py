@@ -229,6 +229,11 @@ def test_bannerOfAClassicalResultSpeaksOfNoPrior() -> None:
     assert texts[-1] == "Not for diagnostic use."
 
 
+def test_bannerOfOneDrawClaimsNoUncertainty() -> None:
+    texts = [text for text, _ in lines(draws=1)]
+    assert texts[2:] == ["One estimate only: it has no uncertainty.", "Not for diagnostic use."]
+
+
 def test_oldReportsWithoutTheNewKeysHaveABanner() -> None:
     old = {key: REPORT[key] for key in ("prior", "spread", "residual_tests")}
     assert [line.state for line in review.banner(old)] == ["good", "warning", "warning", "warning", "warning"]
