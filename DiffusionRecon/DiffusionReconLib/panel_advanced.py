@@ -109,6 +109,7 @@ class AdvancedPart(Part):
             editor = None if option.name == BALANCE_OPTION else self._editor(option)
             if editor is not None:
                 layout.addRow(f"{option.name.replace('_', ' ')}:", editor)
+                layout.labelForField(editor).setMinimumWidth(self.ui.stepsSpinBoxLabel.minimumWidth)
                 self._editors[option.name] = (editor, option)
         self.ui.optionsWidget.setVisible(bool(self._editors))
 

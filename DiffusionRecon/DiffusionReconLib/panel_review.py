@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from DiffusionReconLib.panel_part import Choices, Part, setText
 
 BANNER_COLOURS = {"good": "#2e7d32", "warning": "#b26a00", "bad": "#c62828", "plain": "palette(text)"}
-FINDING_COLUMNS = (_("R, A, S (mm)"), _("Volume"), _("Mean [90 %]"), _("Not seen"), _("Segment"), _("Verdict"))
+FINDING_COLUMNS = (_("Verdict"), _("R, A, S (mm)"), _("Mean [90 %]"), _("Not seen"), _("Volume"), _("Segment"))
 SEGMENT_COLUMNS = (_("Segment"), _("Mean [90 %]"), _("Volume [90 %]"))
 KEYS = {"F": "findButton", "N": "nextButton", "P": "previousButton", "1": "trustButton", "2": "doubtButton",
         "3": "rescanButton"}
@@ -171,12 +171,12 @@ class ReviewPart(Part):
         low, high = finding.interval
         share = finding.not_seen_share
         return [
+            review.verdict(current, finding.number).verdict,
             ", ".join(f"{value:.0f}" for value in finding.peak_ras_mm),
-            f"{finding.volume_mm3 / CUBIC_CM:.2f} cm³",
             f"{finding.mean_value:.0f} [{low:.0f}, {high:.0f}]",
             "" if share is None else f"{100 * share:.0f} %",
+            f"{finding.volume_mm3 / CUBIC_CM:.2f} cm³",
             finding.segment or "",
-            review.verdict(current, finding.number).verdict,
         ]
 
     def _selected(self) -> None:

@@ -224,7 +224,8 @@ class RunPart(Part):
 def progressText(message: Message) -> str:
     """One line of progress for a user: the stage, its step and the time left."""
     stage = message["stage"]
-    text = f"{STAGES.get(stage, stage[:1].upper() + stage[1:])}, {message['step']} of {message['total']}"
+    text = _("{stage}, step {step} of {total}").format(
+        stage=STAGES.get(stage, stage[:1].upper() + stage[1:]), step=message["step"], total=message["total"])
     left = message.get("seconds_left")
     if left is None:
         return text

@@ -52,7 +52,7 @@ def test_standInFromVolumeToFindingsAndVerdicts(
     assert ui.findingsTable.currentRow() == 0
     ui.commentEdit.text = "near the vessel"
     ui.doubtButton.click()
-    assert ui.findingsTable.item(0, 5).text() == "doubt"
+    assert ui.findingsTable.item(0, 0).text() == "doubt"
     ui.wholeCheckBox.checked = True
     ui.trustButton.click()
     assert ui.verdictLabel.text == "the whole result: trust"
@@ -133,7 +133,7 @@ def test_standInKeyboardDrivesPanelAndReview(openPanel: OpenPanel, tmp_path: Pat
     assert ui.findingsTable.currentRow() == 1
     QtTest.QTest.keyClick(ui.findingsTable, "P")
     QtTest.QTest.keyClick(ui.findingsTable, "3")
-    assert ui.findingsTable.item(0, 5).text() == "rescan"
+    assert ui.findingsTable.item(0, 0).text() == "rescan"
     # Typed into the comment, the same letters are text.
     ui.commentEdit.setFocus()
     QtTest.QTest.keyClicks(ui.commentEdit, "fn1")

@@ -57,7 +57,7 @@ def test_standInShowsAPreviewAndPutsTheViewsBack(
     shown = slicer.mrmlScene.GetNodeByID(layers.GetBackgroundVolumeID())
     assert shown.GetName() == "Chest preview"
     assert not shown.GetSaveWithScene()
-    assert "Total variation, 1 of 2, about 3 s left" in panel.widget.ui.statusLabel.text
+    assert "Total variation, step 1 of 2, about 3 s left" in panel.widget.ui.statusLabel.text
     panel.widget.ui.applyButton.click()
     idle(panel)
     assert layers.GetBackgroundVolumeID() == node.GetID()
