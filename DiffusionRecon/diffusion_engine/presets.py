@@ -10,21 +10,30 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """A named set of settings: ``changes`` are values of :class:`diffusion_engine.settings.Settings` by field name."""
+    """A named set of settings: ``changes`` are values of :class:`diffusion_engine.settings.Settings` by field name.
+
+    ``alternatives``: other solvers that serve the same purpose.
+    """
 
     name: str
     title: str
     description: str
     changes: Mapping[str, Any]
+    alternatives: tuple[str, ...] = ()
 
     @property
     def solver(self) -> str | None:
         """The solver that it needs, None for a classical one."""
         return self.changes.get("solver")
 
+    @property
+    def solvers(self) -> tuple[str, ...]:
+        """Its solver first, then the alternatives."""
+        return (self.solver, *self.alternatives) if self.solver else ()
 
-def _preset(name: str, title: str, description: str, **changes: Any) -> Preset:
-    return Preset(name, title, description, MappingProxyType({"preset": name, **changes}))
+
+def _preset(name: str, title: str, description: str, alternatives: tuple[str, ...] = (), **changes: Any) -> Preset:
+    return Preset(name, title, description, MappingProxyType({"preset": name, **changes}), alternatives)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType({
@@ -33,8 +42,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         _preset("fast", "Fast", "a first look: 2 draws of 10 steps", solver="dds", steps=10, draws=2),
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
         _preset(
-            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", solver="mmps",
-            draws=8,
+            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", ("tmpd",),
+            solver="mmps", draws=8,
         ),
         _preset(
             "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", solver="dds",

@@ -9,6 +9,7 @@ from typing import Any
 
 GEOMETRIES = ("parallel", "fan_flat", "fan_curved")
 METHODS = ("fbp", "tv", "diffusion")
+KEEP = ("mean", "uncertainty", "not_seen", "residual", "draws")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Settings:
     of the input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the
     reconstruction, None chooses one the prior knows. ``sigma_start`` None: from the expected error of the start.
     ``solver``: a method of the catalogue, with its ``solver_options`` by name; ``trust_unit``: go on although the
-    values do not look like CT in HU.
+    values do not look like CT in HU. ``keep``: what of the diffusion result to deliver, out of KEEP (``keep_draws``
+    adds "draws"); ``preset``: the name under which the settings were chosen, only recorded; ``coupling``: of the
+    slices, by name.
     """
 
     modality: str = "ct"
@@ -47,6 +50,9 @@ class Settings:
     water_per_mm: float = 0.0193
     trust_unit: bool = False
     keep_draws: bool = False
+    keep: tuple[str, ...] = ("mean", "uncertainty", "not_seen", "residual")
+    preset: str | None = None
+    coupling: str = "none"
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Settings:
@@ -57,6 +63,11 @@ class Settings:
             raise ValueError(f"unknown settings {unknown}: choose from {sorted(known)}")
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return Settings(**given)
+
+    @property
+    def keeps_draws(self) -> bool:
+        """Whether every draw is delivered."""
+        return self.keep_draws or "draws" in self.keep
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that :meth:`from_dict` takes back."""
@@ -71,6 +82,10 @@ class Settings:
         need(self.geometry in GEOMETRIES, f"geometry out of {GEOMETRIES}", self.geometry)
         known = isinstance(self.methods, tuple) and all(method in METHODS for method in self.methods)
         need(bool(self.methods) and known, f"methods out of {METHODS}", self.methods)
+        kept = isinstance(self.keep, tuple) and all(key in KEEP for key in self.keep)
+        need(bool(self.keep) and kept, f"keep out of {KEEP}", self.keep)
+        need(self.preset is None or isinstance(self.preset, str), "a preset by name, or none", self.preset)
+        need(isinstance(self.coupling, str), "a coupling by name", self.coupling)
         need(_whole(self.views) and 2 <= self.views <= 10000, "views from 2 to 10000", self.views)
         arc, sigma = self.arc_degrees, self.sigma_start
         for name in ("noise_percent", "electronic_std", "water_per_mm"):

@@ -163,7 +163,7 @@ def test_a_forecast_scales_with_slices_draws_and_steps() -> None:
     assert found["seconds"] == pytest.approx(5 + 0.1 * 10 * 4 * 20)
     assert found["fits"]
     assert found["advice"] is None
-    volumes = 1 + 2 + 2 + 4 + 2
+    volumes = 1 + 2 + 6 + 4 + 2
     assert found["memory_mb"] == pytest.approx(500 + 4e-6 * 10 * 512**2 * (1 + volumes))
 
 
@@ -195,6 +195,6 @@ def test_free_memory_is_what_the_machine_has() -> None:
 
 def test_output_bytes_count_the_selected_part() -> None:
     whole = forecast.output_bytes((10, 20, 30), SETTINGS)
-    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 2 + 4 + 1)
+    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 6 + 4 + 1)
     part = {**SETTINGS, "slices": [2, 4], "region": [0, 10, 5, 15]}
-    assert forecast.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 10
+    assert forecast.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 14

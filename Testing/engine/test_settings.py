@@ -12,6 +12,7 @@ def test_settings_survive_json() -> None:
     settings = Settings(
         geometry="fan_flat", views=20, arc_degrees=200.0, methods=("fbp", "diffusion"), slices=(1, 3),
         region=(0, 8, 2, 9), pixel_mm=1.5, i0=1e5, seed=7, keep_draws=True,
+        keep=("mean", "draws"), preset="standard", coupling="ztv",
     )
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
     assert Settings.from_dict(json.loads(json.dumps(Settings().to_dict()))) == Settings()
@@ -33,6 +34,7 @@ def test_unknown_settings_are_named() -> None:
     ("slices", 3), ("region", [0, 4]), ("region", [0, 4, 5, 5]), ("region", [0, 4.5, 0, 5]), ("pixel_mm", 0),
     ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 2), ("water_per_mm", None), ("seed", -1),
     ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
+    ("keep", []), ("keep", ["mean", "magic"]), ("keep", "mean"), ("preset", 3), ("coupling", None),
 ])
 def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"^expected .*, found .*: change the setting$") as error:

@@ -84,10 +84,10 @@ def selected_shape(source_shape: tuple[int, int, int], settings: Mapping[str, An
 
 
 def volume_count(settings: Mapping[str, Any]) -> int:
-    """Volumes that a job delivers: reference, one a classical method, and mean, uncertainty and the draws."""
+    """Volumes that a job delivers: reference, one a classical method; mean, four maps, fallback and the draws."""
     methods = settings.get("methods", ["fbp", "tv", "diffusion"])
     classical = sum(method != "diffusion" for method in methods)
-    return 1 + classical + (2 + int(settings.get("draws", 4)) if "diffusion" in methods else 0)
+    return 1 + classical + (6 + int(settings.get("draws", 4)) if "diffusion" in methods else 0)
 
 
 def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[str, Any]) -> int:

@@ -1,0 +1,72 @@
+"""Draws of some slices of a problem by the chosen solver, a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .classical.fbp import fbp
+from .priors.denoiser import positions
+from .priors.library import Prior
+from .priors.slices import resample
+from .problem import Problem
+from .sampling.noise import Noise
+from .settings import Settings
+from .solvers.catalogue import method_named
+from .solvers.contract import SolverStep
+from .solvers.start import predicted_start_error, start_level
+
+
+@dataclass(frozen=True, eq=False)
+class DrawStep:
+    """One solver step of one draw (from 1), and the noise level at which the draw began."""
+
+    draw: int
+    step: SolverStep
+    sigma_start: float
+
+    @property
+    def estimate(self) -> Tensor:
+        """Clean image so far, (slices, rows, columns), network units, on the prior's grid."""
+        return self.step.estimate
+
+    @property
+    def finished(self) -> bool:
+        return self.step.index == self.step.total
+
+
+def diffusion_draws(
+    problem: Problem, settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor
+) -> Iterator[DrawStep]:
+    """``settings.draws`` draws of some slices, a solver step at a time.
+
+    ``surrogate``: (slices, rows, columns) in units of water, a rough image from which the error of the start is
+    predicted.
+    """
+    water, grid = settings.water_per_mm, problem.prior_grid
+    likelihood = problem.prior_likelihood.select(chunk)
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + chunk.start)
+
+    def classical(data: Tensor) -> Tensor:
+        # Nothing attenuates less than air: what a filtered image has below it is known to be error.
+        return fbp(data, problem.geometry, grid, extend=problem.truncated).clamp_min(0)
+
+    sigma = settings.sigma_start
+    if sigma is None:
+        attenuation = resample(surrogate, *grid.shape) * water
+        error = predicted_start_error(attenuation, likelihood, classical, generator) / water
+        sigma = start_level(error, prior.card.start_error)
+    start = classical(likelihood.data) / water - 1
+    network = likelihood.scaled(water, 1.0)
+    method = method_named(settings.solver)
+    options = method.options(
+        settings.solver_options, steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data
+    )
+    place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
+    noise = Noise(generator)
+    for draw in range(1, settings.draws + 1):
+        for step in method.solve(prior, network, start, options, noise, place):
+            yield DrawStep(draw, step, float(sigma))

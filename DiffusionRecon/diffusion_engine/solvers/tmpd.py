@@ -1,0 +1,53 @@
+"""Tweedie moment projected diffusion (TMPD), full covariance: the reverse diffusion of the posterior's own denoiser.
+
+    dx = 2 s ds (x - D_y(x; s)) / s^2 + sqrt(2 s) dw,  D_y of :mod:`diffusion_engine.solvers.moment_matching`
+
+from sigma_max to 0 on a geometric grid, by a second-order multistep rule with fresh noise. Unlike a flow, it forgets
+what an earlier step did wrong; a first-order rule would lose a third of the variance in 30 steps.
+
+Sources: arXiv:2310.06721; multistep rule, SDE-DPM-Solver++(2M), arXiv:2211.01095, appendix B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..likelihood import GaussianLikelihood
+from ..priors.denoiser import Denoiser
+from ..sampling.grids import geometric_grid
+from ..sampling.movers import multistep
+from ..sampling.noise import Noise
+from .contract import SolverStep
+from .moment_matching import SolveSettings, posterior_denoiser
+
+
+@dataclass(frozen=True)
+class TMPDSettings(SolveSettings):
+    """Steps and noise levels (network units), beside the accuracy of the linear systems."""
+
+    steps: int = 60
+    sigma_max: float = 80.0
+    sigma_min: float = 0.002
+    products: int = 2
+
+
+def tmpd(
+    denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: TMPDSettings, noise: Noise,
+    condition: Tensor | None = None,
+) -> Iterator[SolverStep]:
+    """One draw for each image of the batch; the last step's estimate is the result.
+
+    ``start`` (batch, rows, columns), network units: centre of the very first noise. Raises FloatingPointError where an
+    estimate is not finite.
+    """
+    levels = geometric_grid(settings.sigma_max, settings.sigma_min, settings.steps).tolist()
+    x = start + levels[0] * noise.normal(start)
+    earlier: Tensor | None = None
+    for index in range(settings.steps):
+        clean = posterior_denoiser(denoiser, likelihood, x, levels[index], settings, noise, condition)
+        yield SolverStep(index + 1, settings.steps, levels[index], clean)
+        x = multistep(x, clean, earlier, levels, index, noise.normal(x))
+        earlier = clean

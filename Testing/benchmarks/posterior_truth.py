@@ -1,0 +1,231 @@
+"""The truth test: spreads of every solver against exact posteriors, with exact denoisers.
+
+    .venv/bin/python Testing/benchmarks/posterior_truth.py --json F [--markdown F] [--solvers a,b] [--problems p,q]
+
+For each solver and problem, over all its measurements: variance found / true in the measured and the unmeasured
+subspace (eigenvectors of C^1/2 A'A C^1/2 / sigma^2 above and below 1, each direction with equal weight), error of the
+posterior mean in posterior standard deviations (its Monte Carlo floor is 1 / sqrt(draws)), true probability of the
+draws' 90 % interval (finite-sample quantiles), error of mode weights, network calls, vector-Jacobian products, seconds.
+A solver earns "posterior" when all of (1) to (3) lie within the limits below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "DiffusionRecon"), str(Path(__file__).resolve().parent)]
+
+import torch  # noqa: E402
+from diffusion_engine.presets import PRESETS  # noqa: E402
+from diffusion_engine.sampling.noise import seeded  # noqa: E402
+from diffusion_engine.solvers.catalogue import METHODS  # noqa: E402
+from diffusion_engine.solvers.contract import Method  # noqa: E402
+from torch import Tensor  # noqa: E402
+from truth_problems import PROBLEMS, Case, Truth, TruthProblem  # noqa: E402
+
+LIMITS = {"variance": (0.95, 1.05), "mean_error_sd": 0.1, "coverage90": (0.88, 0.92), "mode_weight_error": 0.05}
+CHUNK = 400
+FIELDS = (
+    "solver", "problem", "peer", "preset", "spread", "variance_ratio_measured", "variance_ratio_unmeasured",
+    "mean_error_sd", "coverage90", "mode_weight_error", "forwards", "vjps", "seconds",
+)
+
+
+class Counted:
+    """A denoiser that counts its calls and the vector-Jacobian products taken through them."""
+
+    def __init__(self, denoiser: Any) -> None:
+        self.denoiser = denoiser
+        self.forwards = self.vjps = 0
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        self.forwards += 1
+        estimate = self.denoiser(x, sigma, condition)
+        if estimate.requires_grad:
+            estimate.register_hook(self._back)
+        return estimate
+
+    def _back(self, gradient: Tensor) -> None:
+        self.vjps += 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--solvers", default=",".join(METHODS))
+    parser.add_argument("--problems", default=",".join(PROBLEMS))
+    parser.add_argument("--merge", action="store_true", help="keep the rows of other solvers and problems in the file")
+    options = parser.parse_args(arguments)
+    result: dict[str, Any] = {"limits": LIMITS, "problems": {}, "rows": [], "left_out": []}
+    if options.merge and options.json.exists():
+        result = json.loads(options.json.read_text(encoding="utf-8"))
+    solvers = options.solvers.split(",")
+    for name in options.problems.split(","):
+        problem = PROBLEMS[name]()
+        result["problems"][name] = {"draws": problem.draws, "cases": [case.remarks for case in problem.cases]}
+        for solver in solvers:
+            for key in ("rows", "left_out"):
+                result[key] = [r for r in result[key] if (r["solver"], r["problem"]) != (solver, name)]
+            row = run(METHODS[solver], problem)
+            result["rows" if "reason" not in row else "left_out"].append(row)
+            print(json.dumps(row), flush=True)
+            options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if "peers" not in result:
+        result["peers"] = _peers(result) if "gauss_fourier" in result["problems"] else "not run"
+    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    text = markdown(result)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    return 0
+
+
+def run(method: Method, problem: TruthProblem) -> dict[str, Any]:
+    """A row of the table, or {"solver", "problem", "reason"}."""
+    scores, counts, began = [], [], time.perf_counter()
+    for number, case in enumerate(problem.cases):
+        denoiser = Counted(problem.denoiser)
+        try:
+            draws = torch.cat(list(_draws(method, denoiser, problem, case, number)))
+        except (ValueError, FloatingPointError, AttributeError, TypeError) as error:
+            return {"solver": method.name, "problem": problem.name, "reason": str(error).splitlines()[0]}
+        scores.append(score(draws, case.truth))
+        blocks = -(-problem.draws // CHUNK)
+        counts.append((denoiser.forwards / blocks, denoiser.vjps / blocks))
+    preset = next((key for key, preset in PRESETS.items() if method.name in preset.solvers), None)
+    row: dict[str, Any] = {
+        "solver": method.name, "problem": problem.name, "peer": False,
+        "preset": None if preset is None else PRESETS[preset].title, "spread": method.spread,
+    }
+    row.update(_worst(scores))
+    row["forwards"] = round(max(c[0] for c in counts))
+    row["vjps"] = round(max(c[1] for c in counts))
+    row["seconds"] = round((time.perf_counter() - began) / len(problem.cases) / problem.draws, 4)
+    return row
+
+
+def _peers(result: dict[str, Any]) -> str:
+    """Add deepinv's rows; returns what was measured or why not."""
+    if importlib.util.find_spec("deepinv") is None:
+        return "deepinv is not installed: its samplers were not run"
+    from truth_peers import DRAWS, peer_rows
+
+    for found in peer_rows(PROBLEMS["gauss_fourier"](), score):
+        row = {
+            "solver": found["solver"], "problem": "gauss_fourier", "peer": True, "preset": None, "spread": "",
+            **_worst(found["scores"]), "forwards": found["forwards"], "vjps": 0, "seconds": found["seconds"],
+        }
+        print(json.dumps(row), flush=True)
+        result["rows"].append(row)
+    return f"deepinv's samplers at their defaults, {DRAWS} draws"
+
+
+def _worst(scores: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Over measurements, each figure furthest from its ideal, so that no case hides behind another."""
+    joined: dict[str, float | None] = {}
+    for key in scores[0]:
+        values = [s[key] for s in scores]
+        joined[key] = None if values[0] is None else round(_joined(key, values), 4)
+    return joined
+
+
+def _joined(key: str, values: list[float]) -> float:
+    ideal = {"variance_ratio_measured": 1.0, "variance_ratio_unmeasured": 1.0, "coverage90": 0.9}.get(key, 0.0)
+    return max(values, key=lambda v: abs(v - ideal))
+
+
+def _draws(method: Method, denoiser: Counted, problem: TruthProblem, case: Case, number: int) -> Iterator[Tensor]:
+    known = {"sigma_start": 2 * case.start_error, "sigma_data": 0.5}
+    options = method.options({}, **known)
+    for block in range(0, problem.draws, CHUNK):
+        count = min(CHUNK, problem.draws - block)
+        start = case.start.expand(count, *case.start.shape).clone()
+        steps = method.solve(denoiser, case.likelihood, start, options, seeded(1000 * number + block))
+        yield deque(steps, 1)[0].estimate.detach()
+
+
+def score(draws: Tensor, truth: Truth) -> dict[str, float | None]:
+    """The table's figures for draws (n, rows, columns) of one posterior."""
+    count = len(draws)
+    found = truth.coordinates(draws).double()
+    ratio = found.var(0) / truth.variance.double()
+    away = (found.mean(0) - truth.mean.double()) / truth.variance.double().sqrt()
+    ordered = draws.sort(0).values
+    interval = [_quantile(ordered, share) for share in (0.05, 0.95)]
+    modes = None
+    if truth.mode_of is not None and truth.mode_weights is not None:
+        mode = truth.mode_of(draws)
+        shares = torch.stack([(mode == k).double().mean() for k in range(len(truth.mode_weights))])
+        modes = float((shares - truth.mode_weights).abs().max())
+    whole = modes is None
+    measured = truth.measured if truth.measured is not None else torch.ones_like(ratio, dtype=torch.bool)
+    return {
+        "variance_ratio_measured": float(ratio[measured].mean()) if whole else None,
+        "variance_ratio_unmeasured": float(ratio[~measured].mean()) if whole and not bool(measured.all()) else None,
+        "mean_error_sd": float(away.square().mean().sqrt()),
+        "mean_error_floor": count**-0.5,
+        "coverage90": float(truth.content(interval[0], interval[1]).double().mean()),
+        "mode_weight_error": modes,
+    }
+
+
+def _quantile(ordered: Tensor, share: float) -> Tensor:
+    """The quantile whose expected content is exact for n draws: the (n + 1) share-th order statistic, interpolated."""
+    place = share * (len(ordered) + 1) - 1
+    low = int(place)
+    return ordered[low] + (place - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
+
+
+def passes(rows: Sequence[dict[str, Any]], solver: str) -> bool:
+    """Whether the rows of a solver earn the label "posterior"."""
+    by = {row["problem"]: row for row in rows if row["solver"] == solver}
+    if not {"gauss_fourier", "gauss_ct", "mixture"} <= set(by):
+        return False
+    low, high = LIMITS["variance"]
+    least, most = LIMITS["coverage90"]
+    for name in ("gauss_fourier", "gauss_ct"):
+        row = by[name]
+        ratios = (row["variance_ratio_measured"], row["variance_ratio_unmeasured"])
+        if not all(low <= ratio <= high for ratio in ratios):
+            return False
+        if row["mean_error_sd"] >= LIMITS["mean_error_sd"] or not least <= row["coverage90"] <= most:
+            return False
+    return by["mixture"]["mode_weight_error"] < LIMITS["mode_weight_error"]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table as Markdown, one part a problem."""
+    lines = ["# Spreads against exact posteriors", "", __doc__.split("\n\n")[2].replace("\n", " "), ""]
+    for name, about in result["problems"].items():
+        cases = "; ".join(", ".join(f"{k} {v}" for k, v in case.items()) for case in about["cases"])
+        lines += [
+            f"## {name}", "", f"{about['draws']} draws of each measurement: {cases}. The worst measurement is shown.",
+            "", "| solver | label | variance, measured | unmeasured | mean error (floor) | coverage of 90 % | "
+            "mode weights | calls + products | s a draw |", "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in (r for r in result["rows"] if r["problem"] == name):
+            shown = {key: "" if row[key] is None else f"{row[key]:.3f}" for key in FIELDS[5:10]}
+            lines.append(
+                f"| {row['solver']}{' (peer)' if row['peer'] else ''} | {row['spread']} | "
+                f"{shown['variance_ratio_measured']} | {shown['variance_ratio_unmeasured']} | "
+                f"{shown['mean_error_sd']} ({row['mean_error_floor']:.3f}) | {shown['coverage90']} | "
+                f"{shown['mode_weight_error']} | {row['forwards']} + {row['vjps']} | {row['seconds']:.3f} |"
+            )
+        left = [r for r in result["left_out"] if r["problem"] == name]
+        lines += [""] + [f"Left out: {r['solver']} ({r['reason']})." for r in left] + [""]
+    own = {row["solver"] for row in result["rows"] if not row["peer"]}
+    earned = ", ".join(sorted(name for name in own if passes(result["rows"], name))) or "none"
+    return "\n".join([*lines, f'The label "posterior" is earned by: {earned}. Peers: {result["peers"]}.', ""])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
