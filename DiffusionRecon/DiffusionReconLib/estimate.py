@@ -1,6 +1,6 @@
 """What a run will take, said before it starts: an estimate from the last run's rate, without torch.
 
-    seconds = start + (slices + 1) pixels (draws steps u_step + iterations u_tv)
+    seconds = start + (slices + 1) pixels (draws calls u_call + iterations u_tv)
 
 with the units u (seconds a pixel) from the last run on this computer, else from two cores of a plain one. The run's
 own forecast, measured on its data, replaces it as soon as the run has begun.
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 
 MEGAPIXEL = 1e6
@@ -59,7 +60,14 @@ def stepsOf(settings: Mapping[str, Any]) -> float:
     methods = settings.get("methods", ("fbp", "tv", "diffusion"))
     diffusion = "diffusion" in methods
     iterations = settings.get("tv_iterations", 400) if "tv" in methods else SURROGATE_ITERATIONS * diffusion
-    return TV_SHARE * iterations + (settings.get("draws", 4) * settings.get("steps", 30) if diffusion else 0)
+    return TV_SHARE * iterations + (settings.get("draws", 4) * drawWork(settings) if diffusion else 0)
+
+
+def drawWork(settings: Mapping[str, Any]) -> float:
+    """Network calls of a draw: the method's own number, in proportion where another number of steps is asked for."""
+    method = listed_methods()[settings.get("solver", "dds")]
+    asked = settings.get("steps")
+    return method.work * asked / method.steps if asked and method.steps else method.work
 
 
 def rateOf(report: Mapping[str, Any], slices: int) -> Rate | None:
@@ -89,13 +97,11 @@ def estimate(
 
     slices, rows, columns = shape
     steps = stepsOf(settings)
-    units = slices * (settings.get("draws", 4) * settings.get("steps", 30)
-                      if "diffusion" in settings.get("methods", ("diffusion",)) else 1)
+    units = slices * (settings.get("draws", 4) if "diffusion" in settings.get("methods", ("diffusion",)) else 1)
     seconds = (slices + 1) * rows * columns / MEGAPIXEL * steps * rate.stepSeconds
     batch = 4 * 24 * rows * columns * min(8, slices) / 1e6
     micro = MicroRun(rate.startSeconds, seconds / units, rate.baseMegabytes, batch)
-    plain = {**settings, "slices": None, "region": None, "draws": settings.get("draws", 4),
-             "steps": settings.get("steps", 30)}
+    plain = {**settings, "slices": None, "region": None, "draws": settings.get("draws", 4)}
     plan = forecast(shape, plain, lambda: micro, freeMegabytes)
     text = _("{what} on {device}: about {time}, {memory:.1f} GB ({basis})").format(
         what=workText(settings, slices), device=deviceText(settings, rate), time=timeText(plan["seconds"]),

@@ -14,6 +14,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30",
         "source": "arXiv:2303.05754",
         "steps": 30,
+        "work": 30.0,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -31,13 +32,12 @@ LISTED: list[dict[str, Any]] = [
         "calls": "31, and up to 124 Jacobian products",
         "source": "arXiv:2405.13712",
         "steps": 30,
+        "work": 279.0,
         "options": [
             ["products", 3],
             ["tolerance", 0.001],
             ["inner_iterations", 15],
             ["inner_tolerance", 0.01],
-            ["sigma_max", 80.0],
-            ["sigma_min", 0.002],
         ],
     },
     {
@@ -49,13 +49,12 @@ LISTED: list[dict[str, Any]] = [
         "calls": "60, and up to 180 Jacobian products",
         "source": "arXiv:2310.06721",
         "steps": 60,
+        "work": 420.0,
         "options": [
             ["products", 2],
             ["tolerance", 0.001],
             ["inner_iterations", 15],
             ["inner_tolerance", 0.01],
-            ["sigma_max", 80.0],
-            ["sigma_min", 0.002],
         ],
     },
     {
@@ -67,10 +66,9 @@ LISTED: list[dict[str, Any]] = [
         "calls": "2880",
         "source": "arXiv:2405.18782",
         "steps": None,
+        "work": 2880.0,
         "options": [
             ["iterations", 240],
-            ["rho_max", 20.0],
-            ["rho_min", 0.003],
             ["prior_steps", 12],
             ["prior_span", 20.0],
             ["cg_iterations", 60],
@@ -88,9 +86,8 @@ LISTED: list[dict[str, Any]] = [
         "calls": "420",
         "source": "arXiv:2407.01521",
         "steps": 60,
+        "work": 420.0,
         "options": [
-            ["sigma_max", 80.0],
-            ["sigma_min", 0.01],
             ["flow_steps", 3],
             ["cg_iterations", 60],
             ["cg_tolerance", 0.0001],
@@ -107,6 +104,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "60",
         "source": "arXiv:2111.08005",
         "steps": 30,
+        "work": 60.0,
         "options": [
             ["sigma_end", 0.03],
             ["relaxation", 1.0],
@@ -124,6 +122,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "100",
         "source": "arXiv:2110.05243",
         "steps": 50,
+        "work": 100.0,
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -139,6 +138,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30",
         "source": "arXiv:2108.02938",
         "steps": 30,
+        "work": 30.0,
         "options": [
             ["sigma_end", 0.01],
             ["factor", 6.0],
@@ -153,6 +153,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30, each with its gradient",
         "source": "arXiv:2206.00941",
         "steps": 30,
+        "work": 90.0,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 1.0],
@@ -170,6 +171,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30",
         "source": "arXiv:2112.05146",
         "steps": 30,
+        "work": 30.0,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -186,6 +188,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "4",
         "source": "arXiv:2312.09754",
         "steps": None,
+        "work": 4.0,
         "options": [
             ["levels", 4],
             ["sigma_end", 0.01],
@@ -202,6 +205,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "1",
         "source": "arXiv:2106.07009",
         "steps": None,
+        "work": 1.0,
         "options": [
             ["family", "gaussian"],
             ["entry", 0.5],
@@ -220,6 +224,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "4",
         "source": "arXiv:2303.01469",
         "steps": None,
+        "work": 4.0,
         "options": [
             ["levels", 4],
             ["sigma_end", 0.05],
@@ -237,6 +242,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "100, each with its reverse",
         "source": "arXiv:2209.14687",
         "steps": 100,
+        "work": 300.0,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.0],
@@ -253,6 +259,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30, each with its reverse",
         "source": "openreview:9_gsMA8MRKQ",
         "steps": 30,
+        "work": 90.0,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -269,6 +276,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30",
         "source": "arXiv:2212.00490",
         "steps": 30,
+        "work": 30.0,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -285,6 +293,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "50",
         "source": "arXiv:2201.11793",
         "steps": 50,
+        "work": 50.0,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -300,6 +309,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30",
         "source": "arXiv:2305.08995",
         "steps": 30,
+        "work": 30.0,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.5],
@@ -317,6 +327,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "100",
         "source": "arXiv:2305.04391",
         "steps": 100,
+        "work": 100.0,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.03],
@@ -334,6 +345,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "30",
         "source": "arXiv:2302.04265",
         "steps": 30,
+        "work": 30.0,
         "options": [
             ["sigma_end", 0.01],
             ["dimension", 2048],
@@ -352,6 +364,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "60 with gradients",
         "source": "arXiv:2406.02462",
         "steps": 30,
+        "work": 180.0,
         "options": [
             ["inner", 2],
             ["sigma_end", 0.01],
@@ -372,6 +385,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "60, and gradients of the decoder",
         "source": "arXiv:2307.08123",
         "steps": 60,
+        "work": 180.0,
         "options": [
             ["sigma_end", 0.01],
             ["every", 3],
@@ -391,6 +405,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "199",
         "source": "arXiv:2211.10655",
         "steps": 100,
+        "work": 199.0,
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -408,6 +423,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "about 650",
         "source": "arXiv:2303.08440",
         "steps": 200,
+        "work": 650.0,
         "options": [
             ["sigma_end", 0.01],
             ["every", 2.7],
@@ -427,6 +443,7 @@ LISTED: list[dict[str, Any]] = [
         "calls": "50, of three slices each",
         "source": "arXiv:2406.10211",
         "steps": 50,
+        "work": 50.0,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],

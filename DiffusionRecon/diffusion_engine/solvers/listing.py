@@ -12,7 +12,7 @@ from typing import Any
 
 from .listed import LISTED
 
-FROM_THE_RUN = ("steps", "sigma_start", "sigma_data")
+FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
 """Options that a run sets itself, from its settings and the prior's card."""
 
 
@@ -28,7 +28,8 @@ class Option:
 class Listed:
     """What of a method's entry can be shown without loading it, see :class:`.contract.Method`.
 
-    ``steps``: the default number of steps, None where the method has no such option.
+    ``steps``: the default number of steps, None where the method has no such option; ``work``: of a draw, in network
+    calls.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Listed:
     calls: str
     source: str
     steps: int | None
+    work: float
     options: tuple[Option, ...]
 
 
@@ -63,7 +65,7 @@ def catalogue_entries() -> Iterator[dict[str, Any]]:
         yield {
             "name": method.name, "title": method.title, "purpose": method.purpose, "spread": method.spread,
             "modalities": list(method.modalities), "calls": method.calls, "source": method.source,
-            "steps": known.get("steps"),
+            "steps": known.get("steps"), "work": float(method.work),
             "options": [[name, value] for name, value in plain.items() if name not in FROM_THE_RUN],
         }
 
