@@ -54,7 +54,8 @@ def make_report(
         scores["fallback"] = {"residual_ratio": round(ratio, 4), "seconds": 0.0, **_quality(problem, image)}
     method = method_named(settings.solver)
     notes = list(problem.notes)
-    if prior is not None and settings.draws > 1 and method.spread == "concentrated":
+    rescaled = tally.calibration is not None and tally.calibration.entry is not None
+    if prior is not None and settings.draws > 1 and method.spread == "concentrated" and not rescaled:
         notes.append(
             f"The uncertainty is the spread of concentrated estimates ({settings.solver.upper()}): it shows where the "
             "prior had to decide, but is narrower than the true error; do not read it as a posterior standard "
