@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-
 from pathlib import Path
 
 import numpy as np
