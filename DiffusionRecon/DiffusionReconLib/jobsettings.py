@@ -6,9 +6,10 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from diffusion_engine.presets import PRESETS
+from diffusion_engine.presets import preset_named
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.listing import Listed, listed_methods
+from slicer.i18n import tr as _
 
 BALANCE_OPTION = "prior_variance"
 KEPT = {"keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual", "keepDraws": "draws"}
@@ -49,7 +50,7 @@ def scanSettings(parameters: Any) -> dict[str, Any]:
 
 def methodSettings(parameters: Any) -> dict[str, Any]:
     """The preset's settings with what was chosen over them."""
-    settings = dict(PRESETS[parameters.preset].changes)
+    settings = dict(preset_named(parameters.preset).changes)
     method = chosenMethod(parameters)
     if method is None:
         return _plain(settings)
@@ -68,9 +69,17 @@ def methodSettings(parameters: Any) -> dict[str, Any]:
 
 
 def chosenMethod(parameters: Any) -> Listed | None:
-    """The diffusion method of a run: by name, else the preset's; None for classical methods alone."""
-    name = parameters.solver or PRESETS[parameters.preset].solver
-    return None if name is None else listed_methods()[name]
+    """The diffusion method of a run: by name, else the preset's; None for classical methods alone.
+
+    Raises ValueError for a name that this version does not have, as a scene of another one may bring.
+    """
+    name = parameters.solver or preset_named(parameters.preset).solver
+    if name is None:
+        return None
+    methods = listed_methods()
+    if name not in methods:
+        raise ValueError(_("This version has no method '{name}': choose another preset or method.").format(name=name))
+    return methods[name]
 
 
 def solverOptions(parameters: Any, method: Listed) -> dict[str, Any]:

@@ -45,9 +45,13 @@ class AdvancedPart(Part):
         self._solver.fill([("", _("The preset's")), *((name, method.title) for name, method in methods.items())])
         self._solver.show(self.parameters.solver)
         self._device.show(self.parameters.device)
-        method = chosenMethod(self.parameters) if self.parameters.solver in ("", *methods) else None
+        method, trouble = None, ""
+        try:
+            method = chosenMethod(self.parameters)
+        except ValueError as error:
+            trouble = str(error)
         if method is None:
-            setText(self.ui.solverLabel, _("Classical methods alone."))
+            setText(self.ui.solverLabel, trouble or _("Classical methods alone."), bool(trouble))
         else:
             setText(self.ui.solverLabel, _("{title}: {purpose}; {spread}. {source}").format(
                 title=method.title, purpose=method.purpose, spread=SPREADS[method.spread], source=method.source))

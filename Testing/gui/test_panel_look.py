@@ -70,6 +70,11 @@ def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel,
         unfold(panel, width)
         assert panel.container.width == width
         assert clipped(panel) == []
+        # The check itself sees what is too narrow, and a text that is too long for its room.
+        panel.widget.ui.findButton.setMaximumWidth(40)
+        panel.widget.ui.presetLabel.setMaximumHeight(3)
+        turn()
+        assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "findButton"}
 
 
 def test_standInEveryControlHasATooltip(openPanel: OpenPanel, application: Any) -> None:

@@ -97,7 +97,15 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     # An acquisition changed by hand is called so, and an unknown prior says why it cannot be used.
     ui.viewsSpinBox.value = 61
     assert ui.acquisitionPresetComboBox.currentText == "Custom"
-    panel.widget.logic.getParameterNode().prior = str(tmp_path / "none.json")
+    parameters = panel.widget.logic.getParameterNode()
+    for field, value in (("solver", "gone"), ("preset", "gone")):  # as a scene of another version may bring
+        before = getattr(parameters, field)
+        setattr(parameters, field, value)
+        assert "gone" in ui.applyButton.toolTip
+        assert not ui.applyButton.enabled
+        setattr(parameters, field, before)
+    assert ui.applyButton.enabled
+    parameters.prior = str(tmp_path / "none.json")
     assert "no model card" in ui.priorCardLabel.text
     assert not ui.applyButton.enabled
 

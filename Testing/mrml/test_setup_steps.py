@@ -1,10 +1,11 @@
-"""The set-up's states with an installer of the test's own, the doctor's line, and the estimate; nothing is installed."""
+"""The set-up's states with an installer of the test's own, the doctor's line, the estimate; nothing is installed."""
 
 from __future__ import annotations
 
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ MONAI = next(need for need in NEEDS if need.module == "monai")
 class World:
     """A computer without the packages; `line` is what its installer says, `code` how it ends."""
 
-    def __init__(self, *missing: Need, extension: bool = True, free: float = 50.0, code: int = 0, line: str = "") -> None:
+    def __init__(
+        self, *missing: Need, extension: bool = True, free: float = 50.0, code: int = 0, line: str = ""
+    ) -> None:
         self.needs, self.extension, self.free, self.code, self.line = list(missing), extension, free, code, line
         self.calls: list[str] = []
         self.ended: Callable[[int], None] | None = None
@@ -149,7 +152,7 @@ def test_slicersOwnPackagesArePinned(application: Application, monkeypatch: pyte
     given: dict[str, Any] = {}
 
     def install(requirements: list[str], constraints: str, completedCallback: Any, **named: Any) -> None:
-        given.update(named, requirements=requirements, constraints=open(constraints, encoding="utf-8").read())
+        given.update(named, requirements=requirements, constraints=Path(constraints).read_text(encoding="utf-8"))
         completedCallback(0)
 
     monkeypatch.setattr(slicer.packaging, "pip_install", install)
@@ -209,7 +212,8 @@ def test_estimateGrowsWithTheWorkAndSaysWhenItCannotFit(application: Application
     tight = estimate(settings, (2000, 512, 512), rate, True, 2000.0)
     assert not tight.fits
     assert "choose at most" in tight.text or "smaller region" in tight.text
-    assert estimate({"methods": ["fbp", "tv"]}, (1, 64, 64), rate, False, 8000.0).text.startswith("FBP and TV of 1 slice")
+    classical = estimate({"methods": ["fbp", "tv"]}, (1, 64, 64), rate, False, 8000.0)
+    assert classical.text.startswith("FBP and TV of 1 slice")
 
 
 def test_rateOfARunGivesItsTimeBack(application: Application) -> None:
