@@ -106,7 +106,8 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     assert problem.reference is not None
     for method in methods:
-        for label, images, seconds, extra in _run(method, problem, settings, prior):
+        chosen = replace(settings, solver=method) if method in SOLVERS else settings
+        for label, images, seconds, extra in _run(method, problem, chosen, prior):
             ratios = problem.residuals(images, problem.likelihood).mean(-1)
             for n, index in enumerate(item.indices):
                 image, reference = images[n], problem.reference[n]

@@ -146,3 +146,11 @@ def test_metrics_on_known_images() -> None:
     assert metrics.ssim(noisy, reference) < 0.9
     # One slice alone is the same as a stack of that slice.
     assert metrics.ssim(noisy[0], reference[0]) == pytest.approx(metrics.ssim(noisy[:1], reference[:1]))
+
+
+def test_every_solver_that_is_named_is_the_one_that_runs(stack: Volume) -> None:
+    settings = Settings(device="cpu", draws=1, steps=3)
+    item = evaluate.Item("chest", stack.crop(slices=(4, 5)), (4,))
+    rows = list(evaluate.evaluate([item], [12], ["dds", "consistency", "tweedie"], settings, ["parallel"]))
+    scores = {row["method"]: row["psnr"] for row in rows}
+    assert len({scores["dds"], scores["consistency"], scores["tweedie"]}) == 3

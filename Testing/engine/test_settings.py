@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from diffusion_engine.diffusion import check_method, steps_of
+from diffusion_engine.presets import PRESETS
 from diffusion_engine.settings import Settings
+from diffusion_engine.solvers.catalogue import METHODS
 
 
 def test_settings_survive_json() -> None:
@@ -49,3 +52,37 @@ def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object
 def test_values_at_the_bounds_are_accepted(values: dict) -> None:
     key, value = next(iter(values.items()))
     assert getattr(Settings.from_dict(values), key) == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_a_preset_sets_what_is_not_given() -> None:
+    fast = Settings.from_dict({"preset": "fast"})
+    assert (fast.solver, fast.steps, fast.draws) == ("dds", 10, 2)
+    assert Settings.from_dict({"preset": "fast", "draws": 7}).draws == 7
+    assert Settings.from_dict({"preset": "classical"}).methods == ("fbp", "tv")
+    assert Settings.from_dict(fast.to_dict()) == fast
+    with pytest.raises(ValueError, match="no preset named"):
+        Settings.from_dict({"preset": "magic"})
+
+
+def test_every_preset_has_a_method_of_the_catalogue() -> None:
+    for preset in PRESETS.values():
+        settings = Settings.from_dict({"preset": preset.name})
+        check_method(settings)
+        assert all(name in METHODS for name in preset.solvers)
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"solver": "magic"}, "no method named"), ({"solver_options": {"magic": 1}}, "no option"),
+    ({"solver": "score_mri"}, "not offered for ct"), ({"coupling": "magic"}, "no coupling named"),
+    ({"solver": "mmps", "coupling": "ztv"}, "cannot tie slices"),
+])
+def test_what_cannot_run_together_is_refused_before_any_work(changes: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_method(Settings.from_dict(changes))
+
+
+def test_the_steps_are_the_methods_own_unless_given() -> None:
+    assert steps_of(Settings(solver="dps")) == METHODS["dps"].settings().steps
+    assert steps_of(Settings(solver="dps", steps=7)) == 7
+    assert steps_of(Settings(solver="tweedie")) is None
+    assert METHODS["mmps"].draw_work(METHODS["mmps"].options({}, steps=15)) == METHODS["mmps"].work / 2
