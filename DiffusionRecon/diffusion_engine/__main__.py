@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--slices", type=int, dest="slice_count", default=3, help="slices a held-out volume (3)")
     sub.add_argument("--solver", help="method to calibrate (dds)")
     sub.add_argument("--draws", type=int, default=4, help="draws a slice (4)")
-    sub.add_argument("--steps", type=int, help="denoiser calls a draw (30)")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
     sub.add_argument("--device", help="auto, cpu, cuda")
 
     sub = add("priors", priors_command, "List the priors and check their weights.")
@@ -102,11 +102,14 @@ def _add_scan(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
 
 
-def _add_methods(sub: argparse.ArgumentParser, draws: int = 4) -> None:
-    if draws == 4:
+def _add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
+    if draws is None:
         sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
-    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws})")
-    sub.add_argument("--steps", type=int, help="denoiser calls a draw (30)")
+        sub.add_argument("--preset", help="fast, standard, posterior, low-dose, unknown-anatomy or classical")
+        sub.add_argument("--solver", help="a method of the catalogue (dds)")
+        sub.add_argument("--coupling", help="of the slices: none, ztv, noise or ztv+noise (none)")
+    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws or 4})")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
     sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--device", help="auto, cpu, cuda")
