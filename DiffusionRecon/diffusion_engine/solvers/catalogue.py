@@ -44,8 +44,8 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "tmpd", "Tweedie moment projected diffusion", "draws of the posterior, by its reverse diffusion", tmpd,
-            TMPDSettings, "posterior", "noise", ("ct",), "60, and up to 180 Jacobian products", "arXiv:2310.06721",
-            work=420,
+            TMPDSettings, "posterior", "noise", ("ct",), "40, and up to 120 Jacobian products", "arXiv:2310.06721",
+            work=280,
         ),
         Method(
             "pnp-dm", "Plug-and-play diffusion models", "posterior draws without Jacobian products, any noise model",

@@ -46,10 +46,10 @@ LISTED: list[dict[str, Any]] = [
         "purpose": "draws of the posterior, by its reverse diffusion",
         "spread": "posterior",
         "modalities": ["ct"],
-        "calls": "60, and up to 180 Jacobian products",
+        "calls": "40, and up to 120 Jacobian products",
         "source": "arXiv:2310.06721",
-        "steps": 60,
-        "work": 420.0,
+        "steps": 40,
+        "work": 280.0,
         "options": [
             ["products", 2],
             ["tolerance", 0.001],

@@ -28,7 +28,7 @@ from .moment_matching import SolveSettings, posterior_denoiser
 class TMPDSettings(SolveSettings):
     """Steps and noise levels (network units), beside the accuracy of the linear systems."""
 
-    steps: int = 60
+    steps: int = 40
     sigma_max: float = 80.0
     sigma_min: float = 0.002
     products: int = 2
