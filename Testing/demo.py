@@ -37,6 +37,7 @@ def parse(arguments: list) -> argparse.Namespace:
     parser.add_argument("--draws", type=_whole(1, 1024), default=4, help="samples drawn with the diffusion prior (4)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--seed", type=_whole(0, 2**31 - 1), default=0, help="of noise and samples (0)")
+    parser.add_argument("--gui", action="store_true", help="open the module's panel instead, on a stand-in for Slicer")
     parser.add_argument("--out", type=Path, default=ROOT / "demo-output", help="output folder (demo-output)")
     return parser.parse_args(arguments)
 
@@ -181,6 +182,18 @@ def main(options: argparse.Namespace) -> int:
     return code
 
 
+def show(options: argparse.Namespace) -> int:
+    """Open the module's panel beside the rendered views, with the volume in the scene, until the window is closed."""
+    try:
+        volume, _labels = load(options)
+    except BadInput as error:
+        print(str(error), file=sys.stderr)
+        return BAD_INPUT
+    from host import window
+
+    return window.run(ROOT / "DiffusionRecon" / "DiffusionRecon.py", volume)
+
+
 def _whole(low: int, high: int):
     def number(text: str) -> int:
         if not re.fullmatch(r"\d{1,10}", text) or not low <= int(text) <= high:
@@ -202,5 +215,5 @@ def _degrees(text: str) -> float:
 
 if __name__ == "__main__":
     chosen = parse(sys.argv[1:])
-    prepare("demo")
-    sys.exit(main(chosen))
+    prepare("gui" if chosen.gui else "demo")
+    sys.exit(show(chosen) if chosen.gui else main(chosen))

@@ -25,6 +25,9 @@ TORCH = "2.13.0"
 PYTHONS = ((3, 10), (3, 13))
 PLATFORMS = (("Linux", "x86_64"), ("Windows", "AMD64"), ("Darwin", "arm64"))
 PYTORCH_INDEX = "https://download.pytorch.org/whl/"
+QT_LIBRARIES = ("libGL.so.1", "libxkbcommon.so.0", "libdbus-1.so.3", "libfontconfig.so.1", "libglib-2.0.so.0")
+WINDOW_LIBRARIES = ("libxcb-cursor.so.0", "libxcb-icccm.so.4", "libxcb-image.so.0", "libxcb-keysyms.so.1",
+                    "libxcb-render-util.so.0", "libxkbcommon-x11.so.0")
 CUDA_INDEXES = ((13, 0), (12, 9), (12, 8), (12, 6))
 NEEDED_GB, NEEDED_CUDA_GB = 5, 12
 MARKER, LOG, CONSTRAINTS = "set-up.json", "set-up.log", "constraints.txt"
@@ -43,7 +46,7 @@ class NetworkError(SetUpError):
 
 
 def prepare(purpose: str) -> None:
-    """Return inside a complete `.venv` for "demo" or "test", else set it up and run this command again in it.
+    """Return inside a complete `.venv` for "demo", "gui" or "test", else set it up and run this command again in it.
 
     Ends the process with one sentence when that is not possible.
     """
@@ -51,6 +54,10 @@ def prepare(purpose: str) -> None:
     try:
         check_python(sys.version_info[:2], platform.system(), platform.machine(), sys.maxsize > 2**32)
         check_egl()
+        if purpose in ("gui", "test"):
+            check_qt()
+        if purpose == "gui":
+            check_display(os.environ)
         if is_whole(environment, purpose) and inside(environment):
             return
         with locked(ROOT / ".venv-lock"):
@@ -94,6 +101,47 @@ def check_egl() -> None:
                 "Expected the library libEGL.so.1 for rendering, found none: install it first (Debian and Ubuntu: "
                 "sudo apt install libegl1 libgl1-mesa-dri; Fedora: sudo dnf install mesa-libEGL mesa-dri-drivers)."
             ) from None
+
+
+def check_qt() -> None:
+    """Raise SetUpError on a Linux without the libraries that Qt's wheel takes from the system."""
+    if platform.system() == "Linux":
+        missing = missing_libraries(QT_LIBRARIES)
+        if missing:
+            raise SetUpError(
+                f"Expected the libraries of Qt, found no {missing[0]}: install them first (Debian and Ubuntu: sudo apt "
+                "install libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0; Fedora: sudo dnf install "
+                "mesa-libGL libxkbcommon dbus-libs fontconfig glib2)."
+            )
+
+
+def check_display(variables: dict) -> None:
+    """Raise SetUpError on a Linux where no window can be opened; Qt would end the process without a sentence."""
+    if platform.system() != "Linux" or variables.get("QT_QPA_PLATFORM") in ("offscreen", "minimal", "vnc"):
+        return
+    if not (variables.get("DISPLAY") or variables.get("WAYLAND_DISPLAY")):
+        raise SetUpError(
+            "Expected a display for the window, found neither DISPLAY nor WAYLAND_DISPLAY: start this on a desktop, or "
+            "without --gui."
+        )
+    missing = [] if variables.get("WAYLAND_DISPLAY") else missing_libraries(WINDOW_LIBRARIES)
+    if missing:
+        raise SetUpError(
+            f"Expected the libraries of Qt's windows, found no {missing[0]}: install them first (Debian and Ubuntu: "
+            "sudo apt install libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 "
+            "libxkbcommon-x11-0)."
+        )
+
+
+def missing_libraries(names: tuple) -> list:
+    """Those of the shared libraries that this system has not."""
+    missing = []
+    for name in names:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            missing.append(name)
+    return missing
 
 
 def python_of(environment: Path) -> Path:

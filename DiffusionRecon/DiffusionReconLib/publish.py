@@ -1,4 +1,4 @@
-"""A finished job folder becomes nodes: volumes beside the input, the uncertainty on top with its legend, provenance.
+"""A finished job folder becomes nodes: volumes beside the input, draws as a sequence, provenance, first view.
 
 Everything is read and checked before the first node is made; if anything fails after that, what was made is removed
 and the views show what they showed before.
@@ -7,13 +7,11 @@ and the views show what they showed before.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import slicer
 import slicer.util
 import vtk
@@ -21,21 +19,32 @@ from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs.job import read_result
 from diffusion_engine.volume import Volume
 
-from DiffusionReconLib.colours import uncertaintyColourNode
-from DiffusionReconLib.volumes import nodeFromVolume, unitOfNode
+from DiffusionReconLib.display import OVERLAY_OPACITY, OVERLAYS, addLegend, displayImage, displayOverlay
+from DiffusionReconLib.volumes import nodeFromVolume
 
 ATTRIBUTE_PREFIX = "DiffusionPriors."
 PROVENANCE_KEYS = ("modality", "method", "prior", "spread", "seed", "draws", "seconds")
 INPUT_REFERENCE = "DiffusionPriors.Input"
-# Window width and level in HU: shows lung, fat and soft tissue at once (a lung window; bone saturates).
-CT_WINDOW_LEVEL = (1400.0, -300.0)
-UNCERTAINTY_OPACITY = 0.45
-# The overlay's window ends at this percentile of the spread inside it; below this share of the window it is hidden.
-WINDOW_PERCENTILE = 99.5
-HIDDEN_SHARE = 0.2
-RESULT_NAMES = {"mean": "diffusion mean", "fbp": "FBP", "tv": "TV", "reference": "reference"}
-SPREAD_NAMES = {"posterior": "posterior standard deviation", "concentrated": "spread of estimates"}
-LEGEND_TITLES = {"posterior": "Std. dev.\n{unit}", "concentrated": "Spread\n{unit}"}
+# From the report to each of its nodes by key: a result is found again in a reopened scene.
+RESULT_REFERENCE = "DiffusionPriors.Result."
+RESULT_NAMES = {
+    "mean": "diffusion mean",
+    "fbp": "FBP",
+    "tv": "TV",
+    "reference": "reference",
+    "fallback": "diffusion blended towards TV",
+    "not_seen": "spread not seen by the scan ({unit})",
+    "not_seen_share": "share of the variance not seen by the scan",
+    "residual": "residual (noise standard deviations)",
+}
+SPREAD_NAMES = {
+    "posterior": "posterior standard deviation",
+    "concentrated": "spread of estimates, not an error bar",
+    "point": "spread of estimates, not an error bar",
+}
+# Best first: what the slice views show at first. A fallback is there only where the diffusion result is not trusted.
+FIRST_IMAGES = ("fallback", "mean", "tv", "fbp")
+DRAW = "draw_"
 
 
 @dataclass(frozen=True)
@@ -51,32 +60,41 @@ def publishResult(
 ) -> dict[str, slicer.vtkMRMLNode]:
     """Add a job folder's result to the scene and show it; returns the nodes by their key, plus "report" (a text node).
 
-    The nodes lie in a subject-hierarchy folder beside `inputNode`, in its unit and under its parent transform; the
-    mean is the background of the slice views and the uncertainty the foreground. Single draws only `withDraws`.
+    The nodes lie in a subject-hierarchy folder beside `inputNode`, in its unit and under its parent transform.
+    `withDraws`: single draws as well, "draws" (a sequence) and "draws_browser". The mean is the background of the
+    slice views and the uncertainty the foreground; a result that failed its gate shows its fallback instead, alone.
     Raises ValueError or RuntimeError in one sentence, with the scene as it was.
     """
     contents = _readContents(Path(jobFolder), withDraws)
     report = contents.report
     baseName = inputNode.GetName() if inputNode is not None else report["modality"].upper()
     transformID = inputNode.GetTransformNodeID() if inputNode is not None else None
+    first = next(key for key in FIRST_IMAGES if key in contents.volumes)
     with sceneKeptOnFailure():
         folder = _makeFolder(f"{baseName} diffusion reconstruction", inputNode)
         nodes: dict[str, slicer.vtkMRMLNode] = {}
-        for key, volume in contents.volumes.items():
+        for key in sorted(contents.volumes, key=lambda each: each != first):  # the others take the first one's window
+            volume = contents.volumes[key]
+            if key.startswith(DRAW):
+                continue
             node = nodeFromVolume(volume, f"{baseName} {resultName(key, report['spread'], volume.unit)}", transformID)
             nodes[key] = node
             _putIntoFolder(node, folder)
             _addProvenance(node, key, report, inputNode)
-            if key == "uncertainty":
-                _displayUncertainty(node, volume)
+            if key in OVERLAYS:
+                displayOverlay(node, key)
             else:
-                _displayImage(node)
-        nodes["report"] = _addReport(f"{baseName} reconstruction report", report, folder)
+                displayImage(node, report["modality"], nodes[first])
+        draws = [volume for key, volume in contents.volumes.items() if key.startswith(DRAW)]
+        if draws:
+            nodes.update(_addDraws(f"{baseName} draws", draws, nodes[first], report, inputNode, folder))
+        nodes["report"] = _addReport(f"{baseName} reconstruction report", report, folder, nodes)
+        overlay = nodes.get("uncertainty") if first != "fallback" else None
         slicer.util.setSliceViewerLayers(
-            background=nodes["mean"], foreground=nodes["uncertainty"], foregroundOpacity=UNCERTAINTY_OPACITY
+            background=nodes[first], foreground=overlay, foregroundOpacity=OVERLAY_OPACITY
         )
-        # After the layers: the legend's manager looks at what a slice shows when the legend is made, not later.
-        _addLegend(nodes["uncertainty"], report["spread"])
+        if overlay is not None:
+            addLegend(overlay, "uncertainty", report["spread"])
         if inputNode is None:  # measured data: nothing was on show at this place before
             slicer.app.applicationLogic().FitSliceToAll()
     return nodes
@@ -86,17 +104,7 @@ def resultName(key: str, spread: str, unit: str) -> str:
     """What a result is called: its uncertainty is a posterior standard deviation only where the report says so."""
     if key == "uncertainty":
         return f"{SPREAD_NAMES[spread]} ({unit})"
-    if key.startswith("draw_"):
-        return f"draw {key.removeprefix('draw_')}"
-    return RESULT_NAMES.get(key, key)
-
-
-def niceUpperLimit(value: float) -> float:
-    """The smallest of 1, 2, 2.5, 5 times a power of ten that is not under `value`; 1 for zero."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1.0, 2.0, 2.5, 5.0, 10.0) if step * power >= value * (1 - 1e-9))
+    return RESULT_NAMES.get(key, key).format(unit=unit)
 
 
 @contextmanager
@@ -122,8 +130,10 @@ def sceneKeptOnFailure() -> Iterator[None]:
             layers.SetBackgroundVolumeID(background)
             layers.SetForegroundVolumeID(foreground)
             layers.SetForegroundOpacity(opacity)
-        # The last made first: display nodes before what they display would leave dangling references.
-        for node in reversed([node for node in _allNodes() if node.GetID() not in nodesBefore]):
+        # Sequence browsers first: they make the nodes again that they show. Then the last made first: display nodes
+        # before what they display would leave dangling references.
+        added = reversed([node for node in _allNodes() if node.GetID() not in nodesBefore])
+        for node in sorted(added, key=lambda each: not each.IsA("vtkMRMLSequenceBrowserNode")):
             if scene.IsNodePresent(node):
                 scene.RemoveNode(node)
         for item in _allItems(hierarchy) - itemsBefore:
@@ -133,15 +143,21 @@ def sceneKeptOnFailure() -> Iterator[None]:
 
 def _readContents(folder: Path, withDraws: bool) -> _Contents:
     report, paths = read_result(folder)
-    for key in ("mean", "uncertainty"):
-        if key not in paths:
-            raise ValueError(f"The result in {folder} has no '{key}' volume among {sorted(paths)}: reconstruct again.")
-    if report.get("spread") not in SPREAD_NAMES:
+    # A classical reconstruction has no spread, one draw alone has none either.
+    report = {**report, "spread": report.get("spread") or "point"}
+    if report["spread"] not in SPREAD_NAMES:
         raise ValueError(
-            f"The result in {folder} says spread '{report.get('spread')}', expected one of {sorted(SPREAD_NAMES)}: "
+            f"The result in {folder} says spread '{report['spread']}', expected one of {sorted(SPREAD_NAMES)}: "
             "it was made by another version; reconstruct again."
         )
-    wanted = {key: path for key, path in paths.items() if withDraws or not key.startswith("draw_")}
+    kept = report.get("settings", {}).get("keep", ("mean", "uncertainty"))
+    spreads = report["spread"] != "point" and report.get("draws", 0) > 1
+    for key in ("mean", "uncertainty") if spreads else ():
+        if key in kept and key not in paths:
+            raise ValueError(f"The result in {folder} has no '{key}' volume among {sorted(paths)}: reconstruct again.")
+    if not set(FIRST_IMAGES) & set(paths):
+        raise ValueError(f"The result in {folder} has no image among its volumes {sorted(paths)}: reconstruct again.")
+    wanted = {key: path for key, path in paths.items() if withDraws or not key.startswith(DRAW)}
     volumes = {key: read_volume(path) for key, path in wanted.items()}
     shapes = {key: volume.array.shape for key, volume in volumes.items()}
     if len(set(shapes.values())) != 1:
@@ -172,50 +188,48 @@ def _addProvenance(node: slicer.vtkMRMLNode, key: str, report: dict, inputNode: 
         node.SetNodeReferenceID(INPUT_REFERENCE, inputNode.GetID())
 
 
-def _addReport(name: str, report: dict, folder: int) -> slicer.vtkMRMLTextNode:
+def _addReport(
+    name: str, report: dict, folder: int, nodes: dict[str, slicer.vtkMRMLNode]
+) -> slicer.vtkMRMLTextNode:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", name)
     node.SetText(json.dumps(report, indent=2, ensure_ascii=False))
+    node.SetAttribute(ATTRIBUTE_PREFIX + "Report", "1")
+    for key, each in nodes.items():
+        node.SetNodeReferenceID(RESULT_REFERENCE + key, each.GetID())
     _putIntoFolder(node, folder)
     return node
 
 
-def _displayImage(node: slicer.vtkMRMLScalarVolumeNode) -> None:
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    display.AutoWindowLevelOff()
-    if unitOfNode(node) == "HU":
-        display.SetWindowLevel(*CT_WINDOW_LEVEL)
-    else:
-        low, high = np.percentile(slicer.util.arrayFromVolume(node), (0.5, 99.5))
-        display.SetWindowLevelMinMax(float(low), float(max(high, low + 1e-6)))
-
-
-def _displayUncertainty(node: slicer.vtkMRMLScalarVolumeNode, volume: Volume) -> None:
-    limit = niceUpperLimit(float(np.percentile(volume.array, WINDOW_PERCENTILE)))
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(uncertaintyColourNode().GetID())
-    display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0.0, limit)
-    display.AutoThresholdOff()
-    display.SetThreshold(HIDDEN_SHARE * limit, max(float(volume.array.max()), limit))
-    display.ApplyThresholdOn()
-
-
-def _addLegend(node: slicer.vtkMRMLScalarVolumeNode, spread: str) -> None:
-    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText(LEGEND_TITLES[spread].format(unit=unitOfNode(node)))
-    legend.SetLabelFormat("%.0f" if node.GetDisplayNode().GetWindow() >= 5 else "%.2g")
-    legend.SetNumberOfLabels(6)
-    legend.SetMaxNumberOfColors(256)
-    # In the upper right corner, small: the default covers a quarter of a small view. A title that is wider than the
-    # legend hides all of it, hence two short lines.
-    legend.GetTitleTextProperty().SetFontSize(14)
-    legend.GetLabelTextProperty().SetFontSize(12)
-    legend.SetSize(0.1, 0.38)
-    legend.SetPosition(0.95, 0.8)
-    legend.SetVisibility(True)
+def _addDraws(
+    name: str,
+    draws: list[Volume],
+    like: slicer.vtkMRMLScalarVolumeNode,
+    report: dict,
+    inputNode: slicer.vtkMRMLNode | None,
+    folder: int,
+) -> dict[str, slicer.vtkMRMLNode]:
+    """The draws as one sequence; its browser keeps a volume node that holds the draw now chosen."""
+    scene = slicer.mrmlScene
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetIndexName("draw")
+    sequence.SetIndexUnit("")
+    for number, draw in enumerate(draws, 1):
+        node = nodeFromVolume(draw, f"{name} {number}", like.GetTransformNodeID())
+        _addProvenance(node, f"{DRAW}{number}", report, inputNode)
+        sequence.SetDataNodeAtValue(node, str(number))  # a copy
+        scene.RemoveNode(node)
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    browser.SetOverwriteProxyName(sequence, False)
+    browser.SetSelectedItemNumber(0)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    current = browser.GetProxyNode(sequence)
+    current.SetName(f"{name}, one at a time")
+    current.SetAndObserveTransformNodeID(like.GetTransformNodeID())
+    displayImage(current, report["modality"], like)
+    for node in (sequence, browser, current):
+        _putIntoFolder(node, folder)
+    return {"draws": sequence, "draws_browser": browser}
 
 
 def _allNodes() -> list[slicer.vtkMRMLNode]:

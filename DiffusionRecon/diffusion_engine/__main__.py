@@ -1,4 +1,4 @@
-"""The engine from a shell: ``python -m diffusion_engine simulate|reconstruct|train|adapt|evaluate|priors``."""
+"""The engine from a shell: simulate, reconstruct, evaluate, train, adapt, calibrate, priors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--modality", choices=["ct"], default="ct")
     sub.add_argument("--data", type=Path, required=True, help="folder of volumes")
     sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
-    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle, dds")
+    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
     sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
     _add_methods(sub, draws=8)
 
@@ -85,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
 
+    sub = add("calibrate", calibrate_command, "Fit a prior's calibration and gate; writes them into its card.")
+    sub.add_argument("--prior", default="ct-body", help="name or path of a card (ct-body)")
+    sub.add_argument("--data", type=Path, required=True, help="folder of the card's held-out and training volumes")
+    sub.add_argument("--part", choices=["both", "factors", "typicality"], default="both", help="what to fit (both)")
+    sub.add_argument("--slices", type=int, dest="slice_count", default=3, help="slices a held-out volume (3)")
+    sub.add_argument("--solver", help="method to calibrate (dds)")
+    sub.add_argument("--draws", type=int, default=4, help="draws a slice (4)")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
+    sub.add_argument("--device", help="auto, cpu, cuda")
+
     sub = add("priors", priors_command, "List the priors and check their weights.")
     sub.add_argument("--folder", type=Path, help="another folder of cards")
     return parser
@@ -104,11 +114,14 @@ def _add_scan(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
 
 
-def _add_methods(sub: argparse.ArgumentParser, draws: int = 4) -> None:
-    if draws == 4:
+def _add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
+    if draws is None:
         sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
-    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws})")
-    sub.add_argument("--steps", type=int, help="denoiser calls a draw (30)")
+        sub.add_argument("--preset", help="fast, standard, posterior, low-dose, unknown-anatomy or classical")
+        sub.add_argument("--solver", help="a method of the catalogue (dds)")
+        sub.add_argument("--coupling", help="of the slices: none, ztv, noise or ztv+noise (none)")
+    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws or 4})")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
     sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--device", help="auto, cpu, cuda")
@@ -234,6 +247,40 @@ def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
         options.prior, options.data, _listed(options.exclude, str), options.out, options.name, options.steps,
         options.rank, options.seed, options.device,
     )
+
+
+def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit and write calibration and typicality into the card; returns them. The weights stay as they are."""
+    from dataclasses import replace
+
+    from .calibrate import fit_factors, fit_scores
+    from .pipeline import choose_device
+    from .priors.card import read_card, write_card
+    from .priors.library import PRIORS_FOLDER, load_prior
+    from .settings import Settings
+
+    settings = Settings.from_dict(_settings(options))
+    prior = load_prior(settings.prior, choose_device(settings.device))
+    path = PRIORS_FOLDER / f"{settings.prior}.json"
+    path = path if path.exists() else Path(settings.prior)
+    if options.part != "factors":
+        found = fit_scores(prior, options.data, settings)
+        write_card(replace(read_card(path), typicality=found), path)
+        print(f"typical up to a score of {found['threshold']:.2f}, fallback in full from {found['full']:.2f}")
+    if options.part != "typicality":
+        for entry in fit_factors(prior, options.data, settings, options.slice_count):
+            card = read_card(path)
+            others = [e for e in card.calibration if any(e.get(k) != entry[k] for k in _ACQUISITION)]
+            write_card(replace(card, calibration=[*others, entry]), path)
+            print(
+                f"{entry['geometry']} {entry['views']:>3} views: factor {entry['factor']:.2f}, coverage of 90 % "
+                f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
+            )
+    card = read_card(path)
+    return {"calibration": card.calibration, "typicality": card.typicality}
+
+
+_ACQUISITION = ("geometry", "views", "arc_degrees", "noise_percent", "solver")
 
 
 def priors_command(options: argparse.Namespace) -> list[dict[str, Any]]:

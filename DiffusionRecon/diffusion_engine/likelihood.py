@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .classical.conjugate_gradient import conjugate_gradient
-from .physics.operator import LinearOperator
+from .physics.operator import LinearOperator, some_views
 from .sampling.noise import Noise
 
 
@@ -45,12 +45,19 @@ class ScaledOperator:
     def adjoint(self, y: Tensor) -> Tensor:
         return self.operator.adjoint(y) * self.scale
 
+    def subset(self, index: slice | Tensor) -> ScaledOperator:
+        """The same for some views."""
+        return ScaledOperator(some_views(self.operator, index), self.scale)
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianLikelihood:
     """-log p(y | x) = sum_i (y_i - (A x)_i)^2 / (2 v_i) + const.
 
     ``data``: (batch, *operator.out_shape); ``variance``: noise variance v in data units squared, a scalar
-    tensor or broadcastable to ``data``. Raises ValueError for a shape mismatch or a variance that is not positive.
+    tensor or broadcastable to ``data``; real. Complex data have circular noise with E|n|^2 = v, so that
+    -log p = sum_i |y_i - (A x)_i|^2 / v_i + const; every other formula stays as it is, with A' conjugate transposed.
+    Raises ValueError for a shape mismatch or a variance that is not positive.
     """
 
     operator: LinearOperator
@@ -69,6 +76,15 @@ class GaussianLikelihood:
         if not bool(torch.isfinite(self.data).all()):
             raise ValueError("the measured data hold NaN or infinite values: repair or remove those readings")
 
+    def misfit(self, x: Tensor) -> Tensor:
+        """sum_i (y_i - (A x)_i)^2 / (2 v_i) for each image of the batch."""
+        residual = self.data - self.operator.forward(x)
+        return (residual.abs() ** 2 / (2 * self.variance)).flatten(1).sum(-1)
+
+    def curvature(self, x: Tensor) -> Tensor:
+        """Weights w of the Hessian A' diag(w) A of the misfit: 1 / v, wherever ``x`` is; the shape of the data."""
+        return (1 / self.variance).expand_as(self.data)
+
     def gradient(self, x: Tensor) -> Tensor:
         """A' V^-1 (A x - y), the gradient of the negative log-likelihood."""
         return self.operator.adjoint((self.operator.forward(x) - self.data) / self.variance)
@@ -78,8 +94,8 @@ class GaussianLikelihood:
         return self.residual_per_view(x).mean(-1)
 
     def residual_per_view(self, x: Tensor) -> Tensor:
-        """Mean over the detector of ((y - A x) / sigma)^2: (batch, views)."""
-        return ((self.data - self.operator.forward(x)) ** 2 / self.variance).mean(-1)
+        """Mean over the detector of |(y - A x) / sigma|^2: (batch, views)."""
+        return (_square(self.data - self.operator.forward(x)) / self.variance).mean(-1)
 
     def proximal(self, x: Tensor, prior_variance: float, iterations: int = 8, tolerance: float = 1e-3) -> Tensor:
         """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v), by conjugate gradients from ``x``.
@@ -119,3 +135,14 @@ class GaussianLikelihood:
         own = self.variance.ndim == self.data.ndim and self.variance.shape[0] == self.data.shape[0]
         variance = self.variance[index] if own else self.variance
         return GaussianLikelihood(self.operator, self.data[index], variance)
+
+    def subset(self, index: slice | Tensor) -> GaussianLikelihood:
+        """The likelihood of some views (the second last axis of the data): slice(k, None, n) is subset k of n."""
+        own = self.variance.ndim >= 2 and self.variance.shape[-2] == self.data.shape[-2] > 1
+        variance = self.variance[..., index, :] if own else self.variance
+        return GaussianLikelihood(some_views(self.operator, index), self.data[..., index, :], variance)
+
+
+def _square(x: Tensor) -> Tensor:
+    """|x|^2 of each element, real."""
+    return x.real**2 + x.imag**2 if x.is_complex() else x**2

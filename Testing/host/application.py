@@ -25,11 +25,15 @@ except ImportError as error:
         f"[{error}]"
     ) from error
 
+# What Slicer's Python files import from the application can be imported from here on.
+scripted.install(slicer)
+
 MODULE_LOGICS = {
     "Colors": "vtkSlicerColorLogic",
     "Volumes": "vtkSlicerVolumesLogic",
     "Markups": "vtkSlicerMarkupsLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Tables": "vtkSlicerTablesLogic",
     "Models": "vtkSlicerModelsLogic",

@@ -1,15 +1,18 @@
-"""The parts of Slicer's scripted-module support that slicer-core does not bring, as far as a module's logic needs them.
+"""The parts of Slicer's scripted-module support that slicer-core does not bring: base classes, translation, parameters.
 
-Only what importing a scripted module's file and running its logic and test class touches: the four base classes and
-the translation functions. A panel does not run on these.
+They run with and without Qt: a module's logic and test need none, its widget needs the stand-in of guiapplication.py.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 import unittest
+from pathlib import Path
 from typing import Any
+
+MODULE_NODE = "vtkMRMLScriptedModuleNode"
 
 
 class ScriptedLoadableModule:
@@ -17,24 +20,81 @@ class ScriptedLoadableModule:
 
     def __init__(self, parent: Any) -> None:
         self.parent = parent
+        self.moduleName = type(self).__name__
+
+    def resourcePath(self, filename: str) -> str:
+        """The path of a file in the module's Resources folder."""
+        return str(Path(self.parent.path).parent / "Resources" / filename)
+
+    def runTest(self, msec: int = 100, **named: Any) -> None:
+        """Run the module's test class."""
+        case = getattr(importlib.import_module(type(self).__module__), self.moduleName + "Test")()
+        case.messageDelay = msec
+        case.runTest(**named)
 
 
 class ScriptedLoadableModuleWidget:
-    """Keeps the parent; the panel itself needs Qt."""
+    """The base of a module's panel: `setup` fills `layout`, `cleanup` is called before the panel goes away."""
 
     def __init__(self, parent: Any = None) -> None:
-        self.parent = parent
-        self.logic = None
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+        self.developerMode = False
+        self.parent, self.logic = parent, None
+        if parent is not None:
+            self.layout = parent.layout()
+
+    def resourcePath(self, filename: str) -> str:
+        """The path of a file in the module's Resources folder."""
+        import slicer.util
+
+        return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
 
     def setup(self) -> None:
-        """Nothing to set up without Qt."""
+        """Build the panel; the base has nothing to show."""
+
+    def cleanup(self) -> None:
+        """Undo what outlives the panel; the base has nothing to undo."""
 
 
 class ScriptedLoadableModuleLogic:
-    """The base of a module's logic."""
+    """The base of a module's logic, with its parameter nodes."""
 
     def __init__(self, parent: Any = None) -> None:
         self.parent = parent
+        self.moduleName = type(self).__name__.removesuffix("Logic")
+        self.isSingletonParameterNode = True
+
+    def getParameterNode(self) -> Any:
+        """The module's parameter node in the scene: the first one, made if there is none."""
+        import slicer
+
+        if self.isSingletonParameterNode:
+            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, MODULE_NODE)
+            if node is not None:
+                node.SetAttribute("ModuleName", self.moduleName)  # closing the scene may have removed it
+                return node
+        found = self.getAllParameterNodes()
+        return found[0] if found else slicer.mrmlScene.AddNode(self.createParameterNode())
+
+    def getAllParameterNodes(self) -> list[Any]:
+        """All of the module's parameter nodes in the scene."""
+        import slicer
+
+        count = slicer.mrmlScene.GetNumberOfNodesByClass(MODULE_NODE)
+        nodes = [slicer.mrmlScene.GetNthNodeByClass(index, MODULE_NODE) for index in range(count)]
+        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
+
+    def createParameterNode(self) -> Any:
+        """A new parameter node, which is not in the scene yet."""
+        import slicer
+
+        node = slicer.mrmlScene.CreateNodeByClass(MODULE_NODE)
+        node.UnRegister(None)
+        if self.isSingletonParameterNode:
+            node.SetSingletonTag(self.moduleName)
+        node.SetAttribute("ModuleName", self.moduleName)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+        return node
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
@@ -46,7 +106,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 
 def install(slicer: types.ModuleType) -> None:
-    """Make `slicer.ScriptedLoadableModule` and `slicer.i18n` importable, where Slicer has them."""
+    """Make the modules importable that Slicer has and slicer-core has not, under Slicer's names for them."""
     scripted = types.ModuleType("slicer.ScriptedLoadableModule")
     for base in (
         ScriptedLoadableModule,
@@ -59,6 +119,9 @@ def install(slicer: types.ModuleType) -> None:
     i18n = types.ModuleType("slicer.i18n")
     i18n.tr = lambda text: text
     i18n.translate = lambda _context, text, *_: text
-    for module in (scripted, i18n):
-        sys.modules[module.__name__] = module
-        setattr(slicer, module.__name__.rpartition(".")[2], module)
+    modules = {scripted.__name__: scripted, i18n.__name__: i18n}
+    modules["slicer.parameterNodeWrapper"] = importlib.import_module("host.parameters")
+    modules["slicer.packaging"] = importlib.import_module("host.packages")
+    for name, module in modules.items():
+        sys.modules[name] = module
+        setattr(slicer, name.rpartition(".")[2], module)

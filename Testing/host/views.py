@@ -98,6 +98,15 @@ class _View:
         node.SetMappedInLayout(1)
         self.managers.SetMRMLDisplayableNode(node)
 
+    def close(self) -> None:
+        """Leave the scene and free the window; the view shows nothing any more."""
+        self.managers.SetMRMLDisplayableNode(None)
+        self.window.Finalize()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the window's size in pixels."""
+        self.window.SetSize(columns, rows)
+
     def addText(
         self, text: str, place: tuple[float, float], colour: tuple[float, float, float], fontSize: int, centred: bool
     ) -> None:
@@ -171,6 +180,17 @@ class SliceView(_View):
             "top": anatomicalLetter(up),
             "bottom": anatomicalLetter(-up),
         }
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the window's size in pixels, keeping what the slice shows in its middle."""
+        if tuple(self.window.GetSize()) != (columns, rows):
+            super().resize(columns, rows)
+            self.logic.ResizeSliceNode(columns, rows)
+
+    def scroll(self, steps: int) -> None:
+        """Move by some slices of the background volume."""
+        spacing = self.logic.GetLowestVolumeSliceSpacing()[2]
+        self.logic.SetSliceOffset(self.logic.GetSliceOffset() + steps * spacing)
 
     def fit(self) -> None:
         """Fit the slice to its background volume, in its middle, on a voxel plane."""
@@ -256,6 +276,11 @@ class FourViews:
             view.node.SetRulerType(slicer.vtkMRMLAbstractViewNode.RulerTypeThin)
         self.slices["Red"].node.SetSliceVisible(True)
         self.threeD.fit()
+
+    def close(self) -> None:
+        """Close all views."""
+        for view in (*self.slices.values(), self.threeD):
+            view.close()
 
     def image(self) -> np.ndarray:
         """The four views as one picture, (rows, columns, 3) uint8, with a thin gap between them."""

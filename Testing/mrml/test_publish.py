@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from diffusion_engine.io.images import read_volume, write_volume
+from diffusion_engine.volume import Volume
 from DiffusionReconLib import publish
-from DiffusionReconLib.colours import uncertaintyColours
-from DiffusionReconLib.publish import niceUpperLimit, publishResult
+from DiffusionReconLib.colours import differenceColours, uncertaintyColours
+from DiffusionReconLib.display import niceUpperLimit
+from DiffusionReconLib.publish import publishResult
 from host.application import Application
 from host.results import analyticThorax, axialMatrix, writeResultFolder
 from host.views import FourViews
@@ -34,6 +37,22 @@ def inputNode(application: Application) -> slicer.vtkMRMLScalarVolumeNode:
 @pytest.fixture
 def jobFolder(application: Application) -> Path:
     return writeResultFolder(Path(slicer.app.temporaryPath) / "job ö", SHAPE)
+
+
+def addVolumes(folder: Path, others: dict[str, tuple[str, np.ndarray]] | None = None) -> None:
+    """Add a not-seen map, its share and a residual (or `others`: unit and array by key) to a finished job."""
+    rng = np.random.default_rng(1)
+    spread = read_volume(folder / "uncertainty.nrrd")
+    arrays = others or {
+        "not_seen": ("HU", spread.array / 2),
+        "not_seen_share": ("1", rng.uniform(0, 1, spread.array.shape)),
+        "residual": ("1", rng.normal(0, 1, spread.array.shape)),
+    }
+    report = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    for key, (unit, array) in arrays.items():
+        write_volume(Volume(array.astype(np.float32), spread.ijk_to_ras, unit), folder / f"{key}.nrrd")
+        report["files"][key] = f"{key}.nrrd"
+    (folder / "result.json").write_text(json.dumps(report), encoding="utf-8")
 
 
 def subjectHierarchy() -> slicer.vtkMRMLSubjectHierarchyNode:
@@ -77,7 +96,7 @@ def test_nodesLieBesideTheInputWithItsTransformAndProvenance(
 def test_uncertaintyIsNamedForWhatItIs(application: Application, tmp_path: Path) -> None:
     concentrated = publishResult(writeResultFolder(tmp_path / "a", SHAPE, "concentrated"))
     posterior = publishResult(writeResultFolder(tmp_path / "b", SHAPE, "posterior"))
-    assert concentrated["uncertainty"].GetName() == "CT spread of estimates (HU)"
+    assert concentrated["uncertainty"].GetName() == "CT spread of estimates, not an error bar (HU)"
     assert posterior["uncertainty"].GetName() == "CT posterior standard deviation (HU)"
     legends = [each.GetTitleText() for each in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")]
     assert legends == ["Spread\nHU", "Std. dev.\nHU"]
@@ -103,9 +122,84 @@ def test_everythingIsDisplayedExplicitly(application: Application, jobFolder: Pa
         assert layers.GetForegroundOpacity() == pytest.approx(0.45)
 
 
-def test_drawsAreNodesOnlyOnRequest(application: Application, jobFolder: Path) -> None:
-    assert "draw_1" not in publishResult(jobFolder)
-    assert publishResult(jobFolder, withDraws=True)["draw_1"].GetName() == "CT draw 1"
+def test_drawsAreASequenceOnlyOnRequest(inputNode: slicer.vtkMRMLScalarVolumeNode, jobFolder: Path) -> None:
+    assert "draws" not in publishResult(jobFolder, inputNode)
+    report = json.loads((jobFolder / "result.json").read_text(encoding="utf-8"))
+    second = read_volume(jobFolder / "draw_1.nrrd")
+    write_volume(second.with_array(second.array + 5), jobFolder / "draw_2.nrrd")
+    report["files"]["draw_2"] = "draw_2.nrrd"
+    (jobFolder / "result.json").write_text(json.dumps(report), encoding="utf-8")
+    nodes = publishResult(jobFolder, inputNode, withDraws=True)
+    sequence, browser = nodes["draws"], nodes["draws_browser"]
+    assert sequence.GetNumberOfDataNodes() == 2
+    assert slicer.mrmlScene.GetFirstNodeByName("Chest draws 2") is None
+    shown = browser.GetProxyNode(sequence)
+    for index in (1, 0):
+        browser.SetSelectedItemNumber(index)
+        kept = slicer.util.arrayFromVolume(sequence.GetNthDataNode(index))
+        assert np.array_equal(slicer.util.arrayFromVolume(shown), kept)
+        assert np.array_equal(kept, second.array + 5 * index)
+    assert shown.GetTransformNodeID() == inputNode.GetTransformNodeID()
+    assert shown.GetDisplayNode().GetWindow() == 1400.0
+
+
+def test_newVolumesAreNamedAndShownForWhatTheyAre(application: Application, jobFolder: Path) -> None:
+    addVolumes(jobFolder)
+    nodes = publishResult(jobFolder)
+    names = {key: nodes[key].GetName() for key in ("not_seen", "not_seen_share", "residual")}
+    assert names == {
+        "not_seen": "CT spread not seen by the scan (HU)",
+        "not_seen_share": "CT share of the variance not seen by the scan",
+        "residual": "CT residual (noise standard deviations)",
+    }
+    share, residual = nodes["not_seen_share"].GetDisplayNode(), nodes["residual"].GetDisplayNode()
+    assert (share.GetWindowLevelMin(), share.GetWindowLevelMax()) == (0.0, 1.0)
+    assert residual.GetWindowLevelMin() == -residual.GetWindowLevelMax() <= -3.0
+    assert residual.GetColorNode().GetName() == "Diffusion difference"
+    assert not residual.GetApplyThreshold()
+
+
+def test_failedGateShowsTheFallbackFirst(application: Application, jobFolder: Path) -> None:
+    views = FourViews(application, 64)
+    addVolumes(jobFolder, {"fallback": ("HU", np.zeros(SHAPE))})
+    nodes = publishResult(jobFolder)
+    assert nodes["fallback"].GetName() == "CT diffusion blended towards TV"
+    for view in views.slices.values():
+        assert view.logic.GetSliceCompositeNode().GetBackgroundVolumeID() == nodes["fallback"].GetID()
+        assert view.logic.GetSliceCompositeNode().GetForegroundVolumeID() is None
+
+
+def test_classicalResultAndSingleDrawNeedNoSpread(application: Application, jobFolder: Path) -> None:
+    views = FourViews(application, 64)
+    report = json.loads((jobFolder / "result.json").read_text(encoding="utf-8"))
+    classical, single = {"spread": None, "prior": None, "draws": 0}, {"draws": 1}
+    unkept = {"settings": {"keep": ["mean"]}}
+    for keys, changes in (
+        (("fbp", "tv"), classical), (("fbp", "tv", "mean"), single), (("mean",), {"spread": "point"}),
+        (("fbp", "mean"), unkept), (("tv",), {"settings": {"keep": []}}),
+    ):  # fmt: skip
+        changed = {**report, **changes, "files": {key: f"{key}.nrrd" for key in keys}}
+        (jobFolder / "result.json").write_text(json.dumps(changed), encoding="utf-8")
+        nodes = publishResult(jobFolder)
+        assert set(nodes) == {*keys, "report"}
+        shown = views.slices["Red"].logic.GetSliceCompositeNode().GetBackgroundVolumeID()
+        assert shown == nodes[keys[-1]].GetID()
+
+
+def test_imagesOfAnotherUnitShareOneWindow(application: Application, jobFolder: Path) -> None:
+    report = json.loads((jobFolder / "result.json").read_text(encoding="utf-8"))
+    for name in report["files"].values():
+        volume = read_volume(jobFolder / name)
+        write_volume(Volume(volume.array + 1000, volume.ijk_to_ras, "Bq/mL"), jobFolder / name)
+    (jobFolder / "result.json").write_text(json.dumps({**report, "modality": "pet"}), encoding="utf-8")
+    nodes = publishResult(jobFolder)
+    ranges = {
+        (nodes[key].GetDisplayNode().GetWindowLevelMin(), nodes[key].GetDisplayNode().GetWindowLevelMax())
+        for key in ("mean", "fbp", "tv", "reference")
+    }
+    highest = float(np.percentile(slicer.util.arrayFromVolume(nodes["mean"]), 99.5))
+    assert len(ranges) == 1
+    assert ranges.pop() == (0.0, pytest.approx(highest))
 
 
 def test_twoResultsShareOneColourTableAndHaveFoldersOfTheirOwn(application: Application, jobFolder: Path) -> None:
@@ -117,7 +211,9 @@ def test_twoResultsShareOneColourTableAndHaveFoldersOfTheirOwn(application: Appl
     assert len({hierarchy.GetItemName(hierarchy.GetItemParent(item)) for item in items}) == 2
 
 
-@pytest.mark.parametrize("step", ["_displayImage", "_displayUncertainty", "_addLegend", "_addReport", "nodeFromVolume"])
+@pytest.mark.parametrize(
+    "step", ["displayImage", "displayOverlay", "addLegend", "_addReport", "_addDraws", "nodeFromVolume"]
+)
 def test_failureAtAnyStepLeavesTheSceneAsItWas(
     step: str, application: Application, inputNode: slicer.vtkMRMLNode, jobFolder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +228,7 @@ def test_failureAtAnyStepLeavesTheSceneAsItWas(
 
     monkeypatch.setattr(publish, step, failAfterwards)
     with pytest.raises(RuntimeError, match="no memory"):
-        publishResult(jobFolder, inputNode)
+        publishResult(jobFolder, inputNode, withDraws=True)
     assert snapshot() == before
     monkeypatch.undo()
     assert publishResult(jobFolder, inputNode)["mean"].GetName() == "Chest diffusion mean"
@@ -150,6 +246,7 @@ def test_brokenResultsAreRefusedBeforeAnyNodeIsMade(application: Application, jo
 
     refused("no 'uncertainty' volume", files={"mean": "mean.nrrd"})
     refused("says spread 'wide'", spread="wide")
+    refused("has no image", spread="point", files={"uncertainty": "uncertainty.nrrd"})
     whole = (jobFolder / "tv.nrrd").read_bytes()
     (jobFolder / "tv.nrrd").write_bytes(whole[: len(whole) // 2])
     refused("tv.nrrd")
@@ -165,6 +262,20 @@ def test_colourTableIsPerceptual() -> None:
     assert steps.min() > 0
     assert steps.max() < 3 * steps.mean()
     assert lightness[-1] - lightness[0] > 70
+
+
+def test_differenceColoursAreEvenAboutZero() -> None:
+    """As dark at both ends, lightest and without colour in the middle, lightness even on both sides."""
+    colours = differenceColours(255)
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    lightness = np.cbrt(linear @ [0.2126, 0.7152, 0.0722])
+    assert int(np.argmax(lightness)) == 127
+    assert np.ptp(colours[127]) < 0.01
+    assert abs(lightness[0] - lightness[-1]) < 0.06
+    assert colours[0, 2] > colours[0, 0] + 0.3
+    assert colours[-1, 0] > colours[-1, 2] + 0.3
+    assert (np.diff(lightness[:128]) > 0).all()
+    assert (np.diff(lightness[127:]) < 0).all()
 
 
 def test_niceUpperLimit() -> None:

@@ -59,7 +59,7 @@ def test_sidesFollowTheSliceMatrix(application: Application) -> None:
 def test_bundleOpensWithEverythingDisplayed(rendered: dict[str, str]) -> None:
     scene = openBundle(rendered["scene"]).scene
     mean = scene.GetFirstNodeByName("CT diffusion mean")
-    spread = scene.GetFirstNodeByName("CT spread of estimates (HU)")
+    spread = scene.GetFirstNodeByName("CT spread of estimates, not an error bar (HU)")
     assert slicer.util.arrayFromVolume(mean).shape == (24, 64, 64)
     assert slicer.util.arrayFromVolume(mean).dtype == np.float32
     assert spread.GetAttribute("DiffusionPriors.Spread") == "concentrated"

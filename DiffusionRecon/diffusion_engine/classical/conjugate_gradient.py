@@ -11,14 +11,15 @@ from ..physics.operator import LinearOperator
 
 
 def image_dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each image (last two axes), shaped to broadcast against the images."""
-    return (a * b).sum(dim=(-2, -1), keepdim=True)
+    """Inner product Re <a, b> of each image (last two axes), shaped to broadcast against the images; real."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    return product.sum(dim=(-2, -1), keepdim=True)
 
 
 def conjugate_gradient(
     system: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float = 0.0
 ) -> Tensor:
-    """Solve M x = b for a symmetric positive definite M, from x = 0.
+    """Solve M x = b for a symmetric (complex: Hermitian) positive definite M, from x = 0.
 
     ``right``: (..., rows, columns). An image stops when |b - M x| < ``tolerance`` |b|; all stop after
     ``iterations``. Source: Hestenes and Stiefel, doi:10.6028/jres.049.044.

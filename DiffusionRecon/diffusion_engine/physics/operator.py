@@ -1,8 +1,9 @@
-"""The contract of a linear measurement operator."""
+"""The contract of a linear measurement operator, and of those whose singular values are known."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -23,3 +24,73 @@ class LinearOperator(Protocol):
     def forward(self, x: Tensor) -> Tensor: ...
 
     def adjoint(self, y: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class SpectralOperator(Protocol):
+    """A linear operator A = U S V' whose singular vectors are a fast transform.
+
+    ``to_spectral`` is V' x and ``from_spectral`` its inverse V c, both unitary; ``singular_values``: S >= 0 in the
+    shape of the spectral image, zero where a coefficient is unmeasured; ``data_to_spectral``: S^+ U' y, the
+    coefficients that the data stand for (noise of standard deviation s / S_i), zero where unmeasured.
+    """
+
+    @property
+    def in_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def out_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def singular_values(self) -> Tensor: ...
+
+    def forward(self, x: Tensor) -> Tensor: ...
+
+    def adjoint(self, y: Tensor) -> Tensor: ...
+
+    def to_spectral(self, x: Tensor) -> Tensor: ...
+
+    def from_spectral(self, c: Tensor) -> Tensor: ...
+
+    def data_to_spectral(self, y: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class SubsetOperator(Protocol):
+    """An operator that can make itself for some of its views, at a cost of those views alone."""
+
+    def subset(self, index: slice | Tensor) -> LinearOperator: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some views of an operator: costs as much as all of them, for operators that are not a SubsetOperator."""
+
+    operator: LinearOperator
+    index: slice | Tensor
+    views: int
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return self.operator.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return (*self.operator.out_shape[:-2], self.views, self.operator.out_shape[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.operator.forward(x)[..., self.index, :]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        whole = y.new_zeros((*y.shape[: y.ndim - len(self.out_shape)], *self.operator.out_shape))
+        whole[..., self.index, :] = y
+        return self.operator.adjoint(whole)
+
+
+def some_views(operator: LinearOperator, index: slice | Tensor) -> LinearOperator:
+    """The operator of the views ``index`` (second last axis of the data); ValueError where there are none."""
+    total = operator.out_shape[-2]
+    count = len(range(total)[index]) if isinstance(index, slice) else index.numel()
+    if count == 0:
+        raise ValueError(f"the subset holds none of the {total} views: use fewer subsets")
+    return operator.subset(index) if isinstance(operator, SubsetOperator) else Rows(operator, index, count)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +36,12 @@ class Projector:
         """A' y for data y (..., views, detectors). Raises ValueError on a wrong shape, dtype or device."""
         check_argument(y, self.out_shape, self.dtype, self.device)
         return LinearMap.apply(y, self._adjoint, self._forward)
+
+    def subset(self, index: slice | Tensor) -> Projector:
+        """The projector of some views, of the same kind."""
+        chosen = np.asarray(self.geometry.angles_rad)[index if isinstance(index, slice) else index.cpu().numpy()]
+        geometry = replace(self.geometry, angles_rad=tuple(chosen.tolist()))
+        return type(self)(geometry, self.grid, self.device, self.dtype)
 
 
 class LinearMap(torch.autograd.Function):

@@ -11,24 +11,45 @@ def poly_grid(sigma_max: float, sigma_min: float, steps: int, rho: float = 7.0) 
 
     Source: arXiv:2206.00364, eq. 5. Raises ValueError unless sigma_max > sigma_min > 0 and steps >= 2.
     """
-    check_grid(sigma_max, sigma_min, steps)
+    _check(sigma_max, sigma_min, steps)
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
     return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
 
 
 def geometric_grid(sigma_max: float, sigma_min: float, steps: int) -> Tensor:
-    """sigma_i = max (min / max)^(i / (steps - 1)), then 0: (steps + 1,) float64; equal steps of ln sigma.
+    """sigma_i = max (min / max)^(i / (steps - 1)), then 0: (steps + 1,) float64.
 
-    Source: arXiv:1907.05600. Raises ValueError unless sigma_max > sigma_min > 0 and steps >= 2.
+    The levels of variance-exploding diffusion. Source: arXiv:1907.05600; arXiv:2011.13456, appendix C.
+    Raises ValueError as :func:`poly_grid`.
     """
-    check_grid(sigma_max, sigma_min, steps)
+    _check(sigma_max, sigma_min, steps)
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     return torch.cat([sigma_max * (sigma_min / sigma_max) ** ramp, torch.zeros(1, dtype=torch.float64)])
 
 
-def check_grid(sigma_max: float, sigma_min: float, steps: int) -> None:
-    """Raise ValueError unless sigma_max > sigma_min > 0 and steps >= 2."""
+def vp_linear_grid(
+    sigma_max: float, sigma_min: float, steps: int, beta_min: float = 0.1, beta_max: float = 20.0
+) -> Tensor:
+    """sigma(t) = sqrt(exp(B(t)) - 1), B(t) = beta_min t + (beta_max - beta_min) t^2 / 2, t even, then 0.
+
+    Levels of variance-preserving diffusion with a linear rate, in coordinates x = clean + sigma * noise; ``steps``
+    equal steps of t from that of ``sigma_max`` to that of ``sigma_min``: (steps + 1,) float64. The defaults are the
+    1e-4 to 2e-2 of 1000 discrete steps. Source: arXiv:2011.13456, eq. 33. Raises ValueError as :func:`poly_grid`,
+    and unless beta_max > beta_min > 0.
+    """
+    _check(sigma_max, sigma_min, steps)
+    if not beta_max > beta_min > 0:
+        raise ValueError(f"a linear rate of noise needs beta_max > beta_min > 0; found {beta_max:g}, {beta_min:g}")
+    ends = torch.tensor([sigma_max, sigma_min], dtype=torch.float64)
+    slope = beta_max - beta_min
+    first, last = (((beta_min**2 + 2 * slope * torch.log1p(ends**2)).sqrt() - beta_min) / slope).tolist()
+    t = torch.linspace(first, last, steps, dtype=torch.float64)
+    levels = torch.expm1(beta_min * t + slope * t**2 / 2).sqrt()
+    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+
+
+def _check(sigma_max: float, sigma_min: float, steps: int) -> None:
     if not sigma_max > sigma_min > 0 or steps < 2:
         raise ValueError(
             f"a noise grid needs sigma_max > sigma_min > 0 and 2 steps or more; found {sigma_max:g}, {sigma_min:g}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -54,3 +54,35 @@ def multistep(
     kept = following / sigma if noise is None else (following / sigma) ** 2
     moved = ahead + kept * (x - ahead)
     return moved if noise is None else moved + following * (1 - kept) ** 0.5 * noise
+
+
+def ancestral(x: Tensor, estimate: Tensor, sigma: float, sigma_next: float, noise: Tensor) -> Tensor:
+    """x' = D + (sigma'^2 / sigma^2) (x - D) + sigma' sqrt(1 - sigma'^2 / sigma^2) z, D the ``estimate``.
+
+    A draw of the state at sigma' given the state at sigma and the clean image D; it is :func:`ddim` with
+    eta^2 = 1 - sigma'^2 / sigma^2. Source: arXiv:2006.11239, eq. 6, 7.
+    """
+    return ddim(x, estimate, estimate, sigma, sigma_next, (1 - (sigma_next / sigma) ** 2) ** 0.5, noise)
+
+
+def reverse_diffusion(x: Tensor, estimate: Tensor, sigma: float, sigma_next: float, noise: Tensor) -> Tensor:
+    """x' = x + (sigma^2 - sigma'^2) s + sqrt(sigma^2 - sigma'^2) z, s = (D - x) / sigma^2 the score.
+
+    The predictor of variance-exploding diffusion, Euler's rule for its reverse equation: with few levels it leaves more
+    noise than sigma', which :func:`ancestral` does not. Source: arXiv:2011.13456, appendix E and algorithm 2.
+    """
+    gap = sigma**2 - sigma_next**2
+    return x + gap / sigma**2 * (estimate - x) + gap**0.5 * noise
+
+
+Predictor = Callable[[Tensor, Tensor, float, float, Tensor], Tensor]
+"""(x, estimate, sigma, sigma_next, noise) -> the state at sigma_next."""
+
+PREDICTORS: dict[str, Predictor] = {"ancestral": ancestral, "reverse_diffusion": reverse_diffusion}
+
+
+def predictor_named(name: str) -> Predictor:
+    """The predictor of predictor-corrector sampling; raises ValueError with the names there are."""
+    if name not in PREDICTORS:
+        raise ValueError(f"no predictor named '{name}': choose from {sorted(PREDICTORS)}")
+    return PREDICTORS[name]

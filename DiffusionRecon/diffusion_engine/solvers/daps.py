@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -57,7 +58,8 @@ def daps(
         if isinstance(likelihood, GaussianLikelihood):
             clean = likelihood.conditional_draw(ahead, sigma**2, noise, settings.cg_iterations, settings.cg_tolerance)
         else:
-            clean, step = half_step(likelihood, ahead, sigma, step.clamp_max(sigma), settings.moves, settings.leaps, noise)
+            step = step.clamp_max(sigma)
+            clean, step = half_step(likelihood, ahead, sigma, step, settings.moves, settings.leaps, noise)
         yield SolverStep(index + 1, settings.steps, sigma, finite(clean, sigma))
         x = clean + following * noise.normal(clean)
 
@@ -65,7 +67,7 @@ def daps(
 def _flow(denoiser: Denoiser, x: Tensor, sigma: float, settings: DAPSSettings, condition: Tensor | None) -> Tensor:
     """The end of the probability flow dx/ds = (x - D) / s from (x, sigma), by Heun's rule on a poly-7 grid."""
     levels = poly_grid(sigma, min(settings.sigma_min, sigma / 2), settings.flow_steps + 1).tolist()
-    for here, there in zip(levels, levels[1:], strict=False):
+    for here, there in pairwise(levels):
         slope = (x - denoise(denoiser, x, here, condition)) / here
         moved = x + (there - here) * slope
         if there > 0:

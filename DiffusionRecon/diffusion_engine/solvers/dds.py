@@ -40,6 +40,11 @@ class DDSSettings:
     cg_tolerance: float = 1e-3
 
 
+def prior_variance(settings: DDSSettings, sigma: float) -> float:
+    """g(sigma) = c s^2 d^2 / (s^2 + d^2), c = ``settings.prior_variance``, d = ``settings.sigma_data``."""
+    return settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+
+
 def dds(
     denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: DDSSettings,
     noise: Noise, condition: Tensor | None = None,
@@ -54,7 +59,7 @@ def dds(
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)
-        variance = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+        variance = prior_variance(settings, sigma)
         clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, settings.steps, sigma, clean)
         x = ddim(x, estimate, clean, sigma, following, settings.eta, noise.normal(x))

@@ -30,9 +30,9 @@ SMALLEST_SHARE = 1e-4
 
 @dataclass(frozen=True)
 class SolveSettings:
-    """Accuracy of the linear systems: outer iterations take a Jacobian product each, inner ones only scans."""
+    """Accuracy of the linear systems: ``products`` with the Jacobian at most, and inner iterations of scans only."""
 
-    iterations: int = 3
+    products: int = 3
     tolerance: float = 1e-3
     inner_iterations: int = 15
     inner_tolerance: float = 1e-2
@@ -61,22 +61,20 @@ def posterior_denoiser(
     right = whiten * (likelihood.data - operator.forward(estimate))
     total = torch.zeros_like(x)
     residual, floor = right, dot(right, right) * settings.tolerance**2
-    direction = earlier = change = None
-    for _ in range(settings.iterations):
+    scale = torch.ones_like(floor)
+    direction, change = torch.zeros_like(right), torch.zeros_like(right)
+    for _ in range(settings.products):
         if not bool((dot(residual, residual) > floor).any()):
             break
         towards = _solve(stationary, residual, settings.inner_iterations, settings.inner_tolerance)
+        direction = towards + _ratio(dot(towards, change), scale) * direction
         scale = dot(residual, towards)
-        if direction is None:
-            direction = towards
-        else:
-            direction = towards + _ratio(dot(towards, change), earlier) * direction
         lifted = lift(direction)
         image = direction + whiten * operator.forward(lifted)
         step = _ratio(dot(direction, residual), dot(direction, image))
         total = total + step.reshape(-1, *([1] * (x.ndim - 1))) * lifted
         change = -step * image
-        residual, earlier = residual + change, scale
+        residual = residual + change
     return finite(estimate + total, sigma)
 
 

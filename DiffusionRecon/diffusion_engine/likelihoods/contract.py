@@ -1,0 +1,52 @@
+"""What a solver that follows gradients asks of a likelihood, linear or not."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from ..physics.operator import LinearOperator
+
+
+class Likelihood(Protocol):
+    """-log p(y | x) up to a constant, of images x (batch, rows, columns).
+
+    ``misfit`` (batch,) is zero where x explains the data exactly and about half the number of readings where noise
+    alone remains; ``gradient`` is its derivative; ``curvature`` holds weights w, in the shape of the data, such that
+    A' diag(w) A is its (expected) Hessian; ``subset`` is the likelihood of some views.
+    """
+
+    @property
+    def operator(self) -> LinearOperator: ...
+
+    @property
+    def data(self) -> Tensor: ...
+
+    def misfit(self, x: Tensor) -> Tensor: ...
+
+    def gradient(self, x: Tensor) -> Tensor: ...
+
+    def curvature(self, x: Tensor) -> Tensor: ...
+
+    def residual_ratio(self, x: Tensor) -> Tensor: ...
+
+    def subset(self, index: slice | Tensor) -> Likelihood: ...
+
+
+def stiffness(likelihood: Likelihood, x: Tensor, iterations: int = 12) -> Tensor:
+    """Largest eigenvalue of the Hessian A' diag(w) A at ``x`` for each image, (batch, 1, 1), by power iteration.
+
+    Deterministic: starts from a constant image, which positive operators hardly change. It is the unit in which step
+    lengths are given, so a few per cent too low do no harm.
+    """
+    weights, operator = likelihood.curvature(x), likelihood.operator
+    vector = x.new_ones(x.shape)
+    value = vector.new_ones((*x.shape[:-2], 1, 1)).real
+    for _ in range(iterations):
+        vector = vector / vector.abs().square().sum((-2, -1), keepdim=True).sqrt()
+        vector = operator.adjoint(weights * operator.forward(vector))
+        value = vector.abs().square().sum((-2, -1), keepdim=True).sqrt()
+        if not bool((value > 0).all()):
+            raise ValueError("the measurement does not see a constant image: check that the geometry meets the grid")
+    return value

@@ -1,0 +1,199 @@
+"""Where to look first: the regions of a result that the draws or the measurement leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..volume import Volume
+from .intervals import LEVEL, prediction_interval, spread_factor
+
+SHARE_FLOOR = 0.25
+"""A large not-seen share counts only where the half width reaches this part of its threshold: a large share of next
+to nothing is nothing."""
+
+UNCERTAIN, NOT_SEEN, BOTH = "uncertain", "not seen", "uncertain and not seen"
+FROM_DRAWS, FROM_MAP = "draws", "map"
+
+Place = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One region. Places are RAS in mm; ``mean_value``, ``interval`` and ``half_width`` are in the image's unit.
+
+    ``reason``: "uncertain", "not seen" or "uncertain and not seen". ``basis`` of the interval of the region's mean:
+    "draws" (the mean over the region of each draw) or "map" (mean of the voxels' half widths: the widest case, all
+    voxels wrong together). ``half_width``: largest half width of a voxel's interval in the region, at ``peak_ras_mm``.
+    ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the smallest segment
+    that holds half of the region, else the one that holds most of it, None outside all.
+    """
+
+    number: int
+    reason: str
+    centre_ras_mm: Place
+    peak_ras_mm: Place
+    volume_mm3: float
+    mean_value: float
+    interval: tuple[float, float]
+    not_seen_share: float | None
+    segment: str | None
+    half_width: float
+    basis: str
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The findings, weightiest first, and ``labels`` (slices, rows, columns) int32: a finding's number, 0 elsewhere."""
+
+    findings: tuple[Finding, ...]
+    labels: np.ndarray
+
+
+def half_width(uncertainty: np.ndarray, draw_count: int | None, level: float = LEVEL) -> np.ndarray:
+    """Half width of every voxel's interval from its standard deviation and the number of draws behind it."""
+    return uncertainty * spread_factor(draw_count, level)
+
+
+def find_regions(
+    uncertainty: Volume,
+    mean: Volume,
+    not_seen_share: Volume | None,
+    draws: Sequence[np.ndarray],
+    threshold: float,
+    share_threshold: float,
+    minimum_mm3: float,
+    segments: Mapping[str, np.ndarray],
+    *,
+    draw_count: int | None = None,
+    level: float = LEVEL,
+) -> Regions:
+    """Regions, connected by faces in 3D, whose interval is wide or whose uncertainty the measurement cannot lessen.
+
+    A voxel belongs to one when half width >= ``threshold``, or when share >= ``share_threshold`` and half width >=
+    SHARE_FLOOR x threshold. The order is by the half width summed over the region, the largest first.
+    ``uncertainty``: standard deviation, in the unit of ``mean``, as is ``threshold``; ``not_seen_share`` and
+    ``share_threshold``: 0..1; ``draws``: arrays of the mean's shape, may be empty; ``minimum_mm3``: smaller regions
+    are left out; ``segments``: masks of the mean's shape by name; ``draw_count``: number of draws behind the map when
+    the draws themselves are not given (None: many). Raises ValueError for sizes that do not fit and thresholds out of
+    range, FloatingPointError for NaN or infinity.
+    """
+    _check(uncertainty, mean, not_seen_share, draws, segments)
+    if not threshold > 0 or not 0 < share_threshold <= 1 or not minimum_mm3 >= 0:
+        raise ValueError(
+            "expected a threshold above 0, a share threshold up to 1 and a volume of at least 0, found "
+            f"{threshold}, {share_threshold} and {minimum_mm3}: correct them"
+        )
+    wide = half_width(
+        np.asarray(uncertainty.array, np.float64), len(draws) if len(draws) > 1 else draw_count, level
+    )
+    uncertain = wide >= threshold
+    unseen = np.zeros_like(uncertain)
+    if not_seen_share is not None:
+        unseen = (not_seen_share.array >= share_threshold) & (wide >= SHARE_FLOOR * threshold)
+    parts = _components(uncertain | unseen)
+    voxel_mm3 = float(abs(np.linalg.det(mean.ijk_to_ras[:3, :3])))
+    sizes = np.bincount(parts.ravel())
+    weights = np.bincount(parts.ravel(), wide.ravel())
+    # One part of 1e9 against sizes that miss the minimum by rounding alone.
+    kept = [part for part in range(1, len(sizes)) if sizes[part] * voxel_mm3 >= minimum_mm3 * (1 - 1e-9)]
+    kept.sort(key=lambda part: -weights[part])
+    labels = np.zeros(parts.shape, np.int32)
+    found = []
+    for number, part in enumerate(kept, 1):
+        place = np.nonzero(parts == part)
+        labels[place] = number
+        widths = wide[place]
+        share = None if not_seen_share is None else float(np.mean(not_seen_share.array[place], dtype=np.float64))
+        value, interval, basis = _value(mean, draws, widths, place, level)
+        indices = np.stack(place, axis=1)
+        found.append(
+            Finding(
+                number=number,
+                reason=_reason(bool(uncertain[place].any()), bool(unseen[place].any())),
+                centre_ras_mm=_ras(mean, indices.mean(axis=0)),
+                peak_ras_mm=_ras(mean, _peak(indices, widths)),
+                volume_mm3=len(widths) * voxel_mm3,
+                mean_value=value,
+                interval=interval,
+                not_seen_share=share,
+                segment=_segment(segments, place),
+                half_width=float(widths.max()),
+                basis=basis,
+            )
+        )
+    return Regions(tuple(found), labels)
+
+
+def _check(
+    uncertainty: Volume,
+    mean: Volume,
+    share: Volume | None,
+    draws: Sequence[np.ndarray],
+    masks: Mapping[str, np.ndarray],
+) -> None:
+    arrays = {"uncertainty": uncertainty.array, **{f"draw {n}": draw for n, draw in enumerate(draws, 1)}}
+    if share is not None:
+        arrays["not-seen share"] = share.array
+    for name, array in {**arrays, **{f"segment {name}": mask for name, mask in masks.items()}}.items():
+        if np.shape(array) != mean.array.shape:
+            raise ValueError(
+                f"expected the {name} in the mean's shape {mean.array.shape}, found {np.shape(array)}: "
+                "give volumes of one result"
+            )
+    for name, array in {"mean": mean.array, **arrays}.items():
+        if not np.isfinite(array).all():
+            raise FloatingPointError(f"the {name} holds NaN or infinite values: no findings can be given")
+
+
+def _components(mask: np.ndarray) -> np.ndarray:
+    """Numbers of the parts connected by faces; noise joins up more easily over edges and corners."""
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image, False)).astype(np.int64)
+
+
+def _value(
+    mean: Volume, draws: Sequence[np.ndarray], widths: np.ndarray, place: tuple[np.ndarray, ...], level: float
+) -> tuple[float, tuple[float, float], str]:
+    """The region's mean value, its interval and what the interval rests on."""
+    value = float(np.mean(mean.array[place], dtype=np.float64))
+    if len(draws) > 1:
+        low, high = prediction_interval(np.array([np.mean(draw[place], dtype=np.float64) for draw in draws]), level)
+        return value, (float(low), float(high)), FROM_DRAWS
+    half = float(widths.mean())
+    return value, (value - half, value + half), FROM_MAP
+
+
+def _reason(uncertain: bool, unseen: bool) -> str:
+    if uncertain and unseen:
+        return BOTH
+    return UNCERTAIN if uncertain else NOT_SEEN
+
+
+def _peak(indices: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """The index with the largest half width; of several as large the one nearest to the region's centre."""
+    largest = indices[widths >= widths.max() * (1 - 1e-6)]
+    return largest[int(np.argmin(np.linalg.norm(largest - indices.mean(axis=0), axis=1)))]
+
+
+def _ras(volume: Volume, kji: np.ndarray) -> Place:
+    """Place of an index (k, j, i), which may lie between voxels."""
+    right, anterior, superior = (volume.ijk_to_ras[:3] @ [kji[2], kji[1], kji[0], 1.0]).tolist()
+    return right, anterior, superior
+
+
+def _segment(segments: Mapping[str, np.ndarray], place: tuple[np.ndarray, ...]) -> str | None:
+    """The smallest of the segments that hold half of the region or more, else the one that holds most of it.
+
+    Segments may lie within one another: a lung in a body.
+    """
+    held = {name: int(np.count_nonzero(mask[place])) for name, mask in segments.items()}
+    if not any(held.values()):
+        return None
+    holders = [name for name, count in held.items() if 2 * count >= len(place[0])]
+    if holders:
+        return min(holders, key=lambda name: int(np.count_nonzero(segments[name])))
+    return max(held, key=lambda name: held[name])

@@ -1,0 +1,97 @@
+"""TPDM: a prior of axial slices and a perpendicular one take turns, predictor and corrector each.
+
+With probability 1 / K the auxiliary denoiser of volumes moves the state from sigma to sigma'; else the primary does,
+guided by the data through its own derivative:
+
+    x' = predictor(x) - t J' grad f(x0),  f(x0) = |W (A x0 - y)|^2 / 2,  x0 = D(x; sigma),  J = dD / dx
+
+t = ``guidance`` <grad f, d> / |W A d|^2 lowers f most along d = J' grad f, for each image, where the paper has a fixed
+weight that has to be found for each task and batch size. Both end with a Langevin corrector at sigma'. The last
+image is the primary's estimate moved to the data by the proximal step, g = c s^2 d^2 / (s^2 + d^2).
+
+The denoiser must be a :class:`coupling.perpendicular.TwoPlanes`; others are refused. Source: arXiv:2303.08440.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..classical.conjugate_gradient import image_dot
+from ..coupling.perpendicular import TwoPlanes
+from ..likelihood import GaussianLikelihood
+from ..priors.denoiser import Denoiser
+from ..sampling.grids import poly_grid
+from ..sampling.noise import Noise
+from ..sampling.predictor_corrector import correct, predict
+from .contract import SolverStep, denoise, finite, linearise
+
+
+@dataclass(frozen=True)
+class TPDMSettings:
+    """Levels, chance 1 / ``every`` of the auxiliary prior, ``guidance`` (1: the full line search), corrector's snr."""
+
+    steps: int = 200
+    sigma_start: float = 0.6
+    sigma_end: float = 0.01
+    every: float = 2.7
+    guidance: float = 1.0
+    snr: float = 0.16
+    sigma_data: float = 0.5
+    prior_variance: float = 2.0
+    cg_iterations: int = 8
+    cg_tolerance: float = 1e-3
+
+
+def guided(
+    likelihood: GaussianLikelihood, estimate: Tensor, product: Callable[[Tensor], Tensor], guidance: float
+) -> Tensor:
+    """t d of the equations above; ``product``: v -> J' v at the ``estimate`` (slices, rows, columns)."""
+    gradient = likelihood.gradient(estimate)
+    direction = product(gradient)
+    projected = likelihood.operator.forward(direction)
+    curvature = (projected.square() / likelihood.variance).sum((-2, -1), keepdim=True)
+    step = guidance * image_dot(gradient, direction) / curvature.clamp_min(1e-30)
+    return step.clamp_min(0) * direction
+
+
+def tpdm(
+    denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: TPDMSettings, noise: Noise,
+    condition: Tensor | None = None,
+) -> Iterator[SolverStep]:
+    """One draw of a stack (slices, rows, columns); the last step's estimate is the result.
+
+    ``likelihood`` and ``start`` in network units. Raises ValueError without an auxiliary prior or where ``every`` is
+    below 1, FloatingPointError where an estimate is not finite.
+    """
+    if not isinstance(denoiser, TwoPlanes):
+        raise ValueError(
+            "the method tpdm needs a prior of slices and one of a perpendicular plane, found a single prior: choose "
+            "another method, or give both"
+        )
+    if not settings.every >= 1:
+        raise ValueError(f"expected the auxiliary prior every 1 or more steps, found {settings.every:g}")
+    levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
+    x = start + levels[0] * noise.normal(start)
+    for index in range(settings.steps):
+        sigma, following = levels[index], levels[index + 1]
+        last = following == 0
+        auxiliary = float(torch.rand((), generator=noise.generator)) < 1 / settings.every and not last
+        if auxiliary:
+            estimate = denoise(denoiser.auxiliary, x, sigma, condition)
+            x = predict(x, estimate, sigma, following, noise.normal(x))
+        elif last:
+            variance = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+            estimate = denoise(denoiser.primary, x, sigma, condition)
+            estimate = likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance)
+        else:
+            estimate, product = linearise(denoiser.primary, x, sigma, condition)
+            pull = guided(likelihood, estimate, product, settings.guidance)
+            x = predict(x, estimate, sigma, following, noise.normal(x)) - pull
+        if not last:
+            chosen = denoiser.auxiliary if auxiliary else denoiser.primary
+            x = correct(x, denoise(chosen, x, following, condition), following, noise.normal(x), settings.snr)
+        yield SolverStep(index + 1, settings.steps, sigma, finite(estimate, sigma))

@@ -1,0 +1,212 @@
+"""The stand-in's ctk and qMRML widgets: properties, signals by their C++ signatures, and the real scene behind them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import ctk
+import numpy as np
+import pytest
+import qt
+import slicer
+from host import dialogs, signals
+from host.eventloop import turn, waitUntil
+from host.guiapplication import GuiApplication
+
+VOLUME = "vtkMRMLScalarVolumeNode"
+
+
+def selector(scene: Any, **properties: Any) -> Any:
+    """A node selector of scalar volumes with these properties."""
+    made = slicer.qMRMLNodeComboBox()
+    made.nodeTypes = [VOLUME]
+    for name, value in properties.items():
+        setattr(made, name, value)
+    made.setMRMLScene(scene)
+    return made
+
+
+def items(combo: Any) -> list[str]:
+    """The texts of a selector's list."""
+    box = combo.findChild("QComboBox")
+    return [box.itemText(index) for index in range(box.count)]
+
+
+def test_standInSelectorIsDisabledWithoutScene(application: GuiApplication) -> None:
+    made = slicer.qMRMLNodeComboBox()
+    assert not made.enabled
+    made.setMRMLScene(application.scene)
+    assert made.enabled
+    made.setMRMLScene(None)
+    assert not made.enabled
+
+
+def test_standInSelectorFollowsTheScene(application: GuiApplication) -> None:
+    made, got = selector(application.scene, addEnabled=False, removeEnabled=False), []
+    made.connect("currentNodeChanged(vtkMRMLNode*)", got.append)
+    assert made.currentNode() is None
+    first = application.scene.AddNewNodeByClass(VOLUME, "first")
+    second = application.scene.AddNewNodeByClass(VOLUME, "second")
+    application.scene.AddNewNodeByClass("vtkMRMLModelNode", "model")
+    assert items(made) == ["first", "second"]
+    assert made.currentNode() is first  # noneEnabled is false: the first node by itself
+    second.SetName("other")
+    assert items(made) == ["first", "other"]
+    application.scene.RemoveNode(first)
+    assert made.currentNode() is second
+    application.scene.RemoveNode(second)
+    assert made.currentNode() is None
+    assert [node and node.GetName() for node in got] == ["first", "other", None]
+
+
+def test_standInSelectorWithNone(application: GuiApplication) -> None:
+    node = application.scene.AddNewNodeByClass(VOLUME, "volume")
+    made, identifiers = selector(application.scene, noneEnabled=True, noneDisplay="Nothing"), []
+    made.connect("currentNodeIDChanged(QString)", identifiers.append)
+    assert made.currentNode() is None
+    assert items(made)[0] == "Nothing"
+    made.setCurrentNode(node)
+    assert made.currentNodeID == node.GetID()
+    made.currentNodeID = ""
+    assert made.currentNode() is None
+    assert identifiers == [node.GetID(), ""]
+    assert isinstance(made.nodeTypes, tuple)
+
+
+def test_standInSelectorHidesAndFilters(application: GuiApplication) -> None:
+    scene = application.scene
+    for name, hidden in (("shown", False), ("hidden", True)):
+        scene.AddNewNodeByClass(VOLUME, name).SetHideFromEditors(hidden)
+    label = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "label")
+    made = selector(scene)
+    assert made.nodeCount() == 2
+    made.showChildNodeTypes = False
+    assert made.nodeCount() == 1
+    made.showChildNodeTypes = True
+    label.SetAttribute("Some", "1")
+    made.addAttribute(VOLUME, "Some", "1")
+    assert made.currentNode() is label
+
+
+def test_standInSelectorMakesNodes(application: GuiApplication) -> None:
+    made = selector(application.scene, noneEnabled=True, baseName="Result")
+    made.nodeTypes = ["vtkMRMLMarkupsROINode"]
+    node = made.addNode()
+    assert (node.GetName(), made.currentNode()) == ("Result", node)
+    box = made.findChild("QComboBox")
+    box.activated.emit(items(made).index("Create new MarkupsROI"))
+    assert made.nodeCount() == 2
+
+
+def test_standInSelectorOfADeletedPanel(application: GuiApplication) -> None:
+    """After Qt has deleted it, the scene's events no longer reach it."""
+    selector(application.scene).delete()
+    application.scene.AddNewNodeByClass(VOLUME, "later")
+    application.scene.AddNewNodeByClass(VOLUME, "last")
+
+
+def test_standInTableFollowsItsNode(application: GuiApplication) -> None:
+    node = application.scene.AddNewNodeByClass("vtkMRMLTableNode", "table")
+    slicer.util.updateTableFromArray(node, [np.array([1.5, 2.5])], ["Volume"])
+    view = slicer.qMRMLTableView()
+    view.setMRMLTableNode(node)
+    model = view.model()
+    assert (model.rowCount(), model.item(1, 0).text()) == (2, "2.5")
+    slicer.util.updateTableFromArray(node, [np.array([1.0, 2.0, 3.0])], ["Volume"])
+    assert model.rowCount() == 3
+
+
+@pytest.mark.parametrize("kind", ["ctkSliderWidget", "ctkDoubleSpinBox"])
+def test_standInNumbers(kind: str) -> None:
+    widget, got = getattr(ctk, kind)(), []
+    widget.connect("valueChanged(double)", got.append)
+    widget.minimum, widget.maximum, widget.decimals = -10, 10.0, 1
+    widget.suffix = " HU"
+    widget.value = 4
+    assert (widget.value, got) == (4.0, [4.0])
+    widget.setValue(99)
+    assert widget.value == 10.0
+    with pytest.raises(AttributeError, match="does not exist"):
+        widget.foo = 1
+    with pytest.raises(AttributeError, match="does not accept"):
+        widget.value = "8"
+
+
+def test_standInSliderMovesItsBox() -> None:
+    widget = ctk.ctkSliderWidget()
+    widget.setRange(0, 50)
+    widget.findChild("QSlider").value = 500
+    assert widget.value == 25.0
+
+
+def test_standInRange() -> None:
+    widget, got = ctk.ctkRangeWidget(), []
+    widget.connect("valuesChanged(double,double)", lambda low, high: got.append((low, high)))
+    widget.setRange(0, 20)
+    widget.setValues(3, 7)
+    assert (widget.minimumValue, widget.maximumValue, got[-1]) == (3.0, 7.0, (3.0, 7.0))
+    widget.minimumValue = 9
+    assert (widget.minimumValue, widget.maximumValue) == (9.0, 9.0)
+
+
+def test_standInPath(tmp_path: Path, recordedDialogs: dialogs.Recorder) -> None:
+    widget, paths, valid = ctk.ctkPathLineEdit(), [], []
+    widget.connect("currentPathChanged(QString)", paths.append)
+    widget.connect("validInputChanged(bool)", valid.append)
+    widget.currentPath = str(tmp_path / "none")
+    widget.filters = ctk.ctkPathLineEdit.Dirs
+    recordedDialogs.answer(str(tmp_path))
+    widget.browse()
+    assert (widget.currentPath, valid) == (str(tmp_path), [True])
+    assert paths == [str(tmp_path / "none"), str(tmp_path)]
+
+
+def test_standInSectionFolds() -> None:
+    section, got = ctk.ctkCollapsibleButton("Advanced"), []
+    section.connect("contentsCollapsed(bool)", got.append)
+    label = qt.QLabel("inside")
+    qt.QVBoxLayout(section).addWidget(label)
+    section.show()
+    turn()
+    high = section.height
+    section.collapsed = True
+    section.adjustSize()
+    assert not label.isVisible()
+    assert section.height < high
+    section.click()
+    assert (section.collapsed, label.isVisible(), got) == (False, True, [True, False])
+
+
+def test_standInErrorInASlotIsRecorded(slotErrors: list[signals.SlotError]) -> None:
+    button = qt.QPushButton("x")
+    button.connect("clicked(bool)", lambda: 1 / 0)
+    button.click()
+    assert [type(error.exception) for error in slotErrors] == [ZeroDivisionError]
+    slotErrors.clear()
+
+
+def test_standInErrorInAnObserverIsRecorded(application: GuiApplication, slotErrors: list[signals.SlotError]) -> None:
+    node = application.scene.AddNewNodeByClass(VOLUME, "volume")
+    node.AddObserver("ModifiedEvent", lambda *_: 1 / 0)
+    node.Modified()
+    assert [type(error.exception) for error in slotErrors] == [ZeroDivisionError]
+    slotErrors.clear()
+
+
+def test_standInDestroyedObject() -> None:
+    button = qt.QPushButton("x")
+    button.delete()
+    with pytest.raises(ValueError, match="destroyed QPushButton"):
+        _ = button.text
+
+
+def test_standInProcessTellsOfItsEnd() -> None:
+    process, got, output = qt.QProcess(), [], []
+    process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: got.append((code, int(status))))
+    process.connect("readyReadStandardOutput()", lambda: output.append(bytes(process.readAllStandardOutput().data())))
+    process.start(sys.executable, ["-c", "print('said'); raise SystemExit(3)"])
+    waitUntil(lambda: got)
+    assert got == [(3, 0)]
+    assert b"".join(output).split() == [b"said"]

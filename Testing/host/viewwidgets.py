@@ -1,0 +1,218 @@
+"""The real views inside Qt widgets, and the layout manager that Slicer's Python asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import vtk
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from host import pythonqt
+from host.application import Application
+from host.views import FourViews
+
+FOUR_UP = (("Red", "1"), ("Green", "Yellow"))
+RENDER_DELAY_MILLISECONDS = 30
+
+# Closed views stay in memory, small as they are then: taken apart by the garbage collector in an order of its own, VTK
+# ends the process.
+_closed: list[Any] = []
+
+
+def imageOf(picture: np.ndarray) -> QtGui.QImage:
+    """A Qt image of (rows, columns, 3) uint8; it owns its pixels."""
+    rows, columns, _ = picture.shape
+    flat = np.ascontiguousarray(picture)
+    return QtGui.QImage(flat.data, columns, rows, 3 * columns, QtGui.QImage.Format_RGB888).copy()
+
+
+@pythonqt.cppClass
+class ViewWidget(QtWidgets.QWidget):
+    """One rendered view: renders when its content asks for it, and at once by `forceRender`."""
+
+    def __init__(self, view: Any, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._view, self._image = view, None
+        self.setMinimumSize(120, 120)
+        self._timer = QtCore.QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(RENDER_DELAY_MILLISECONDS)
+        self._timer.connect("timeout()", self._renderShown)
+        # What qMRML's views listen to as well: the displayable managers' requests and the slice's new image.
+        sources = ((view.managers, vtk.vtkCommand.UpdateEvent), (view.logic, vtk.vtkCommand.ModifiedEvent))
+        self._observed = [(source, source.AddObserver(event, self._onUpdate)) for source, event in sources]
+
+    def _onUpdate(self, *_: Any) -> None:
+        self.scheduleRender()
+
+    def close(self) -> None:
+        """Listen to the view no longer."""
+        self._timer.stop()
+        for source, tag in self._observed:
+            source.RemoveObserver(tag)
+        self._observed = []
+
+    def scheduleRender(self) -> None:
+        """Render soon, once for all that asks until then; a hidden view waits until it is shown."""
+        if self.visible and not self._timer.active:
+            self._timer.start()
+
+    def forceRender(self) -> None:
+        """Render now, in the widget's own size."""
+        ratio = self.devicePixelRatioF()
+        self._view.resize(max(16, round(self.width * ratio)), max(16, round(self.height * ratio)))
+        self._image = imageOf(self._view.image())
+        self._image.setDevicePixelRatio(ratio)
+        self.update()
+
+    def _renderShown(self) -> None:
+        if self.visible:
+            self.forceRender()
+
+    def image(self) -> np.ndarray:
+        """The picture, (rows, columns, 3) uint8."""
+        return self._view.image()
+
+    def renderWindow(self) -> vtk.vtkRenderWindow:
+        """VTK's window."""
+        return self._view.window
+
+    def paintEvent(self, _event: QtGui.QPaintEvent) -> None:
+        """The rendered image, black before the first."""
+        painter = QtGui.QPainter(self)
+        painter.fillRect(self.rect, QtGui.QColor(0, 0, 0))
+        if self._image is not None:
+            painter.drawImage(self.rect, self._image)
+        painter.end()
+
+    def showEvent(self, event: QtGui.QShowEvent) -> None:
+        """Render what happened while it was hidden."""
+        super().showEvent(event)
+        self.scheduleRender()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        """Render in the new size."""
+        super().resizeEvent(event)
+        self.scheduleRender()
+
+    def wheelEvent(self, event: QtGui.QWheelEvent) -> None:
+        """Go through the slices."""
+        if hasattr(self._view, "scroll"):
+            self._view.scroll(1 if event.angleDelta().y() > 0 else -1)
+
+
+@pythonqt.cppClass
+class qMRMLSliceWidget(QtWidgets.QWidget):
+    """A slice view as the layout manager hands it out."""
+
+    def __init__(self, view: Any, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._slice, self._widget = view, ViewWidget(view, self)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._widget)
+
+    def sliceView(self) -> ViewWidget:
+        """The view itself."""
+        return self._widget
+
+    def sliceLogic(self) -> Any:
+        """The slice's logic."""
+        return self._slice.logic
+
+    def mrmlSliceNode(self) -> Any:
+        """The node that says where the slice lies."""
+        return self._slice.node
+
+    def mrmlSliceCompositeNode(self) -> Any:
+        """The node that says which volumes it shows."""
+        return self._slice.logic.GetSliceCompositeNode()
+
+
+@pythonqt.cppClass
+class qMRMLThreeDWidget(QtWidgets.QWidget):
+    """The 3D view as the layout manager hands it out."""
+
+    def __init__(self, view: Any, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._threeD, self._widget = view, ViewWidget(view, self)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._widget)
+
+    def threeDView(self) -> ViewWidget:
+        """The view itself."""
+        return self._widget
+
+    def mrmlViewNode(self) -> Any:
+        """The view's node."""
+        return self._threeD.node
+
+
+@pythonqt.cppClass
+class LayoutManager(QtCore.QObject):
+    """Slicer's four-up layout, the only one here: three slice views and a 3D view."""
+
+    def __init__(self, application: Application, size: int = 256) -> None:
+        super().__init__()
+        self._views = FourViews(application, size)
+        self._application = application
+        self._slices = {name: qMRMLSliceWidget(view) for name, view in self._views.slices.items()}
+        self._threeD = qMRMLThreeDWidget(self._views.threeD)
+
+    threeDViewCount = QtCore.Property(int, lambda self: 1)
+    tableViewCount = QtCore.Property(int, lambda self: 0)
+    plotViewCount = QtCore.Property(int, lambda self: 0)
+
+    def sliceViewNames(self) -> tuple[str, ...]:
+        """Red, Green, Yellow."""
+        return tuple(self._slices)
+
+    def sliceWidget(self, name: str) -> Any:
+        """A slice view by its name, or None."""
+        return self._slices.get(name)
+
+    def threeDWidget(self, index: int) -> Any:
+        """The 3D view is number 0."""
+        return self._threeD if index == 0 else None
+
+    def mrmlSliceLogics(self) -> Any:
+        """All slice logics."""
+        return self._application.logic.GetSliceLogics()
+
+    def resetSliceViews(self) -> None:
+        """Fit the slices to their volumes."""
+        for view in self._views.slices.values():
+            view.fit()
+
+    def resetThreeDViews(self) -> None:
+        """Let what is shown fill the 3D view."""
+        self._views.threeD.fit()
+
+    def setLayout(self, layout: int) -> None:
+        """Keep the arrangement in the layout's node; the stand-in goes on showing four views."""
+        self._application.scene.GetFirstNodeByClass("vtkMRMLLayoutNode").SetViewArrangement(int(layout))
+
+    def close(self) -> None:
+        """End the views, in the order that VTK needs: observers, widgets, managers, windows."""
+        for widget in (*self._slices.values(), self._threeD):
+            widget._widget.close()
+            widget.delete()
+        self._views.close()
+        _closed.append((self._views, self._application))
+
+    def fourViews(self) -> FourViews:
+        """The views of the stand-in, for its own use."""
+        return self._views
+
+    def gridWidget(self) -> QtWidgets.QWidget:
+        """The four views in one widget, two by two."""
+        widget = QtWidgets.QWidget()
+        grid = QtWidgets.QGridLayout(widget)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(2)
+        for line, names in enumerate(FOUR_UP):
+            for column, name in enumerate(names):
+                grid.addWidget(self._slices.get(name, self._threeD), line, column)
+        return widget

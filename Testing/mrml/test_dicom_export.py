@@ -1,0 +1,149 @@
+"""Result volumes as DICOM series, written from a real MRML scene and read back by the engine."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import slicer
+import slicer.util
+from diffusion_engine.io.images import read_volume
+from DiffusionReconLib import dicom_export
+from DiffusionReconLib.dicom_export import exportSeries, sourceDatasets
+from DiffusionReconLib.publish import publishResult
+from DiffusionReconLib.volumes import nodeFromVolume, volumeFromNode
+from full_results import writeFullResult
+from host.application import Application
+from pydicom.uid import generate_uid
+
+SHAPE = (5, 20, 24)
+
+
+def oblique() -> np.ndarray:
+    a, b = np.radians(20), np.radians(-35)
+    turn_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    turn_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn_x @ turn_y @ np.diag([-1.0, -1.0, 1.0]) * (0.7, 0.9, 2.5)
+    matrix[:3, 3] = (11.0, -7.5, 1303.25)
+    return matrix
+
+
+def sourceImages(count: int = 2) -> list[pydicom.Dataset]:
+    """Headers as a scanner's CT has them, with a name outside ASCII."""
+    shared = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(),
+              "FrameOfReferenceUID": generate_uid()}  # fmt: skip
+    images = []
+    for number in range(count):
+        data = pydicom.Dataset()
+        data.SpecificCharacterSet = "ISO_IR 100"
+        data.PatientName, data.PatientID, data.PatientSex = "Müller^Änne", "P-1", "F"
+        data.StudyDate, data.StudyTime, data.StudyID, data.AccessionNumber = "20240102", "112233", "S1", "A1"
+        data.SOPClassUID, data.SOPInstanceUID = dicom_export.CT_STORAGE, generate_uid()
+        data.Modality, data.InstanceNumber = "CT", number + 1
+        for name, uid in shared.items():
+            setattr(data, name, uid)
+        images.append(data)
+    return images
+
+
+@pytest.fixture
+def nodes(application: Application, tmp_path: Path) -> dict[str, slicer.vtkMRMLNode]:
+    return publishResult(writeFullResult(tmp_path / "job", SHAPE))
+
+
+@pytest.mark.parametrize("key", ["mean", "uncertainty", "not_seen_share", "residual"])
+def test_seriesReadsBackWithValuesPlaceAndUnit(
+    key: str, nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path
+) -> None:
+    node = nodes[key]
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(oblique()))
+    files = exportSeries(node, tmp_path / "Serie ä", sourceImages())
+    assert len(files) == SHAPE[0]
+    back, wanted = read_volume(tmp_path / "Serie ä"), volumeFromNode(node)
+    step = np.ptp(wanted.array) / 65535
+    assert np.abs(back.array - wanted.array).max() <= 0.51 * step + 1e-5
+    assert np.abs(back.ijk_to_ras - oblique()).max() < 1e-4
+    assert back.unit == ("HU" if key in ("mean", "uncertainty") else "a.u.")
+
+
+def test_fileBelongsToPatientAndStudyAndSaysWhatItIs(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
+    sources = sourceImages()
+    first = [pydicom.dcmread(path) for path in exportSeries(nodes["mean"], tmp_path / "a", sources)]
+    second = pydicom.dcmread(exportSeries(nodes["uncertainty"], tmp_path / "b", sources, 9001)[0])
+    data = first[0]
+    assert (str(data.PatientName), data.PatientID, data.AccessionNumber) == ("Müller^Änne", "P-1", "A1")
+    assert data.StudyInstanceUID == second.StudyInstanceUID == sources[0].StudyInstanceUID
+    assert data.FrameOfReferenceUID == sources[0].FrameOfReferenceUID
+    assert list(data.ImageType) == ["DERIVED", "SECONDARY", "AXIAL", "MEAN"]
+    assert data.SOPClassUID == dicom_export.CT_STORAGE
+    series = {each.SeriesInstanceUID for each in first}
+    assert len(series) == 1
+    assert not series & {second.SeriesInstanceUID, sources[0].SeriesInstanceUID}
+    assert len({each.SOPInstanceUID for each in first}) == SHAPE[0]
+    assert [each.InstanceNumber for each in first] == [1, 2, 3, 4, 5]
+    referenced = [item.ReferencedSOPInstanceUID for item in data.SourceImageSequence]
+    assert referenced == [source.SOPInstanceUID for source in sources]
+    assert "Not for diagnostic use" in data.DerivationDescription
+    assert "prior ct-body" in data.DerivationDescription
+    assert second.SeriesNumber == 9001
+    assert "not an error bar" in second.SeriesDescription
+
+
+def test_withoutSourcesThereIsANewStudyWithoutPatient(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
+    data = pydicom.dcmread(exportSeries(nodes["tv"], tmp_path / "new")[0])
+    assert (str(data.PatientName), data.PatientID) == ("", "")
+    assert data.StudyInstanceUID
+    assert "SourceImageSequence" not in data
+
+
+def test_constantVolumeKeepsItsValue(application: Application, tmp_path: Path) -> None:
+    from diffusion_engine.volume import Volume
+
+    node = nodeFromVolume(Volume(np.full((2, 3, 4), -1000.25, np.float32), np.eye(4), "HU"), "air")
+    exportSeries(node, tmp_path / "air")
+    assert np.array_equal(read_volume(tmp_path / "air").array, np.full((2, 3, 4), -1000.25))
+
+
+def test_refusalsLeaveNothingBehind(
+    nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep", encoding="ascii")
+    with pytest.raises(ValueError, match="empty folder"):
+        exportSeries(nodes["mean"], tmp_path / "full")
+    with pytest.raises(ValueError, match="several studies"):
+        exportSeries(nodes["mean"], tmp_path / "two", [*sourceImages(1), *sourceImages(1)])
+    real = dicom_export._slice
+
+    def failsAtTheThird(common: object, volume: object, index: int, plane: object) -> object:
+        if index == 2:
+            raise OSError(28, "No space left on device")
+        return real(common, volume, index, plane)
+
+    monkeypatch.setattr(dicom_export, "_slice", failsAtTheThird)
+    with pytest.raises(ValueError, match="No space left"):
+        exportSeries(nodes["mean"], tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()
+    assert not (tmp_path / "two").exists()
+
+
+def test_sourcesAreFoundThroughSlicersDatabase(
+    nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sourceDatasets(None) == []
+    assert sourceDatasets(nodes["mean"]) == []
+    files = exportSeries(nodes["mean"], tmp_path / "scan")
+    places = {pydicom.dcmread(path).SOPInstanceUID: str(path) for path in files}
+    monkeypatch.setattr(
+        slicer, "dicomDatabase", types.SimpleNamespace(fileForInstance=lambda uid: places.get(uid, "")), raising=False
+    )
+    nodes["tv"].SetAttribute("DICOM.instanceUIDs", " ".join([*list(places)[:3], "1.2.3"]))
+    found = sourceDatasets(nodes["tv"])
+    assert [data.SOPInstanceUID for data in found] == list(places)[:3]
+    assert all("PixelData" not in data for data in found)
+    again = pydicom.dcmread(exportSeries(nodes["tv"], tmp_path / "tv", found)[0])
+    assert again.StudyInstanceUID == found[0].StudyInstanceUID

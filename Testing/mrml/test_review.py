@@ -1,0 +1,239 @@
+"""Review of a result: findings, verdicts, jumps and banner, on a real MRML scene with real slice views off screen."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from diffusion_engine.posterior.segments import IntensityRule
+from DiffusionReconLib import results, review
+from DiffusionReconLib.publish import publishResult
+from DiffusionReconLib.review_table import escaped, unescaped
+from full_results import DRAWS, regionMasks, writeFullResult
+from host.application import Application, openBundle, saveBundle
+from host.render import addSegmentation, thresholdLabels
+from host.views import FourViews, SliceView
+
+SHAPE = (8, 48, 48)
+TRICKY = 'Bewegung?\n\tSiehe "Serie 3" \\n; Größe 测试, <b> & =1+1 '
+
+
+@pytest.fixture
+def nodes(application: Application, tmp_path: Path) -> results.Nodes:
+    return publishResult(writeFullResult(tmp_path / "job", SHAPE), withDraws=True)
+
+
+def inSlice(view: SliceView, place: tuple[float, float, float]) -> np.ndarray:
+    """The place in a view's own coordinates, mm: right and up from its centre, and out of its plane."""
+    return (np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) @ [*place, 1.0])[:3]
+
+
+def test_reviewFindsTheRegionsAndNamesTheirPlace(nodes: results.Nodes) -> None:
+    labels = thresholdLabels(slicer.util.arrayFromVolume(nodes["reference"]), nodes["mean"].GetSpacing()[0])
+    table = review.makeReview(nodes, segmentationNode=addSegmentation(labels, nodes["mean"]))
+    nodule, strip = review.findings(table)
+    masks = regionMasks(SHAPE)
+    voxel = float(np.prod(nodes["mean"].GetSpacing()))
+    assert nodule.volume_mm3 == pytest.approx(masks["nodule"].sum() * voxel)
+    assert strip.volume_mm3 == pytest.approx(masks["strip"].sum() * voxel)
+    assert (nodule.reason, strip.reason) == ("uncertain and not seen", "uncertain")
+    assert nodule.not_seen_share == pytest.approx(0.8)
+    assert (nodule.segment, strip.segment) == ("Lungs", "Body")
+    assert nodule.basis == "draws"
+    low, high = nodule.interval
+    assert low < nodule.mean_value < high
+    outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
+    names = [outlines.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
+    assert names == ["Finding 1: uncertain and not seen", "Finding 2: uncertain"]
+    for index, name in enumerate(("nodule", "strip")):
+        segmentID = outlines.GetSegmentation().GetNthSegmentID(index)
+        shown = slicer.util.arrayFromSegmentBinaryLabelmap(outlines, segmentID, nodes["mean"]) > 0
+        assert np.array_equal(shown, masks[name])
+
+
+def test_thresholdsDecideAndNoFindingIsAnAnswerToo(nodes: results.Nodes) -> None:
+    assert len(review.findings(review.makeReview(nodes, threshold=175.0, shareThreshold=1.0))) == 1
+    empty = review.makeReview(nodes, threshold=1e4)
+    assert review.findings(empty) == []
+    assert review.nextFinding(empty) is None
+    assert review.currentFinding(empty) is None
+    assert review.reviewOf(nodes) is empty
+
+
+def test_resultWithoutUncertaintyIsRefusedAndTheSceneStays(nodes: results.Nodes) -> None:
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    with pytest.raises(ValueError, match="has no 'uncertainty'"):
+        review.makeReview({key: node for key, node in nodes.items() if key != "uncertainty"})
+    with pytest.raises(ValueError, match="threshold above 0"):
+        review.makeReview(nodes, threshold=-1.0)
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_verdictsSurviveTheSceneFile(nodes: results.Nodes, application: Application, tmp_path: Path) -> None:
+    table = review.makeReview(nodes)
+    before = review.findings(table)
+    assert review.verdict(table, 1) == review.Verdict()
+    when = datetime(2025, 3, 4, 5, 6, 7, tzinfo=timezone(timedelta(hours=-7)))
+    review.setVerdict(table, 1, "doubt", TRICKY, "Dr. Ö \"X\"", when)
+    review.setVerdict(table, 2, "trust")
+    review.setVerdict(table, None, "rescan", TRICKY, "Ö", when)
+    given = [review.verdict(table, number) for number in (1, 2, None)]
+    assert (given[0].comment, given[0].reviewer) == (TRICKY, 'Dr. Ö "X"')
+    assert datetime.fromisoformat(given[0].time) == when
+    assert abs(datetime.fromisoformat(given[1].time) - datetime.now(timezone.utc)) < timedelta(minutes=5)
+    saveBundle(application.scene, tmp_path / "scene.mrb")
+    openBundle(tmp_path / "scene.mrb")
+    again = results.resultNodes(results.resultReports()[0])
+    table = review.reviewOf(again)
+    assert review.findings(table) == before
+    assert [review.verdict(table, number) for number in (1, 2, None)] == given
+    assert table.GetAttribute("DiffusionPriors.Unit") == "HU"
+    review.setVerdict(table, 1, "trust")
+    assert review.verdict(table, 1).verdict == "trust"
+    assert review.goToFinding(table, 2) == before[1]
+
+
+def test_everyTextSurvivesEscaping() -> None:
+    for text in (TRICKY, "", "\\", "\\\\q", '"\\"', "\r\n", "\\x", "ends with \\"):
+        assert unescaped(escaped(text)) == text
+        assert not set(escaped(text)) & set('"\t\n\r')
+
+
+def test_unknownVerdictsAndNumbersAreRefused(nodes: results.Nodes) -> None:
+    table = review.makeReview(nodes)
+    with pytest.raises(ValueError, match="one of trust, doubt, rescan"):
+        review.setVerdict(table, 1, "maybe")
+    with pytest.raises(ValueError, match="none with the number 9"):
+        review.setVerdict(table, 9, "trust")
+    with pytest.raises(ValueError, match="none with the number 0"):
+        review.goToFinding(table, 0)
+
+
+def test_viewsJumpToTheFindingAlsoUnderATransform(application: Application, tmp_path: Path) -> None:
+    views = FourViews(application, 96)
+    nodes = publishResult(writeFullResult(tmp_path / "job", SHAPE))
+    views.fit()
+    table = review.makeReview(nodes)
+    for finding in review.findings(table):
+        assert review.goToFinding(table, finding.number) == finding
+        for view in views.slices.values():
+            assert inSlice(view, finding.peak_ras_mm)[2] == pytest.approx(0.0, abs=1e-3)
+    red = views.slices["Red"]
+    # A view that shows the place already keeps its frame.
+    assert inSlice(red, (0.0, 0.0, 0.0))[:2] == pytest.approx([0.0, 0.0], abs=6.0)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "table")
+    matrix = np.eye(4)
+    matrix[:3, 3] = (300.0, -20.0, 7.0)
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    nodes["mean"].SetAndObserveTransformNodeID(transform.GetID())
+    finding = review.goToFinding(table, 1)
+    moved = tuple(np.add(finding.peak_ras_mm, matrix[:3, 3]))
+    for view in views.slices.values():
+        assert inSlice(view, moved)[2] == pytest.approx(0.0, abs=1e-3)
+    assert inSlice(red, moved) == pytest.approx(np.zeros(3), abs=1e-3)
+
+
+def test_nextAndPreviousGoRoundAndTheCurrentOneStandsOut(nodes: results.Nodes) -> None:
+    table = review.makeReview(nodes)
+    assert review.currentFinding(table) is None
+    assert [review.nextFinding(table).number for _ in range(3)] == [1, 2, 1]
+    assert [review.previousFinding(table).number for _ in range(2)] == [2, 1]
+    assert review.currentFinding(table) == 1
+    outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
+    display, segments = outlines.GetDisplayNode(), outlines.GetSegmentation()
+    first, second = (segments.GetNthSegmentID(index) for index in range(2))
+    assert display.GetSegmentOpacity2DOutline(first) > display.GetSegmentOpacity2DOutline(second)
+    assert display.GetSegmentOpacity2DFill(first) > 0 == display.GetSegmentOpacity2DFill(second)
+
+
+def test_outlineOfTheFindingIsInThePicture(application: Application, tmp_path: Path) -> None:
+    views = FourViews(application, 192)
+    nodes = publishResult(writeFullResult(tmp_path / "job", SHAPE), withDraws=True)
+    views.fit()
+    results.showMean(nodes)
+    table = review.makeReview(nodes)
+    review.goToFinding(table, 1)
+    picture = views.slices["Red"].image().astype(int)[20:172, 12:180]
+    magenta = (picture[..., 0] - picture[..., 1] > 60) & (picture[..., 2] - picture[..., 1] > 30)
+    rows, columns = np.nonzero(magenta)
+    assert 40 < magenta.sum() < 2500
+    # The nodule lies in the patient's left half, left of the middle in i, so right in the view (L at the right edge).
+    assert abs(np.median(columns) + 12 - 96) > 15
+    assert abs(np.median(rows) + 20 - 96) < 25
+
+
+def test_segmentsHaveIntervalsOverTheDraws(nodes: results.Nodes) -> None:
+    labels = thresholdLabels(slicer.util.arrayFromVolume(nodes["reference"]), nodes["mean"].GetSpacing()[0])
+    segmentation = addSegmentation(labels, nodes["mean"])
+    rows = {row.name: row for row in review.segmentRows(nodes, segmentation, {"Lungs": IntensityRule(high=-400.0)})}
+    lungs = rows["Lungs"]
+    assert len(results.drawArrays(nodes)) == DRAWS
+    assert lungs.mean_interval[0] < lungs.mean < lungs.mean_interval[1]
+    assert lungs.volume_interval_mm3 is not None
+    assert lungs.rule == "voxels of the mask up to -400 HU"
+    assert rows["Bone"].volume_interval_mm3 is None
+    assert rows["Bone"].volume_mm3 == pytest.approx((labels == 3).sum() * float(np.prod(nodes["mean"].GetSpacing())))
+
+
+REPORT = {
+    "prior": "ct-body",
+    "spread": "concentrated",
+    "residual_tests": [{"kind": "mean", "ratio": 1.2, "accepted": [0.7, 1.6], "passed": True}],
+    "gate": {"score": 1.0, "threshold": 2.0, "passed": True, "blend": 0.0, "sentence": "fine"},
+    "calibration": {
+        "matched": True, "factor": 2.0, "coverage90": 0.5, "coverage90_calibrated": 0.9, "sentence": "fine",
+    },
+}  # fmt: skip
+
+
+def lines(**changes: object) -> list[tuple[str, str]]:
+    return [(line.text, line.state) for line in review.banner({**REPORT, **changes})]
+
+
+def test_bannerOfAGoodResult() -> None:
+    assert lines() == [
+        ("Residual test passed: 1.20 times the noise (normal here: 0.70 to 1.60). It cannot see invented structure.",
+         "good"),
+        ("Like the prior's training data: score 1.00, limit 2.00.", "good"),
+        ("The uncertainty is a spread of estimates, not an error bar.", "warning"),
+        ("Uncertainty calibrated for this acquisition: 90 % intervals held 90 % of the truth on held-out cases (50 % "
+         "before).", "good"),
+        ("Not for diagnostic use.", "warning"),
+    ]  # fmt: skip
+
+
+def test_bannerSaysWhatIsWrongOrUnknown() -> None:
+    failed = [{"kind": "mean", "ratio": 3.0, "accepted": [0.7, 1.6], "passed": False}]
+    gate = {"score": 3.4, "threshold": 2.0, "passed": False, "blend": 0.7, "sentence": "unlike"}
+    bad = lines(residual_tests=failed, gate=gate, calibration={**REPORT["calibration"], "matched": False})
+    assert [state for _, state in bad] == ["bad", "bad", "warning", "warning", "warning"]
+    assert "Trust the classical image first." in bad[0][0]
+    assert "70 % of the shown image is the classical one" in bad[1][0]
+    assert bad[3][0] == "Uncertainty not calibrated for this acquisition."
+    unknown = lines(residual_tests=[], gate=None, calibration=None, spread="posterior")
+    assert [text.partition(":")[0] for text, _ in unknown[:2]] == [
+        "Residual test", "Likeness to the prior's training data",
+    ]  # fmt: skip
+    assert unknown[2] == ("The uncertainty is a posterior standard deviation under this prior.", "plain")
+
+
+def test_bannerOfAClassicalResultSpeaksOfNoPrior() -> None:
+    tests = [{"kind": "tv", "ratio": 1.0, "accepted": [0.5, 2.0], "passed": True}]
+    texts = [text for text, _ in lines(prior=None, spread=None, gate=None, calibration=None, residual_tests=tests)]
+    assert len(texts) == 2
+    assert texts[0].startswith("Residual test passed: 1.00")
+    assert texts[-1] == "Not for diagnostic use."
+
+
+def test_bannerOfOneDrawClaimsNoUncertainty() -> None:
+    texts = [text for text, _ in lines(draws=1)]
+    assert texts[2:] == ["One estimate only: it has no uncertainty.", "Not for diagnostic use."]
+
+
+def test_oldReportsWithoutTheNewKeysHaveABanner() -> None:
+    old = {key: REPORT[key] for key in ("prior", "spread", "residual_tests")}
+    assert [line.state for line in review.banner(old)] == ["good", "warning", "warning", "warning", "warning"]
