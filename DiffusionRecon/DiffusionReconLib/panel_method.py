@@ -8,7 +8,8 @@ from typing import Any
 
 import slicer
 from diffusion_engine.presets import PRESETS, available_presets
-from diffusion_engine.priors.card import PriorCard, read_card
+from diffusion_engine.priors.adapter import read_any_card as read_card
+from diffusion_engine.priors.card import PriorCard
 from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 

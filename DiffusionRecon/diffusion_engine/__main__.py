@@ -263,6 +263,7 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     prior = load_prior(settings.prior, choose_device(settings.device))
     path = PRIORS_FOLDER / f"{settings.prior}.json"
     path = path if path.exists() else Path(settings.prior)
+    read_card(path)  # An adapter's card takes no calibration: refused before any work.
     if options.part != "factors":
         found = fit_scores(prior, options.data, settings)
         write_card(replace(read_card(path), typicality=found), path)

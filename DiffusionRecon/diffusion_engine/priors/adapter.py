@@ -10,6 +10,8 @@ from typing import Any
 from .card import PriorCard, read_card
 
 FORMAT = "diffusion-priors adapter 1"
+SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Priors"
+"""Where the priors lie that come with the module."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,20 @@ def write_adapter_card(card: AdapterCard, path: Path) -> None:
     path.write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def base_card_path(adapter: AdapterCard, path: Path, shipped: Path) -> Path:
-    """Card of the base prior, beside the adapter's card at ``path`` or among the ``shipped``.
+def read_any_card(path: Path) -> PriorCard:
+    """The card of a prior, or of an adapter together with its base; raises ValueError as these do."""
+    if not is_adapter(path):
+        return read_card(path)
+    adapter = read_adapter(path)
+    return adapted_card(read_card(base_card_path(adapter, path)), adapter)
+
+
+def base_card_path(adapter: AdapterCard, path: Path) -> Path:
+    """Card of the base prior, beside the adapter's card at ``path`` or among those shipped.
 
     Raises ValueError when there is none, or when its weights are not those that the adapter was made for.
     """
-    for folder in (path.parent, shipped):
+    for folder in (path.parent, SHIPPED):
         found = folder / f"{adapter.base}.json"
         if found.exists():
             break

@@ -12,13 +12,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .adapter import AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter
+from .adapter import SHIPPED, AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter, read_any_card
 from .card import PriorCard, read_card, sha256
 from .denoiser import EDMDenoiser
 from .lora import LowRank, restored
 from .networks import PatchUNet
 
-PRIORS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Priors"
+PRIORS_FOLDER = SHIPPED
 NETWORKS = {"PatchUNet": PatchUNet}
 PIXELS_PER_CALL = 8 * 256 * 256
 
@@ -58,14 +58,6 @@ def list_priors(folder: Path = PRIORS_FOLDER) -> list[PriorCard]:
     return [read_any_card(path) for path in sorted(folder.glob("*.json"))]
 
 
-def read_any_card(path: Path) -> PriorCard:
-    """The card of a prior, or of an adapter together with its base; raises ValueError as these do."""
-    if not is_adapter(path):
-        return read_card(path)
-    adapter = read_adapter(path)
-    return adapted_card(read_card(base_card_path(adapter, path, PRIORS_FOLDER)), adapter)
-
-
 def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", bf16: bool | None = None) -> Prior:
     """Load a shipped prior by name, or any by the path of its card, after checking hash, shapes and unit.
 
@@ -82,7 +74,7 @@ def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", 
             )
     if is_adapter(path):
         adapter = read_adapter(path)
-        base = load_prior(str(base_card_path(adapter, path, PRIORS_FOLDER)), device, unit, bf16)
+        base = load_prior(str(base_card_path(adapter, path)), device, unit, bf16)
         read_adapter_weights(path, adapter, base.denoiser.network).merge()
         return replace(base, card=adapted_card(base.card, adapter))
     card = read_card(path)

@@ -6,9 +6,10 @@
 
 m readings; the objective is that of TV with weight a, but over what the network can say instead of over all images.
 w are low-rank adapters of the network, zero at first, shared by the images of the batch; D_0 is the network without
-them, which gives the direction of the noise. The gradient passes the solve for x0' by implicit differentiation: with
-M = I + g A' W^2 A, the gradient in x0 is M^-1 times the one in x0', another solve of the same kind. The prior's own
-weights are never written to. Draws are concentrated, as DDS's are.
+them, which gives the direction of the noise. Each step of Adam sees the last x0' (at first, the start) with fresh noise
+of level sigma, where the source keeps to the one x, and the first noise level takes the most steps. The gradient
+passes the solve for x0' by implicit differentiation: with M = I + g A' W^2 A, the gradient in x0 is M^-1 times the one
+in x0', another solve of the same kind. The prior's own weights are never written to. Draws are concentrated, as DDS's.
 
 Source: arXiv:2308.14409.
 """
@@ -71,13 +72,16 @@ def scd(
     adapted, adapter = with_adapter(denoiser, settings.rank)
     optimiser = torch.optim.Adam(adapter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
-    x = start + levels[0] * noise.normal(start)
+    clean, x = start, start + levels[0] * noise.normal(start)
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         g = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
         if index % settings.skip == 0 or index >= settings.steps - settings.last:
             for _ in range(settings.inner_steps if index else settings.first_inner_steps):
-                adapt_step(adapted, optimiser, likelihood, x, sigma, g * settings.inner_variance, settings, condition)
+                # Fresh noise each time, so that the adapters learn the image and not one draw of the noise.
+                seen = clean + sigma * noise.normal(clean)
+                variance = g * settings.inner_variance
+                adapt_step(adapted, optimiser, likelihood, seen, sigma, variance, settings, condition)
         estimate = denoise(denoiser, x, sigma, condition)
         better = denoise(adapted, x, sigma, condition)
         clean = finite(likelihood.proximal(better, g, settings.cg_iterations, settings.cg_tolerance), sigma)
