@@ -10,11 +10,11 @@ from .images import READABLE, read_volume
 
 
 def volumes_below(
-    folder: Path, unit: str, wanted: Callable[[Path], bool] = lambda _: True
+    folder: Path, unit: str | None, wanted: Callable[[Path], bool] = lambda _: True
 ) -> Iterator[tuple[Path, Volume | str]]:
     """Path below ``folder`` and volume of every image file, or, where it cannot be used, the reason as a sentence.
 
-    ``unit``: of the values; ``wanted``: whether a path below the folder is to be read at all.
+    ``unit``: of the values, None for what each file states; ``wanted``: whether a path below the folder is to be read at all.
     """
     for path in sorted(p for p in folder.rglob("*") if p.name.lower().endswith(READABLE)):
         place = path.relative_to(folder)
