@@ -46,9 +46,9 @@ def wiener(noisy: Tensor, sigma: float, width: int = 3) -> Tensor:
 
 
 def tv_oracle(noisy: Tensor, sigma: float, truth: Tensor) -> Tensor:
-    """The strongest TV image: argmin_x |x - y|^2 / (2 s^2) + w TV(x), w the best of :data:`TV_WEIGHTS` / s by ``truth``.
+    """The strongest TV image: argmin_x |x - y|^2 / (2 s^2) + w TV(x), the best w of :data:`TV_WEIGHTS` / s.
 
-    ``noisy`` and ``truth``: (batch, rows, columns).
+    ``truth``, which tells the best: (batch, rows, columns), as ``noisy``.
     """
     count, tried = len(noisy), len(TV_WEIGHTS)
     likelihood = GaussianLikelihood(

@@ -14,7 +14,8 @@ def volumes_below(
 ) -> Iterator[tuple[Path, Volume | str]]:
     """Path below ``folder`` and volume of every image file, or, where it cannot be used, the reason as a sentence.
 
-    ``unit``: of the values, None for what each file states; ``wanted``: whether a path below the folder is to be read at all.
+    ``unit``: of the values, None for what each file states; ``wanted``: whether a path below the folder is to be read
+    at all.
     """
     for path in sorted(p for p in folder.rglob("*") if p.name.lower().endswith(READABLE)):
         place = path.relative_to(folder)

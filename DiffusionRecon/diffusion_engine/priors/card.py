@@ -16,8 +16,8 @@ FORMAT = "diffusion-priors card 1"
 class PriorCard:
     """Everything a user or the engine must know of a weight file; the JSON beside it holds these keys.
 
-    ``unit``, ``offset``, ``scale``: network value = (value in unit - offset) / scale; ``scale_rule``: what becomes 1, in
-    words, where a volume without a physical unit must be brought to this scale first. ``pixel_mm``: range of
+    ``unit``, ``offset``, ``scale``: network value = (value in unit - offset) / scale; ``scale_rule``: what becomes 1,
+    in words, where a volume without a physical unit must be brought to this scale first. ``pixel_mm``: range of
     in-plane pixel sizes it was trained on. ``sigma``: range of noise levels in network units. ``start_error``:
     see :mod:`diffusion_engine.solvers.start`. ``denoising_psnr_db``: noise level -> PSNR over a range of 2
     network units on the held-out volumes.

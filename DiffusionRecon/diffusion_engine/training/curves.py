@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _panel(curves: dict[str, Points], last: float, label: Callable[[float], str]
     _write(image, f"{last:g}" if last < 1e6 else f"{last:.0f}", right - 30, bottom + 6)
     for n, (name, points) in enumerate(curves.items()):
         ink = INK[n % len(INK)]
-        for begin, end in zip(points, points[1:], strict=False):
+        for begin, end in pairwise(points):
             _line(image, place(*begin), place(*end), ink)
         x, y = place(*points[-1])
         _write(image, name, round(x) + 6, round(y) - 5, ink)

@@ -4,10 +4,11 @@
     x_j = teacher's probability flow from sigma_i to sigma_j   (j = i + skip, Heun's rule on the levels between)
     loss = h((f(x_i; sigma_i) - f'(x_j; sigma_j)) / c_out(sigma_i)),   h(u) = sqrt(u^2 + c^2) - c, or u^2
 
-f is the student and f' a moving average of it without gradient, the target. The EDM parametrisation gives the boundary
-condition f(x; 0) = x, and the last level is 0, so the first thing learnt is the teacher's own last step. The student is
-a network of the same kind as the teacher's: in the solver "consistency" it ends on the data manifold in a call or a few.
-It is not a denoiser: f is not the mean of the clean images, but the end of the flow.
+f is the student and f' a moving average of it without gradient, the target. The EDM parametrisation gives the
+boundary condition f(x; 0) = x, and the last level is 0, so the first thing learnt is the teacher's own last step. The
+student is a network of the same kind as the teacher's: in the solver "consistency" it ends on the data manifold in one
+call or a few. It is not a denoiser: f is not the mean of the clean images, but the end of the flow.
+
 Sources: arXiv:2303.01469 (consistency models, algorithm 2); skip, arXiv:2310.04378; pseudo-Huber, arXiv:2310.14189.
 """
 
@@ -17,6 +18,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -68,7 +70,7 @@ def flow(teacher: Denoiser, x: Tensor, levels: Tensor, place: Tensor | None) -> 
 
     Heun's rule, Euler's into zero; an image whose next level is the same stays where it is.
     """
-    for level, following in zip(levels, levels[1:], strict=False):
+    for level, following in pairwise(levels):
         s, t = as_column(level, x), as_column(following, x)
         moving = t < s
         # A resting image is passed through at a level of 1, whose slope is multiplied by zero.

@@ -1,4 +1,4 @@
-"""What a training run will need, from a measured step on a copy of the network: seconds and memory, before it starts."""
+"""What a training run will need, before it starts: seconds and memory from a measured step on a copy."""
 
 from __future__ import annotations
 
@@ -66,8 +66,15 @@ def foresee_training(
             "network (--size small) or close other programs"
         )
     total = settings.steps * sum(seconds) / len(seconds)
-    text = f"{total / 60:.0f} minutes" if total < 5400 else f"{total / 3600:.1f} hours"
+    text = duration(total)
     return {
         "seconds": round(total, 1), "memory_mb": round(here + needed),
         "sentence": f"about {text} for {settings.steps} steps and {here + needed:.0f} MB of memory",
     }
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, in the unit that suits them."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

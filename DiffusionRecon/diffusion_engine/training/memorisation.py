@@ -28,8 +28,8 @@ COMPARED = 4
 def nearest(patches: Tensor, sources: Iterable[TrainingSlices]) -> Tensor:
     """Distance of each patch (n, size, size) to the nearest place of any training slice, over the patch's deviation.
 
-    min over slices and places of rms(patch - slice) / std(patch), after averaging over 4 x 4 pixels: 0 for a copy at any
-    place, about 1 for a flat slice of the patch's mean. Raises ValueError for patches below 8 x 8 pixels.
+    min over slices and places of rms(patch - slice) / std(patch), after averaging over 4 x 4 pixels: 0 for a copy at
+    any place, about 1 for a flat slice of the patch's mean. Raises ValueError for patches below 8 x 8 pixels.
     """
     size = patches.shape[-1] - FACTOR
     if size < FACTOR:
@@ -85,9 +85,10 @@ def copies(
 
 
 def excess_gap(
-    denoiser: Denoiser, training: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], sigmas: Sequence[float], seed: int
+    denoiser: Denoiser, training: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], sigmas: Sequence[float],
+    seed: int,
 ) -> float:
-    """How much better the prior denoises training than held-out patches, beyond a filter that has learnt nothing, in dB.
+    """How much better the prior denoises training than held-out patches, beyond what a plain filter does, in dB.
 
     mean over ``sigmas`` of (P(training) - P(held)) - (W(training) - W(held)), P and W the PSNR of the prior and of a
     local Wiener filter with the same noise: patches that are merely smoother gain both alike.

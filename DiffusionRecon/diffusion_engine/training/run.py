@@ -74,8 +74,8 @@ def train_prior(
     card = export_prior(network, out, name, settings, sources, held, rule, {"flip": flip, "files": files, **choice})
     if held and not any("copies" in entry for entry in log.entries()):
         prior = load_prior(str(out / f"{name}.json"), where, unit)
-        noise = seeded(seed)
-        log.add(step=steps, copies=copies(prior, sources, held, rule.sigma, noise, stack=stack, empty_std=rule.empty_std))
+        found = copies(prior, sources, held, rule.sigma, seeded(seed), stack=stack, empty_std=rule.empty_std)
+        log.add(step=steps, copies=found)
     return card
 
 
@@ -117,9 +117,9 @@ def export_prior(
     pixels = [float(p) for s in sources for p in s.pixel_mm]
     digest = write_weights(network, out / f"{name}.safetensors")
     fields: dict[str, Any] = {
-        "name": name, "title": name, "modality": rule.modality, "anatomy": "as in the training volumes", "unit": rule.unit,
-        "offset": 0.0, "scale": rule.scale or 1.0, "scale_rule": rule.scale_rule, "sigma_data": settings.sigma_data,
-        "sigma": rule.sigma,
+        "name": name, "title": name, "modality": rule.modality, "unit": rule.unit,
+        "anatomy": "as in the training volumes", "offset": 0.0, "scale": rule.scale or 1.0,
+        "scale_rule": rule.scale_rule, "sigma_data": settings.sigma_data, "sigma": rule.sigma,
         "pixel_mm": (round(min(pixels), 3), round(max(pixels), 3)),
         "network": {
             "type": "PatchUNet", "inputs": network.inputs, "outputs": network.outputs,
@@ -140,6 +140,7 @@ def export_prior(
     }
     write_card(PriorCard(**fields), out / f"{name}.json")
     if held:
-        fields["denoising_psnr_db"] = denoising_psnr(load_prior(str(out / f"{name}.json"), unit=rule.unit).denoiser, held)
+        written = load_prior(str(out / f"{name}.json"), unit=rule.unit)
+        fields["denoising_psnr_db"] = denoising_psnr(written.denoiser, held)
         write_card(PriorCard(**fields), out / f"{name}.json")
     return fields

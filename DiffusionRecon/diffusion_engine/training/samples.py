@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def draw_samples(
     levels = poly_grid(sigma[1], sigma[0], steps).tolist()
     with torch.no_grad():
         x = levels[0] * noise.normal(torch.zeros(shape))
-        for level, following in zip(levels, levels[1:], strict=False):
+        for level, following in pairwise(levels):
             x = heun(denoiser, x, level, following, place)
     if not bool(torch.isfinite(x).all()):
         raise FloatingPointError("a draw of the prior is not finite: its weights are damaged or its training diverged")

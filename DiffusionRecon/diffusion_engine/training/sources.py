@@ -20,13 +20,13 @@ FULL_WEIGHT_SLICES = 60
 def load_sources(
     folder: Path, exclude: Sequence[str] = (), only: Sequence[str] = (), unit: str = "HU", files: str = "*"
 ) -> tuple[list[TrainingSlices], list[str]]:
-    """Volumes of ``unit`` below ``folder`` as training slices in network units, and a line for each that was left out.
+    """Volumes of ``unit`` below ``folder`` as training slices in network units, and a line for each left out.
 
     ``exclude``: names of folders to leave out (or ``only`` to take): held-out cases. ``files``: pattern of the file
     names to take, since files that carry no unit (NIfTI) cannot be told apart otherwise. See :class:`UnitRule` for
     scale, floor and pixels. A volume weighs by its slices, up to 60, and by its width, up to 400 mm in CT, since
-    small crops show little anatomy. A ``slices.csv`` beside volumes of independent slices gives each slice's pixel size (column pixel_mm_256,
-    one row a slice, over the folder's files in order). Raises ValueError when nothing is left.
+    small crops show little anatomy. A ``slices.csv`` beside volumes of independent slices gives each slice's pixel size
+    (column pixel_mm_256, one row a slice, over the folder's files in order). Raises ValueError when nothing is left.
     """
     sources, skipped = [], []
     unknown = [name for name in (*exclude, *only) if not any(folder.rglob(name))]

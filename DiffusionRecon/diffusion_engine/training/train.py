@@ -15,7 +15,6 @@ from .averages import Averages
 from .checkpoint import load_checkpoint, save_checkpoint
 from .data import PatchSampler
 
-
 AVERAGE_HALFLIFE = 500
 """Steps over which the weights are averaged, unless held-out volumes tell better."""
 
