@@ -18,6 +18,7 @@ from diffusion_engine.training.sources import load_sources
 from diffusion_engine.training.units import UNITS, rule_of
 from diffusion_engine.training.validate import denoising_psnr
 from diffusion_engine.volume import Volume
+from test_images import straight, write_dicom
 
 AXIAL = np.diag([-1.0, -1.0, 3.0, 1.0])
 
@@ -81,6 +82,23 @@ def test_files_are_chosen_by_name_and_scaled_by_unit(folder: Path) -> None:
     np.testing.assert_allclose(pet[0].values.astype(float), head(6.0).array / 10, atol=1e-3)
     with pytest.raises(ValueError, match="no PET volume in SUV below"):
         load_sources(folder, unit="SUV", files="ct*")
+
+
+def test_dicom_slices_of_a_folder_are_one_volume(tmp_path: Path) -> None:
+    """Several series of a folder are told apart, and files of one slice alone stay what they are."""
+    stored = np.random.default_rng(2).integers(0, 3000, size=(4, 16, 16))
+    write_dicom(tmp_path / "one", stored, straight(4))
+    for uid in ("1.2.3.5", "1.2.3.6"):
+        write_dicom(tmp_path / "two", stored[:3], straight(3), uid)
+    write_dicom(tmp_path / "three", stored[:1], straight(1), "1.2.3.7")
+    sources, skipped = load_sources(tmp_path)
+    assert skipped == []
+    assert {s.name: len(s.values) for s in sources} == {
+        "one": 4, "two/1.2.3.5": 3, "two/1.2.3.6": 3, "three/00-1.2.3.7.dcm": 1,
+    }
+    by = {s.name: s for s in sources}
+    assert by["one"].slice_mm == pytest.approx(2.5)
+    assert load_sources(tmp_path, only=["two"])[0][0].name == "two/1.2.3.5"
 
 
 def told_by_place(slices: int = 1) -> np.ndarray:

@@ -36,7 +36,7 @@ def load_sources(
 
     def wanted(place: Path) -> bool:
         chosen = not only or bool(set(only) & set(place.parts))
-        return chosen and not set(exclude) & set(place.parts) and place.match(files)
+        return chosen and not set(exclude) & set(place.parts) and (files == "*" or place.match(files))
 
     rule = rule_of(unit)
     # CT files often carry no unit and are questioned by their values; MR and PET are taken at their file's word.
