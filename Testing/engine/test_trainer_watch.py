@@ -103,6 +103,10 @@ def test_a_prior_that_repeats_its_training_images_is_found_out() -> None:
     assert not fair["suspicious"]
     assert fair["ratio"] == pytest.approx(1.0, abs=0.4)
     assert fair == copies(honest, [source], [held], (0.005, 5.0), seeded(0))
+    leaked = copies(honest, [source, held], [held], (0.005, 5.0), seeded(0))
+    assert leaked["suspicious"]
+    assert leaked["ratio"] is None
+    assert "hold out other volumes" in leaked["sentence"]
     pairs = [(torch.from_numpy(s.values)[:, None], torch.zeros(3, 2, 32, 32)) for s in (source, held)]
     gaps = [excess_gap(d, pairs[0], pairs[1], (0.5, 1.0), 0) for d in (parrot, honest)]
     assert gaps[0] > 5

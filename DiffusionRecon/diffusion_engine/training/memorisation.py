@@ -20,6 +20,7 @@ from .samples import draw_samples
 FACTOR = 4
 """Patches are compared at a quarter of the resolution: anatomy, not noise."""
 NEAR = 0.5
+SAME = 0.01
 GAP_DB = 1.0
 SLICES_AT_ONCE = 32
 COMPARED = 4
@@ -64,7 +65,8 @@ def copies(
     """How near draws come to training images, against how near patches of held-out images come.
 
     Draws of ``size`` pixels at the places of as many held-out patches. Returns "samples" and "held" (distances of
-    :func:`nearest`), "ratio" of their medians, "suspicious" (ratio below 0.5) and a "sentence".
+    :func:`nearest`), "ratio" of their medians, "suspicious" (ratio below 0.5) and a "sentence". Where the held-out
+    patches are training patches themselves, that is suspicious, and there is no ratio.
     """
     size = min(size, *(min(s.values.shape[1:]) for s in held))
     sampler = PatchSampler(list(held), stack, empty_std=10 * empty_std)
@@ -72,16 +74,17 @@ def copies(
     shape = (1, *clean.shape[1:])
     drawn = torch.cat([draw_samples(denoiser, shape, p, sigma, noise) for p in place])
     samples, others = (nearest(x[:, 0], sources).tolist() for x in (drawn, clean))
-    ratio = statistics.median(samples) / max(statistics.median(others), 1e-6)
+    found = {"samples": [round(d, 4) for d in samples], "held": [round(d, 4) for d in others]}
+    if statistics.median(others) < SAME:
+        sentence = "The held-out images are themselves among the training images: hold out other volumes."
+        return {**found, "ratio": None, "suspicious": True, "sentence": sentence}
+    ratio = statistics.median(samples) / statistics.median(others)
     suspicious = ratio < NEAR
     sentence = (
         f"Draws are {ratio:.2f} times as far from their nearest training images as held-out images are"
         + (": the prior repeats what it was trained on; give it more volumes or fewer steps." if suspicious else ".")
     )
-    return {
-        "samples": [round(d, 4) for d in samples], "held": [round(d, 4) for d in others], "ratio": round(ratio, 4),
-        "suspicious": suspicious, "sentence": sentence,
-    }
+    return {**found, "ratio": round(ratio, 4), "suspicious": suspicious, "sentence": sentence}
 
 
 def excess_gap(
