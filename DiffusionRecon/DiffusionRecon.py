@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -18,8 +19,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-
-POLL_MILLISECONDS = 200
+from slicer.util import VTKObservationMixin
 
 
 class DiffusionRecon(ScriptedLoadableModule):
@@ -33,7 +33,8 @@ class DiffusionRecon(ScriptedLoadableModule):
         parent.contributors = ["DiffusionPriors contributors"]
         parent.helpText = _(
             "Reconstructs CT from few views with FBP, total variation and a diffusion prior, and maps how far "
-            "its estimates spread. Choose a CT volume: a sparse-view scan of it is simulated and reconstructed."
+            "its estimates spread. Choose a CT volume, of which a scan is simulated, or a measured sinogram. "
+            "Not for diagnostic use."
         )
         parent.acknowledgementText = _("Built on PyTorch, MONAI, SimpleITK and 3D Slicer.")
         if hasattr(slicer.app, "connect"):  # the Qt application; sample data come with its SampleData module
@@ -65,8 +66,14 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self._runner = runner
 
+    def getParameterNode(self) -> Any:
+        """The panel's settings, kept in the scene: typed attributes on a vtkMRMLScriptedModuleNode."""
+        from DiffusionReconLib.parameters import ReconParameters
+
+        return ReconParameters(super().getParameterNode())
+
     def reconstruct(
-        self, inputVolumeNode: Any, settings: dict | None = None, progress: Any = None
+        self, inputVolumeNode: Any, settings: dict | None = None, progress: Any = None, folderName: str = ""
     ) -> dict[str, Any]:
         """Simulate a sparse-view scan of a volume, reconstruct it, and return the result's nodes by their key.
 
@@ -75,38 +82,52 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         "stage", "fraction", "seconds_left", ...) and cancels by returning False. Blocks until the end. Raises
         ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then as it was.
         """
-        return self._run(self.start(inputVolumeNode, settings), inputVolumeNode, progress)
+        from DiffusionReconLib.runs import Request
+
+        return self._run(Request(dict(settings or {}), inputVolumeNode, None, folderName), progress)
 
     def reconstructMeasured(
-        self, sinogramPath: str | Path, geometryPath: str | Path, settings: dict | None = None, progress: Any = None
+        self, sinogramPath: str | Path, geometryPath: str | Path, settings: dict | None = None, progress: Any = None,
+        folderName: str = "",
     ) -> dict[str, Any]:
         """Reconstruct a measured sinogram, NRRD (slices, views, detectors), with its geometry JSON."""
-        from DiffusionReconLib.engine import Reconstruction, reconstructFrom
+        from DiffusionReconLib.runs import Request
 
-        self._requirePackages()
-        prepare = reconstructFrom(sinogramPath, geometryPath, dict(settings or {}))
-        return self._run(Reconstruction(prepare, self._runner), None, progress)
+        files = (str(sinogramPath), str(geometryPath))
+        return self._run(Request(dict(settings or {}), None, files, folderName), progress)
 
     def start(self, inputVolumeNode: Any, settings: dict | None = None) -> Any:
         """Start a reconstruction and return it at once, to be polled, published (`publish`) and closed."""
-        from DiffusionReconLib.engine import Reconstruction, simulateFrom
-        from DiffusionReconLib.volumes import slicesInVolume, volumeFromNode
+        from DiffusionReconLib.runs import Request
 
-        if inputVolumeNode is None:
+        return self.startRequest(Request(dict(settings or {}), inputVolumeNode))
+
+    def startRequest(self, request: Any) -> Any:
+        """Start what a request asks for; raises ValueError at once for an unusable input."""
+        from DiffusionReconLib.engine import Reconstruction, reconstructFrom, simulateFrom
+        from DiffusionReconLib.setup_steps import requirePackages
+
+        if request.measured is not None:
+            prepare = reconstructFrom(*request.measured, request.settings)
+        elif request.inputNode is None:
             raise ValueError(_("No input volume is chosen: choose a CT volume."))
-        volume = volumeFromNode(inputVolumeNode)
-        self._requirePackages()
-        settings = dict(settings or {})
-        if settings.get("slices") is not None:
-            settings["slices"] = slicesInVolume(inputVolumeNode, settings["slices"])
-        return Reconstruction(simulateFrom(volume, settings), self._runner)
+        else:
+            prepare = simulateFrom(request.inputNode, request.settings)
+        if self._runner is None:  # another runner brings its own Python
+            requirePackages()
+        return Reconstruction(prepare, self._runner)
 
-    def publish(self, reconstruction: Any, inputVolumeNode: Any = None) -> dict[str, Any]:
+    def publish(self, reconstruction: Any, inputVolumeNode: Any = None, folderName: str = "") -> dict[str, Any]:
         """Turn a finished reconstruction into nodes; raises what went wrong in it."""
         from DiffusionReconLib.publish import publishResult
 
         reconstruction.check()
-        return publishResult(reconstruction.folder, inputVolumeNode)
+        nodes = publishResult(reconstruction.folder, inputVolumeNode, withDraws=True)
+        if folderName:
+            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+            folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes["report"]))
+            hierarchy.SetItemName(folder, hierarchy.GenerateUniqueItemName(folderName))
+        return nodes
 
     def makeSyntheticChest(self) -> Any:
         """Add the engine's synthetic chest CT to the scene and return its node."""
@@ -118,119 +139,97 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         node.CreateDefaultDisplayNodes()
         return node
 
-    def _requirePackages(self) -> None:
-        from DiffusionReconLib.engine import requirePackages
-
-        if self._runner is None:  # another runner brings its own Python
-            requirePackages()
-
-    def _run(self, reconstruction: Any, inputVolumeNode: Any, progress: Any) -> dict[str, Any]:
+    def _run(self, request: Any, progress: Any) -> dict[str, Any]:
+        reconstruction = self.startRequest(request)
         try:
             reconstruction.wait(progress)
-            return self.publish(reconstruction, inputVolumeNode)
+            return self.publish(reconstruction, request.inputNode, request.folderName)
         finally:
             reconstruction.close()
 
 
-class DiffusionReconWidget(ScriptedLoadableModuleWidget):
-    """Input, number of views, Apply (which becomes Cancel), progress."""
+class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel, its sections in DiffusionReconLib/panel*.py. Without `runner`, the first Apply sets the engine up."""
 
-    def __init__(self, parent: Any = None) -> None:
+    def __init__(self, parent: Any = None, runner: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
         self.logic = None
-        self._reconstruction = None
-        self._inputNode = None
+        self.panel = None
+        self._runner = runner
+        self._parameters = None
+        self._guiTag = None
+        self._observed: list[Any] = []
 
     def setup(self) -> None:
         """Build the panel from its .ui file and connect it."""
-        import qt
+        from DiffusionReconLib.panel import Panel
+        from DiffusionReconLib.setup_steps import SlicerInstaller
 
         ScriptedLoadableModuleWidget.setup(self)
-        panel = slicer.util.loadUI(self.resourcePath("UI/DiffusionRecon.ui"))
-        self.layout.addWidget(panel)
-        self.ui = slicer.util.childWidgetVariables(panel)
-        panel.setMRMLScene(slicer.mrmlScene)
-        self.logic = DiffusionReconLogic()
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MILLISECONDS)
-        self._timer.connect("timeout()", self._poll)
-        self.ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._update)
-        self.ui.applyButton.connect("clicked(bool)", self._applyOrCancel)
-        self._update()
+        content = slicer.util.loadUI(self.resourcePath("UI/DiffusionRecon.ui"))
+        self.layout.addWidget(content)
+        self.ui = slicer.util.childWidgetVariables(content)
+        content.setMRMLScene(slicer.mrmlScene)
+        self.logic = DiffusionReconLogic(self._runner)
+        self.panel = Panel(self.ui, self.logic, SlicerInstaller() if self._runner is None else None)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._sceneStartsToClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._sceneIsOther)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._sceneIsOther)
+        self.setParameters(self.logic.getParameterNode())
 
     def cleanup(self) -> None:
         """End a running reconstruction when the panel goes away."""
-        self._end()
+        self.setParameters(None)
+        self.removeObservers()
+        self.panel.close()
 
-    def _update(self, *_arguments: Any) -> None:
-        running = self._reconstruction is not None
-        ready = self.ui.inputSelector.currentNode() is not None
-        self.ui.applyButton.text = _("Cancel") if running else _("Apply")
-        self.ui.applyButton.enabled = running or ready
-        if running:
-            self.ui.applyButton.toolTip = _("Stop the reconstruction; the scene stays as it is")
-        elif ready:
-            self.ui.applyButton.toolTip = _("Simulate a sparse-view scan of the volume and reconstruct it")
-        else:
-            self.ui.applyButton.toolTip = _("Choose an input volume first")
-        self.ui.inputSelector.enabled = not running
-        self.ui.viewsSpinBox.enabled = not running
+    def enter(self) -> None:
+        """The panel is shown: make sure that it has parameters."""
+        if self._parameters is None:
+            self.setParameters(self.logic.getParameterNode())
+        self.panel.update()
 
-    def _applyOrCancel(self, *_arguments: Any) -> None:
-        if self._reconstruction is not None:
-            self._reconstruction.cancel()  # the timer goes on until the engine has ended
-            self.ui.applyButton.enabled = False
-            self.ui.statusLabel.text = _("Cancelling...")
+    def setParameters(self, parameters: Any) -> None:
+        """Show another parameter node's settings (a `ReconParameters`); None shows none."""
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
+        self._parameters = parameters
+        if parameters is not None:
+            self._guiTag = parameters.connectGui(self.ui)
+            self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
+            if parameters.inputVolume is None:  # the selector shows the first volume of the scene at once
+                parameters.inputVolume = self.ui.inputSelector.currentNode()
+        self._observeInputs()
+        self.panel.setParameters(parameters)
+
+    def _changed(self, *_caller: Any) -> None:
+        self._observeInputs()
+        self.panel.update()
+
+    def _inputChanged(self, *_caller: Any) -> None:
+        self.panel.update()
+
+    def _observeInputs(self) -> None:
+        """Follow the image of the input and the place of the region, wherever they are changed."""
+        parameters = self._parameters
+        wanted = [] if parameters is None else [node for node in (parameters.inputVolume, parameters.region) if node]
+        if wanted == self._observed:
             return
-        self._inputNode = self.ui.inputSelector.currentNode()
-        self.ui.progressBar.value = 0
-        self.ui.statusLabel.text = _("Not started.")
-        with slicer.util.tryWithErrorDisplay(_("The reconstruction could not start."), waitCursor=True):
-            self._reconstruction = self.logic.start(self._inputNode, {"views": self.ui.viewsSpinBox.value})
-            self.ui.statusLabel.text = _("Starting...")
-            self._timer.start()
-        self._update()
+        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+            for node in self._observed:
+                self.removeObserver(node, event, self._inputChanged)
+            for node in wanted:
+                self.addObserver(node, event, self._inputChanged)
+        self._observed = wanted
 
-    def _poll(self) -> None:
-        for message in self._reconstruction.poll():
-            if message["event"] == "progress":
-                self.ui.progressBar.value = round(100 * message["fraction"])
-                self.ui.statusLabel.text = progressText(message)
-        if self._reconstruction.finished:
-            self._timer.stop()
-            self._showEnd()
+    def _sceneStartsToClose(self, *_caller: Any) -> None:
+        self.panel.sceneClosing()
+        self.setParameters(None)
 
-    def _showEnd(self) -> None:
-        from DiffusionReconLib.engine import ReconstructionCancelled
-
-        self.ui.statusLabel.text = _("Failed.")
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The reconstruction failed."), waitCursor=True):
-                # The volume may have been removed from the scene meanwhile: then the result stands alone.
-                present = slicer.mrmlScene.IsNodePresent(self._inputNode)
-                try:
-                    self.logic.publish(self._reconstruction, self._inputNode if present else None)
-                    self.ui.progressBar.value = 100
-                    self.ui.statusLabel.text = _("Done.")
-                except ReconstructionCancelled as cancelled:
-                    self.ui.statusLabel.text = str(cancelled)
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if self._reconstruction is None:
-            return
-        self._timer.stop()
-        reconstruction, self._reconstruction = self._reconstruction, None
-        reconstruction.close()
-        self._update()
-
-
-def progressText(message: dict) -> str:
-    """One line of progress for a user: the stage, its step and the time left."""
-    text = f"{message['stage']} {message['step']}/{message['total']}"
-    left = message.get("seconds_left")
-    return text if left is None else _("{text}, about {seconds} s left").format(text=text, seconds=round(left))
+    def _sceneIsOther(self, *_caller: Any) -> None:
+        self.setParameters(self.logic.getParameterNode())
 
 
 class DiffusionReconTest(ScriptedLoadableModuleTest):

@@ -1,37 +1,38 @@
 """One reconstruction as Slicer sees it: a temporary job folder, the engine's process, and messages to poll.
 
 The engine runs in a process of its own (`PythonSlicer`, which is `sys.executable` inside Slicer): torch is never
-imported into Slicer, and neither a crash nor a cancel touches the scene.
+imported into Slicer, and neither a crash nor a cancel touches the scene. The job is prepared in small steps on the
+main thread (what reads nodes) and on a thread of its own (what writes files), so that Slicer stays responsive.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import logging
 import shutil
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import slicer
-from diffusion_engine.jobs.job import write_job
-from diffusion_engine.volume import Volume
 
 LAST_EVENTS = ("done", "cancelled", "error")
 LOG_LINES = 20
 POLL_SECONDS = 0.05
 END_SECONDS = 5.0
-# Beside torch, what the engine needs and Slicer does not bundle.
-PACKAGES = {"safetensors": "safetensors>=0.4", "psutil": "psutil>=5.9", "scipy": "scipy>=1.10", "monai": "monai>=1.5"}
+COPY_SECONDS = 0.01
+"""How long one poll may read nodes."""
 
 Message = dict
 # Called with every message of the engine; returning False asks for a cancel.
 Progress = Callable[[Message], "bool | None"]
+Write = Callable[[], object]
+Prepare = Callable[[Path], Generator[None, None, Write]]
+"""Steps on the main thread, which read the scene; they return what writes the job, to be run on another thread."""
 
 
 class EngineProcess(Protocol):
@@ -51,32 +52,6 @@ class ReconstructionCancelled(Exception):
     """The reconstruction was cancelled before it ended; the scene is as it was."""
 
 
-def requirePackages() -> None:
-    """Make sure that the engine's process finds its packages; raises RuntimeError that says what to install.
-
-    Inside Slicer, torch comes through the PyTorch extension (it picks the build for the computer's GPU) and the rest
-    through Slicer's own installer, which asks first.
-    """
-    if importlib.util.find_spec("torch") is None:
-        if importlib.util.find_spec("PyTorchUtils") is None:
-            raise RuntimeError(
-                "PyTorch is missing: install the extension 'PyTorch' in the Extensions Manager and restart Slicer."
-            )
-        import PyTorchUtils
-
-        if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is None:
-            raise RuntimeError("PyTorch was not installed: install it in the module 'PyTorch Util' and try again.")
-    missing = [need for name, need in PACKAGES.items() if importlib.util.find_spec(name) is None]
-    if missing and importlib.util.find_spec("slicer.packaging") is not None:
-        import slicer.packaging
-
-        slicer.packaging.pip_ensure(missing, requester="Diffusion Reconstruction")
-        importlib.invalidate_caches()
-        missing = [need for name, need in PACKAGES.items() if importlib.util.find_spec(name) is None]
-    if missing:
-        raise RuntimeError(f"These Python packages are missing: install {', '.join(missing)} and try again.")
-
-
 def startEngine(folder: Path) -> EngineProcess:
     """Start the engine's worker on a job folder in Slicer's own Python."""
     from diffusion_engine.jobs.process import start
@@ -90,20 +65,30 @@ class Reconstruction:
     It owns its temporary folder, which `close` removes; close it in every case.
     """
 
-    def __init__(self, prepare: Callable[[Path], object], runner: Runner | None = None) -> None:
+    def __init__(self, prepare: Prepare, runner: Runner | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="DiffusionRecon-", dir=slicer.app.temporaryPath))
+        self._runner = runner or startEngine
+        self._steps: Generator[None, None, Write] | None = prepare(self.folder)
+        self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
+        self._process: EngineProcess | None = None
         self._last: Message | None = None
         self._cancelled = False
-        self._process: EngineProcess | None = None
-        try:
-            prepare(self.folder)
-            self._process = (runner or startEngine)(self.folder)
-        except BaseException:
-            self.close()
-            raise
 
     def poll(self) -> list[Message]:
-        """The engine's new messages; never waits. After the last one `finished` is true."""
+        """The engine's new messages; takes some milliseconds. After the last one `finished` is true."""
+        if self.finished:
+            return []
+        if self._steps is not None:
+            self._readScene()
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+            if self._failure is not None or self._process is None:
+                self._end("cancelled" if self._cancelled else "error")
+            elif self._cancelled:
+                self._process.cancel()
+        if self._process is None or self._thread is not None:
+            return []
         messages = self._process.poll()
         for message in messages:
             if message["event"] in LAST_EVENTS:
@@ -112,23 +97,30 @@ class Reconstruction:
 
     @property
     def finished(self) -> bool:
-        """Whether the engine said its last word."""
+        """Whether the last word is said."""
         return self._last is not None
 
+    @property
+    def started(self) -> bool:
+        """Whether the engine's process runs, after the preparation."""
+        return self._process is not None
+
     def wait(self, progress: Progress | None = None) -> None:
-        """Return when the result is there; raises RuntimeError (the engine's sentence) or ReconstructionCancelled."""
+        """Return when the result is there; raises what went wrong, or ReconstructionCancelled."""
         while not self.finished:
             for message in self.poll():
                 if progress is not None and progress(message) is False:
                     self.cancel()
-            if not self.finished:
+            if not self.finished and self._steps is None:
                 time.sleep(POLL_SECONDS)
         self.check()
 
     def check(self) -> None:
-        """Raise what went wrong, once finished: ReconstructionCancelled or RuntimeError with the engine's sentence."""
+        """Raise what went wrong, once finished: ReconstructionCancelled, ValueError for bad input, or RuntimeError."""
         if self._cancelled or self._last["event"] == "cancelled":
             raise ReconstructionCancelled("The reconstruction was cancelled; the scene is as it was.")
+        if self._failure is not None:
+            raise self._failure
         if self._last["event"] == "error":
             self._keepLog()
             raise RuntimeError(self._last["message"])
@@ -136,10 +128,19 @@ class Reconstruction:
     def cancel(self) -> None:
         """Ask the engine to stop; it says its last word within two seconds. Never waits."""
         self._cancelled = True
-        self._process.cancel()
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+            self._end("cancelled")
+        elif self._thread is None and self._process is not None:
+            self._process.cancel()
 
     def close(self) -> None:
         """End the engine if it still runs (this can take two seconds) and remove the temporary folder."""
+        self._steps = None
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
         if self._process is not None and self._process.running():
             self._process.cancel()
             end = time.monotonic() + END_SECONDS
@@ -148,20 +149,69 @@ class Reconstruction:
                 time.sleep(POLL_SECONDS)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _readScene(self) -> None:
+        """Some steps of reading nodes; after the last one the thread that writes the job starts."""
+        end = time.monotonic() + COPY_SECONDS
+        try:
+            while time.monotonic() < end:
+                next(self._steps)
+        except StopIteration as last:
+            self._steps = None
+            self._thread = threading.Thread(target=self._writeAndStart, args=(last.value,), daemon=True)
+            self._thread.start()
+        except Exception as error:
+            self._steps, self._failure = None, error
+            self._end("error")
+
+    def _writeAndStart(self, write: Write) -> None:
+        """On a thread of its own: no node is touched here."""
+        try:
+            write()
+            if not self._cancelled:
+                self._process = self._runner(self.folder)
+        except Exception as error:
+            self._failure = error
+
+    def _end(self, event: str) -> None:
+        self._last = {"event": event, "message": str(self._failure or "")}
+
     def _keepLog(self) -> None:
         """Copy the end of the worker's log into Slicer's, as the folder goes away."""
-        log = self.folder / "worker.log"
-        if log.is_file():
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = self.logLines()
+        if lines:
             logging.error("Log of the reconstruction engine ends:\n%s", "\n".join(lines[-LOG_LINES:]))
 
+    def logLines(self) -> list[str]:
+        """The worker's log so far."""
+        log = self.folder / "worker.log"
+        return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
 
-def simulateFrom(volume: Volume, settings: dict) -> Callable[[Path], object]:
-    """Prepares a job that simulates a scan of a volume and reconstructs it."""
-    return lambda folder: write_job(folder, volume, settings)
+
+def simulateFrom(node: slicer.vtkMRMLScalarVolumeNode, settings: dict) -> Prepare:
+    """Prepares a job that simulates a scan of a volume and reconstructs it; only the wanted slices are copied.
+
+    Raises ValueError at once for a node that is no image.
+    """
+    from DiffusionReconLib.volumes import checkedMatrix, volumeInSteps
+
+    checkedMatrix(node)
+    slices = settings.get("slices")
+    left = {name: value for name, value in settings.items() if name != "slices"}
+
+    def prepare(folder: Path) -> Generator[None, None, Write]:
+        volume = yield from volumeInSteps(node, None if slices is None else tuple(slices))
+
+        def write() -> None:
+            from diffusion_engine.jobs.job import write_job
+
+            write_job(folder, volume, left)
+
+        return write
+
+    return prepare
 
 
-def reconstructFrom(sinogramPath: str | Path, geometryPath: str | Path, settings: dict) -> Callable[[Path], object]:
+def reconstructFrom(sinogramPath: str | Path, geometryPath: str | Path, settings: dict) -> Prepare:
     """Prepares a job that reconstructs a measured sinogram (NRRD) with its geometry (JSON).
 
     The files are copied, so that the job folder alone repeats the job. Raises ValueError for a missing or wrong file.
@@ -175,10 +225,16 @@ def reconstructFrom(sinogramPath: str | Path, geometryPath: str | Path, settings
     except ValueError as error:
         raise ValueError(f"The geometry '{geometry}' is not valid JSON ({error}): write it again.") from error
 
-    def prepare(folder: Path) -> None:
-        shutil.copyfile(sinogram, folder / "sinogram.nrrd")
-        shutil.copyfile(geometry, folder / "geometry.json")
-        job = {"kind": "measured", "input": "sinogram.nrrd", "geometry": "geometry.json", "settings": settings}
-        (folder / "job.json").write_text(json.dumps(job, indent=2), encoding="utf-8")
+    def prepare(folder: Path) -> Generator[None, None, Write]:
+        def write() -> None:
+            shutil.copyfile(sinogram, folder / "sinogram.nrrd")
+            shutil.copyfile(geometry, folder / "geometry.json")
+            job: dict[str, Any] = {
+                "kind": "measured", "input": "sinogram.nrrd", "geometry": "geometry.json", "settings": settings,
+            }
+            (folder / "job.json").write_text(json.dumps(job, indent=2), encoding="utf-8")
+
+        yield
+        return write
 
     return prepare

@@ -6,6 +6,8 @@ go out right-handed (det(IJKToRAS) > 0), because Slicer's NRRD reader flips K of
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import slicer
 import slicer.util
@@ -30,6 +32,8 @@ QUANTITIES = {
 SHEAR_TOLERANCE = 1e-3
 # Without a coded unit: an image that reaches air's value is taken for CT.
 AIR_HU = -500.0
+# Copied at once: about five milliseconds, so that Slicer stays responsive.
+VOXELS_A_STEP = 2_000_000
 
 
 def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -40,22 +44,10 @@ def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
             if coded.GetCodeValue() == code:
                 return unit
         return coded.GetCodeValue()
-    modality = _dicomModality(node)
+    modality = dicomModality(node)
     if modality:
         return "HU" if modality == "CT" else "a.u."
     return "HU" if node.GetImageData().GetScalarRange()[0] <= AIR_HU else "a.u."
-
-
-def isLeftHanded(node: slicer.vtkMRMLVolumeNode) -> bool:
-    """Whether the node's IJK axes are left-handed in RAS; `volumeFromNode` then reverses K."""
-    return bool(np.linalg.det(_ijkToRas(node)[:3, :3]) < 0)
-
-
-def slicesInVolume(node: slicer.vtkMRMLVolumeNode, slices: tuple[int, int]) -> tuple[int, int]:
-    """The half-open range of the node's slices, as indices of the `Volume` that `volumeFromNode` makes of it."""
-    first, last = slices
-    count = node.GetImageData().GetDimensions()[2]
-    return (count - last, count - first) if isLeftHanded(node) else (first, last)
 
 
 def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
@@ -64,6 +56,53 @@ def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     Left-handed axes come out right-handed, K reversed along with its matrix: the same values at the same places.
     Raises ValueError for what is not an image: no voxels, a label map, vectors, a sheared grid, non-finite values.
     """
+    steps = volumeInSteps(node)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def volumeInSteps(
+    node: slicer.vtkMRMLScalarVolumeNode, slices: tuple[int, int] | None = None
+) -> Generator[None, None, Volume]:
+    """As `volumeFromNode`, of the node's slices [first, last), copied a few milliseconds' worth at each step.
+
+    What can be refused by the node's head is refused when the first step is asked for.
+    """
+    name = node.GetName()
+    matrix = checkedMatrix(node)
+    count = node.GetImageData().GetDimensions()[2]
+    first, last = (0, count) if slices is None else slices
+    if not 0 <= first < last <= count:
+        raise ValueError(f"Expected slices within 0 to {count} of '{name}', found {first} to {last}: choose others.")
+    source = slicer.util.arrayFromVolume(node)
+    array = np.empty((last - first, *source.shape[1:]), np.float32)
+    together = max(1, VOXELS_A_STEP // source[0].size)
+    bad = 0
+    for start in range(0, last - first, together):
+        part = array[start : start + together]
+        # Asked for anew at each step: between two steps the node may have got another image.
+        source = slicer.util.arrayFromVolume(node)
+        if source.shape != (count, *array.shape[1:]):
+            raise ValueError(f"The volume '{name}' changed while it was read: start again.")
+        part[...] = source[first + start : first + start + len(part)]
+        bad += int(np.count_nonzero(~np.isfinite(part)))
+        yield
+    if bad:
+        raise ValueError(
+            f"The volume '{name}' holds {bad} voxels that are not finite numbers: "
+            "replace them (for instance by air, -1000 HU) before reconstructing."
+        )
+    matrix[:3, 3] += matrix[:3, 2] * first
+    if np.linalg.det(matrix[:3, :3]) < 0:
+        array, matrix = array[::-1], matrix @ _reverseK(len(array))
+    return Volume(array, matrix, unitOfNode(node))
+
+
+def checkedMatrix(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    """The node's IJKToRAS matrix; raises ValueError, one sentence, for what is not an image."""
     name = node.GetName()
     if node.IsA("vtkMRMLLabelMapVolumeNode") or not node.IsA("vtkMRMLScalarVolumeNode"):
         raise ValueError(f"'{name}' is a {node.GetClassName()}, not a scalar volume: choose an image, not labels.")
@@ -76,21 +115,27 @@ def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         )
     matrix = _ijkToRas(node)
     _refuseShear(matrix, name)
-    array = slicer.util.arrayFromVolume(node).astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(
-            f"The volume '{name}' holds {int((~np.isfinite(array)).sum())} voxels that are not finite numbers: "
-            "replace them (for instance by air, -1000 HU) before reconstructing."
-        )
-    if np.linalg.det(matrix[:3, :3]) < 0:
-        array, matrix = array[::-1].copy(), matrix @ _reverseK(array.shape[0])
-    return Volume(array, matrix, unitOfNode(node))
+    return matrix
 
 
 def nodeFromVolume(
     volume: Volume, name: str, parentTransformID: str | None = None
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add a float32 volume node, right-handed, with the volume's geometry, coded unit and a parent transform."""
+    array, matrix = _forNode(volume, name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    _fill(node, array, matrix, volume.unit)
+    node.SetAndObserveTransformNodeID(parentTransformID)
+    return node
+
+
+def updateNodeFromVolume(node: slicer.vtkMRMLScalarVolumeNode, volume: Volume) -> None:
+    """Give a node another volume's values, geometry and unit."""
+    _fill(node, *_forNode(volume, node.GetName()), volume.unit)
+
+
+def _forNode(volume: Volume, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Array and matrix of a volume, right-handed; ValueError for what cannot be shown."""
     array = np.ascontiguousarray(volume.array, dtype=np.float32)
     matrix = np.asarray(volume.ijk_to_ras, dtype=np.float64)
     if array.ndim != 3 or array.size == 0:
@@ -99,12 +144,13 @@ def nodeFromVolume(
         raise ValueError(f"'{name}' holds values that are not finite numbers: it is not shown; reconstruct again.")
     if np.linalg.det(matrix[:3, :3]) < 0:
         array, matrix = array[::-1].copy(), matrix @ _reverseK(array.shape[0])
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    return array, matrix
+
+
+def _fill(node: slicer.vtkMRMLScalarVolumeNode, array: np.ndarray, matrix: np.ndarray, unit: str) -> None:
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     slicer.util.updateVolumeFromArray(node, array)
-    _setUnit(node, volume.unit)
-    node.SetAndObserveTransformNodeID(parentTransformID)
-    return node
+    _setUnit(node, unit)
 
 
 def _ijkToRas(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
@@ -141,7 +187,8 @@ def _setUnit(node: slicer.vtkMRMLScalarVolumeNode, unit: str) -> None:
         node.SetVoxelValueQuantity(quantity)
 
 
-def _dicomModality(node: slicer.vtkMRMLVolumeNode) -> str:
+def dicomModality(node: slicer.vtkMRMLVolumeNode) -> str:
+    """The DICOM modality of the series that a node was loaded from, "" without one."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = hierarchy.GetItemByDataNode(node)
     return hierarchy.GetItemAttribute(item, "DICOM.Modality") if item else ""

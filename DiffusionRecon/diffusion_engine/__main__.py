@@ -1,4 +1,4 @@
-"""The engine from a shell: ``python -m diffusion_engine simulate|reconstruct|train|distil|evaluate|priors|parts``."""
+"""The engine from a shell: simulate, reconstruct, evaluate, train, distil, adapt, calibrate, priors, parts."""
 
 from __future__ import annotations
 
@@ -65,12 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
     sub.add_argument("--unit", default="HU", help="of the prior: HU, a.u. (MR) or SUV (PET); other than HU needs --out")
     sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
-    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle, dds")
+    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
     sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
     _add_methods(sub, draws=8)
 
     sub = add("train", train_command, "Train a prior from a folder of volumes; continues its checkpoint.")
     _add_training(sub, "my-prior")
+    sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
     sub.add_argument("--size", default="small", help="of the network: small, medium or large (2.7, 6.9, 34.7 million)")
     sub.add_argument("--stack", action="store_true", help="learn three neighbouring slices at once")
     sub.add_argument(
@@ -85,6 +86,27 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("parts", parts_command, "Split a large file into parts below 16 MB, or join them.")
     sub.add_argument("file", type=Path, help="the file to split, or the .parts.json of one to join")
+
+    sub = add("adapt", adapt_command, "Adapt a prior to a few CT volumes: writes a small adapter with a card.")
+    sub.add_argument("--prior", default="ct-body", help="the base: name or path of a card (ct-body)")
+    sub.add_argument("--data", type=Path, required=True, help="folder of CT volumes in HU")
+    sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
+    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
+    sub.add_argument("--name", default="my-adapter", help="name of the adapter (my-adapter)")
+    sub.add_argument("--steps", type=int, default=500, help="training steps (500)")
+    sub.add_argument("--rank", type=int, default=8, help="rank of the change of each layer (8)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", default="auto")
+
+    sub = add("calibrate", calibrate_command, "Fit a prior's calibration and gate; writes them into its card.")
+    sub.add_argument("--prior", default="ct-body", help="name or path of a card (ct-body)")
+    sub.add_argument("--data", type=Path, required=True, help="folder of the card's held-out and training volumes")
+    sub.add_argument("--part", choices=["both", "factors", "typicality"], default="both", help="what to fit (both)")
+    sub.add_argument("--slices", type=int, dest="slice_count", default=3, help="slices a held-out volume (3)")
+    sub.add_argument("--solver", help="method to calibrate (dds)")
+    sub.add_argument("--draws", type=int, default=4, help="draws a slice (4)")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
+    sub.add_argument("--device", help="auto, cpu, cuda")
 
     sub = add("priors", priors_command, "List the priors and check their weights.")
     sub.add_argument("--folder", type=Path, help="another folder of cards")
@@ -117,11 +139,14 @@ def _add_scan(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
 
 
-def _add_methods(sub: argparse.ArgumentParser, draws: int = 4) -> None:
-    if draws == 4:
+def _add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
+    if draws is None:
         sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
-    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws})")
-    sub.add_argument("--steps", type=int, help="denoiser calls a draw (30)")
+        sub.add_argument("--preset", help="fast, standard, posterior, low-dose, unknown-anatomy or classical")
+        sub.add_argument("--solver", help="a method of the catalogue (dds)")
+        sub.add_argument("--coupling", help="of the slices: none, ztv, noise or ztv+noise (none)")
+    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws or 4})")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
     sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--device", help="auto, cpu, cuda")
@@ -257,7 +282,7 @@ def train_command(options: argparse.Namespace) -> dict[str, Any]:
 
     card = train_prior(
         options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
-        options.device, unit=options.unit, size=options.size, stack=options.stack, flip=options.flip,
+        options.device, options.origin, unit=options.unit, size=options.size, stack=options.stack, flip=options.flip,
         files=options.files,
     )
     if options.split:
@@ -285,6 +310,50 @@ def parts_command(options: argparse.Namespace) -> dict[str, Any]:
     written = join(options.file) if joining else split(options.file)
     print(f"wrote {written}")
     return {"path": str(written)}
+
+
+def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit an adapter, write its weights and card, and return the card."""
+    from .training.adapt import adapt_prior
+
+    return adapt_prior(
+        options.prior, options.data, _listed(options.exclude, str), options.out, options.name, options.steps,
+        options.rank, options.seed, options.device,
+    )
+
+
+def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit and write calibration and typicality into the card; returns them. The weights stay as they are."""
+    from dataclasses import replace
+
+    from .calibrate import fit_factors, fit_scores
+    from .pipeline import choose_device
+    from .priors.card import read_card, write_card
+    from .priors.library import PRIORS_FOLDER, load_prior
+    from .settings import Settings
+
+    settings = Settings.from_dict(_settings(options))
+    prior = load_prior(settings.prior, choose_device(settings.device))
+    path = PRIORS_FOLDER / f"{settings.prior}.json"
+    path = path if path.exists() else Path(settings.prior)
+    if options.part != "factors":
+        found = fit_scores(prior, options.data, settings)
+        write_card(replace(read_card(path), typicality=found), path)
+        print(f"typical up to a score of {found['threshold']:.2f}, fallback in full from {found['full']:.2f}")
+    if options.part != "typicality":
+        for entry in fit_factors(prior, options.data, settings, options.slice_count):
+            card = read_card(path)
+            others = [e for e in card.calibration if any(e.get(k) != entry[k] for k in _ACQUISITION)]
+            write_card(replace(card, calibration=[*others, entry]), path)
+            print(
+                f"{entry['geometry']} {entry['views']:>3} views: factor {entry['factor']:.2f}, coverage of 90 % "
+                f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
+            )
+    card = read_card(path)
+    return {"calibration": card.calibration, "typicality": card.typicality}
+
+
+_ACQUISITION = ("geometry", "views", "arc_degrees", "noise_percent", "solver")
 
 
 def priors_command(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from .priors.denoiser import positions
 from .priors.library import Prior
 from .problem import Problem
 from .settings import Settings
+from .solvers.catalogue import method_named
 
 SURROGATE_ITERATIONS = 60
 """TV iterations of the rough image from which the error of the diffusion start is predicted."""
@@ -26,20 +27,20 @@ ARRAYS_A_STEP = 24
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds for one slice: a TV iteration, a solver step (denoiser and data step; 0 without a prior)."""
+    """Seconds for one slice: a TV iteration, a draw (0 without a prior)."""
 
     tv_iteration: float
-    solver_step: float
+    draw: float
 
     def slice_seconds(self, settings: Settings) -> float:
         """Seconds for one slice of a run."""
         iterations = settings.tv_iterations if "tv" in settings.methods else SURROGATE_ITERATIONS
-        used = iterations if "tv" in settings.methods or self.solver_step else 0
-        return used * self.tv_iteration + settings.draws * settings.steps * self.solver_step + 1e-3
+        used = iterations if "tv" in settings.methods or self.draw else 0
+        return used * self.tv_iteration + settings.draws * self.draw + 1e-3
 
 
 def measure(problem: Problem, settings: Settings, prior: Prior | None) -> Costs:
-    """Time two TV iterations and a solver step on up to two slices, after a warm-up of each."""
+    """Time two TV iterations and a network call with a data step on up to two slices, after a warm-up of each."""
     chunk = slice(0, min(2, problem.slices))
     count = chunk.stop
     classical = problem.likelihood.select(chunk).scaled(settings.water_per_mm, 0.0)
@@ -53,7 +54,9 @@ def measure(problem: Problem, settings: Settings, prior: Prior | None) -> Costs:
     def step() -> None:
         network.proximal(prior(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
 
-    return Costs(iteration, _timed(step) / count)
+    method = method_named(settings.solver)
+    work = method.draw_work(method.options(settings.solver_options, steps=settings.steps))
+    return Costs(iteration, work * _timed(step) / count)
 
 
 def foresee(problem: Problem, settings: Settings, costs: Costs, slices_at_once: int) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def foresee(problem: Problem, settings: Settings, costs: Costs, slices_at_once: 
     rows, columns = problem.grid.shape
     pixels = max(rows * columns, problem.prior_grid.rows * problem.prior_grid.columns)
     batch = 4 * ARRAYS_A_STEP * pixels * min(slices_at_once, problem.slices) / MEGABYTE
-    units = settings.draws * settings.steps if "diffusion" in settings.methods else 1
+    units = settings.draws if "diffusion" in settings.methods else 1
     micro = MicroRun(0.0, costs.slice_seconds(settings) / units, psutil.Process().memory_info().rss / MEGABYTE, batch)
     wanted = {**settings.to_dict(), "slices": None, "region": None}
     plan = forecast((problem.slices, rows, columns), wanted, lambda: micro)

@@ -22,17 +22,21 @@ from . import metrics
 from .classical.fbp import fbp
 from .classical.tv import tv, tv_steps
 from .costs import SURROGATE_ITERATIONS
+from .diffusion import diffusion_draws, steps_of
 from .io.folder import volumes_below
 from .likelihood import GaussianLikelihood
-from .pipeline import choose_device, diffusion_draws
+from .pipeline import choose_device
+from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
 from .priors.library import Prior, load_prior
 from .priors.slices import resample
 from .problem import Problem, prepare
 from .settings import Settings
+from .solvers.catalogue import METHODS as SOLVERS
 from .volume import Volume, attenuation_to_hu, question_hu
 
-METHODS = ("fbp", "tv", "tv-oracle", "dds")
+CLASSICAL = ("fbp", "tv", "tv-oracle")
+TRUST = ("coverage90", "coverage90_calibrated", "error_spread_corr")
 DEPTHS = (0.25, 0.5, 0.75)
 SMALLEST_MATRIX = 512
 ORACLE_ITERATIONS = 1500
@@ -76,12 +80,18 @@ def find_items(folder: Path) -> tuple[list[Item], list[str]]:
 def evaluate(
     items: Sequence[Item], views: Sequence[int], methods: Sequence[str], settings: Settings, geometries: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Rows item, modality, case, geometry, views, method, psnr, ssim, nrmse, residual_ratio, seconds, one a slice."""
-    unknown = sorted(set(methods) - set(METHODS))
+    """Rows item, modality, case, geometry, views, method, psnr, ssim, nrmse, residual_ratio, coverage, seconds.
+
+    One a slice. ``methods``: out of CLASSICAL and the solvers of the catalogue. Of a solver's draws: "coverage90", the
+    share of the body's voxels inside their 90 % interval, "coverage90_calibrated", the same with the card's factor for
+    this acquisition, "error_spread_corr", of |error| and spread there; null where there is no such thing.
+    """
+    known = (*CLASSICAL, *SOLVERS)
+    unknown = sorted(set(methods) - set(known))
     if unknown:
-        raise ValueError(f"unknown methods {unknown}: choose from {METHODS}")
+        raise ValueError(f"unknown methods {unknown}: choose from {known}")
     device = choose_device(settings.device)
-    prior = load_prior(settings.prior, device) if "dds" in methods else None
+    prior = load_prior(settings.prior, device) if set(methods) & set(SOLVERS) else None
     for geometry in geometries:
         for count in views:
             for item in items:
@@ -96,7 +106,8 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     assert problem.reference is not None
     for method in methods:
-        for label, images, seconds, extra in _run(method, problem, settings, prior):
+        chosen = replace(settings, solver=method) if method in SOLVERS else settings
+        for label, images, seconds, extra in _run(method, problem, chosen, prior):
             ratios = problem.residuals(images, problem.likelihood).mean(-1)
             for n, index in enumerate(item.indices):
                 image, reference = images[n], problem.reference[n]
@@ -106,7 +117,7 @@ def _rows(
                     "psnr": round(metrics.psnr(image, reference), 3),
                     "ssim": round(metrics.ssim(image[None], reference[None]), 4),
                     "nrmse": round(metrics.nrmse(image, reference), 4),
-                    "residual_ratio": round(float(ratios[n]), 4),
+                    "residual_ratio": round(float(ratios[n]), 4), **dict.fromkeys(TRUST),
                     "seconds": round(seconds / len(item.indices), 3),
                     **{key: values[n] for key, values in extra.items()},
                 }
@@ -143,8 +154,34 @@ def _run(
                     draw, first = image.cpu().numpy(), time.perf_counter() - start
                     extra = {"sigma_start": [round(state.sigma_start, 4)] * problem.slices}
         assert draw is not None
-        yield "dds-draw", draw, first, extra
-        yield "dds", moments.mean.cpu().numpy(), time.perf_counter() - start, extra
+        yield f"{method}-draw", draw, first, extra
+        mean, seconds = moments.mean.cpu().numpy(), time.perf_counter() - start
+        trust = _trust(problem, settings, prior, mean, moments.std.cpu().numpy()) if settings.draws > 1 else {}
+        yield method, mean, seconds, {**extra, **trust}
+
+
+def _trust(
+    problem: Problem, settings: Settings, prior: Prior, mean: np.ndarray, std: np.ndarray
+) -> dict[str, list[float | None]]:
+    """The columns of TRUST, a value a slice, over the body's voxels."""
+    assert problem.reference is not None
+    entry = rule.matching_entry(
+        prior.card.calibration, rule.acquisition_of(problem, settings, steps_of(settings))
+    ).entry
+    columns: dict[str, list[float | None]] = {key: [] for key in TRUST}
+    for image, spread, truth, inside in zip(mean, std, problem.reference, rule.body(problem.reference), strict=True):
+        error, own = (image - truth)[inside], spread[inside]
+        if not error.size:
+            for column in columns.values():
+                column.append(None)
+            continue
+        correlation = rule.error_spread_correlation(error, own)
+        columns["coverage90"].append(round(rule.coverage(error, own, settings.draws), 4))
+        columns["coverage90_calibrated"].append(
+            None if entry is None else round(rule.coverage(error, rule.rescaled(own, entry), settings.draws), 4)
+        )
+        columns["error_spread_corr"].append(None if correlation is None else round(correlation, 4))
+    return columns
 
 
 def tv_oracle(likelihood: GaussianLikelihood, reference: Tensor) -> tuple[np.ndarray, dict[str, list[Any]]]:
@@ -182,7 +219,7 @@ def tv_oracle(likelihood: GaussianLikelihood, reference: Tensor) -> tuple[np.nda
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of a table: PSNR by slice and method, and the gain of dds over tv-oracle, mean and worst."""
+    """Lines of a table: PSNR by slice and method, the gain of each solver over tv-oracle, mean and worst; coverage."""
     lines: list[str] = []
     groups = sorted({(r["geometry"], r["views"]) for r in rows}, key=lambda g: (g[0] != "parallel", g[0], -g[1]))
     for geometry, views in groups:
@@ -190,17 +227,22 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
         labels = list(dict.fromkeys(r["method"] for r in part))
         lines.append(f"{geometry}, {views} views: PSNR in dB over 2000 HU")
         lines.append(f"  {'item':<42}{'slice':>6}" + "".join(f"{label:>11}" for label in labels))
-        gains = []
+        gains: dict[str, list[float]] = {}
         for item, case in dict.fromkeys((r["item"], r["case"]) for r in part):
             by = {r["method"]: r["psnr"] for r in part if (r["item"], r["case"]) == (item, case)}
             lines.append(f"  {item[-42:]:<42}{case:>6}" + "".join(f"{by[label]:>11.2f}" for label in labels))
-            if {"dds", "tv-oracle"} <= set(by):
-                gains.append(by["dds"] - by["tv-oracle"])
+            for label in set(by) & set(SOLVERS) if "tv-oracle" in by else ():
+                gains.setdefault(label, []).append(by[label] - by["tv-oracle"])
         means = [np.mean([r["psnr"] for r in part if r["method"] == label]) for label in labels]
         lines.append(f"  {'mean':<42}{'':>6}" + "".join(f"{m:>11.2f}" for m in means))
         for name in ("ssim", "residual_ratio", "seconds"):
             values = [np.mean([r[name] for r in part if r["method"] == label]) for label in labels]
             lines.append(f"  {'mean ' + name:<42}{'':>6}" + "".join(f"{v:>11.3f}" for v in values))
-        if gains:
-            lines.append(f"  dds minus tv-oracle: mean {np.mean(gains):+.2f} dB, worst slice {min(gains):+.2f} dB")
+        for name in TRUST:
+            known = {m: [r[name] for r in part if r["method"] == m and r.get(name) is not None] for m in labels}
+            if any(known.values()):
+                cells = "".join(f"{np.mean(v):>11.3f}" if v else f"{'-':>11}" for v in known.values())
+                lines.append(f"  {'mean ' + name:<42}{'':>6}" + cells)
+        for label, gain in sorted(gains.items()):
+            lines.append(f"  {label} minus tv-oracle: mean {np.mean(gain):+.2f} dB, worst slice {min(gain):+.2f} dB")
     return lines

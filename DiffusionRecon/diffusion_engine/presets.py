@@ -42,8 +42,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         _preset("fast", "Fast", "a first look: 2 draws of 10 steps", solver="dds", steps=10, draws=2),
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
         _preset(
-            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", ("tmpd",),
-            solver="mmps", draws=8,
+            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", ("mmps",),
+            solver="tmpd", draws=8,
         ),
         _preset(
             "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", solver="dds",

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from .presets import preset_named
+
 GEOMETRIES = ("parallel", "fan_flat", "fan_curved")
 METHODS = ("fbp", "tv", "diffusion")
+KEEP = ("mean", "uncertainty", "not_seen", "residual", "draws")
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,10 @@ class Settings:
     largest line integral; ``i0`` instead: photons a ray, with ``electronic_std`` counts. ``slices``: [first, last)
     of the input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the
     reconstruction, None chooses one the prior knows. ``sigma_start`` None: from the expected error of the start.
-    ``solver``: a method of the catalogue, with its ``solver_options`` by name; ``trust_unit``: go on although the
-    values do not look like CT in HU.
+    ``solver``: a method of the catalogue, with its ``solver_options`` by name and ``steps`` (None: as many as it
+    usually takes); ``trust_unit``: go on although the values do not look like CT in HU. ``keep``: what of the diffusion
+    result to deliver, out of KEEP (``keep_draws`` adds "draws"); ``preset``: its values stand where :meth:`from_dict`
+    is given no others; ``coupling``: of the slices, by name.
     """
 
     modality: str = "ct"
@@ -35,7 +40,7 @@ class Settings:
     solver: str = "dds"
     solver_options: dict[str, Any] = field(default_factory=dict)
     draws: int = 4
-    steps: int = 30
+    steps: int | None = None
     sigma_start: float | None = None
     tv_iterations: int = 400
     prior: str = "ct-body"
@@ -47,6 +52,9 @@ class Settings:
     water_per_mm: float = 0.0193
     trust_unit: bool = False
     keep_draws: bool = False
+    keep: tuple[str, ...] = ("mean", "uncertainty", "not_seen", "residual")
+    preset: str | None = None
+    coupling: str = "none"
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Settings:
@@ -55,8 +63,15 @@ class Settings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown settings {unknown}: choose from {sorted(known)}")
+        preset = values.get("preset")
+        values = {**(preset_named(preset).changes if isinstance(preset, str) else {}), **values}
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return Settings(**given)
+
+    @property
+    def keeps_draws(self) -> bool:
+        """Whether every draw is delivered."""
+        return self.keep_draws or "draws" in self.keep
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that :meth:`from_dict` takes back."""
@@ -71,6 +86,10 @@ class Settings:
         need(self.geometry in GEOMETRIES, f"geometry out of {GEOMETRIES}", self.geometry)
         known = isinstance(self.methods, tuple) and all(method in METHODS for method in self.methods)
         need(bool(self.methods) and known, f"methods out of {METHODS}", self.methods)
+        kept = isinstance(self.keep, tuple) and all(key in KEEP for key in self.keep)
+        need(bool(self.keep) and kept, f"keep out of {KEEP}", self.keep)
+        need(self.preset is None or isinstance(self.preset, str), "a preset by name, or none", self.preset)
+        need(isinstance(self.coupling, str), "a coupling by name", self.coupling)
         need(_whole(self.views) and 2 <= self.views <= 10000, "views from 2 to 10000", self.views)
         arc, sigma = self.arc_degrees, self.sigma_start
         for name in ("noise_percent", "electronic_std", "water_per_mm"):
@@ -87,7 +106,8 @@ class Settings:
         need(self.i0 is None or self.i0 >= 10, "i0 of 10 photons a ray or more, or none", self.i0)
         need(self.electronic_std >= 0, "electronic_std of 0 or more", self.electronic_std)
         need(_whole(self.draws) and 1 <= self.draws <= 1000, "draws from 1 to 1000", self.draws)
-        need(_whole(self.steps) and 2 <= self.steps <= 1000, "steps from 2 to 1000", self.steps)
+        steps = self.steps
+        need(steps is None or (_whole(steps) and 2 <= steps <= 1000), "steps from 2 to 1000, or none", steps)
         need(sigma is None or 0.02 <= sigma <= 20, "sigma_start from 0.02 to 20", sigma)
         need(_whole(self.tv_iterations) and self.tv_iterations >= 1, "tv_iterations of 1 or more", self.tv_iterations)
         need(self.slices is None or _ascending(self.slices, 1), "slices [first, last) with first < last", self.slices)

@@ -39,8 +39,8 @@ EVERY = 6
 METHODS = ("fbp", "tv", "mean")
 
 
-def tooth(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """Rows and pictures (full-view FBP, FBP, TV, diffusion, spread) of the first tooth slice."""
+def tooth_scan(folder: Path, settings: Settings) -> tuple[Measurement, Settings, np.ndarray, CTGeometry]:
+    """The first tooth slice from few views, the settings for it, and the line integrals and geometry of all views."""
     with h5py.File(folder / "tooth.h5") as file:
         data, white, dark = (np.asarray(file[f"exchange/{name}"]) for name in ("data", "data_white", "data_dark"))
         angles = np.radians(np.asarray(file["exchange/theta"]))
@@ -51,28 +51,35 @@ def tooth(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[
     offset = centre_to_offset_mm(centre, logs.shape[2], TOOTH_BIN_MM)
     whole = CTGeometry("parallel", tuple(angles), logs.shape[2], TOOTH_BIN_MM, offset)
     pixel = TOOTH_BIN_MM * logs.shape[2] / TOOTH_PIXELS
-    grid = ImageGrid(TOOTH_PIXELS, TOOTH_PIXELS, (pixel, pixel))
-    full = fbp(torch.from_numpy(logs), whole, grid).numpy()
-    settings = replace(settings, pixel_mm=pixel, water_per_mm=material(full))
+    full = fbp(torch.from_numpy(logs), whole, ImageGrid(TOOTH_PIXELS, TOOTH_PIXELS, (pixel, pixel))).numpy()
     few = replace(whole, angles_rad=whole.angles_rad[::EVERY])
-    result = reconstruct(Measurement(np.ascontiguousarray(logs[:, ::EVERY]), few), settings)
+    scan = Measurement(np.ascontiguousarray(logs[:, ::EVERY]), few)
+    return scan, replace(settings, pixel_mm=pixel, water_per_mm=material(full)), logs, whole
+
+
+def tooth(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Rows and pictures (full-view FBP, FBP, TV, diffusion, spread) of the first tooth slice."""
+    scan, settings, logs, whole = tooth_scan(folder, settings)
+    result = reconstruct(scan, settings)
     shape = result.volumes["fbp"].array.shape[1:]
+    pixel = settings.pixel_mm or 1.0
     # The detector is off-centre, so the reconstruction may take another field of view than the full-view image.
     reference = attenuation_to_hu(
         fbp(torch.from_numpy(logs), whole, ImageGrid(*shape, (pixel, pixel))).numpy(), settings.water_per_mm
     )
+    case = f"tooth, {len(scan.geometry.angles_rad)} of {len(whole.angles_rad)} views"
     rows = [
         {
-            "name": METHOD_NAMES[key], "peer": False, "case": f"tooth, {len(few.angles_rad)} of {len(angles)} views",
+            "name": METHOD_NAMES[key], "peer": False, "case": case,
             "psnr_to_full_fbp": round(psnr(result.volumes[key].array, reference), 2), **scores(result.report, key),
         }
-        for key in METHODS
+        for key in METHOD_NAMES if key in result.volumes
     ]
     return rows, [reference[0], *pictures(result)]
 
 
-def disc(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """Rows and pictures (segmentation, FBP, TV, diffusion, spread) of the limited-angle disc."""
+def disc_scan(folder: Path, settings: Settings) -> tuple[Measurement, Settings, np.ndarray]:
+    """The limited-angle disc, the settings for it, and the segmentation of the full turn."""
     file = next(folder.glob("*.mat"))
     content = scipy.io.loadmat(str(file), squeeze_me=True, struct_as_record=False)["CtDataLimited"]
     scan = content.parameters
@@ -83,33 +90,47 @@ def disc(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[n
     )
     pixel = float(scan.effectivePixelSizePost) * DISC_MAGNIFIED
     data = content.sinogram[None].astype(np.float32)
-    grid = ImageGrid(*truth.shape, (pixel, pixel))
-    settings = replace(settings, pixel_mm=pixel, water_per_mm=chord_material(data, geometry, truth, grid))
-    result = reconstruct(Measurement(data, geometry), settings)
+    water = chord_material(data, geometry, truth, ImageGrid(*truth.shape, (pixel, pixel)))
+    return Measurement(data, geometry), replace(settings, pixel_mm=pixel, water_per_mm=water), truth
+
+
+def disc(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Rows and pictures (segmentation, FBP, TV, diffusion, spread) of the limited-angle disc."""
+    scan, settings, truth = disc_scan(folder, settings)
+    result = reconstruct(scan, settings)
     rows = []
-    degrees = round(math.degrees(geometry.angles_rad[-1]))
-    for key in METHODS:
+    degrees = round(math.degrees(scan.geometry.angles_rad[-1]))
+    ideal = np.where(truth, 0.0, -1000.0)
+    for key in METHOD_NAMES:
+        if key not in result.volumes:
+            continue
         image = centred(result.volumes[key].array[0], truth.shape)
         overlap, level = best_dice(image, truth)
         rows.append({
             "name": METHOD_NAMES[key], "peer": False, "case": f"disc, {degrees} degrees",
             "dice": round(overlap, 4), "dice_at_half": round(dice(image > -500, truth), 4), "best_level_hu": level,
-            **scores(result.report, key),
+            "psnr_to_segmentation": round(psnr(image, ideal), 2), **scores(result.report, key),
         })
     images = [centred(image, truth.shape) for image in pictures(result)]
     return rows, [truth * 1000.0 - 1000.0, *images]
 
 
-METHOD_NAMES = {"fbp": "FBP", "tv": "TV", "mean": "diffusion"}
+METHOD_NAMES = {"fbp": "FBP", "tv": "TV", "mean": "diffusion", "fallback": "fallback"}
 
 
 def scores(report: dict[str, Any], key: str) -> dict[str, Any]:
-    """Residual test and time of one method."""
+    """Residual test, verdict of the gate and time of one method; the fallback has no residual test of its own."""
+    gate = report["gate"]
+    verdict = {} if gate is None or key not in ("mean", "fallback") else {
+        "typicality": round(gate["score"], 2), "gate_passed": gate["passed"], "blend": round(gate["blend"], 3),
+    }
+    if key == "fallback":
+        return {"residual_ratio": report["metrics"]["fallback"]["residual_ratio"], **verdict}
     test = next(t for t in report["residual_tests"] if t["kind"] == key)
     entry = report["metrics"]["diffusion" if key == "mean" else key]
     return {
         "residual_ratio": round(test["ratio"], 3), "accepted": [round(a, 3) for a in test["accepted"]],
-        "residual_passed": test["passed"], "seconds": entry["seconds"],
+        "residual_passed": test["passed"], "seconds": entry["seconds"], **verdict,
     }
 
 

@@ -79,12 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result["rows" if "reason" not in row else "left_out"].append(row)
             print(json.dumps(row), flush=True)
             options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    peers = importlib.util.find_spec("deepinv") is not None
-    result["peers"] = "measured" if peers else "deepinv is not installed here: its samplers were not run"
-    if peers:
-        from truth_peers import peer_rows
-
-        result["rows"] += list(peer_rows())
+    if "peers" not in result:
+        result["peers"] = _peers(result) if "gauss_fourier" in result["problems"] else "not run"
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     text = markdown(result)
     print(text)
@@ -110,17 +106,39 @@ def run(method: Method, problem: TruthProblem) -> dict[str, Any]:
         "solver": method.name, "problem": problem.name, "peer": False,
         "preset": None if preset is None else PRESETS[preset].title, "spread": method.spread,
     }
-    for key in scores[0]:
-        values = [s[key] for s in scores]
-        row[key] = None if values[0] is None else round(_joined(key, values), 4)
+    row.update(_worst(scores))
     row["forwards"] = round(max(c[0] for c in counts))
     row["vjps"] = round(max(c[1] for c in counts))
     row["seconds"] = round((time.perf_counter() - began) / len(problem.cases) / problem.draws, 4)
     return row
 
 
+def _peers(result: dict[str, Any]) -> str:
+    """Add deepinv's rows; returns what was measured or why not."""
+    if importlib.util.find_spec("deepinv") is None:
+        return "deepinv is not installed: its samplers were not run"
+    from truth_peers import DRAWS, peer_rows
+
+    for found in peer_rows(PROBLEMS["gauss_fourier"](), score):
+        row = {
+            "solver": found["solver"], "problem": "gauss_fourier", "peer": True, "preset": None, "spread": "",
+            **_worst(found["scores"]), "forwards": found["forwards"], "vjps": 0, "seconds": found["seconds"],
+        }
+        print(json.dumps(row), flush=True)
+        result["rows"].append(row)
+    return f"deepinv's samplers at their defaults, {DRAWS} draws"
+
+
+def _worst(scores: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Over measurements, each figure furthest from its ideal, so that no case hides behind another."""
+    joined: dict[str, float | None] = {}
+    for key in scores[0]:
+        values = [s[key] for s in scores]
+        joined[key] = None if values[0] is None else round(_joined(key, values), 4)
+    return joined
+
+
 def _joined(key: str, values: list[float]) -> float:
-    """Over measurements: the value furthest from the ideal one, so that no case hides behind another."""
     ideal = {"variance_ratio_measured": 1.0, "variance_ratio_unmeasured": 1.0, "coverage90": 0.9}.get(key, 0.0)
     return max(values, key=lambda v: abs(v - ideal))
 

@@ -16,6 +16,7 @@ from diffusion_engine.coupling.stack import StackBlend, covering, triplets
 from diffusion_engine.coupling.ztv import couple_z, z_difference, z_difference_adjoint, ztv_proximal
 from diffusion_engine.likelihood import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.priors.stack import StackDenoiser as FixedStack
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from diffusion_engine.solvers.diffusion_blend import DiffusionBlendSettings, diffusion_blend
@@ -202,6 +203,21 @@ def test_blending_comes_nearer_to_the_denoiser_of_the_volume_than_slices_do() ->
         for image in blended if count > 2 else []:
             assert float((image - exact).norm()) < 0.8 * float((single - exact).norm())
         assert all(bool(torch.isfinite(image).all()) for image in blended)
+
+
+def test_a_stack_prior_with_a_plane_of_its_spacing_blends_as_well(chained) -> None:
+    """The same exact denoiser of triplets, told the distance of its slices by the last plane of its condition."""
+    chain, likelihood, _ = chained
+    seen = set()
+
+    def told(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        assert condition is not None
+        seen.add(gap := round(float(condition[-1, 0, 0]) * 10 / 5))
+        return chain(x, sigma, None, gap)
+
+    alone, draw = last(dds, single, likelihood, DDS), last(diffusion_blend, FixedStack(told, 5.0), likelihood, BLEND)
+    assert seen == {1, 3}
+    assert float(z_difference(draw).norm()) < 0.75 * float(z_difference(alone).norm())
 
 
 def test_planes_turn_the_volume_and_back() -> None:

@@ -74,8 +74,21 @@ def test_rows_follow_the_protocol(stack: Volume, monkeypatch: pytest.MonkeyPatch
     image = (tv(first.likelihood.scaled(settings.water_per_mm, 0.0), iterations=30) - 1) * 1000
     assert rows[2]["psnr"] == pytest.approx(metrics.psnr(image[0].numpy(), expected[0]), abs=0.02)
     assert rows[2]["residual_ratio"] > 0
+    assert all(row[key] is None for row in rows for key in evaluate.TRUST)
     with pytest.raises(ValueError, match=r"unknown methods \['magic'\]"):
         next(evaluate.evaluate([item], [10], ["magic"], settings, ["parallel"]))
+
+
+def test_a_solver_has_columns_of_trust(stack: Volume) -> None:
+    item = evaluate.Item("chest", stack.crop(slices=(4, 5)), (4,))
+    settings = Settings(device="cpu", draws=2, steps=2)
+    first, mean = evaluate.evaluate([item], [12], ["dds"], settings, ["parallel"])
+    assert [first["method"], mean["method"]] == ["dds-draw", "dds"]
+    assert all(first[key] is None for key in evaluate.TRUST)
+    assert 0 <= mean["coverage90"] <= 1
+    assert -1 <= mean["error_spread_corr"] <= 1
+    lines = evaluate.summary([first, mean])
+    assert any(line.split()[:2] == ["mean", "coverage90"] and "-" in line.split() for line in lines)
 
 
 def test_the_oracle_takes_the_best_weight_for_each_slice(stack: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +116,7 @@ def test_the_oracle_takes_the_best_weight_for_each_slice(stack: Volume, monkeypa
 def row(item: str, case: int, method: str, psnr: float, views: int = 20) -> dict:
     return {
         "item": item, "case": case, "method": method, "psnr": psnr, "geometry": "parallel", "views": views,
-        "ssim": 0.5, "residual_ratio": 1.0, "seconds": 2.0,
+        "ssim": 0.5, "residual_ratio": 1.0, "seconds": 2.0, "coverage90": 0.5 if method == "dds" else None,
     }
 
 
@@ -113,6 +126,7 @@ def test_the_summary_adds_up() -> None:
         row("a", 2, "dds", 30.5), row("a", 1, "dds", 25.0, views=8),
     ]
     lines = evaluate.summary(rows)
+    assert sum("coverage90" in line for line in lines) == 2
     assert lines[0] == "parallel, 20 views: PSNR in dB over 2000 HU"
     assert lines[2].split() == ["a", "1", "30.00", "33.00"]
     assert lines[4].split() == ["mean", "30.50", "31.75"]
@@ -132,3 +146,11 @@ def test_metrics_on_known_images() -> None:
     assert metrics.ssim(noisy, reference) < 0.9
     # One slice alone is the same as a stack of that slice.
     assert metrics.ssim(noisy[0], reference[0]) == pytest.approx(metrics.ssim(noisy[:1], reference[:1]))
+
+
+def test_every_solver_that_is_named_is_the_one_that_runs(stack: Volume) -> None:
+    settings = Settings(device="cpu", draws=1, steps=3)
+    item = evaluate.Item("chest", stack.crop(slices=(4, 5)), (4,))
+    rows = list(evaluate.evaluate([item], [12], ["dds", "consistency", "tweedie"], settings, ["parallel"]))
+    scores = {row["method"]: row["psnr"] for row in rows}
+    assert len({scores["dds"], scores["consistency"], scores["tweedie"]}) == 3

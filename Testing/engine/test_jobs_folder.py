@@ -156,14 +156,14 @@ MICRO = forecast.MicroRun(start_seconds=5.0, unit_seconds=0.1, base_mb=400.0, ba
 SETTINGS = {"methods": ["fbp", "tv", "diffusion"], "draws": 4, "steps": 20, "slices": None, "region": None}
 
 
-def test_a_forecast_scales_with_slices_draws_and_steps() -> None:
+def test_a_forecast_scales_with_slices_and_draws() -> None:
     calls = []
     found = forecast.forecast((10, 512, 512), SETTINGS, lambda: calls.append(1) or MICRO, free_mb=4000)
     assert calls == [1]
-    assert found["seconds"] == pytest.approx(5 + 0.1 * 10 * 4 * 20)
+    assert found["seconds"] == pytest.approx(5 + 0.1 * 10 * 4)
     assert found["fits"]
     assert found["advice"] is None
-    volumes = 1 + 2 + 2 + 4 + 2
+    volumes = 1 + 2 + 6 + 4 + 2
     assert found["memory_mb"] == pytest.approx(500 + 4e-6 * 10 * 512**2 * (1 + volumes))
 
 
@@ -182,9 +182,9 @@ def test_a_job_whose_base_alone_is_too_big_gets_other_advice() -> None:
     assert "close other programs" in found["advice"]
 
 
-def test_forecast_needs_draws_and_steps_and_a_part_of_the_image() -> None:
-    with pytest.raises(ValueError, match="steps"):
-        forecast.forecast((4, 8, 8), {**SETTINGS, "steps": None}, lambda: MICRO)
+def test_forecast_needs_draws_and_a_part_of_the_image() -> None:
+    with pytest.raises(ValueError, match="draws"):
+        forecast.forecast((4, 8, 8), {**SETTINGS, "draws": None}, lambda: MICRO)
     with pytest.raises(ValueError, match="within"):
         forecast.forecast((4, 8, 8), {**SETTINGS, "slices": [7, 9]}, lambda: MICRO)
 
@@ -195,6 +195,6 @@ def test_free_memory_is_what_the_machine_has() -> None:
 
 def test_output_bytes_count_the_selected_part() -> None:
     whole = forecast.output_bytes((10, 20, 30), SETTINGS)
-    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 2 + 4 + 1)
+    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 6 + 4 + 1)
     part = {**SETTINGS, "slices": [2, 4], "region": [0, 10, 5, 15]}
-    assert forecast.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 10
+    assert forecast.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 14

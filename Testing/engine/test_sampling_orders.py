@@ -9,9 +9,8 @@ import pytest
 import torch
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.churn import Churn, churned_heun
-from diffusion_engine.sampling.dpm_solver import dpm_2m
 from diffusion_engine.sampling.grids import poly_grid
-from diffusion_engine.sampling.movers import heun
+from diffusion_engine.sampling.movers import heun, multistep
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.sampling.pfgm import pfgm_noise
 from torch import Tensor
@@ -36,14 +35,14 @@ def flow(x: Tensor, sigma: float, sigma_next: float) -> Tensor:
 def error(kind: str, steps: int) -> float:
     levels = poly_grid(FIRST, LAST, steps + 1).tolist()[:-1]
     x = first = PRIOR.mean + FIRST * random(4, 1, SIZE, SIZE, seed=3)
-    before: tuple[Tensor | None, float | None] = (None, None)
-    for sigma, following in pairwise(levels):
+    earlier: Tensor | None = None
+    for index, (sigma, following) in enumerate(pairwise(levels)):
         if kind == "heun":
             x = heun(PRIOR, x, sigma, following)
             continue
         clean = PRIOR(x, torch.tensor(sigma))
-        x = dpm_2m(x, clean, sigma, following, *(before if kind == "dpm_2m" else (None, None)))
-        before = (clean, sigma)
+        x = multistep(x, clean, earlier if kind == "dpm_2m" else None, levels, index)
+        earlier = clean
     return float((x - flow(first, FIRST, LAST)).square().mean().sqrt())
 
 
@@ -56,8 +55,8 @@ def test_twice_the_steps_divide_the_error_by_two_to_the_order(kind: str, order: 
 
 def test_dpm_solver_ends_at_the_estimate_and_is_euler_at_first() -> None:
     x, clean, before = random(2, 3, 4), random(2, 3, 4, seed=2), random(2, 3, 4, seed=3)
-    assert torch.equal(dpm_2m(x, clean, 0.5, 0.0, before, 0.7), clean)
-    torch.testing.assert_close(dpm_2m(x, clean, 0.5, 0.3), x + (0.3 - 0.5) * (x - clean) / 0.5)
+    assert torch.equal(multistep(x, clean, before, (0.7, 0.5, 0.0), 1), clean)
+    torch.testing.assert_close(multistep(x, clean, None, (0.5, 0.3), 0), x + (0.3 - 0.5) * (x - clean) / 0.5)
 
 
 def test_churn_is_heun_without_noise_and_keeps_the_distribution_with_it() -> None:

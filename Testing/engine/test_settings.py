@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from diffusion_engine.diffusion import check_method, steps_of
+from diffusion_engine.presets import PRESETS
 from diffusion_engine.settings import Settings
+from diffusion_engine.solvers.catalogue import METHODS
 
 
 def test_settings_survive_json() -> None:
     settings = Settings(
         geometry="fan_flat", views=20, arc_degrees=200.0, methods=("fbp", "diffusion"), slices=(1, 3),
         region=(0, 8, 2, 9), pixel_mm=1.5, i0=1e5, seed=7, keep_draws=True,
+        keep=("mean", "draws"), preset="standard", coupling="ztv",
     )
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
     assert Settings.from_dict(json.loads(json.dumps(Settings().to_dict()))) == Settings()
@@ -33,6 +37,7 @@ def test_unknown_settings_are_named() -> None:
     ("slices", 3), ("region", [0, 4]), ("region", [0, 4, 5, 5]), ("region", [0, 4.5, 0, 5]), ("pixel_mm", 0),
     ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 2), ("water_per_mm", None), ("seed", -1),
     ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
+    ("keep", []), ("keep", ["mean", "magic"]), ("keep", "mean"), ("preset", 3), ("coupling", None),
 ])
 def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"^expected .*, found .*: change the setting$") as error:
@@ -47,3 +52,37 @@ def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object
 def test_values_at_the_bounds_are_accepted(values: dict) -> None:
     key, value = next(iter(values.items()))
     assert getattr(Settings.from_dict(values), key) == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_a_preset_sets_what_is_not_given() -> None:
+    fast = Settings.from_dict({"preset": "fast"})
+    assert (fast.solver, fast.steps, fast.draws) == ("dds", 10, 2)
+    assert Settings.from_dict({"preset": "fast", "draws": 7}).draws == 7
+    assert Settings.from_dict({"preset": "classical"}).methods == ("fbp", "tv")
+    assert Settings.from_dict(fast.to_dict()) == fast
+    with pytest.raises(ValueError, match="no preset named"):
+        Settings.from_dict({"preset": "magic"})
+
+
+def test_every_preset_has_a_method_of_the_catalogue() -> None:
+    for preset in PRESETS.values():
+        settings = Settings.from_dict({"preset": preset.name})
+        check_method(settings)
+        assert all(name in METHODS for name in preset.solvers)
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"solver": "magic"}, "no method named"), ({"solver_options": {"magic": 1}}, "no option"),
+    ({"solver": "score_mri"}, "not offered for ct"), ({"coupling": "magic"}, "no coupling named"),
+    ({"solver": "mmps", "coupling": "ztv"}, "cannot tie slices"),
+])
+def test_what_cannot_run_together_is_refused_before_any_work(changes: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_method(Settings.from_dict(changes))
+
+
+def test_the_steps_are_the_methods_own_unless_given() -> None:
+    assert steps_of(Settings(solver="dps")) == METHODS["dps"].settings().steps
+    assert steps_of(Settings(solver="dps", steps=7)) == 7
+    assert steps_of(Settings(solver="tweedie")) is None
+    assert METHODS["mmps"].draw_work(METHODS["mmps"].options({}, steps=15)) == METHODS["mmps"].work / 2

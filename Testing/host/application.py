@@ -25,6 +25,9 @@ except ImportError as error:
         f"[{error}]"
     ) from error
 
+# What Slicer's Python files import from the application can be imported from here on.
+scripted.install(slicer)
+
 MODULE_LOGICS = {
     "Colors": "vtkSlicerColorLogic",
     "Volumes": "vtkSlicerVolumesLogic",

@@ -134,8 +134,10 @@ def test_panelFileHasEveryWidgetThatTheCodeNames() -> None:
     tree = ElementTree.parse(ROOT / "DiffusionRecon" / "Resources" / "UI" / "DiffusionRecon.ui")
     names = [widget.get("name") for widget in tree.iter("widget")]
     assert len(set(names)) == len(names)
-    code = (ROOT / "DiffusionRecon" / "DiffusionRecon.py").read_text(encoding="utf-8")
-    used = set(re.findall(r"self\.ui\.(\w+)", code))
+    files = [ROOT / "DiffusionRecon" / "DiffusionRecon.py"]
+    files += sorted((ROOT / "DiffusionRecon" / "DiffusionReconLib").glob("panel*.py"))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    used = set(re.findall(r"\bui\.([a-z]\w+)", code))
     assert used
     assert used <= set(names)
     custom = {each.findtext("class") for each in tree.iter("customwidget")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import slicer.util
 import vtk
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.volume import Volume
-from DiffusionReconLib.volumes import UNITS, nodeFromVolume, slicesInVolume, unitOfNode, volumeFromNode
+from DiffusionReconLib import volumes
+from DiffusionReconLib.volumes import UNITS, nodeFromVolume, unitOfNode, volumeFromNode, volumeInSteps
 from host.application import Application
 
 SHAPE = (5, 6, 7)
@@ -107,12 +109,32 @@ def test_parentTransformIsKeptAndNotHardened(application: Application) -> None:
     assert bounds == pytest.approx(expected, abs=1e-9)
 
 
-def test_leftHandedSliceRangeNamesTheSameSlices(application: Application) -> None:
-    node = makeNode(GEOMETRIES["flipped slices"])
-    first, last = slicesInVolume(node, (1, 3))
+@pytest.mark.parametrize("name", ["axial", "flipped slices"])
+def test_slicesAreThoseOfTheNodeAtTheirPlace(name: str, application: Application) -> None:
+    node = makeNode(GEOMETRIES[name])
+    whole, part = volumeFromNode(node), finished(volumeInSteps(node, (1, 3)))
     own = slicer.util.arrayFromVolume(node)[1:3]
-    assert np.array_equal(volumeFromNode(node).array[first:last], own[::-1])
-    assert slicesInVolume(makeNode(GEOMETRIES["axial"]), (1, 3)) == (1, 3)
+    assert np.array_equal(part.array, own[::-1] if name == "flipped slices" else own)
+    first = int(np.argmax([np.array_equal(plane, part.array[0]) for plane in whole.array]))
+    assert np.allclose(part.ijk_to_ras @ [0, 0, 0, 1], whole.ijk_to_ras @ [0, 0, first, 1], atol=1e-9)
+
+
+def test_volumeThatChangesWhileItIsReadIsRefused(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volumes, "VOXELS_A_STEP", 1)
+    node = makeNode(GEOMETRIES["axial"])
+    steps = volumeInSteps(node)
+    next(steps)
+    slicer.util.updateVolumeFromArray(node, np.zeros((2, 3, 4), np.float32))
+    with pytest.raises(ValueError, match="changed while it was read"):
+        finished(steps)
+
+
+def finished(steps: Generator[None, None, Volume]) -> Volume:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 @pytest.mark.parametrize("unit", UNITS)

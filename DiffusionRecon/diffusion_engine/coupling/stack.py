@@ -11,10 +11,13 @@ Source: DiffusionBlend, arXiv:2406.10211.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from ..priors.stack import StackDenoiser as FixedStack
 
 STACK = 3
 """Slices that the denoiser sees at once."""
@@ -88,3 +91,17 @@ class StackBlend:
             for place in taken:
                 result[slices[place], 0] = clean[n, place]
         return result
+
+
+class WanderingStack:
+    """A :class:`priors.stack.StackDenoiser` that is cut anew at every call: a random offset, neighbours and jumps in
+    turn. ``generator``: of the offsets; use a new one for every draw."""
+
+    def __init__(self, stack: FixedStack, generator: torch.Generator) -> None:
+        self.stack, self.generator, self.calls = stack, generator, 0
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        spacing = JUMP if self.calls % 2 == 1 else 1
+        self.calls += 1
+        offset = int(torch.randint(STACK, (1,), generator=self.generator))
+        return replace(self.stack, spacing=spacing, offset=offset)(x, sigma, condition)

@@ -18,7 +18,7 @@ SHARE = 0.9
 class MicroRun:
     """What a short measured run found.
 
-    ``start_seconds``: paid once (imports, weights, system matrix). ``unit_seconds``: one sampling step of one
+    ``start_seconds``: paid once (imports, weights, system matrix). ``unit_seconds``: one draw of one
     slice. ``base_mb``: the process with everything loaded, before any image. ``batch_mb``: working memory of
     the largest batch that is computed at once.
     """
@@ -35,19 +35,18 @@ def forecast(
 ) -> dict[str, Any]:
     """Seconds and peak memory of a job, whether it fits, and what to do when it does not.
 
-    seconds = start + unit * slices * draws * steps;  memory = base + batch + 4 bytes * voxels * volumes,
+    seconds = start + unit * slices * draws;  memory = base + batch + 4 bytes * voxels * volumes,
     volumes: those of :func:`volume_count` and the input, running mean and running square. ``source_shape``:
-    (slices, rows, columns) of the image. ``settings``: with ``steps`` and ``draws`` where methods has "diffusion".
+    (slices, rows, columns) of the image. ``settings``: with ``draws`` where methods has "diffusion".
     ``micro_run`` does the measured run. ``free_mb``: memory to fit in, by default what is free now.
     Returns seconds, memory_mb, fits, advice (a sentence, or None). Raises ValueError for missing settings.
     """
     slices, rows, columns = selected_shape(source_shape, settings)
     units = slices
     if "diffusion" in settings.get("methods", ["diffusion"]):
-        for key in ("draws", "steps"):
-            if not isinstance(settings.get(key), int):
-                raise ValueError(f"expected a whole number as {key}, found {settings.get(key)!r}: give it")
-        units = slices * settings["draws"] * settings["steps"]
+        if not isinstance(settings.get("draws"), int):
+            raise ValueError(f"expected a whole number as draws, found {settings.get('draws')!r}: give it")
+        units = slices * settings["draws"]
     measured = micro_run()
     slice_mb = 4 * rows * columns * (volume_count(settings) + 2) / MEGABYTE
     fixed_mb = measured.base_mb + measured.batch_mb + 4 * _voxels(source_shape) / MEGABYTE
@@ -84,10 +83,10 @@ def selected_shape(source_shape: tuple[int, int, int], settings: Mapping[str, An
 
 
 def volume_count(settings: Mapping[str, Any]) -> int:
-    """Volumes that a job delivers: reference, one a classical method, and mean, uncertainty and the draws."""
+    """Volumes that a job delivers: reference, one a classical method; mean, four maps, fallback and the draws."""
     methods = settings.get("methods", ["fbp", "tv", "diffusion"])
     classical = sum(method != "diffusion" for method in methods)
-    return 1 + classical + (2 + int(settings.get("draws", 4)) if "diffusion" in methods else 0)
+    return 1 + classical + (6 + int(settings.get("draws", 4)) if "diffusion" in methods else 0)
 
 
 def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[str, Any]) -> int:

@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = "diffusion-priors card 1"
+OPTIONAL = {"calibration": list, "typicality": dict}
+CALIBRATION_KEYS = {
+    "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor_hu",
+    "coverage90", "coverage90_calibrated",
+}
+TYPICALITY_KEYS = {"sigma", "mean", "slope", "precision", "threshold", "full"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,9 @@ class PriorCard:
     in words, where a volume without a physical unit must be brought to this scale first. ``pixel_mm``: range of
     in-plane pixel sizes it was trained on. ``sigma``: range of noise levels in network units. ``start_error``:
     see :mod:`diffusion_engine.solvers.start`. ``denoising_psnr_db``: noise level -> PSNR over a range of 2
-    network units on the held-out volumes.
+    network units on the held-out volumes. ``calibration``: a factor of the spread for each acquisition, see
+    :mod:`diffusion_engine.posterior.calibration`; ``typicality``: what its training images score, see
+    :mod:`diffusion_engine.posterior.typicality`. Both are optional.
     """
 
     name: str
@@ -46,6 +54,8 @@ class PriorCard:
     start_error: dict[str, float] = field(default_factory=dict)
     scale_rule: str = ""
     format: str = FORMAT
+    calibration: list[dict[str, Any]] = field(default_factory=list)
+    typicality: dict[str, Any] = field(default_factory=dict)
 
 
 def read_card(path: Path) -> PriorCard:
@@ -59,7 +69,7 @@ def read_card(path: Path) -> PriorCard:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"the model card {path.name} is not of format '{FORMAT}': convert it or use another version")
     known = set(PriorCard.__dataclass_fields__)
-    required = known - {"start_error", "scale_rule"}
+    required = known - {"start_error", "scale_rule", *OPTIONAL}
     missing, unknown = sorted(required - set(content)), sorted(set(content) - known)
     if missing or unknown:
         raise ValueError(
@@ -75,12 +85,38 @@ def read_card(path: Path) -> PriorCard:
         raise ValueError(f"the model card {path.name} has no number as scale, offset or sigma_data: correct it")
     if not isinstance(content["network"], dict) or Path(str(content["weights"])).name != content["weights"]:
         raise ValueError(f"the model card {path.name} must describe its network and name weights beside the card")
+    _check_trust(content, path.name)
     card = PriorCard(**content)
     if not card.scale > 0 or not card.sigma_data > 0:
         raise ValueError(
             f"the model card {path.name} has scale {card.scale} and sigma_data {card.sigma_data}: both must be positive"
         )
     return card
+
+
+def _check_trust(content: dict[str, Any], name: str) -> None:
+    """Raise ValueError unless the optional calibration and typicality have what the engine reads from them."""
+    for key, kind in OPTIONAL.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise ValueError(f"the model card {name} needs {key} as a {kind.__name__}: calibrate it again")
+    for entry in content.get("calibration", []):
+        if not isinstance(entry, dict) or CALIBRATION_KEYS - set(entry):
+            needed = sorted(CALIBRATION_KEYS)
+            raise ValueError(f"a calibration in the model card {name} needs {needed}: calibrate it again")
+        for key in ("factor", "floor_hu", "views", "arc_degrees", "noise_percent"):
+            if not _number(entry[key]) or not entry[key] > 0:
+                raise ValueError(f"a calibration in the model card {name} has {key} {entry[key]!r}: calibrate it again")
+    typicality = content.get("typicality", {})
+    if not typicality:
+        return
+    if TYPICALITY_KEYS - set(typicality):
+        raise ValueError(f"the typicality in the model card {name} needs {sorted(TYPICALITY_KEYS)}: calibrate it again")
+    limits = [typicality["threshold"], typicality["full"]]
+    if not all(map(_number, limits)) or not 0 < limits[0] < limits[1]:
+        raise ValueError(f"the typicality in the model card {name} needs 0 < threshold < full: calibrate it again")
+    lengths = {len(typicality[key]) for key in ("sigma", "mean", "slope", "precision")}
+    if len(lengths) != 1:
+        raise ValueError(f"the typicality in the model card {name} needs a number a noise level: calibrate it again")
 
 
 def _number(value: object) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from .adapter import AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter
 from .card import PriorCard, read_card, sha256
 from .denoiser import EDMDenoiser
+from .lora import LowRank, restored
 from .networks import PatchUNet
 
 PRIORS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Priors"
@@ -31,25 +33,43 @@ class Prior:
     bf16: bool
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        """D(x; sigma) in batches of bounded memory, with gradients only if ``x`` asks for them.
+        """D(x; sigma) in batches of bounded memory, with gradients only if ``x`` or the network asks for them.
 
         ``x``: (batch, channels, rows, columns).
         """
         count = max(1, PIXELS_PER_CALL // (x.shape[-1] * x.shape[-2]))
-        gradients = torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad)
+        wanted = x.requires_grad or any(p.requires_grad for p in self.denoiser.parameters())
+        gradients = torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
         with gradients, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             parts = [self.denoiser(part, sigma, condition).float() for part in x.split(count)]
         return torch.cat(parts)
 
+    def adaptable(self) -> tuple[nn.Module, Callable[[nn.Module], Prior]]:
+        """The network, whose layers may be adapted, and what makes this prior again of an adapted one."""
+
+        def around(network: nn.Module) -> Prior:
+            return replace(self, denoiser=EDMDenoiser(network, self.card.sigma_data))
+
+        return self.denoiser.network, around
+
 
 def list_priors(folder: Path = PRIORS_FOLDER) -> list[PriorCard]:
-    """Cards of the priors in a folder, by name; a broken card raises."""
-    return [read_card(path) for path in sorted(folder.glob("*.json"))]
+    """Cards of the priors in a folder, adapted ones too, by name; a broken card raises."""
+    return [read_any_card(path) for path in sorted(folder.glob("*.json"))]
+
+
+def read_any_card(path: Path) -> PriorCard:
+    """The card of a prior, or of an adapter together with its base; raises ValueError as these do."""
+    if not is_adapter(path):
+        return read_card(path)
+    adapter = read_adapter(path)
+    return adapted_card(read_card(base_card_path(adapter, path, PRIORS_FOLDER)), adapter)
 
 
 def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", bf16: bool | None = None) -> Prior:
     """Load a shipped prior by name, or any by the path of its card, after checking hash, shapes and unit.
 
+    The path of an adapter's card gives its base prior with the adapter added.
     ``bf16``: compute in bfloat16; by default where the processor has it in hardware. Raises ValueError.
     """
     path = PRIORS_FOLDER / f"{name}.json"
@@ -60,6 +80,11 @@ def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", 
             raise ValueError(
                 f"no prior named '{name}': choose one of {names}, or give the path of a model card (.json)"
             )
+    if is_adapter(path):
+        adapter = read_adapter(path)
+        base = load_prior(str(base_card_path(adapter, path, PRIORS_FOLDER)), device, unit, bf16)
+        read_adapter_weights(path, adapter, base.denoiser.network).merge()
+        return replace(base, card=adapted_card(base.card, adapter))
     card = read_card(path)
     if card.unit != unit:
         raise ValueError(
@@ -90,6 +115,26 @@ def build_network(card: PriorCard) -> PatchUNet:
 
 def read_weights(path: Path, card: PriorCard, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read a safetensors file; refuses pickles, a wrong hash, and names or shapes that are not the network's."""
+    weights = read_tensors(path, card)
+    wrong = [
+        n for n in {*weights, *expected}
+        if n not in weights or n not in expected or weights[n].shape != expected[n].shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"the weights {path.name} do not fit the network of their card: {len(wrong)} tensors differ, such as "
+            f"{min(wrong)}"
+        )
+    return weights
+
+
+def read_adapter_weights(path: Path, card: AdapterCard, network: nn.Module) -> LowRank:
+    """The adapter of the card at ``path`` around its base's network; refuses as :func:`read_weights` does."""
+    return restored(network, card.rank, read_tensors(path.with_name(card.weights), card))
+
+
+def read_tensors(path: Path, card: PriorCard | AdapterCard) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, float32; refuses pickles and a hash that is not the card's."""
     if path.suffix != ".safetensors":
         raise ValueError(
             f"weights must be a .safetensors file, found {path.name}: pickled files can run code and are refused"
@@ -108,15 +153,6 @@ def read_weights(path: Path, card: PriorCard, expected: Mapping[str, Tensor]) ->
         raise ValueError(
             f"{path.name} is not a safetensors file ({error}): pickled files can run code and are refused"
         ) from None
-    wrong = [
-        n for n in {*weights, *expected}
-        if n not in weights or n not in expected or weights[n].shape != expected[n].shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"the weights {path.name} do not fit the network of their card: {len(wrong)} tensors differ, such as "
-            f"{min(wrong)}"
-        )
     return {name: value.float() for name, value in weights.items()}
 
 

@@ -23,6 +23,7 @@ from .pigdm import PiGDMSettings, pigdm
 from .pnp_dm import PnPDMSettings, pnp_dm
 from .red_diff import REDDiffSettings, red_diff
 from .resample import ReSampleSettings, resample
+from .scd import SCDSettings, scd
 from .score_mri import ScoreMRISettings, score_mri
 from .song import SongSettings, song
 from .tmpd import TMPDSettings, tmpd
@@ -35,103 +36,133 @@ METHODS: dict[str, Method] = {
         Method(
             "dds", "Decomposed diffusion sampling", "fast and accurate images from a linear scan", dds, DDSSettings,
             "concentrated", "image", ("ct",), "30", "arXiv:2303.05754",
+            work=30, stacks=True,
         ),
         Method(
             "mmps", "Moment matching posterior sampling", "draws of the posterior, by its probability flow", mmps,
             MMPSSettings, "posterior", "noise", ("ct",), "31, and up to 124 Jacobian products", "arXiv:2405.13712",
+            work=279,
         ),
         Method(
             "tmpd", "Tweedie moment projected diffusion", "draws of the posterior, by its reverse diffusion", tmpd,
-            TMPDSettings, "posterior", "noise", ("ct",), "60, and up to 180 Jacobian products", "arXiv:2310.06721",
+            TMPDSettings, "posterior", "noise", ("ct",), "40, and up to 120 Jacobian products", "arXiv:2310.06721",
+            work=280,
         ),
         Method(
             "pnp-dm", "Plug-and-play diffusion models", "posterior draws without Jacobian products, any noise model",
             pnp_dm, PnPDMSettings, "concentrated", "noise", ("ct",), "2880", "arXiv:2405.18782",
+            work=2880,
         ),
         Method(
             "daps", "Decoupled annealing posterior sampling", "draws for any noise model in few calls", daps,
             DAPSSettings, "concentrated", "noise", ("ct",), "420", "arXiv:2407.01521",
+            work=420,
         ),
         Method(
             "song", "Song's projection", "baseline: predictor and corrector, each with a projection onto the data",
             song, SongSettings, "concentrated", "image", ("ct",), "60", "arXiv:2111.08005",
+            work=60,
         ),
         Method(
             "score_mri", "Score-MRI, single coil", "baseline: measured k-space put back after every move",
             score_mri, ScoreMRISettings, "concentrated", "image", ("mri",), "100", "arXiv:2110.05243",
+            work=100,
         ),
         Method(
             "ilvr", "Iterative latent variable refinement", "keeps the low frequencies of an image, redraws the others",
             ilvr, ILVRSettings, "concentrated", "image", ("ct",), "30", "arXiv:2108.02938",
+            work=30,
         ),
         Method(
             "mcg", "Manifold constrained gradient", "baseline: a gradient through the denoiser, then a projection",
             mcg, MCGSettings, "concentrated", "image", ("ct",), "30, each with its gradient", "arXiv:2206.00941",
+            work=90,
         ),
         Method(
             "ccdf", "Come closer, diffuse faster", "DDIM from a classical image, projected onto the data at each level",
             ccdf, CCDFSettings, "concentrated", "image", ("ct",), "30", "arXiv:2112.05146",
+            work=30,
         ),
         Method(
             "hijack", "Posterior denoising", "denoises a finished image in seconds, without its measurement",
             hijack, HijackSettings, "point", "image", ("ct",), "4", "arXiv:2312.09754",
+            work=4,
         ),
         Method(
             "tweedie", "Noise2Score", "one-step denoising of Gaussian, Poisson or gamma noise, without a measurement",
             tweedie, TweedieSettings, "point", "image", ("ct",), "1", "arXiv:2106.07009",
+            work=1,
         ),
         Method(
             "consistency", "Few-step sampling", "an image in a few calls: denoise, agree with the data, noise again",
             consistency, ConsistencySettings, "concentrated", "image", ("ct",), "4", "arXiv:2303.01469",
+            work=4, stacks=True,
         ),
         Method(
             "dps", "Diffusion posterior sampling", "counts and other nonlinear measurements; slow", dps, DPSSettings,
             "concentrated", "image", ("ct",), "100, each with its reverse", "arXiv:2209.14687",
+            work=300,
         ),
         Method(
             "pigdm", "Pseudo-inverse guidance", "linear scans, guided through the network", pigdm, PiGDMSettings,
             "concentrated", "image", ("ct",), "30, each with its reverse", "openreview:9_gsMA8MRKQ",
+            work=90,
         ),
         Method(
             "ddnm", "Denoising diffusion null-space model", "linear scans; replaces what was measured", ddnm,
             DDNMSettings, "concentrated", "image", ("ct",), "30", "arXiv:2212.00490",
+            work=30,
         ),
         Method(
             "ddrm", "Denoising diffusion restoration", "operators with known singular values, such as masks", ddrm,
             DDRMSettings, "concentrated", "image", (), "50", "arXiv:2201.11793",
+            work=50,
         ),
         Method(
             "diffpir", "Plug-and-play restoration by diffusion", "linear scans with one weight of the prior", diffpir,
             DiffPIRSettings, "concentrated", "image", ("ct",), "30", "arXiv:2305.08995",
+            work=30, stacks=True,
         ),
         Method(
             "red_diff", "Regularisation by denoising diffusion", "one image by gradient descent; any noise model",
             red_diff, REDDiffSettings, "point", "image", ("ct",), "100", "arXiv:2305.04391",
+            work=100,
         ),
         Method(
             "pfgm", "PFGM++ posterior sampling", "draws with heavy-tailed noise, for priors trained with it", pfgm,
             PFGMSettings, "concentrated", "image", ("ct",), "30", "arXiv:2302.04265",
+            work=30, stacks=True,
         ),
         Method(
             "padis", "Patch diffusion (PaDIS)", "any image size from a prior of patches, by guided Langevin steps",
             padis, PaDISSettings, "concentrated", "image", ("ct",), "60 with gradients", "arXiv:2406.02462",
+            work=180,
         ),
         Method(
             "resample", "ReSample", "latent priors, with the data fitted in image and latent space", resample,
             ReSampleSettings, "concentrated", "noise", (), "60, and gradients of the decoder", "arXiv:2307.08123",
+            work=180,
         ),
         Method(
             "diffusion_mbir", "DiffusionMBIR", "stacks of slices tied by total variation along z", diffusion_mbir,
             DiffusionMBIRSettings, "concentrated", "image", ("ct",), "199", "arXiv:2211.10655",
+            work=199,
         ),
         Method(
             "tpdm", "Two perpendicular priors (TPDM)", "volumes with priors of two planes", tpdm, TPDMSettings,
             "concentrated", "image", (), "about 650", "arXiv:2303.08440",
+            work=650,
         ),
         Method(
             "diffusion_blend", "DiffusionBlend++", "volumes with a prior of three neighbouring slices",
             diffusion_blend, DiffusionBlendSettings, "concentrated", "image", (), "50, of three slices each",
             "arXiv:2406.10211",
+            work=50,
+        ),
+        Method(
+            "scd", "Steerable conditional diffusion", "anatomy unknown to the prior: it adapts to the data", scd,
+            SCDSettings, "concentrated", "image", ("ct",), "60, and 216 with gradients", "arXiv:2308.14409",
+            work=708,
         ),
     )
 }

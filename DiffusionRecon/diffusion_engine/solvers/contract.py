@@ -69,7 +69,8 @@ class Method:
     ``purpose``: what it is for, one line; ``settings``: its frozen dataclass; ``spread``: one of SPREADS, "posterior"
     only when the truth table earned it; ``start``: "image", a classical image plus noise of level sigma_start, or
     "noise"; ``modalities``: where it was run and did not diverge; ``calls``: network calls a draw at the defaults, in
-    words; ``source``: DOI or arXiv.
+    words; ``source``: DOI or arXiv; ``work``: of a draw at the defaults, in network calls, a gradient counting as two;
+    ``stacks``: its data step is the likelihood's proximal one alone, so that slices can be tied there.
     """
 
     name: str
@@ -82,6 +83,8 @@ class Method:
     modalities: tuple[str, ...]
     calls: str
     source: str
+    work: float
+    stacks: bool = False
 
     def options(self, given: dict[str, Any], **known: Any) -> Any:
         """The settings of a run: ``known`` values that this method has, then the ``given`` ones.
@@ -93,3 +96,8 @@ class Method:
         if wrong:
             raise ValueError(f"the method {self.name} has no option {wrong}: choose from {sorted(names)}")
         return self.settings(**{**{k: v for k, v in known.items() if k in names and v is not None}, **given})
+
+    def draw_work(self, options: Any) -> float:
+        """Network calls that a draw with ``options`` costs."""
+        usual = getattr(self.settings(), "steps", None)
+        return self.work if usual is None else self.work * options.steps / usual

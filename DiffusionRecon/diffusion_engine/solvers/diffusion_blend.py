@@ -5,8 +5,9 @@
     x   = x0' + sigma' (sqrt(1 - eta^2) (x - x0) / sigma + eta z)
 
 which is DDS with another denoiser and likelihood; the z-TV is all but off, since the prior itself ties the slices. Any
-number of slices. The denoiser must know triplets, marked by an attribute ``stack`` of 3; a prior of single slices is
-refused, with which this would be DDS under another name.
+number of slices. The denoiser must know triplets: a :class:`priors.stack.StackDenoiser`, or one as coupling/stack.py
+describes, marked by an attribute ``stack`` of 3. A prior of single slices is refused: this would be DDS with another
+name.
 
 Source: arXiv:2406.10211.
 """
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..coupling.stack import STACK, StackBlend, StackDenoiser
+from ..coupling.stack import STACK, StackBlend, StackDenoiser, WanderingStack
 from ..coupling.ztv import couple_z
 from ..likelihood import GaussianLikelihood
+from ..priors.denoiser import Denoiser
+from ..priors.stack import StackDenoiser as FixedStack
 from ..sampling.noise import Noise
 from .contract import SolverStep
 from .dds import DDSSettings, dds
@@ -37,19 +40,23 @@ class DiffusionBlendSettings(DDSSettings):
 
 
 def diffusion_blend(
-    denoiser: StackDenoiser, likelihood: GaussianLikelihood, start: Tensor, settings: DiffusionBlendSettings,
-    noise: Noise, condition: Tensor | None = None,
+    denoiser: StackDenoiser | FixedStack, likelihood: GaussianLikelihood, start: Tensor,
+    settings: DiffusionBlendSettings, noise: Noise, condition: Tensor | None = None,
 ) -> Iterator[SolverStep]:
     """One draw of a stack (slices, rows, columns); the last step's estimate is the result.
 
     ``likelihood`` and ``start`` in network units. Raises ValueError for a prior that does not know triplets,
     FloatingPointError where an estimate is not finite.
     """
-    if getattr(denoiser, "stack", 1) != STACK:
+    blend: Denoiser
+    if isinstance(denoiser, FixedStack):
+        blend = WanderingStack(denoiser, noise.generator)
+    elif getattr(denoiser, "stack", 1) != STACK:
         raise ValueError(
             "the method diffusion_blend needs a prior of three neighbouring slices, found one of single slices: "
             "choose dds with a coupling along z, or give such a prior"
         )
-    blend = StackBlend(denoiser, noise.generator)
+    else:
+        blend = StackBlend(denoiser, noise.generator)
     coupled = couple_z(likelihood, settings.weight, settings.sweeps)
     yield from dds(blend, coupled, start, settings, noise, condition)

@@ -10,7 +10,7 @@ Sources: moment matching, arXiv:2405.13712; multistep rule, DPM-Solver++(2M), ar
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -24,13 +24,12 @@ from .moment_matching import SolveSettings, posterior_denoiser
 
 
 @dataclass(frozen=True)
-class MMPSSettings:
-    """Steps, noise levels (network units), and the accuracy of the linear systems."""
+class MMPSSettings(SolveSettings):
+    """Steps and noise levels (network units), beside the accuracy of the linear systems."""
 
     steps: int = 30
     sigma_max: float = 80.0
     sigma_min: float = 0.002
-    solve: SolveSettings = field(default_factory=SolveSettings)
 
 
 def mmps(
@@ -45,7 +44,7 @@ def mmps(
     levels = geometric_grid(settings.sigma_max, settings.sigma_min, settings.steps).tolist()
 
     def clean_at(x: Tensor, sigma: float) -> Tensor:
-        return posterior_denoiser(denoiser, likelihood, x, sigma, settings.solve, noise, condition)
+        return posterior_denoiser(denoiser, likelihood, x, sigma, settings, noise, condition)
 
     # Around the posterior mean rather than the start: low frequencies of an image are not small beside sigma_max.
     x = clean_at(start + levels[0] * noise.normal(start), levels[0]) + levels[0] * noise.normal(start)

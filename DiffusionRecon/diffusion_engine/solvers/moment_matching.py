@@ -30,9 +30,9 @@ SMALLEST_SHARE = 1e-4
 
 @dataclass(frozen=True)
 class SolveSettings:
-    """Accuracy of the linear systems: outer iterations take a Jacobian product each, inner ones only scans."""
+    """Accuracy of the linear systems: ``products`` with the Jacobian at most, and inner iterations of scans only."""
 
-    iterations: int = 3
+    products: int = 3
     tolerance: float = 1e-3
     inner_iterations: int = 15
     inner_tolerance: float = 1e-2
@@ -63,7 +63,7 @@ def posterior_denoiser(
     residual, floor = right, dot(right, right) * settings.tolerance**2
     scale = torch.ones_like(floor)
     direction, change = torch.zeros_like(right), torch.zeros_like(right)
-    for _ in range(settings.iterations):
+    for _ in range(settings.products):
         if not bool((dot(residual, residual) > floor).any()):
             break
         towards = _solve(stationary, residual, settings.inner_iterations, settings.inner_tolerance)

@@ -11,7 +11,7 @@ Sources: arXiv:2310.06721; multistep rule, SDE-DPM-Solver++(2M), arXiv:2211.0109
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -25,13 +25,13 @@ from .moment_matching import SolveSettings, posterior_denoiser
 
 
 @dataclass(frozen=True)
-class TMPDSettings:
-    """Steps, noise levels (network units), and the accuracy of the linear systems."""
+class TMPDSettings(SolveSettings):
+    """Steps and noise levels (network units), beside the accuracy of the linear systems."""
 
-    steps: int = 60
+    steps: int = 40
     sigma_max: float = 80.0
     sigma_min: float = 0.002
-    solve: SolveSettings = field(default_factory=lambda: SolveSettings(iterations=2))
+    products: int = 2
 
 
 def tmpd(
@@ -47,7 +47,7 @@ def tmpd(
     x = start + levels[0] * noise.normal(start)
     earlier: Tensor | None = None
     for index in range(settings.steps):
-        clean = posterior_denoiser(denoiser, likelihood, x, levels[index], settings.solve, noise, condition)
+        clean = posterior_denoiser(denoiser, likelihood, x, levels[index], settings, noise, condition)
         yield SolverStep(index + 1, settings.steps, levels[index], clean)
         x = multistep(x, clean, earlier, levels, index, noise.normal(x))
         earlier = clean

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import statistics
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from ..priors.denoiser import EDMDenoiser
 from .data import PatchSampler
 from .memorisation import GAP_DB, excess_gap, psnr_of
+from .train import TrainingStep
 
 PATCHES = 16
 PATCH_SIZE = 64
 SEED = 11
+LOG_EVERY = 100
 WATCHED = (0.1, 0.4, 1.0, 2.0)
 """Noise levels that are watched, as multiples of sigma_data."""
 
@@ -107,3 +110,23 @@ class Log:
         if not self.path.exists():
             return []
         return [json.loads(text) for text in self.path.read_text(encoding="utf-8").splitlines()]
+
+
+def logged(run: Iterable[TrainingStep], log: Log, look: Callable[[], dict[str, Any]] | None = None) -> None:
+    """Go through a training run with a line of mean loss every 100 steps, and what ``look`` sees every 200 or more."""
+    losses: deque[float] = deque(maxlen=LOG_EVERY)
+    for step in run:
+        if not losses:
+            # The first step is known only now: that of the checkpoint, or 1.
+            log.keep_before(step.step)
+        losses.append(step.loss)
+        if step.step % LOG_EVERY == 0:
+            entry: dict[str, Any] = {
+                "step": step.step, "of": step.total, "loss": round(sum(losses) / len(losses), 5),
+            }
+            look_every = LOG_EVERY * max(2, step.total // (50 * LOG_EVERY))
+            if look is not None and (step.step % look_every == 0 or step.step == step.total):
+                entry |= look()
+                sign = warning(entry)
+                entry |= {} if sign is None else {"warning": sign}
+            log.add(**entry)

@@ -1,0 +1,145 @@
+"""What a run will take, said before it starts: an estimate from the last run's rate, without torch.
+
+    seconds = start + (slices + 1) pixels (draws calls u_call + iterations u_tv)
+
+with the units u (seconds a pixel) from the last run on this computer, else from two cores of a plain one. The run's
+own forecast, measured on its data, replaces it as soon as the run has begun.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from diffusion_engine.solvers.listing import listed_methods
+from slicer.i18n import tr as _
+
+MEGAPIXEL = 1e6
+TV_SHARE = 0.02
+"""Cost of a TV iteration relative to a step with the network, measured on a CPU."""
+SURROGATE_ITERATIONS = 60
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast this computer is: seconds before the first slice, seconds a step and megapixel; memory at rest."""
+
+    startSeconds: float = 8.0
+    stepSeconds: float = 2.5
+    baseMegabytes: float = 900.0
+    device: str = "cpu"
+
+    @staticmethod
+    def fromDict(content: Any) -> Rate:
+        """A stored rate, the default one where it is damaged."""
+        try:
+            rate = Rate(**content)
+            numbers = (rate.startSeconds, rate.stepSeconds, rate.baseMegabytes)
+            return rate if all(math.isfinite(n) and n >= 0 for n in numbers) else Rate()
+        except TypeError:
+            return Rate()
+
+    def toDict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One line for the user; `fits` is False when the run cannot have the memory it needs."""
+
+    text: str
+    fits: bool
+    seconds: float
+
+
+def stepsOf(settings: Mapping[str, Any]) -> float:
+    """A run's work for one pixel, in steps with the network."""
+    methods = settings.get("methods", ("fbp", "tv", "diffusion"))
+    diffusion = "diffusion" in methods
+    iterations = settings.get("tv_iterations", 400) if "tv" in methods else SURROGATE_ITERATIONS * diffusion
+    return TV_SHARE * iterations + (settings.get("draws", 4) * drawWork(settings) if diffusion else 0)
+
+
+def drawWork(settings: Mapping[str, Any]) -> float:
+    """Network calls of a draw: the method's own number, in proportion where another number of steps is asked for."""
+    method = listed_methods()[settings.get("solver", "dds")]
+    asked = settings.get("steps")
+    return method.work * asked / method.steps if asked and method.steps else method.work
+
+
+def rateOf(report: Mapping[str, Any], slices: int) -> Rate | None:
+    """The rate that a finished run of some slices had; None when its report does not tell."""
+    try:
+        geometry, settings = report["geometry"], report["settings"]
+        pixels = geometry["rows"] * geometry["columns"] / MEGAPIXEL
+        spent = sum(entry["seconds"] for entry in report["metrics"].values())
+        work = slices * pixels * stepsOf(settings)
+        start = max(0.0, report["seconds"] - spent * (slices + 1) / slices)
+        if work <= 0 or spent <= 0:
+            return None
+        return Rate(start, spent / work, max(300.0, report["peak_memory_mb"] or 900.0), str(report["device"]))
+    except (KeyError, TypeError):
+        return None
+
+
+def estimate(
+    settings: Mapping[str, Any], shape: tuple[int, int, int], rate: Rate, calibrated: bool,
+    freeMegabytes: float | None = None,
+) -> Estimate:
+    """What a run of `shape` (slices, rows, columns), at the resolution that is worked on, will take.
+
+    `freeMegabytes`: memory to fit in, by default what is free now (not asked before psutil is installed).
+    """
+    from diffusion_engine.jobs.forecast import MicroRun, forecast
+
+    slices, rows, columns = shape
+    steps = stepsOf(settings)
+    units = slices * (settings.get("draws", 4) if "diffusion" in settings.get("methods", ("diffusion",)) else 1)
+    seconds = (slices + 1) * rows * columns / MEGAPIXEL * steps * rate.stepSeconds
+    batch = 4 * 24 * rows * columns * min(8, slices) / 1e6
+    micro = MicroRun(rate.startSeconds, seconds / units, rate.baseMegabytes, batch)
+    plain = {**settings, "slices": None, "region": None, "draws": settings.get("draws", 4)}
+    plan = forecast(shape, plain, lambda: micro, freeMegabytes)
+    text = _("{what} on {device}: about {time}, {memory:.1f} GB ({basis})").format(
+        what=workText(settings, slices), device=deviceText(settings, rate), time=timeText(plan["seconds"]),
+        memory=plan["memory_mb"] / 1000,
+        basis=_("estimate from the last run") if calibrated else _("first estimate"),
+    )
+    if not plan["fits"]:
+        text = f"{text}. {plan['advice']}"
+    return Estimate(text, plan["fits"], plan["seconds"])
+
+
+def workText(settings: Mapping[str, Any], slices: int) -> str:
+    """What is about to happen: how many draws of how many slices."""
+    count = _("1 slice") if slices == 1 else _("{n} slices").format(n=slices)
+    if "diffusion" not in settings.get("methods", ("diffusion",)):
+        return _("FBP and TV of {slices}").format(slices=count)
+    draws = settings.get("draws", 4)
+    return (_("1 draw of {slices}") if draws == 1 else _("{n} draws of {slices}")).format(n=draws, slices=count)
+
+
+def deviceText(settings: Mapping[str, Any], rate: Rate) -> str:
+    """Where it will run, as far as it is known."""
+    device = settings.get("device", "auto")
+    return rate.device if device == "auto" else device
+
+
+def timeText(seconds: float) -> str:
+    """A time in words, as exact as an estimate is."""
+    if seconds < 90:
+        return _("{n} s").format(n=max(5, 5 * round(seconds / 5)))
+    if seconds < 90 * 60:
+        return _("{n} min").format(n=round(seconds / 60))
+    return _("{n:.1f} h").format(n=seconds / 3600)
+
+
+def workingShape(
+    shape: tuple[int, int, int], pixelMm: tuple[float, float], smallestMm: float
+) -> tuple[int, int, int]:
+    """(slices, rows, columns) after pixels finer than the prior's were averaged."""
+    factor = max(1, math.ceil(smallestMm * 0.98 / min(pixelMm)))
+    return shape[0], max(1, shape[1] // factor), max(1, shape[2] // factor)

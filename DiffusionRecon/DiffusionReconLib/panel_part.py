@@ -1,0 +1,88 @@
+"""What the sections of the panel have in common: choices by name, rows that come and go, one way to be updated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+class Choices:
+    """A combo box whose entries have a name that is stored and a title that is shown."""
+
+    def __init__(self, combo: Any, chosen: Callable[[str], None]) -> None:
+        self._combo, self._chosen = combo, chosen
+        self._quiet = False
+        self._shown: list[tuple[str, str]] = []
+        combo.connect("currentIndexChanged(int)", self._changed)
+
+    def fill(self, entries: Iterable[tuple[str, str]]) -> None:
+        """Offer these (name, title) pairs; nothing happens when they are offered already."""
+        entries = list(entries)
+        if entries == self._shown:
+            return
+        self._shown, self._quiet = entries, True
+        self._combo.clear()
+        for name, title in entries:
+            self._combo.addItem(title, name)
+        self._quiet = False
+
+    @property
+    def names(self) -> list[str]:
+        """The names on offer."""
+        return [name for name, _title in self._shown]
+
+    def show(self, name: str) -> None:
+        """Show an entry without storing anything; an unknown name shows none."""
+        index = self.names.index(name) if name in self.names else -1
+        if self._combo.currentIndex != index:
+            self._quiet = True
+            self._combo.currentIndex = index
+            self._quiet = False
+
+    def _changed(self, index: int) -> None:
+        if not self._quiet and 0 <= index < len(self._shown):
+            self._chosen(self._shown[index][0])
+
+
+class Part:
+    """A section: `ui` has its widgets; `parameters` are the current ones, None while there are none."""
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.parameters: Any = None
+
+    def setParameters(self, parameters: Any) -> None:
+        """Work on another parameter node from now on."""
+        self.parameters = parameters
+
+    def update(self) -> None:
+        """Show what the parameters say; called after each change, so it must be quick and change nothing."""
+
+    def close(self) -> None:
+        """Stop whatever goes on in the background."""
+
+    def choices(self, widget: str, field: str) -> Choices:
+        """The choices of a combo box that are stored in a parameter."""
+        return Choices(getattr(self.ui, widget), lambda name: self.store(field, name))
+
+    def store(self, field: str, value: Any) -> None:
+        """Set a parameter, when there are any."""
+        if self.parameters is not None and getattr(self.parameters, field) != value:
+            setattr(self.parameters, field, value)
+
+    def showRow(self, widget: str, visible: bool) -> None:
+        """Show or hide a widget and the label of its row."""
+        for name in (widget, f"{widget}Label"):
+            part = getattr(self.ui, name, None)
+            if part is not None:
+                part.setVisible(visible)
+
+
+def setText(label: Any, text: str, bad: bool = False) -> None:
+    """Put a text on a label, in red when it is about something wrong; an empty one takes no room."""
+    style = "color: #c62828;" if bad else ""
+    if label.text != text:
+        label.text = text
+    if label.styleSheet != style:
+        label.styleSheet = style
+    label.setVisible(bool(text))

@@ -1,0 +1,23 @@
+"""The panel's run as Python: the exact call, to paste into Slicer's console or a script."""
+
+from __future__ import annotations
+
+import pprint
+from typing import Any
+
+
+def pythonCall(
+    settings: dict[str, Any], inputID: str | None, measured: tuple[str, str] | None, folderName: str = ""
+) -> str:
+    """Source text that runs the same reconstruction: of the volume node `inputID`, or of `measured` files."""
+    lines = ["import slicer", "from DiffusionRecon import DiffusionReconLogic", ""]
+    lines += [f"settings = {pprint.pformat(settings, indent=1, width=100, sort_dicts=False)}"]
+    folder = f", folderName={folderName!r}" if folderName else ""
+    if measured is not None:
+        sinogram, geometry = measured
+        lines += [f"nodes = DiffusionReconLogic().reconstructMeasured(\n    {sinogram!r},\n    {geometry!r},\n"
+                  f"    settings{folder})"]
+    else:
+        lines += [f"volume = slicer.mrmlScene.GetNodeByID({inputID!r})",
+                  f"nodes = DiffusionReconLogic().reconstruct(volume, settings{folder})"]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,140 @@
+"""Fit what a prior's card says of trust: factors of the spread on held-out cases, typical scores on training ones.
+
+Scans are simulated as in :mod:`.evaluate`. The factors come from the volumes that the card lists as held out, the
+typicality from those it lists as training data; neither changes the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .classical.tv import tv
+from .costs import SURROGATE_ITERATIONS
+from .diffusion import diffusion_draws, steps_of
+from .io.folder import volumes_below
+from .posterior import calibration as rule
+from .posterior.moments import RunningMoments
+from .posterior.typicality import denoising_features, fit_typicality
+from .priors.library import Prior
+from .priors.slices import resample
+from .problem import Problem, prepare
+from .settings import Settings
+from .volume import Volume, question_hu
+
+ACQUISITIONS = (("parallel", 60), ("parallel", 20), ("parallel", 8), ("fan_flat", 60))
+TRAINING_DEPTHS = (0.3, 0.65)
+FINE_PIXEL_MM = 1.1
+"""Finer slices are scanned at half their resolution, coarser ones at their own, as the prior was trained."""
+
+
+def chosen_slices(folder: Path, names: Sequence[str], depths: Sequence[float]) -> list[tuple[str, Volume]]:
+    """Slices at some depths of the CT volumes in the folders ``names`` below ``folder``, each volume by its path.
+
+    Raises ValueError where a name has no usable CT volume.
+    """
+    found: list[tuple[str, Volume]] = []
+    for place, volume in volumes_below(folder, "HU", lambda p: bool(set(names) & set(p.parts))):
+        if isinstance(volume, str) or question_hu(volume) is not None:
+            continue
+        count = len(volume.array)
+        indices = sorted({min(count - 1, int(depth * count)) for depth in depths})
+        found.append((place.as_posix(), Volume(volume.array[indices], volume.ijk_to_ras, "HU")))
+    missing = [name for name in names if not any(name in Path(place).parts for place, _ in found)]
+    if missing:
+        raise ValueError(f"no CT volume in HU in a folder {missing[0]} below {folder}: give the card's data")
+    return found
+
+
+def scan(volume: Volume, geometry: str, views: int, settings: Settings, prior: Prior) -> tuple[Problem, Settings]:
+    """A simulated scan at the resolution that the prior was trained on."""
+    spacing = min(volume.spacing_mm[:2])
+    pixel = 0.999 * spacing * (2 if spacing < FINE_PIXEL_MM else 1)
+    asked = replace(settings, geometry=geometry, views=views, pixel_mm=pixel, arc_degrees=None)
+    return prepare(volume, asked, prior.device, prior.card), asked
+
+
+def fit_scores(
+    prior: Prior, folder: Path, settings: Settings, acquisitions: Sequence[tuple[str, int]] = ACQUISITIONS
+) -> dict[str, Any]:
+    """The card's typicality, from two slices of every training volume in each acquisition."""
+    features: list[np.ndarray] = []
+    views: list[int] = []
+    groups: list[str] = []
+    for name, volume in chosen_slices(folder, [entry["name"] for entry in prior.card.data], TRAINING_DEPTHS):
+        for geometry, count in acquisitions:
+            problem, _ = scan(volume, geometry, count, settings, prior)
+            water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
+            image = tv(water, iterations=SURROGATE_ITERATIONS) - 1
+            features.append(denoising_features(prior, image, problem.prior_grid).numpy())
+            views += [count] * problem.slices
+            groups += [name] * problem.slices
+        print(f"typicality: {name}", flush=True)
+    return fit_typicality(np.concatenate(features), np.array(views), groups)
+
+
+def fit_factors(
+    prior: Prior, folder: Path, settings: Settings, slices: int = 3,
+    acquisitions: Sequence[tuple[str, int]] = ACQUISITIONS,
+) -> Iterator[dict[str, Any]]:
+    """An entry of the card's calibration for each acquisition, from ``slices`` slices of every held-out volume.
+
+    "coverage90_calibrated" is cross-validated: each volume with the factor of the others (its own where there are
+    none). The delivered "factor" is that of all.
+    """
+    depths = [(n + 1) / (slices + 1) for n in range(slices)]
+    cases = chosen_slices(folder, prior.card.held_out, depths)
+    for geometry, views in acquisitions:
+        parts = []
+        for _, volume in cases:
+            problem, asked = scan(volume, geometry, views, settings, prior)
+            parts.append(_errors(problem, asked, prior))
+            acquisition = rule.acquisition_of(problem, asked, steps_of(asked))
+        yield make_entry(parts, acquisition, settings, slices * len(cases))
+
+
+def make_entry(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]], acquisition: rule.Acquisition, settings: Settings, slices: int
+) -> dict[str, Any]:
+    """The entry from (error, std) of the body's voxels of each volume."""
+    draws = settings.draws
+    error, std = joined(parts)
+    covered = []
+    for n, (own_error, own_std) in enumerate(parts):
+        others = [part for m, part in enumerate(parts) if m != n] or [parts[n]]
+        factor = rule.conformal_factor(*joined(others), draws)
+        covered.append(rule.coverage(own_error, factor * np.maximum(own_std, rule.FLOOR_HU), draws))
+    factor = rule.conformal_factor(error, std, draws)
+    after = factor * np.maximum(std, rule.FLOOR_HU)
+    return {
+        "geometry": acquisition.geometry, "views": acquisition.views, "arc_degrees": round(acquisition.arc_degrees, 2),
+        "noise_percent": round(acquisition.noise_percent, 4), "solver": acquisition.solver, "steps": acquisition.steps,
+        "draws": draws, "slices": slices, "factor": round(factor, 4), "floor_hu": rule.FLOOR_HU,
+        "coverage90": round(rule.coverage(error, std, draws), 4),
+        "coverage90_calibrated": round(float(np.mean(covered)), 4),
+        "calibration_error": round(rule.calibration_error(error, std, draws), 4),
+        "calibration_error_calibrated": round(rule.calibration_error(error, after, draws), 4),
+    }
+
+
+def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Errors and spreads of several volumes in one array each."""
+    return np.concatenate([error for error, _ in parts]), np.concatenate([std for _, std in parts])
+
+
+def _errors(problem: Problem, settings: Settings, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
+    """mean - truth and standard deviation of the draws in the body's voxels, HU."""
+    assert problem.reference is not None
+    whole = slice(0, problem.slices)
+    surrogate = tv(problem.likelihood.scaled(settings.water_per_mm, 0.0), iterations=SURROGATE_ITERATIONS)
+    moments = RunningMoments()
+    for state in diffusion_draws(problem, settings, prior, whole, surrogate):
+        if state.finished:
+            moments.add(resample(state.estimate, *problem.grid.shape) * 1000)
+    inside = rule.body(problem.reference)
+    error = moments.mean.cpu().numpy() - problem.reference
+    return error[inside], moments.std.cpu().numpy()[inside]

@@ -1,0 +1,100 @@
+"""Draws of some slices of a problem by the chosen solver, a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .classical.fbp import fbp
+from .coupling import coupling_named
+from .priors.denoiser import positions
+from .priors.library import Prior
+from .priors.slices import resample
+from .problem import Problem
+from .sampling.noise import Noise
+from .settings import Settings
+from .solvers.catalogue import METHODS, method_named
+from .solvers.contract import SolverStep
+from .solvers.start import predicted_start_error, start_level
+
+
+@dataclass(frozen=True, eq=False)
+class DrawStep:
+    """One solver step of one draw (from 1), and the noise level at which the draw began."""
+
+    draw: int
+    step: SolverStep
+    sigma_start: float
+
+    @property
+    def estimate(self) -> Tensor:
+        """Clean image so far, (slices, rows, columns), network units, on the prior's grid."""
+        return self.step.estimate
+
+    @property
+    def finished(self) -> bool:
+        return self.step.index == self.step.total
+
+
+def diffusion_draws(
+    problem: Problem, settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor
+) -> Iterator[DrawStep]:
+    """``settings.draws`` draws of some slices, a solver step at a time.
+
+    ``surrogate``: (slices, rows, columns) in units of water, a rough image from which the error of the start is
+    predicted.
+    """
+    water, grid = settings.water_per_mm, problem.prior_grid
+    likelihood = problem.prior_likelihood.select(chunk)
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + chunk.start)
+
+    def classical(data: Tensor) -> Tensor:
+        # Nothing attenuates less than air: what a filtered image has below it is known to be error.
+        return fbp(data, problem.geometry, grid, extend=problem.truncated).clamp_min(0)
+
+    sigma = settings.sigma_start
+    if sigma is None:
+        attenuation = resample(surrogate, *grid.shape) * water
+        error = predicted_start_error(attenuation, likelihood, classical, generator) / water
+        sigma = start_level(error, prior.card.start_error)
+    start = classical(likelihood.data) / water - 1
+    network = likelihood.scaled(water, 1.0)
+    method = method_named(settings.solver)
+    low, high = prior.card.sigma
+    # No network is asked beyond the noise levels that it was trained on.
+    options = method.options(
+        settings.solver_options, steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data,
+        sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,
+    )
+    place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
+    noise = Noise(generator)
+    couple = coupling_named(settings.coupling).couple
+    for draw in range(1, settings.draws + 1):
+        coupled, shared = couple(network, noise, problem.frame.spacing_mm[2])
+        for step in method.solve(prior, coupled, start, options, shared, place):
+            yield DrawStep(draw, step, float(sigma))
+
+
+def steps_of(settings: Settings) -> int | None:
+    """The steps that a run's method takes, None where it has no such option."""
+    return getattr(method_named(settings.solver).options(settings.solver_options, steps=settings.steps), "steps", None)
+
+
+def check_method(settings: Settings) -> None:
+    """Raise ValueError, before any work, for a method, option or coupling that cannot be used."""
+    method = method_named(settings.solver)
+    method.options(settings.solver_options)
+    if settings.modality not in method.modalities and "diffusion" in settings.methods:
+        raise ValueError(
+            f"the method {method.name} is not offered for {settings.modality}: choose from "
+            f"{sorted(m.name for m in METHODS.values() if settings.modality in m.modalities)}"
+        )
+    coupling_named(settings.coupling)
+    if "ztv" in settings.coupling and not method.stacks:
+        raise ValueError(
+            f"the method {method.name} cannot tie slices by total variation: choose the coupling 'noise' or one of "
+            f"{sorted(m.name for m in METHODS.values() if m.stacks)}"
+        )

@@ -1,0 +1,58 @@
+"""Never worse than classical: what is unlike the training data is taken back to the TV image.
+
+The score of :mod:`.typicality` decides, not the residual: invented structure that the scanner does not see leaves no
+residual. Between the threshold t and ``full`` u the product is (1 - w) mean + w TV with
+
+    w = log(score / t) / log(u / t), within 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether the image is like the training data; ``blend``: weight of TV in the fallback, 0 when passed."""
+
+    score: float
+    threshold: float
+    passed: bool
+    blend: float
+    sentence: str
+
+
+def assess(scores: Sequence[float], typicality: Mapping[str, Any]) -> Gate | None:
+    """The verdict on a run from the scores of its slices (their median); None where the prior's card has no threshold.
+
+    ``typicality``: the card's entry with "threshold" and "full". Raises FloatingPointError for a score that is not
+    finite.
+    """
+    if not typicality or not scores:
+        return None
+    if not all(math.isfinite(score) for score in scores):
+        raise FloatingPointError("the score of a slice is not finite: the classical image holds NaN or infinite values")
+    threshold, full = float(typicality["threshold"]), float(typicality["full"])
+    score = float(median(scores))
+    found = f"score {score:.2f}, typical up to {threshold:.2f}"
+    if score <= threshold:
+        return Gate(round(score, 4), threshold, True, 0.0, (
+            f"The image resembles those that the prior was trained on ({found}); that does not exclude an unusual "
+            "detail."
+        ))
+    blend = min(1.0, math.log(score / threshold) / math.log(full / threshold))
+    return Gate(round(score, 4), threshold, False, round(blend, 4), (
+        f"The image is unlike those that the prior was trained on ({found}): use the fallback, which takes "
+        f"{100 * blend:.0f} % from the TV image, rather than the mean."
+    ))
+
+
+def blended(gate: Gate, mean: np.ndarray, classical: np.ndarray) -> np.ndarray:
+    """(1 - blend) mean + blend classical: images in HU, float32."""
+    return ((1 - gate.blend) * mean + gate.blend * classical).astype(np.float32)

@@ -1,0 +1,106 @@
+"""The report of a run: what was done, with what, how well, and what may not be concluded from it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__, metrics
+from .posterior.calibration import Calibration
+from .posterior.gate import Gate
+from .posterior.residual import ResidualTest
+from .priors.library import Prior
+from .problem import Problem
+from .settings import Settings
+from .solvers.catalogue import method_named
+
+
+@dataclass
+class Tally:
+    """What a run accumulates: images by key and slice, seconds a method, work done, scores of the slices, verdicts."""
+
+    images: dict[str, np.ndarray]
+    seconds: dict[str, float] = field(default_factory=dict)
+    done: float = 0.0
+    total: float = 1.0
+    plan: dict[str, Any] = field(default_factory=dict)
+    sigma_start: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    gate: Gate | None = None
+    calibration: Calibration | None = None
+
+    def spend(self, method: str, since: float) -> None:
+        self.seconds[method] = self.seconds.get(method, 0.0) + time.perf_counter() - since
+
+
+def make_report(
+    problem: Problem, settings: Settings, prior: Prior | None, tally: Tally, tests: list[ResidualTest], seconds: float
+) -> dict[str, Any]:
+    """The report as JSON values; see the keys below."""
+    names = {"mean": "diffusion"}
+    scores: dict[str, dict[str, Any]] = {}
+    for test in tests:
+        name = names.get(test.kind, test.kind)
+        scores[name] = {"residual_ratio": round(test.ratio, 4), "seconds": round(tally.seconds.get(name, 0.0), 3)}
+        scores[name].update(_quality(problem, tally.images[test.kind]))
+    if "fallback" in tally.images:
+        image = tally.images["fallback"]
+        ratio = float(problem.residuals(image, problem.likelihood).mean())
+        scores["fallback"] = {"residual_ratio": round(ratio, 4), "seconds": 0.0, **_quality(problem, image)}
+    method = method_named(settings.solver)
+    notes = list(problem.notes)
+    rescaled = tally.calibration is not None and tally.calibration.entry is not None
+    if prior is not None and settings.draws > 1 and method.spread == "concentrated" and not rescaled:
+        notes.append(
+            f"The uncertainty is the spread of concentrated estimates ({settings.solver.upper()}): it shows where the "
+            "prior had to decide, but is narrower than the true error; do not read it as a posterior standard "
+            "deviation."
+        )
+    notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
+    notes += [test.statement for test in tests]
+    return {
+        "modality": settings.modality,
+        "method": settings.solver if prior is not None else settings.methods[-1],
+        "prior": prior.card.name if prior is not None else None,
+        "seed": settings.seed,
+        "draws": settings.draws if prior is not None else 0,
+        "solver": settings.solver if prior is not None else None,
+        "preset": settings.preset,
+        "spread": method.spread if prior is not None else None,
+        "gate": None if tally.gate is None else asdict(tally.gate),
+        "calibration": None if tally.calibration is None else tally.calibration.to_dict(),
+        "seconds": round(seconds, 3),
+        "peak_memory_mb": None,
+        "metrics": scores,
+        "files": {},
+        "forecast": tally.plan,
+        "residual_tests": [
+            {"kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "passed": t.passed, "per_view": t.per_view}
+            for t in tests
+        ],
+        "sigma_start": tally.sigma_start,
+        "intensity": {"unit": "HU", "water_per_mm": settings.water_per_mm},
+        "geometry": problem.describe(),
+        "noise_std": problem.noise_std,
+        "settings": settings.to_dict(),
+        "prior_sha256": prior.card.sha256 if prior is not None else None,
+        "device": str(problem.likelihood.data.device),
+        "versions": {
+            "diffusion_engine": __version__, "torch": torch.__version__, "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "notes": notes,
+    }
+
+
+def _quality(problem: Problem, image: np.ndarray) -> dict[str, float]:
+    """PSNR and SSIM of the delivered part, where there is a reference."""
+    if problem.reference is None:
+        return {}
+    image, reference = problem.cropped(image), problem.cropped(problem.reference)
+    return {"psnr": round(metrics.psnr(image, reference), 3), "ssim": round(metrics.ssim(image, reference), 4)}

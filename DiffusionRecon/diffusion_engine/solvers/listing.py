@@ -1,0 +1,96 @@
+"""The methods of the catalogue without torch, for a panel: names, titles, options with their defaults.
+
+The table is written from the catalogue by ``python -m diffusion_engine.solvers.listing``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .listed import LISTED
+
+FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
+"""Options that a run sets itself, from its settings and the prior's card."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A parameter of a method: its name and default (int, float, bool, str or None)."""
+
+    name: str
+    default: Any
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What of a method's entry can be shown without loading it, see :class:`.contract.Method`.
+
+    ``steps``: the default number of steps, None where the method has no such option; ``work``: of a draw, in network
+    calls.
+    """
+
+    name: str
+    title: str
+    purpose: str
+    spread: str
+    modalities: tuple[str, ...]
+    calls: str
+    source: str
+    steps: int | None
+    work: float
+    options: tuple[Option, ...]
+
+
+def listed_methods(modality: str | None = None) -> dict[str, Listed]:
+    """The methods by name, those for one modality when it is given."""
+    methods = {}
+    for entry in LISTED:
+        options = tuple(Option(name, default) for name, default in entry["options"])
+        method = Listed(**{**entry, "modalities": tuple(entry["modalities"]), "options": options})
+        if modality is None or modality in method.modalities:
+            methods[method.name] = method
+    return methods
+
+
+def catalogue_entries() -> Iterator[dict[str, Any]]:
+    """The table's entries, from the catalogue itself; this imports torch."""
+    from .catalogue import METHODS
+
+    for method in METHODS.values():
+        known = {entry.name: entry.default for entry in fields(method.settings)}
+        plain = {name: value for name, value in known.items() if isinstance(value, (bool, int, float, str, type(None)))}
+        yield {
+            "name": method.name, "title": method.title, "purpose": method.purpose, "spread": method.spread,
+            "modalities": list(method.modalities), "calls": method.calls, "source": method.source,
+            "steps": known.get("steps"), "work": float(method.work),
+            "options": [[name, value] for name, value in plain.items() if name not in FROM_THE_RUN],
+        }
+
+
+def table_text() -> str:
+    """The content of listed.py."""
+    lines = ['"""Written by ``python -m diffusion_engine.solvers.listing``: the catalogue without torch."""', ""]
+    lines += ["from __future__ import annotations", "", "from typing import Any", ""]
+    lines += ["LISTED: list[dict[str, Any]] = ["]
+    for entry in catalogue_entries():
+        options = entry.pop("options")
+        lines += ["    {", *(f"        {_text(key)}: {_text(value)}," for key, value in entry.items())]
+        lines += ['        "options": [', *(f"            {_text(option)}," for option in options), "        ],"]
+        lines += ["    },"]
+    return "\n".join([*lines, "]", ""])
+
+
+def _text(value: Any) -> str:
+    """A literal with double quotes."""
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_text, value)) + "]"
+    return repr(value)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("listed.py").write_text(table_text(), encoding="utf-8")

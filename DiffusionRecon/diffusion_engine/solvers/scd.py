@@ -1,0 +1,130 @@
+"""Steerable conditional diffusion (SCD): the prior is adapted, from the measurement alone, while it reconstructs.
+
+    x0 = D_w(x; sigma),  x0' = argmin_z |z - x0|^2 / (2 g(sigma)) + |W(A z - y)|^2 / 2        (as in DDS)
+    every few steps:  w <- Adam on  (|W(A x0' - y)|^2 + 2 a TV(x0')) / m,  with g = ``inner_variance`` g(sigma)
+    x = x0' + sigma' (sqrt(1 - eta^2) (x - D_0(x; sigma)) / sigma + eta z)
+
+m readings; the objective is that of TV with weight a, but over what the network can say instead of over all images.
+w are low-rank adapters of the network, zero at first, shared by the images of the batch; D_0 is the network without
+them, which gives the direction of the noise. The gradient passes the solve for x0' by implicit differentiation: with
+M = I + g A' W^2 A, the gradient in x0 is M^-1 times the one in x0', another solve of the same kind. The prior's own
+weights are never written to. Draws are concentrated, as DDS's are.
+
+Source: arXiv:2308.14409.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..classical.tv import gradient, gradient_adjoint
+from ..likelihood import GaussianLikelihood
+from ..priors.denoiser import Denoiser
+from ..priors.lora import LowRank
+from ..sampling.grids import poly_grid
+from ..sampling.movers import ddim
+from ..sampling.noise import Noise
+from .contract import SolverStep, denoise, finite
+
+SMOOTHING = 1e-3
+"""Differences (network units) below which the total variation is rounded off, so that it has a gradient."""
+
+
+@dataclass(frozen=True)
+class SCDSettings:
+    """Those of DDS, and of the inner loop: every ``skip`` steps and in the ``last`` ones, ``inner_steps`` of Adam.
+
+    The first step takes ``first_inner_steps``: what the state keeps of the start's artefacts is decided at high noise.
+    """
+
+    steps: int = 30
+    sigma_start: float = 0.6
+    sigma_end: float = 0.01
+    eta: float = 1.0
+    sigma_data: float = 0.5
+    prior_variance: float = 2.0
+    cg_iterations: int = 5
+    cg_tolerance: float = 1e-3
+    rank: int = 12
+    skip: int = 2
+    last: int = 4
+    first_inner_steps: int = 120
+    inner_steps: int = 6
+    learning_rate: float = 8e-3
+    inner_variance: float = 0.1
+    tv_weight: float = 20.0
+
+
+def scd(
+    denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: SCDSettings,
+    noise: Noise, condition: Tensor | None = None,
+) -> Iterator[SolverStep]:
+    """One draw for each image of the batch; the last step's estimate is the result.
+
+    ``likelihood`` and ``start`` (batch, rows, columns) in network units. Raises ValueError for a denoiser without a
+    network to adapt, FloatingPointError where an estimate or the misfit is not finite.
+    """
+    adapted, adapter = with_adapter(denoiser, settings.rank)
+    optimiser = torch.optim.Adam(adapter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
+    x = start + levels[0] * noise.normal(start)
+    for index in range(settings.steps):
+        sigma, following = levels[index], levels[index + 1]
+        g = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+        if index % settings.skip == 0 or index >= settings.steps - settings.last:
+            for _ in range(settings.inner_steps if index else settings.first_inner_steps):
+                adapt_step(adapted, optimiser, likelihood, x, sigma, g * settings.inner_variance, settings, condition)
+        estimate = denoise(denoiser, x, sigma, condition)
+        better = denoise(adapted, x, sigma, condition)
+        clean = finite(likelihood.proximal(better, g, settings.cg_iterations, settings.cg_tolerance), sigma)
+        yield SolverStep(index + 1, settings.steps, sigma, clean)
+        x = ddim(x, estimate, clean, sigma, following, settings.eta, noise.normal(x))
+
+
+def with_adapter(denoiser: Denoiser, rank: int) -> tuple[Denoiser, LowRank]:
+    """The denoiser called with low-rank adapters, zero at first, and the adapters; raises ValueError if it has none.
+
+    A denoiser can be adapted when it is a module, or offers ``adaptable()``: its network, and what makes a denoiser of
+    an adapted one.
+    """
+    if hasattr(denoiser, "adaptable"):
+        network, around = denoiser.adaptable()
+        adapter = LowRank(network, rank)
+        return around(adapter), adapter
+    if isinstance(denoiser, nn.Module):
+        adapter = LowRank(denoiser, rank)
+        return adapter, adapter
+    raise ValueError(
+        f"SCD adapts the prior's network, and {type(denoiser).__name__} has none to adapt: choose another solver, or a "
+        "prior that is a network"
+    )
+
+
+def adapt_step(
+    adapted: Denoiser, optimiser: torch.optim.Optimizer, likelihood: GaussianLikelihood, x: Tensor, sigma: float,
+    variance: float, settings: SCDSettings, condition: Tensor | None = None,
+) -> float:
+    """One step of the adapters; returns the objective before it. ``variance``: g of the estimate x0' in it."""
+    optimiser.zero_grad(set_to_none=True)
+    with torch.enable_grad():
+        estimate = adapted(x[:, None], torch.tensor(sigma), condition)[:, 0]
+    iterations, tolerance = settings.cg_iterations, settings.cg_tolerance
+    clean = likelihood.proximal(estimate.detach(), variance, iterations, tolerance)
+    misfit = likelihood.residual_ratio(clean).mean()
+    differences = gradient(clean)
+    length = (differences.square().sum(-3, keepdim=True) + SMOOTHING**2).sqrt()
+    share = 2 / likelihood.data.numel()
+    objective = misfit + share * settings.tv_weight * length.sum()
+    if not bool(torch.isfinite(objective)):
+        raise FloatingPointError(f"the misfit is not finite at noise level {sigma:.3g}: lower the learning rate")
+    slope = share * (likelihood.gradient(clean) + settings.tv_weight * gradient_adjoint(differences / length))
+    # M^-1 slope is the proximal point of the slope for data of zero.
+    homogeneous = replace(likelihood, data=torch.zeros_like(likelihood.data))
+    through = homogeneous.proximal(slope, variance, iterations, tolerance)
+    estimate.backward(through)
+    optimiser.step()
+    return float(objective)

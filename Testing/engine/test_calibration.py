@@ -1,0 +1,171 @@
+"""Coverage, the conformal factor, which acquisition it is for, and the command that writes it into a card."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffusion_engine.__main__ import main
+from diffusion_engine.calibrate import make_entry
+from diffusion_engine.io.images import write_volume
+from diffusion_engine.phantoms import synthetic_chest
+from diffusion_engine.posterior import calibration as rule
+from diffusion_engine.priors.card import read_card, sha256
+from diffusion_engine.priors.library import PRIORS_FOLDER
+from diffusion_engine.settings import Settings
+
+
+def drawn(draws: int, narrow: float, voxels: int = 100_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Error of the mean and spread of ``draws`` that are ``narrow`` times as wide as the truth's distribution."""
+    rng = np.random.default_rng(seed)
+    width = rng.uniform(20, 80, voxels)
+    values = rng.normal(size=(draws, voxels)) * width * narrow
+    # The truth is one more value of the full width around the same centre.
+    return values.mean(0) - rng.normal(size=voxels) * width, values.std(0, ddof=1)
+
+
+@pytest.mark.parametrize("draws", [2, 4, 16])
+def test_draws_of_the_true_distribution_are_calibrated(draws: int) -> None:
+    error, std = drawn(draws, 1.0)
+    assert rule.coverage(error, std, draws) == pytest.approx(0.9, abs=0.005)
+    assert rule.calibration_error(error, std, draws) < 0.01
+    # Two draws often agree by chance; the floor would act on them.
+    assert rule.conformal_factor(error, std, draws, floor=1e-6) == pytest.approx(1.0, abs=0.04)
+
+
+@pytest.mark.parametrize("narrow", [0.3, 2.0])
+def test_the_factor_mends_a_wrong_width(narrow: float) -> None:
+    error, std = drawn(8, narrow)
+    assert abs(rule.coverage(error, std, 8) - 0.9) > 0.05
+    factor = rule.conformal_factor(error, std, 8)
+    fresh_error, fresh_std = drawn(8, narrow, seed=1)
+    entry = {"factor": factor, "floor_hu": rule.FLOOR_HU}
+    assert rule.coverage(fresh_error, rule.rescaled(fresh_std, entry), 8) == pytest.approx(0.9, abs=0.01)
+    assert (factor > 1) == (narrow < 1)
+
+
+def test_the_factor_is_the_finite_sample_quantile() -> None:
+    """Of nine scores the 90 % quantile is the largest, k = ceil(10 * 0.9); eight are too few."""
+    scale = rule.spread_factor(4)
+    error = np.arange(1.0, 10.0) * scale * 10
+    assert rule.conformal_factor(error, np.full(9, 10.0), 4) == pytest.approx(9.0)
+    assert rule.conformal_factor(error, np.zeros(9), 4, floor=5.0) == pytest.approx(18.0)
+    with pytest.raises(ValueError, match="more than 9 voxels"):
+        rule.conformal_factor(error[:8], np.full(8, 10.0), 4)
+
+
+def entry(**changes: object) -> dict:
+    return {
+        "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "steps": 30,
+        "draws": 4, "slices": 6, "factor": 2.0, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.89,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(("changes", "fits"), [
+    ({}, True), ({"views": 25}, True), ({"views": 26}, False), ({"views": 14}, False), ({"solver": "other"}, False),
+    ({"steps": 10}, False),
+    ({"geometry": "fan_flat"}, False), ({"noise_percent": 0.39}, True), ({"noise_percent": 0.41}, False),
+    ({"noise_percent": 0.09}, False), ({"arc_degrees": 60.0}, False), ({"arc_degrees": 190.0}, True),
+])
+def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
+    asked = rule.Acquisition(**{
+        "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "steps": 30,
+        **changes,
+    })
+    found = rule.matching_entry([entry()], asked)
+    assert (found.entry is not None) == fits
+    assert found.to_dict()["matched"] == fits
+    assert found.to_dict()["factor"] == (2.0 if fits else 1.0)
+    assert rule.matching_entry([entry()], asked, trusted=False).entry is None
+
+
+def test_the_nearest_number_of_views_is_taken() -> None:
+    asked = rule.Acquisition("parallel", 22, 180.0, 0.2, "dds", 30)
+    found = rule.matching_entry([entry(views=26, factor=1.0), entry(factor=3.0)], asked)
+    assert found.to_dict()["factor"] == 3.0
+    assert "60 % of the body's voxels before and 89 % after" in found.sentence
+
+
+def test_the_coverage_after_is_of_volumes_that_the_factor_has_not_seen() -> None:
+    parts = [drawn(4, 0.5, 20_000, seed=1), drawn(4, 0.25, 20_000, seed=2)]
+    made = make_entry(parts, rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30), Settings(draws=4), 6)
+    wide, close = (rule.conformal_factor(*part, 4) for part in parts)
+    crossed = [
+        rule.coverage(parts[0][0], close * np.maximum(parts[0][1], 2), 4),
+        rule.coverage(parts[1][0], wide * np.maximum(parts[1][1], 2), 4),
+    ]
+    assert made["coverage90_calibrated"] == pytest.approx(np.mean(crossed), abs=1e-4)
+    assert wide < made["factor"] < close
+    assert made["coverage90"] < 0.8
+    assert made["calibration_error_calibrated"] < made["calibration_error"]
+
+
+def test_correlation_and_body() -> None:
+    std = np.array([1.0, 2.0, 3.0])
+    assert rule.error_spread_correlation(-2 * std, std) == pytest.approx(1.0)
+    assert rule.error_spread_correlation(std, np.ones(3)) is None
+    chest = synthetic_chest((1, 64, 64), (10.0, 6.0, 6.0))[0].array
+    inside = rule.body(chest)
+    assert not inside[0, 0].any()
+    assert inside[0, 32, 32]
+    # Lungs belong to the body: most of what is inside it and as thin as air is kept.
+    lung = (chest < -700) & inside
+    assert 0.05 < lung.mean() < 0.6
+
+
+@pytest.mark.slow
+def test_the_command_writes_factors_and_typicality_into_the_card(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    names = ["a", "b", "c", "d"]
+    for n, name in enumerate(names):
+        (data / name).mkdir(parents=True)
+        volume = synthetic_chest((1, 32, 32), (30.0, 12.0, 12.0))[0]
+        # Other people: a little wider or denser each.
+        array = np.where(volume.array > -900, volume.array + 15 * n, volume.array)
+        write_volume(volume.with_array(array.astype(np.float32)), data / name / "ct.nrrd")
+    content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))
+    content.update(data=[{"name": name} for name in names[:3]], held_out=["d"], calibration=[], typicality={})
+    shutil.copy(PRIORS_FOLDER / content["weights"], tmp_path)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    shared = ["calibrate", "--prior", str(path), "--data", str(data), "--device", "cpu"]
+    assert main([*shared, "--slices", "1", "--draws", "2", "--steps", "2"]) == 0
+    card = read_card(path)
+    assert [(e["geometry"], e["views"]) for e in card.calibration] == [
+        ("parallel", 60), ("parallel", 20), ("parallel", 8), ("fan_flat", 60)
+    ]
+    for made in card.calibration:
+        assert made["noise_percent"] == pytest.approx(0.2, rel=0.05)
+        assert made["factor"] > 0
+        assert 0 <= made["coverage90"] <= 1
+        # A single held-out volume is covered by its own factor.
+        assert made["coverage90_calibrated"] == pytest.approx(0.9, abs=0.01)
+    assert card.typicality["volumes"] == 3
+    assert math.isfinite(card.typicality["threshold"])
+    assert card.sha256 == sha256(tmp_path / content["weights"])
+
+
+LIKE = {
+    "sigma": [0.1, 0.3], "mean": [1.0, 1.0], "slope": [1.0, 1.0], "precision": [[1.0, 0.0], [0.0, 1.0]],
+    "threshold": 2.0, "full": 3.0,
+}
+
+
+@pytest.mark.parametrize(("key", "value", "match"), [
+    ("calibration", [{"factor": 1.0}], "needs .*coverage90"), ("calibration", {}, "as a list"),
+    ("calibration", [entry(factor=-1.0)], "factor -1.0"), ("typicality", {"threshold": 1.0}, "needs .*precision"),
+    ("typicality", {**LIKE, "threshold": 3.0, "full": 2.0}, "threshold < full"),
+    ("typicality", {**LIKE, "full": "all"}, "threshold < full"), ("typicality", {**LIKE, "mean": [1.0]}, "a number a"),
+    ("calibration", [entry(views="many")], "views 'many'"),
+])
+def test_a_damaged_card_is_refused(tmp_path: Path, key: str, value: object, match: str) -> None:
+    content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps({**content, key: value}), encoding="utf-8")
+    with pytest.raises(ValueError, match=match):
+        read_card(path)

@@ -1,0 +1,60 @@
+"""Presets and the list of methods, which a panel shows without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from diffusion_engine.presets import PRESETS, available_presets, preset_named
+from diffusion_engine.settings import Settings
+from diffusion_engine.solvers import listing
+
+ENGINE = Path(listing.__file__).resolve().parents[2]
+
+
+def test_listing_is_the_catalogue() -> None:
+    from diffusion_engine.solvers.listed import LISTED
+
+    renew = "the catalogue has changed: run `python -m diffusion_engine.solvers.listing` in DiffusionRecon"
+    assert list(listing.catalogue_entries()) == LISTED, renew
+    assert Path(listing.__file__).with_name("listed.py").read_text(encoding="utf-8") == listing.table_text(), renew
+
+
+def test_options_of_the_list_are_options_of_the_method() -> None:
+    from diffusion_engine.solvers.catalogue import method_named
+
+    for name, method in listing.listed_methods().items():
+        given = {option.name: option.default for option in method.options}
+        built = method_named(name).options(given, steps=method.steps)
+        assert all(getattr(built, key) == value for key, value in given.items())
+
+
+def test_presets_and_listing_need_no_torch() -> None:
+    code = (
+        "import sys, diffusion_engine.presets, diffusion_engine.settings, diffusion_engine.priors.card\n"
+        "import diffusion_engine.jobs.forecast, diffusion_engine.solvers.listing as listing\n"
+        "assert listing.listed_methods('ct') and 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ENGINE, check=True)
+
+
+def test_only_presets_with_a_listed_solver_are_offered() -> None:
+    assert [preset.name for preset in available_presets([])] == ["classical"]
+    offered = [preset.name for preset in available_presets(listing.listed_methods("ct"))]
+    assert {"fast", "standard", "low-dose", "classical"} <= set(offered)
+    assert offered == [name for name in PRESETS if name in offered]
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_changes_of_a_preset_are_settings(name: str) -> None:
+    changes = {key: value for key, value in PRESETS[name].changes.items() if key != "preset"}
+    settings = Settings.from_dict(changes)
+    assert all(getattr(settings, key) == value for key, value in changes.items())
+    assert PRESETS[name].changes["preset"] == name
+
+
+def test_unknown_preset_is_refused_with_the_names() -> None:
+    with pytest.raises(ValueError, match=r"'slow'.*standard"):
+        preset_named("slow")

@@ -1,0 +1,143 @@
+"""The panel on the stand-in, from the input to the findings, with a prepared engine; not run in the application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+import slicer.util
+from host.dialogs import Recorder
+from host.eventloop import turn
+from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner, writeSinogram
+from PySide6 import QtCore, QtTest
+
+
+def test_standInFromVolumeToFindingsAndVerdicts(
+    openPanel: OpenPanel, tmp_path: Path, recordedDialogs: Recorder
+) -> None:
+    panel, runner = openPanel(), makeRunner(tmp_path)
+    useRunner(panel, runner)
+    ui = panel.widget.ui
+    assert not ui.applyButton.enabled
+    assert ui.applyButton.toolTip == "Choose an input volume first"
+    addChest()
+    assert ui.modalityComboBox.currentText == "CT"
+    assert ui.applyButton.enabled
+    ui.acquisitionPresetComboBox.currentIndex = 1
+    assert ui.viewsSpinBox.value == 20
+    ui.folderNameEdit.text = "Attempt 1"
+    ui.sliceCountSpinBox.value = 2
+    assert "4 draws of 2 slices" in ui.estimateLabel.text
+    ui.applyButton.click()
+    assert ui.applyButton.text == "Cancel"
+    idle(panel)
+    job = runner.engines[0].job
+    assert job["settings"]["views"] == 20
+    assert job["settings"]["solver"] == "dds"
+    assert ui.statusLabel.text == "Done."
+    assert not leftovers()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    assert hierarchy.GetItemByName("Attempt 1")
+    # Review: banner, one press a look, findings, verdicts, export.
+    assert not ui.reviewCollapsibleButton.collapsed
+    assert "Not for diagnostic use" in ui.bannerLabel.text
+    slicer.app.layoutManager()  # as in Slicer, views exist
+    for name in ("mean", "uncertainty", "notSeen", "residual", "draws", "compare", "compare", "flicker", "difference"):
+        getattr(ui, f"{name}Button").click()
+        assert not ui.verdictLabel.text, f"{name}: {ui.verdictLabel.text}"
+    ui.findButton.click()
+    assert ui.findingsTable.rowCount >= 2
+    assert ui.findingsTable.item(0, 3).text() == "80 %"
+    ui.nextButton.click()
+    assert ui.findingsTable.currentRow() == 0
+    ui.commentEdit.text = "near the vessel"
+    ui.doubtButton.click()
+    assert ui.findingsTable.item(0, 0).text() == "doubt"
+    ui.wholeCheckBox.checked = True
+    ui.trustButton.click()
+    assert ui.verdictLabel.text == "the whole result: trust"
+    table = tmp_path / "review.csv"
+    recordedDialogs.answer(str(table))
+    ui.exportCsvButton.click()
+    assert "near the vessel" in table.read_text(encoding="utf-8-sig")
+
+
+def test_standInMeasuredDataFromFileToResult(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel, runner = openPanel(), makeRunner(tmp_path)
+    useRunner(panel, runner)
+    ui = panel.widget.ui
+    ui.sourceComboBox.currentIndex = 1
+    assert ui.applyButton.toolTip == "Choose a file of measured data first"
+    broken = tmp_path / "broken.nrrd"
+    broken.write_bytes(b"NRRD0004\nsizes: 3 4\n\n")
+    ui.sinogramPathEdit.currentPath = str(broken)
+    assert "No geometry" in ui.measuredSummaryLabel.text
+    assert not ui.applyButton.enabled
+    sinogram = writeSinogram(tmp_path)
+    ui.sinogramPathEdit.currentPath = str(sinogram)
+    text = ui.measuredSummaryLabel.text
+    assert "3 slices, 12 views, 32 detector bins" in text
+    assert "parallel beam, 165 degrees, bins of 3.5 mm" in text
+    assert "noise" in text
+    ui.extentComboBox.currentIndex = 1
+    ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value = 1, 7
+    assert "from 0 to 2, found 1 to 7" in ui.applyButton.toolTip or not ui.applyButton.enabled
+    ui.lastSliceSpinBox.value = 1
+    ui.applyButton.click()
+    idle(panel)
+    job = runner.engines[0].job
+    assert job["kind"] == "measured"
+    assert job["settings"]["slices"] == [1, 2]
+    assert "views" not in job["settings"]
+    assert ui.statusLabel.text == "Done."
+
+
+def test_standInBadInputIsRefusedWithASentence(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    node = addChest()
+    array = slicer.util.arrayFromVolume(node)
+    infinite = array.astype("float32")
+    infinite[0, 0, 0] = float("nan")
+    slicer.util.updateVolumeFromArray(node, infinite)
+    before = nodeIDs()
+    ui.applyButton.click()
+    idle(panel)
+    assert "not finite" in ui.statusLabel.text
+    assert nodeIDs() == before
+    assert ui.applyButton.text == "Apply"
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "elsewhere")
+    region.SetXYZ(5000, 0, 0)
+    region.SetRadiusXYZ(10, 10, 10)
+    ui.regionSelector.setCurrentNode(region)
+    assert "does not meet the volume" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled
+
+
+def test_standInKeyboardDrivesPanelAndReview(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    addChest()
+    panel.container.show()
+    panel.container.activateWindow()
+    ui.applyButton.setFocus()
+    turn()
+    QtTest.QTest.keyClick(ui.applyButton, QtCore.Qt.Key_Space)
+    idle(panel)
+    ui.findingsTable.setFocus()
+    turn()
+    for key in ("F", "N", "N"):
+        QtTest.QTest.keyClick(ui.findingsTable, key)
+    assert ui.findingsTable.currentRow() == 1
+    QtTest.QTest.keyClick(ui.findingsTable, "P")
+    QtTest.QTest.keyClick(ui.findingsTable, "3")
+    assert ui.findingsTable.item(0, 0).text() == "rescan"
+    # Typed into the comment, the same letters are text.
+    ui.commentEdit.setFocus()
+    QtTest.QTest.keyClicks(ui.commentEdit, "fn1")
+    assert ui.commentEdit.text == "fn1"
+    # Every control that can be used can be reached by Tab.
+    for name in ("sourceComboBox", "viewsSpinBox", "presetComboBox", "folderNameEdit", "applyButton", "nextButton"):
+        assert getattr(ui, name).focusPolicy & QtCore.Qt.TabFocus.value, name

@@ -1,0 +1,160 @@
+"""Settings of the panel on the stand-in: kept with the scene, presets, advanced parameters, the call as Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import qt
+import slicer
+import slicer.util
+from diffusion_engine.presets import PRESETS
+from DiffusionReconLib.parameters import ReconParameters
+from host.application import saveBundle
+from prepared import OpenPanel, addChest, idle, makeRunner, nodeIDs, useRunner, writeSinogram
+
+import DiffusionRecon
+
+
+def choose(combo: object, title: str) -> None:
+    index = combo.findText(title)
+    assert index >= 0, f"{title} is not among {[combo.itemText(n) for n in range(combo.count)]}"
+    combo.currentIndex = index
+
+
+def test_standInSettingsComeBackWithTheScene(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    addChest()
+    choose(ui.acquisitionPresetComboBox, "Low dose")
+    choose(ui.presetComboBox, "Fast")
+    choose(ui.deviceComboBox, "CPU")
+    ui.drawsSpinBox.value, ui.seedSpinBox.value, ui.balanceSlider.value = 7, 11, 1.5
+    ui.folderNameEdit.text = "Größe"
+    ui.keepDrawsCheckBox.checked = False
+    wanted = panel.widget.panel.settings()
+    call = panel.widget.panel.pythonCall()
+    path = saveBundle(slicer.mrmlScene, tmp_path / "scene.mrb")
+    slicer.mrmlScene.Clear(0)
+    assert not ui.applyButton.enabled
+    assert slicer.mrmlScene.ReadFromMRB(str(path), True)
+    assert panel.widget.panel.settings() == wanted
+    assert panel.widget.panel.pythonCall() == call
+    assert ui.acquisitionPresetComboBox.currentText == "Low dose"
+    assert ui.photonsSpinBox.value == 10000
+    assert ui.presetComboBox.currentText == "Fast"
+    assert ui.folderNameEdit.text == "Größe"
+    assert not ui.keepDrawsCheckBox.checked
+    assert ui.inputSelector.currentNode().GetName() == "Chest"
+
+
+def test_standInTwoParameterNodesDoNotMix(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    addChest()
+    first = panel.widget.logic.getParameterNode()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "second")
+    second = ReconParameters(node)
+    ui.viewsSpinBox.value = 33
+    panel.widget.setParameters(second)
+    assert ui.viewsSpinBox.value == 60
+    ui.viewsSpinBox.value = 44
+    choose(ui.presetComboBox, "Classical")
+    panel.widget.setParameters(first)
+    assert ui.viewsSpinBox.value == 33
+    assert ui.presetComboBox.currentText == "Standard"
+    assert (first.views, second.views, second.preset) == (33, 44, "classical")
+
+
+def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui, settings = panel.widget.ui, panel.widget.panel.settings
+    addChest()
+    titles = [ui.presetComboBox.itemText(index) for index in range(ui.presetComboBox.count)]
+    assert titles[:2] == ["Fast", "Standard"]
+    for index, title in enumerate(titles):
+        ui.presetComboBox.currentIndex = index
+        changes = next(preset for preset in PRESETS.values() if preset.title == title).changes
+        found = settings()
+        assert all(found[key] == (list(value) if isinstance(value, tuple) else value)
+                   for key, value in changes.items() if key in found)
+    assert not ui.drawsSpinBox.isVisibleTo(panel.container)  # the last one is classical
+    ui.presetComboBox.currentIndex = 1
+    choose(ui.solverComboBox, "Decomposed diffusion sampling")
+    assert "narrower than the true error" in ui.solverLabel.text
+    ui.balanceSlider.value = -1.0
+    ui.stepsSpinBox.value = 12
+    ui.sigmaStartSpinBox.value = 0.5
+    editors = ui.optionsWidget.findChildren(qt.QDoubleSpinBox)
+    next(editor for editor in editors if "'eta'" in editor.toolTip).value = 0.25
+    found = settings()
+    assert found["solver_options"] == {"eta": 0.25, "prior_variance": 1.0}
+    assert (found["steps"], found["sigma_start"]) == (12, 0.5)
+    assert found.get("preset") is None
+    # An acquisition changed by hand is called so, and an unknown prior says why it cannot be used.
+    ui.viewsSpinBox.value = 61
+    assert ui.acquisitionPresetComboBox.currentText == "Custom"
+    parameters = panel.widget.logic.getParameterNode()
+    for field, value in (("solver", "gone"), ("preset", "gone")):  # as a scene of another version may bring
+        before = getattr(parameters, field)
+        setattr(parameters, field, value)
+        assert "gone" in ui.applyButton.toolTip
+        assert not ui.applyButton.enabled
+        setattr(parameters, field, before)
+    assert ui.applyButton.enabled
+    parameters.prior = str(tmp_path / "none.json")
+    assert "no model card" in ui.priorCardLabel.text
+    assert not ui.applyButton.enabled
+
+
+def test_standInRegionOfInterestChoosesVoxels(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    node = addChest()
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    region.SetXYZ(0, 0, bounds[4] + 7.5)  # the centre of the second slice of 5 mm
+    region.SetRadiusXYZ(17.5, 35.0, 2.0)
+    panel.widget.ui.regionSelector.setCurrentNode(region)
+    found = panel.widget.panel.settings()
+    assert found["slices"] == [1, 2]
+    i0, i1, j0, j1 = found["region"]
+    assert (i1 - i0, j1 - j0) == (10, 20)
+    assert i0 == 32 - i1
+    assert j0 == 32 - j1
+    assert not panel.widget.ui.extentComboBox.enabled
+
+
+@pytest.mark.parametrize("source", ["volume", "measured"])
+def test_standInCopyAsPythonRunsTheSame(
+    source: str, openPanel: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, runner = openPanel(), makeRunner(tmp_path)
+    useRunner(panel, runner)
+    ui = panel.widget.ui
+    addChest()
+    ui.folderNameEdit.text = "it's mine"
+    if source == "measured":
+        ui.sourceComboBox.currentIndex = 1
+        ui.sinogramPathEdit.currentPath = str(writeSinogram(tmp_path))
+    else:
+        choose(ui.extentComboBox, "By number")
+        ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value = 1, 3
+    ui.copyPythonButton.click()
+    text = slicer.app.clipboard().text()
+    assert text in ui.logTextEdit.plainText
+    ui.applyButton.click()
+    idle(panel)
+    before = set(nodeIDs())
+    original = DiffusionRecon.DiffusionReconLogic.__init__
+    monkeypatch.setattr(DiffusionRecon.DiffusionReconLogic, "__init__", lambda self: original(self, runner))
+    scope: dict = {}
+    exec(compile(text, "copied", "exec"), scope)
+    clicked, called = (engine.job for engine in runner.engines)
+    assert called == clicked
+    assert set(scope["nodes"]) >= {"mean", "uncertainty", "report"}
+    assert set(nodeIDs()) > before
