@@ -1,4 +1,4 @@
-"""The engine from a shell: simulate, reconstruct, evaluate, train, adapt, calibrate, priors."""
+"""The engine from a shell: simulate, reconstruct, evaluate, train, distil, adapt, calibrate, priors, parts."""
 
 from __future__ import annotations
 
@@ -58,21 +58,34 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("evaluate", evaluate_command, "Compare methods on the CT volumes of a folder, without inverse crime.")
     sub.add_argument("--modality", choices=["ct"], default="ct")
-    sub.add_argument("--data", type=Path, required=True, help="folder of volumes")
+    sub.add_argument("--data", type=Path, help="folder of volumes (may be left out with --out)")
+    sub.add_argument("--out", type=Path, help="assess the prior itself too, into this folder: denoising, draws, copies")
+    sub.add_argument("--train-data", type=Path, help="with --out: the prior's training volumes, to look for copies")
+    sub.add_argument("--files", default="*", help="with --out: pattern of the file names to denoise, such as 'pet*'")
+    sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
+    sub.add_argument("--unit", default="HU", help="of the prior: HU, a.u. (MR) or SUV (PET); other than HU needs --out")
     sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
     sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
     sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
     _add_methods(sub, draws=8)
 
-    sub = add("train", train_command, "Train a CT prior from a folder of volumes; continues its checkpoint.")
-    sub.add_argument("--data", type=Path, required=True, help="folder of CT volumes in HU")
-    sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
-    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
-    sub.add_argument("--name", default="my-prior", help="name of the prior (my-prior)")
-    sub.add_argument("--steps", type=int, default=2000, help="training steps (2000)")
+    sub = add("train", train_command, "Train a prior from a folder of volumes; continues its checkpoint.")
+    _add_training(sub, "my-prior")
     sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--device", default="auto")
+    sub.add_argument("--size", default="small", help="of the network: small, medium or large (2.7, 6.9, 34.7 million)")
+    sub.add_argument("--stack", action="store_true", help="learn three neighbouring slices at once")
+    sub.add_argument(
+        "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, not for the torso"
+    )
+    sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
+
+    sub = add("distil", distil_command, "Teach a prior's whole flow to a student of one call or a few.")
+    sub.add_argument("--prior", required=True, help="the teacher: name or path of a card")
+    _add_training(sub, "my-student")
+    sub.add_argument("--skip", type=int, default=3, help="levels that the teacher passes at once (3)")
+
+    sub = add("parts", parts_command, "Split a large file into parts below 16 MB, or join them.")
+    sub.add_argument("file", type=Path, help="the file to split, or the .parts.json of one to join")
 
     sub = add("adapt", adapt_command, "Adapt a prior to a few CT volumes: writes a small adapter with a card.")
     sub.add_argument("--prior", default="ct-body", help="the base: name or path of a card (ct-body)")
@@ -98,6 +111,18 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("priors", priors_command, "List the priors and check their weights.")
     sub.add_argument("--folder", type=Path, help="another folder of cards")
     return parser
+
+
+def _add_training(sub: argparse.ArgumentParser, name: str) -> None:
+    sub.add_argument("--data", type=Path, required=True, help="folder of volumes")
+    sub.add_argument("--unit", default="HU", help="of the values: HU (CT), a.u. (MR) or SUV (PET)")
+    sub.add_argument("--files", default="*", help="pattern of the file names to take, such as 'mr*'")
+    sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
+    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
+    sub.add_argument("--name", default=name, help=f"name of the prior ({name})")
+    sub.add_argument("--steps", type=int, default=2000, help="training steps (2000)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", default="auto")
 
 
 def _add_source(sub: argparse.ArgumentParser) -> None:
@@ -203,8 +228,30 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def evaluate_command(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Print and return the evaluation rows."""
+def evaluate_command(options: argparse.Namespace) -> Any:
+    """Print and return the evaluation rows; with --out, the assessment of the prior, and in it these rows if any."""
+    if options.out is None:
+        if options.data is None:
+            raise ValueError("nothing to evaluate on: give --data FOLDER, or --out FOLDER to assess the prior alone")
+        if options.unit != "HU":
+            raise ValueError("the comparison of methods is for CT in HU: give --out FOLDER to assess the prior alone")
+        return _sparse_rows(options)
+    from .pipeline import choose_device
+    from .priors.library import load_prior
+    from .settings import Settings
+    from .training.assess import assess, lines
+
+    prior = load_prior(options.prior or Settings().prior, choose_device(options.device or "auto"), options.unit)
+    result = assess(
+        prior, options.out, options.data, options.train_data, options.samples, options.seed or 0, options.files
+    )
+    print("\n".join(lines(result)), flush=True)
+    wanted = options.unit == "HU" and options.data is not None and bool(_listed(options.views, int))
+    return {**result, "rows": _sparse_rows(options) if wanted else []}
+
+
+def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Compare methods on sparse-view CT."""
     from .evaluate import evaluate, find_items, summary
     from .settings import Settings
 
@@ -233,10 +280,36 @@ def train_command(options: argparse.Namespace) -> dict[str, Any]:
     """Train, export weights and card, and return the card."""
     from .training.run import train_prior
 
-    return train_prior(
+    card = train_prior(
         options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
-        options.device, options.origin,
+        options.device, options.origin, unit=options.unit, size=options.size, stack=options.stack, flip=options.flip,
+        files=options.files,
     )
+    if options.split:
+        from .training.split import split
+
+        print(f"parts listed in {split(options.out / card['weights'])}")
+    return card
+
+
+def distil_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Distil, export the student's weights and card, and return the card."""
+    from .training.distil_run import distil_prior
+
+    return distil_prior(
+        options.prior, options.data, _listed(options.exclude, str), options.out, options.name, options.steps,
+        options.seed, options.device, options.unit, options.skip, options.files,
+    )
+
+
+def parts_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Split or join, and return the path that was written."""
+    from .training.split import SUFFIX, join, split
+
+    joining = options.file.name.endswith(SUFFIX)
+    written = join(options.file) if joining else split(options.file)
+    print(f"wrote {written}")
+    return {"path": str(written)}
 
 
 def adapt_command(options: argparse.Namespace) -> dict[str, Any]:

@@ -255,8 +255,8 @@ def test_adapt_from_a_folder_to_an_adapter(
 
 def test_training_starts_from_another_prior(folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a learning rate of next to nothing the weights are those of the origin, and the card says whose."""
-    tiny = replace(SETTINGS, learning_rate=1e-12)
-    monkeypatch.setattr(run, "TrainingSettings", lambda **given: replace(tiny, **{**given, "bf16": False}))
+    still = {"bf16": False, "learning_rate": 1e-12}
+    monkeypatch.setattr(run, "TrainingSettings", lambda **given: replace(SETTINGS, **{**given, **still}))
     command = ["train", "--from", str(folder / "tiny.json"), "--data", str(data), "--exclude", "held", "--steps", "2"]
     assert main([*command, "--out", str(folder), "--name", "next", "--device", "cpu"]) == 0
     base, found = (load_prior(str(folder / f"{name}.json")) for name in ("tiny", "next"))

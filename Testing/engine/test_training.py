@@ -218,7 +218,7 @@ def test_a_table_gives_each_slice_its_pixel_size(folder: Path) -> None:
 
 def test_from_a_folder_to_a_prior(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes weights, card, log and checkpoint; called again it continues, here with nothing left to do."""
-    monkeypatch.setattr(run, "PatchUNet", lambda: PatchUNet(channels=(8, 12), blocks=1))
+    monkeypatch.setattr(run, "sized", lambda size, inputs, outputs: PatchUNet(inputs, outputs, (8, 12), 1))
     monkeypatch.setattr(run, "TrainingSettings", lambda **given: replace(SETTINGS, **{**given, "bf16": False}))
     out = tmp_path / "out"
     card = run.train_prior(folder, ["held"], out, "mine", 101, seed=4, device="cpu")
@@ -233,5 +233,10 @@ def test_from_a_folder_to_a_prior(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert len(levels) == 7
     assert levels[0] > levels[-1]
     lines = [json.loads(line) for line in (out / "mine.log").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [100]
+    assert [line["step"] for line in lines if "loss" in line] == [100]
+    assert {"samples", "held", "ratio", "suspicious", "sentence"} == set(lines[-1]["copies"])
+    assert card["training"]["averages_psnr_db"].keys() == {"5", "50", "125"}
+    assert str(card["training"]["average_halflife_steps"]) == max(
+        card["training"]["averages_psnr_db"], key=card["training"]["averages_psnr_db"].get
+    )
     assert run.train_prior(folder, ["held"], out, "mine", 101, seed=4, device="cpu") == card

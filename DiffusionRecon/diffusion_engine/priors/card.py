@@ -22,7 +22,8 @@ TYPICALITY_KEYS = {"sigma", "mean", "slope", "precision", "threshold", "full"}
 class PriorCard:
     """Everything a user or the engine must know of a weight file; the JSON beside it holds these keys.
 
-    ``unit``, ``offset``, ``scale``: network value = (value in unit - offset) / scale. ``pixel_mm``: range of
+    ``unit``, ``offset``, ``scale``: network value = (value in unit - offset) / scale; ``scale_rule``: what becomes 1,
+    in words, where a volume without a physical unit must be brought to this scale first. ``pixel_mm``: range of
     in-plane pixel sizes it was trained on. ``sigma``: range of noise levels in network units. ``start_error``:
     see :mod:`diffusion_engine.solvers.start`. ``denoising_psnr_db``: noise level -> PSNR over a range of 2
     network units on the held-out volumes. ``calibration``: a factor of the spread for each acquisition, see
@@ -51,6 +52,7 @@ class PriorCard:
     denoising_psnr_db: dict[str, float]
     not_for: list[str]
     start_error: dict[str, float] = field(default_factory=dict)
+    scale_rule: str = ""
     format: str = FORMAT
     calibration: list[dict[str, Any]] = field(default_factory=list)
     typicality: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +69,7 @@ def read_card(path: Path) -> PriorCard:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"the model card {path.name} is not of format '{FORMAT}': convert it or use another version")
     known = set(PriorCard.__dataclass_fields__)
-    required = known - {"start_error", *OPTIONAL}
+    required = known - {"start_error", "scale_rule", *OPTIONAL}
     missing, unknown = sorted(required - set(content)), sorted(set(content) - known)
     if missing or unknown:
         raise ValueError(

@@ -15,9 +15,11 @@ from ..priors.denoiser import EDMDenoiser
 from ..priors.library import has_fast_bf16, load_prior, read_adapter_weights, write_weights
 from ..priors.lora import LowRank
 from .data import PatchSampler, TrainingSlices
-from .run import denoising_psnr, describe_sources, logged, pixel_range, refuse_seen
+from .run import describe_sources, pixel_range, refuse_seen
 from .sources import load_sources
 from .train import TrainingSettings, train
+from .validate import denoising_psnr
+from .watch import Log, logged
 
 
 def adapt_prior(
@@ -43,11 +45,10 @@ def adapt_prior(
     out.mkdir(parents=True, exist_ok=True)
     adapter = LowRank(base.denoiser.network, rank, seed)
     warmup = min(200, max(1, steps // 10))
-    settings = TrainingSettings(steps=steps, seed=seed, warmup_steps=warmup, bf16=has_fast_bf16(base.device))
-    run = train(
-        adapter, PatchSampler(sources), settings, out / f"{name}.checkpoint", sigma_data=base.card.sigma_data
+    settings = TrainingSettings(
+        steps=steps, seed=seed, warmup_steps=warmup, bf16=has_fast_bf16(base.device), sigma_data=base.card.sigma_data
     )
-    logged(run, out / f"{name}.log")
+    logged(train(adapter, PatchSampler(sources), settings, out / f"{name}.checkpoint"), Log(out / f"{name}.log"))
     held = load_sources(data, only=exclude)[0] if exclude else []
     card = export_adapter(adapter, base.card, out, name, settings, sources)
     if held:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +11,95 @@ import torch
 
 from ..pipeline import choose_device
 from ..priors.card import PriorCard, write_card
-from ..priors.denoiser import EDMDenoiser, positions
 from ..priors.library import has_fast_bf16, load_prior, write_weights
-from ..priors.networks import PatchUNet
-from .data import PatchSampler, TrainingSlices
+from ..priors.networks import SIZES, PatchUNet, sized
+from ..sampling.noise import seeded
+from .averages import halflives_around
+from .curves import draw_curves
+from .data import STACK, PatchSampler, TrainingSlices
+from .forecast import foresee_training
+from .memorisation import copies
 from .sources import load_sources
-from .train import TrainingSettings, TrainingStep, train
+from .train import AVERAGE_HALFLIFE, TrainingSettings, averages_of, train
+from .units import UNITS, UnitRule, rule_of
+from .validate import denoising_psnr
+from .watch import LOG_EVERY, Log, Watch, logged
 
-VALIDATION_SIGMAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-VALIDATION_DEPTHS = (0.2, 0.5, 0.8)
+SAVE_EVERY = 2 * LOG_EVERY
+"""A multiple of LOG_EVERY, so that a line of a continued run is the mean of the same losses."""
 
 
 def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
-    origin: str | None = None,
+    origin: str | None = None, *, unit: str = "HU", size: str = "small", stack: bool = False, flip: bool = False,
+    files: str = "*",
 ) -> dict[str, Any]:
-    """Train a CT prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
+    """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
-    ``origin``: a prior to start from instead of random weights, by name or card; the new one has its network. Writes
-    NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json and a line of loss a 100 steps in
-    NAME.log into ``out``.
+    ``origin``: a prior to start from instead of random weights, by name or card; the new one has its network.
+    ``unit``: HU, a.u. or SUV (see :mod:`.units`); ``size``: of the network; ``stack``: three slices at once; ``flip``:
+    mirrored slices too; ``files``: pattern of file names. Writes NAME.checkpoint (continued when it exists),
+    NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in
+    NAME.png into ``out``. The length of the weight average is chosen on the excluded volumes.
     """
-    sources, skipped = load_sources(data, exclude)
+    rule = rule_of(unit)
+    sources, skipped = load_sources(data, exclude, (), unit, files)
+    held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
     for left_out in skipped:
         print(f"left out {left_out}")
+    if flip and not all(s.left_right for s in sources):
+        print("slices whose columns do not run from left to right are not mirrored")
     out.mkdir(parents=True, exist_ok=True)
     where = choose_device(device)
     torch.manual_seed(seed)
     known: dict[str, Any] = {}
+    sigma_data, learning_rate = rule.sigma_data, SIZES["small"].learning_rate
     if origin is None:
-        network = PatchUNet().to(where)
+        network = sized(size, 6 if stack else 3, 3 if stack else 1).to(where)
+        learning_rate = SIZES[size].learning_rate
     else:
-        network, known = _continued(origin, exclude, where)
-    warmup = min(200, max(1, steps // 10))
-    settings = TrainingSettings(steps=steps, seed=seed, warmup_steps=warmup, bf16=has_fast_bf16(where))
-    sigma_data = known.get("sigma_data", 0.5)
-    run = train(network, PatchSampler(sources), settings, out / f"{name}.checkpoint", sigma_data=sigma_data)
-    logged(run, out / f"{name}.log")
-    held = load_sources(data, only=exclude)[0] if exclude else []
-    return export_prior(network, out, name, settings, sources, held, **known)
+        network, sigma_data, known = _continued(origin, exclude, where, unit)
+        stack = network.outputs == STACK
+    settings = TrainingSettings(
+        steps=steps, patch_sizes=rule.patch_sizes, learning_rate=learning_rate,
+        warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
+        further_halflives=halflives_around(steps, AVERAGE_HALFLIFE), sigma_data=sigma_data,
+        seed=seed, bf16=has_fast_bf16(where),
+    )
+    sampler = PatchSampler(sources, stack, flip, rule.empty_std)
+    held_sampler = PatchSampler(held, stack, False, rule.empty_std) if held else None
+    watch = Watch(network, settings.sigma_data, sampler, held_sampler)
+    averages = averages_of(network, settings)
+    log = Log(out / f"{name}.log")
+    checkpoint = out / f"{name}.checkpoint"
+    if not checkpoint.exists():
+        print(foresee_training(network, sampler, settings)["sentence"], flush=True)
+    run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages)
+    logged(run, log, lambda: watch.look(averages.values[settings.average_halflife_steps]))
+    draw_curves(log.entries(), out / f"{name}.png")
+    choice: dict[str, Any] = {}
+    if held:
+        best, scores = watch.best(averages.values)
+        network.load_state_dict(averages.values[best])
+        choice = {"average_halflife_steps": best, "averages_psnr_db": scores}
+    details = {"flip": flip, "files": files, **choice}
+    card = export_prior(network, out, name, settings, sources, held, rule, details, **known)
+    if held and not any("copies" in entry for entry in log.entries()):
+        prior = load_prior(str(out / f"{name}.json"), where, unit)
+        found = copies(prior, sources, held, rule.sigma, seeded(seed), stack=stack, empty_std=rule.empty_std)
+        log.add(step=steps, copies=found)
+    return card
 
 
-def _continued(origin: str, exclude: Sequence[str], device: torch.device) -> tuple[PatchUNet, dict[str, Any]]:
-    """The network of a prior, to be trained, and the fields of the new card that follow from it."""
-    base = load_prior(origin, device)
+def _continued(
+    origin: str, exclude: Sequence[str], device: torch.device, unit: str
+) -> tuple[PatchUNet, float, dict[str, Any]]:
+    """The network of a prior, to be trained, its sigma_data, and what the new card must say of it."""
+    base = load_prior(origin, device, unit)
     refuse_seen(base.card, exclude)
     network = base.denoiser.network.requires_grad_(True).train()
     assert isinstance(network, PatchUNet)
-    return network, {
-        "sigma_data": base.card.sigma_data,
+    return network, base.card.sigma_data, {
         "origin": {"name": base.card.name, "sha256": base.card.sha256},
         "earlier": [{**entry, "through": base.card.name} for entry in base.card.data],
     }
@@ -74,19 +112,6 @@ def refuse_seen(base: PriorCard, exclude: Sequence[str]) -> None:
         raise ValueError(
             f"the prior {base.name} was trained on {seen[0]}, which therefore cannot validate it: exclude another case"
         )
-
-
-def logged(run: Iterable[TrainingStep], path: Path) -> None:
-    """Go through a training run, with a line of its mean loss every 100 steps on stdout and in the file ``path``."""
-    losses: list[float] = []
-    with path.open("a", encoding="utf-8") as log:
-        for step in run:
-            losses.append(step.loss)
-            if step.step % 100 == 0:
-                line = {"step": step.step, "of": step.total, "loss": round(sum(losses) / len(losses), 5)}
-                print(json.dumps(line), flush=True)
-                log.write(json.dumps(line) + "\n")
-                losses.clear()
 
 
 def pixel_range(sources: Sequence[TrainingSlices]) -> tuple[float, float]:
@@ -102,22 +127,24 @@ def describe_sources(sources: Sequence[TrainingSlices]) -> list[dict[str, str]]:
 
 def export_prior(
     network: PatchUNet, out: Path, name: str, settings: TrainingSettings, sources: Sequence[TrainingSlices],
-    held: Sequence[TrainingSlices], origin: dict[str, str] | None = None, earlier: Sequence[dict[str, str]] = (),
-    **known: Any,
+    held: Sequence[TrainingSlices], rule: UnitRule = UNITS["HU"], details: Mapping[str, Any] | None = None,
+    origin: dict[str, str] | None = None, earlier: Sequence[dict[str, str]] = (), **known: Any,
 ) -> dict[str, Any]:
     """Write weights and card of a trained network, with the denoising error of the weights as written.
 
-    ``origin``: name and hash of the prior that it was started from, and the ``earlier`` data it knows through it;
-    ``known``: further fields of the card, such as data with licences.
+    ``details``: further entries of the card's "training"; ``origin``: name and hash of the prior that it was started
+    from, and the ``earlier`` data it knows through it; ``known``: further fields of the card, such as data with
+    licences.
     """
     digest = write_weights(network, out / f"{name}.safetensors")
     fields: dict[str, Any] = {
-        "name": name, "title": name, "modality": "ct", "anatomy": "as in the training volumes", "unit": "HU",
-        "offset": 0.0, "scale": 1000.0, "sigma_data": 0.5, "sigma": (0.005, 5.0),
+        "name": name, "title": name, "modality": rule.modality, "unit": rule.unit,
+        "anatomy": "as in the training volumes", "offset": 0.0, "scale": rule.scale or 1.0,
+        "scale_rule": rule.scale_rule, "sigma_data": settings.sigma_data, "sigma": rule.sigma,
         "pixel_mm": pixel_range(sources),
         "network": {
-            "type": "PatchUNet", "inputs": 3, "outputs": 1, "channels": list(network.channels),
-            "blocks": network.blocks,
+            "type": "PatchUNet", "inputs": network.inputs, "outputs": network.outputs,
+            "channels": list(network.channels), "blocks": network.blocks,
         },
         "weights": f"{name}.safetensors", "sha256": digest, "date": datetime.date.today().isoformat(),
         "licence": "as chosen by whoever trained it",
@@ -126,34 +153,16 @@ def export_prior(
             "pixels_per_step": settings.pixels_per_step, "learning_rate": settings.learning_rate,
             "log_sigma": [settings.log_sigma_mean, settings.log_sigma_std],
             "slices": sum(len(s.values) for s in sources), "seed": settings.seed,
+            "average_halflife_steps": settings.average_halflife_steps, **(details or {}),
             **({} if origin is None else {"from": origin}),
         },
         "data": [*describe_sources(sources), *earlier],
         "held_out": sorted({Path(s.name).parts[0] for s in held}), "denoising_psnr_db": {},
-        "not_for": ["diagnosis", "images in other units than HU"], **known,
+        "not_for": ["diagnosis", f"images in other units than {rule.unit}"], **known,
     }
     write_card(PriorCard(**fields), out / f"{name}.json")
     if held:
-        fields["denoising_psnr_db"] = denoising_psnr(load_prior(str(out / f"{name}.json")).denoiser, held)
+        written = load_prior(str(out / f"{name}.json"), unit=rule.unit)
+        fields["denoising_psnr_db"] = denoising_psnr(written.denoiser, held)
         write_card(PriorCard(**fields), out / f"{name}.json")
     return fields
-
-
-def denoising_psnr(denoiser: EDMDenoiser, held: Sequence[TrainingSlices]) -> dict[str, float]:
-    """PSNR in dB over a range of 2 network units of D(x + s n; s), by noise level, over held-out slices."""
-    generator = torch.Generator().manual_seed(1)
-    result = {}
-    for sigma in VALIDATION_SIGMAS:
-        errors = []
-        for source in held:
-            for depth in VALIDATION_DEPTHS:
-                k = int(depth * len(source.values))
-                clean = torch.from_numpy(source.values[k].astype("float32"))[None, None]
-                pixel = float(source.pixel_mm[k])
-                noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
-                with torch.no_grad():
-                    place = positions(clean.shape[-2], clean.shape[-1], (pixel, pixel))
-                    estimate = denoiser(noisy, torch.tensor([sigma]), place)
-                errors.append(float((estimate - clean).square().mean()))
-        result[f"{sigma:g}"] = round(10 * math.log10(4 / (sum(errors) / len(errors))), 2)
-    return result

@@ -1,32 +1,32 @@
-"""Training slices from a folder of CT volumes: what counts, at which pixel size, how often it is drawn."""
+"""Training slices from a folder of volumes of one unit: what counts, at which pixel size, how often it is drawn."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..io.folder import volumes_below
-from ..volume import AIR_HU, IntensityScale, Volume, question_hu
+from ..volume import Volume
 from .data import TrainingSlices
+from .units import UNITS, UnitRule, rule_of
 
-FINE_PIXEL_MM = 1.1
-"""Slices with smaller pixels are averaged 2 x 2: the prior works on pixels of 1.2 to 2 mm."""
 FULL_WEIGHT_SLICES = 60
-FULL_WEIGHT_MM = 400.0
 
 
 def load_sources(
-    folder: Path, exclude: Sequence[str] = (), only: Sequence[str] = ()
+    folder: Path, exclude: Sequence[str] = (), only: Sequence[str] = (), unit: str = "HU", files: str = "*"
 ) -> tuple[list[TrainingSlices], list[str]]:
-    """CT volumes below ``folder`` as training slices in network units, and a line for each that was left out.
+    """Volumes of ``unit`` below ``folder`` as training slices in network units, and a line for each left out.
 
-    ``exclude``: names of folders to leave out (or ``only`` to take): held-out cases. Values below -1000 HU are raised
-    to it. A volume weighs by its slices, up to 60, and by its width, up to 400 mm, since small crops show little
-    anatomy. A ``slices.csv`` beside volumes of independent slices gives each slice's pixel size (column pixel_mm_256,
-    one row a slice, over the folder's files in order). Raises ValueError when nothing is left.
+    ``exclude``: names of folders to leave out (or ``only`` to take): held-out cases. ``files``: pattern of the file
+    names to take, since files that carry no unit (NIfTI) cannot be told apart otherwise. See :class:`UnitRule` for
+    scale, floor and pixels. A volume weighs by its slices, up to 60, and by its width, up to 400 mm in CT, since
+    small crops show little anatomy. A ``slices.csv`` beside volumes of independent slices gives each slice's pixel size
+    (column pixel_mm_256, one row a slice, over the folder's files in order). Raises ValueError when nothing is left.
     """
     sources, skipped = [], []
     unknown = [name for name in (*exclude, *only) if not any(folder.rglob(name))]
@@ -35,41 +35,51 @@ def load_sources(
     rows_used: dict[Path, int] = {}
 
     def wanted(place: Path) -> bool:
-        return not set(exclude) & set(place.parts) and (not only or bool(set(only) & set(place.parts)))
+        chosen = not only or bool(set(only) & set(place.parts))
+        return chosen and not set(exclude) & set(place.parts) and (files == "*" or place.match(files))
 
-    for place, volume in volumes_below(folder, "HU", wanted):
+    rule = rule_of(unit)
+    # CT files often carry no unit and are questioned by their values; MR and PET are taken at their file's word.
+    for place, volume in volumes_below(folder, "HU" if unit == "HU" else None, wanted):
         name = place.as_posix()
         if isinstance(volume, str):
             skipped.append(f"{name}: {volume}")
             continue
         table = folder / place.parent / "slices.csv"
         pixel = np.full(volume.array.shape[0], volume.spacing_mm[0])
-        if table.exists():
+        independent = table.exists()
+        if independent:
             first, needed = rows_used.get(table, 0), len(pixel)
             pixel = _pixel_table(table)[first : first + needed]
             if len(pixel) < needed:
                 raise ValueError(f"{table} has fewer rows than there are slices up to {name}: give one row a slice")
             # A volume that is left out below has rows in the table all the same.
             rows_used[table] = first + needed
-        question = question_hu(volume)
+        question = rule.question(volume)
         if question is not None:
             skipped.append(f"{name}: {question}")
             continue
-        sources.append(as_source(name, volume, pixel))
+        source = as_source(name, volume, pixel, rule)
+        sources.append(replace(source, slice_mm=0.0) if independent else source)
     if not sources:
-        raise ValueError(f"no CT volume in HU below {folder}: give NRRD, NIfTI or MetaImage files with CT numbers")
+        wanted_name = "CT volume in HU" if unit == "HU" else f"{rule.modality.upper()} volume in {unit}"
+        raise ValueError(f"no {wanted_name} below {folder}: give NRRD, NIfTI or MetaImage files of it")
     return sources, skipped
 
 
-def as_source(name: str, volume: Volume, pixel_mm: np.ndarray) -> TrainingSlices:
-    """Slices of a volume in HU as training slices; half precision holds 0.5 HU near water and 2 HU in metal."""
-    values = np.maximum(volume.array, AIR_HU).astype(np.float32)
-    if volume.spacing_mm[0] < FINE_PIXEL_MM:
+def as_source(name: str, volume: Volume, pixel_mm: np.ndarray, rule: UnitRule = UNITS["HU"]) -> TrainingSlices:
+    """Slices of a volume as training slices; half precision holds 0.5 HU near water and 2 HU in metal."""
+    values = np.maximum(volume.array, rule.floor).astype(np.float32)
+    if volume.spacing_mm[0] < rule.fine_pixel_mm:
         values = volume.with_array(values).bin_in_plane(2).array
         pixel_mm = pixel_mm * 2
     width = min(values.shape[1:]) * float(pixel_mm[0])
-    weight = min(1.0, len(values) / FULL_WEIGHT_SLICES) * min(1.0, width / FULL_WEIGHT_MM)
-    return TrainingSlices(name, IntensityScale().to_network(values).astype(np.float16), pixel_mm, weight)
+    weight = min(1.0, len(values) / FULL_WEIGHT_SLICES) * min(1.0, width / rule.full_weight_mm)
+    columns = np.abs(volume.ijk_to_ras[:3, 0])
+    return TrainingSlices(
+        name, rule.to_network(values).astype(np.float16), pixel_mm, weight, float(volume.spacing_mm[2]),
+        left_right=int(columns.argmax()) == 0,
+    )
 
 
 def _pixel_table(path: Path) -> np.ndarray:

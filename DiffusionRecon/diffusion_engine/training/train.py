@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..priors.denoiser import EDMDenoiser
+from .averages import Averages
+from .checkpoint import load_checkpoint, save_checkpoint
 from .data import PatchSampler
+
+AVERAGE_HALFLIFE = 500
+"""Steps over which the weights are averaged, unless held-out volumes tell better."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class TrainingSettings:
     warmup_steps: int = 200
     log_sigma_mean: float = -1.8
     log_sigma_std: float = 1.3
-    average_halflife_steps: int = 500
+    average_halflife_steps: int = AVERAGE_HALFLIFE
+    further_halflives: tuple[int, ...] = ()
+    sigma_data: float = 0.5
     clip_norm: float = 1.0
     seed: int = 0
     bf16: bool = True
@@ -64,30 +69,31 @@ def rate(settings: TrainingSettings, step: int) -> float:
 
 def train(
     network: nn.Module, sampler: PatchSampler, settings: TrainingSettings, checkpoint: Path | None = None,
-    save_every: int = 250, sigma_data: float = 0.5,
+    save_every: int = 250, averages: Averages | None = None,
 ) -> Iterator[TrainingStep]:
     """Train ``network`` in place, a step at a time; afterwards it holds the averaged weights.
 
     ``checkpoint``: file that holds the whole state; an existing one is continued (bit-identical on the same
-    CPU). Raises ValueError when its settings differ, FloatingPointError when the loss stops being finite.
+    CPU). ``averages``: to read the other averages while it trains and afterwards, of the settings' half-lives.
+    Raises ValueError when the checkpoint's settings differ, FloatingPointError when the loss stops being finite.
     """
     device = next(network.parameters()).device
     # The stubs of Module.to leave memory_format out.
-    denoiser = EDMDenoiser(network.to(memory_format=torch.channels_last), sigma_data)  # type: ignore[call-overload]
+    denoiser = EDMDenoiser(
+        network.to(memory_format=torch.channels_last), settings.sigma_data,  # type: ignore[call-overload]
+    )
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     generator = torch.Generator().manual_seed(settings.seed)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    if averages is None:
+        averages = averages_of(network, settings)
     start = 0
-    if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["settings"] != _plain(settings):
-            raise ValueError(
-                f"{checkpoint} belongs to a run with other settings: {state['settings']}; choose another file"
-            )
+    state = load_checkpoint(checkpoint, settings, device)
+    if state is not None:
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         generator.set_state(state["generator"].cpu())
-        average, start = state["average"], state["step"]
+        averages.restore(state["averages"])
+        start = state["step"]
     for step in range(start, settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = rate(settings, step)
@@ -103,27 +109,16 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         optimiser.step()
-        decay = 0.5 ** (1 / min(settings.average_halflife_steps, 1 + step / 4))
-        for name, value in network.state_dict().items():
-            average[name].lerp_(value, 1 - decay)
+        averages.update(network, step)
         if checkpoint is not None and ((step + 1) % save_every == 0 or step + 1 == settings.steps):
-            _save(checkpoint, settings, network, optimiser, generator, average, step + 1)
+            save_checkpoint(checkpoint, settings, {
+                "network": network.state_dict(), "optimiser": optimiser.state_dict(),
+                "generator": generator.get_state(), "averages": averages.values, "step": step + 1,
+            })
         yield TrainingStep(step + 1, settings.steps, loss.item(), rate(settings, step))
-    network.load_state_dict(average)
+    network.load_state_dict(averages.values[settings.average_halflife_steps])
 
 
-def _plain(settings: TrainingSettings) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
-
-
-def _save(
-    path: Path, settings: TrainingSettings, network: nn.Module, optimiser: torch.optim.Optimizer,
-    generator: torch.Generator, average: dict[str, Tensor], step: int,
-) -> None:
-    state = {
-        "settings": _plain(settings), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(), "average": average, "step": step,
-    }
-    temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+def averages_of(network: nn.Module, settings: TrainingSettings) -> Averages:
+    """The averages that a run of these settings keeps, as they are before its first step."""
+    return Averages(network, (settings.average_halflife_steps, *settings.further_halflives))

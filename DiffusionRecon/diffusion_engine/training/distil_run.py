@@ -1,0 +1,114 @@
+"""From a prior and a folder of volumes to a few-step student on disk: weights and card."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..pipeline import choose_device
+from ..priors.card import write_card
+from ..priors.denoiser import Denoiser
+from ..priors.library import Prior, load_prior, write_weights
+from ..sampling.grids import poly_grid
+from ..sampling.noise import seeded
+from .data import STACK, PatchSampler, TrainingSlices
+from .distil import DistilSettings, distil, flow
+from .sources import load_sources
+from .units import rule_of
+from .validate import decibel, held_slices
+from .watch import Log
+
+LOG_EVERY = 50
+CHECKED = (0.5, 1.0, 2.0)
+"""Noise levels of the check, as multiples of sigma_data."""
+NOT_A_DENOISER = "every method but 'consistency': its estimates end the flow and are no mean of clean images"
+
+
+def distil_prior(
+    teacher_name: str, data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0,
+    device: str = "auto", unit: str = "HU", skip: int = 3, files: str = "*",
+) -> dict[str, Any]:
+    """Distil a prior into a few-step student of its own network, on volumes like its own; returns the student's card.
+
+    ``exclude``: folders kept out of it, to check the student on. Writes NAME.checkpoint (continued when it exists),
+    NAME.safetensors, NAME.json and NAME.log into ``out``. The card's training entry holds, at some noise levels, the
+    PSNR against the end of the teacher's probability flow, of the student's one step and of the teacher's.
+    """
+    where = choose_device(device)
+    prior = load_prior(teacher_name, where, unit)
+    card, rule = prior.card, rule_of(unit)
+    stack = card.network.get("outputs") == STACK
+    sources, skipped = load_sources(data, exclude, (), unit, files)
+    held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
+    for left_out in skipped:
+        print(f"left out {left_out}")
+    out.mkdir(parents=True, exist_ok=True)
+    network = copy.deepcopy(prior.denoiser.network).requires_grad_(True)
+    settings = DistilSettings(
+        steps=steps, skip=skip, sigma_min=card.sigma[0], sigma_max=card.sigma[1], sigma_data=card.sigma_data,
+        patch_sizes=rule.patch_sizes, warmup_steps=min(100, max(1, steps // 10)), seed=seed,
+    )
+    log = Log(out / f"{name}.log")
+    losses: list[float] = []
+    sampler = PatchSampler(sources, stack, False, rule.empty_std)
+    for step in distil(prior.denoiser, network, sampler, settings, out / f"{name}.checkpoint"):
+        if not losses:
+            log.keep_before(step.step)
+        losses.append(step.loss)
+        if step.step % LOG_EVERY == 0:
+            recent = losses[-LOG_EVERY:]
+            log.add(step=step.step, of=step.total, loss=round(sum(recent) / len(recent), 6))
+    digest = write_weights(network, out / f"{name}.safetensors")
+    training: dict[str, Any] = {
+        **asdict(settings), "method": "consistency distillation", "teacher": card.name, "teacher_sha256": card.sha256,
+        "patch_sizes": list(settings.patch_sizes),
+    }
+    student = replace(
+        card, name=name, title=f"{card.title}, few steps", weights=f"{name}.safetensors", sha256=digest,
+        date=datetime.date.today().isoformat(), training=training, denoising_psnr_db={}, start_error={}, calibration=[],
+        typicality={},
+        data=[{"name": s.name, "slices": str(len(s.values)), "weight": f"{s.weight:.2f}"} for s in sources],
+        held_out=sorted({Path(s.name).parts[0] for s in held}), not_for=[*card.not_for, NOT_A_DENOISER],
+    )
+    path = out / f"{name}.json"
+    write_card(student, path)
+    if held:
+        training["flow_psnr_db"] = check(prior, load_prior(str(path), where, unit), held, settings, seed)
+        write_card(student, path)
+    return asdict(student)
+
+
+def check(
+    teacher: Prior, student: Denoiser, held: Sequence[TrainingSlices], settings: DistilSettings, seed: int
+) -> dict[str, dict[str, float]]:
+    """PSNR (dB, 2 network units) against the end of the teacher's flow, by noise level: "student", "teacher" in a step.
+
+    One slice of each held-out volume; the flow by Heun's rule over the levels of the settings below the noise level.
+    """
+    stack = teacher.card.network.get("outputs") == STACK
+    device = teacher.device
+    result = {}
+    for factor in CHECKED:
+        sigma = factor * settings.sigma_data
+        noise = seeded(seed)
+        errors: dict[str, list[Tensor]] = {"student": [], "teacher": []}
+        for clean, place in held_slices(held, stack, (0.5,)):
+            x = (clean + sigma * noise.normal(clean)).to(device)
+            end = _end_of_flow(teacher, x, sigma, place, settings)
+            for name, denoiser in (("student", student), ("teacher", teacher)):
+                errors[name].append((denoiser(x, torch.tensor(sigma), place) - end).square().mean())
+        result[f"{sigma:g}"] = {name: decibel(float(torch.stack(e).mean())) for name, e in errors.items()}
+    return result
+
+
+def _end_of_flow(teacher: Denoiser, x: Tensor, sigma: float, place: Tensor, settings: DistilSettings) -> Tensor:
+    levels = poly_grid(sigma, settings.sigma_min, settings.levels).float()
+    with torch.no_grad():
+        return flow(teacher, x, levels[:, None].expand(-1, len(x)).to(x.device), place)

@@ -1,0 +1,201 @@
+"""Units, mirrored slices and stacks of three: what a prior of MR, PET or neighbouring slices is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusion_engine.io.images import write_volume
+from diffusion_engine.priors.denoiser import EDMDenoiser, positions
+from diffusion_engine.priors.library import load_prior
+from diffusion_engine.priors.networks import SIZES, PatchUNet, sized
+from diffusion_engine.priors.stack import StackDenoiser
+from diffusion_engine.training import run
+from diffusion_engine.training.data import LARGEST_GAP, PatchSampler, TrainingSlices
+from diffusion_engine.training.sources import load_sources
+from diffusion_engine.training.units import UNITS, rule_of
+from diffusion_engine.training.validate import denoising_psnr
+from diffusion_engine.volume import Volume
+from test_images import straight, write_dicom
+
+AXIAL = np.diag([-1.0, -1.0, 3.0, 1.0])
+
+
+def head(scale: float, slices: int = 5, unit: str = "a.u.", matrix: np.ndarray = AXIAL) -> Volume:
+    """A bright ellipse with texture in a dark, faintly noisy background."""
+    random = np.random.default_rng(7)
+    y, x = np.mgrid[:40, :40] - 19.5
+    array = np.where(x**2 / 200 + y**2 / 300 < 1, 0.7, 0.0) * (1 + 0.2 * np.sin(x / 3)) + 0.01 * random.random((40, 40))
+    return Volume((scale * np.stack([array] * slices)).astype(np.float32), matrix, unit)
+
+
+def test_an_mr_volume_has_the_same_network_values_at_every_scale() -> None:
+    rule = rule_of("a.u.")
+    small, large = (rule.to_network(head(s).array) for s in (1.0, 2500.0))
+    np.testing.assert_allclose(small, large, rtol=1e-5)
+    # Two thirds of the image are background, which the percentile must not see.
+    assert float((small > 1).mean()) < 0.005
+    assert 1.0 < float(small.max()) < 1.1
+    assert rule.to_network(head(1.0).array * 0 + 5.0).max() == pytest.approx(1.0)
+
+
+def test_fixed_scales_and_noise_levels() -> None:
+    assert UNITS["HU"].to_network(np.array([-1000.0, 0.0, 500.0])).tolist() == [-1.0, 0.0, 0.5]
+    assert UNITS["SUV"].to_network(np.array([0.0, 5.0])).tolist() == [0.0, 0.5]
+    assert UNITS["HU"].sigma == (0.005, 5.0)
+    assert UNITS["HU"].log_sigma_mean == -1.8
+    assert UNITS["SUV"].sigma == (0.001, 1.0)
+    with pytest.raises(ValueError, match=r"choose from HU, a\.u\., SUV"):
+        rule_of("Bq/mL")
+
+
+def test_what_does_not_look_like_the_unit_is_questioned() -> None:
+    mr, pet = rule_of("a.u."), rule_of("SUV")
+    assert mr.question(head(800.0)) is None
+    assert pet.question(head(8.0)) is None
+    assert "not those of a magnitude image" in str(mr.question(head(1.0).with_array(head(800.0).array - 400)))
+    assert "in Bq/mL" in str(pet.question(head(20_000.0)))
+    assert "HU, SUV was expected" in str(pet.question(head(8.0, unit="HU")))
+    sagittal = np.array([[0, 0, 3.0, 0], [1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1]])
+    assert "not axial" in str(mr.question(head(800.0, matrix=sagittal)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two patients with MR and PET side by side, as NIfTI files that carry no unit."""
+    for name, scale in (("one", 900.0), ("two", 30.0)):
+        (tmp_path / name).mkdir()
+        write_volume(head(scale), tmp_path / name / "mr.nii.gz")
+        write_volume(head(6.0), tmp_path / name / "pet.nii.gz")
+    return tmp_path
+
+
+def test_files_are_chosen_by_name_and_scaled_by_unit(folder: Path) -> None:
+    mr = load_sources(folder, unit="a.u.", files="mr*")[0]
+    assert [s.name for s in mr] == ["one/mr.nii.gz", "two/mr.nii.gz"]
+    np.testing.assert_allclose(mr[0].values.astype(float), mr[1].values.astype(float), atol=2e-3)
+    assert mr[0].left_right
+    assert mr[0].slice_mm == pytest.approx(3.0)
+    pet = load_sources(folder, only=["two"], unit="SUV", files="pet*")[0]
+    np.testing.assert_allclose(pet[0].values.astype(float), head(6.0).array / 10, atol=1e-3)
+    with pytest.raises(ValueError, match="no PET volume in SUV below"):
+        load_sources(folder, unit="SUV", files="ct*")
+
+
+def test_dicom_slices_of_a_folder_are_one_volume(tmp_path: Path) -> None:
+    """Several series of a folder are told apart, and files of one slice alone stay what they are."""
+    stored = np.random.default_rng(2).integers(0, 3000, size=(4, 16, 16))
+    write_dicom(tmp_path / "one", stored, straight(4))
+    for uid in ("1.2.3.5", "1.2.3.6"):
+        write_dicom(tmp_path / "two", stored[:3], straight(3), uid)
+    write_dicom(tmp_path / "three", stored[:1], straight(1), "1.2.3.7")
+    sources, skipped = load_sources(tmp_path)
+    assert skipped == []
+    assert {s.name: len(s.values) for s in sources} == {
+        "one": 4, "two/1.2.3.5": 3, "two/1.2.3.6": 3, "three/00-1.2.3.7.dcm": 1,
+    }
+    by = {s.name: s for s in sources}
+    assert by["one"].slice_mm == pytest.approx(2.5)
+    assert load_sources(tmp_path, only=["two"])[0][0].name == "two/1.2.3.5"
+
+
+def told_by_place(slices: int = 1) -> np.ndarray:
+    """Slices whose pixel values tell slice, row and column: k + j / 64 + i / 4096, exact in single precision."""
+    k, j, i = np.mgrid[:slices, :20, :30]
+    return k + j / 64 + i / 4096
+
+
+def test_mirrored_patches_are_those_of_the_mirrored_slice() -> None:
+    values = told_by_place()
+    source = TrainingSlices("a", values, np.array([2.0]), left_right=True)
+    patches, places = PatchSampler([source], flip=True).draw(40, 8, torch.Generator().manual_seed(0))
+    whole = positions(20, 30, (2.0, 2.0))
+    seen = {False: 0, True: 0}
+    for patch, place in zip(patches, places, strict=True):
+        mirrored = bool(patch[0, 0, 0] > patch[0, 0, 1])
+        image = torch.from_numpy(values[0].astype(np.float32))
+        # A mirrored image lies on the same grid.
+        image = image.flip(-1) if mirrored else image
+        j, i = (int(n) for n in np.argwhere(image.numpy() == float(patch[0, 0, 0]))[0])
+        assert torch.equal(patch[0], image[j : j + 8, i : i + 8])
+        torch.testing.assert_close(place, whole[:, j : j + 8, i : i + 8])
+        seen[mirrored] += 1
+    assert min(seen.values()) > 8
+    for sampler in (PatchSampler([source]), PatchSampler([TrainingSlices("a", values, np.ones(1))], flip=True)):
+        drawn, _ = sampler.draw(20, 8, torch.Generator().manual_seed(0))
+        assert bool((drawn[..., 1:] > drawn[..., :-1]).all())
+
+
+def test_stacks_of_three_tell_their_distance() -> None:
+    source = TrainingSlices("a", told_by_place(9), np.full(9, 2.0), slice_mm=2.5)
+    lone = TrainingSlices("b", told_by_place(9) + 50, np.full(9, 2.0))
+    patches, places = PatchSampler([lone, source], stack=True).draw(60, 8, torch.Generator().manual_seed(0))
+    assert patches.shape == (60, 3, 8, 8)
+    assert places.shape == (60, 3, 8, 8)
+    gaps = set()
+    for patch, place in zip(patches, places, strict=True):
+        first, gap = int(patch[0, 0, 0]), round(float(place[2, 0, 0]) * 10 / 2.5)
+        gaps.add(gap)
+        expected = patch[0] - first + torch.tensor([first, first + gap, first + 2 * gap])[:, None, None]
+        torch.testing.assert_close(patch, expected)
+        assert bool((place[2] == place[2, 0, 0]).all())
+    assert gaps == set(range(1, LARGEST_GAP + 1))
+    with pytest.raises(ValueError, match="volume of three slices"):
+        PatchSampler([lone], stack=True)
+
+
+def test_sizes_have_the_parameters_they_claim() -> None:
+    counts = {name: sum(p.numel() for p in sized(name).parameters()) / 1e6 for name in SIZES}
+    assert counts == {
+        "small": pytest.approx(2.7, abs=0.1), "medium": pytest.approx(6.9, abs=0.1),
+        "large": pytest.approx(34.7, abs=0.5),
+    }
+    with pytest.raises(ValueError, match="small, medium, large"):
+        sized("huge")
+
+
+def test_an_mr_prior_of_three_slices(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From files to a prior that works on a stack of any number of slices."""
+    monkeypatch.setattr(run, "sized", lambda size, inputs, outputs: PatchUNet(inputs, outputs, (8, 12), 1))
+    out = tmp_path / "out"
+    card = run.train_prior(
+        folder, ["two"], out, "mr", 2, device="cpu", unit="a.u.", stack=True, flip=True, files="mr*"
+    )
+    assert (card["modality"], card["unit"], card["scale"], card["sigma_data"]) == ("mr", "a.u.", 1.0, 0.3)
+    assert "99.5th percentile" in card["scale_rule"]
+    assert (card["network"]["inputs"], card["network"]["outputs"]) == (6, 3)
+    assert card["training"]["flip"] is True
+    assert card["held_out"] == ["two"]
+    prior = load_prior(str(out / "mr.json"), unit="a.u.")
+    with pytest.raises(ValueError, match="not in HU"):
+        load_prior(str(out / "mr.json"))
+    stack = StackDenoiser(prior, 3.0)
+    found = stack(torch.randn(4, 1, 40, 40), torch.tensor(0.2), positions(40, 40, (1.0, 1.0)))
+    assert found.shape == (4, 1, 40, 40)
+    held = load_sources(folder, only=["two"], unit="a.u.", files="mr*")[0]
+    assert denoising_psnr(prior.denoiser, held) == card["denoising_psnr_db"]
+
+
+def test_the_middle_slice_counts_for_a_stack() -> None:
+    """A perfect denoiser of the middle slice, wrong on both neighbours, has no error."""
+
+    class Middle(torch.nn.Module):
+        outputs = 3
+
+    class Oracle(EDMDenoiser):
+        def forward(
+            self, x: torch.Tensor, sigma: torch.Tensor, condition: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            assert condition is not None
+            assert float(condition[2, 0, 0]) == pytest.approx(0.25)
+            result = torch.zeros_like(x)
+            result[:, 1] = 0.5
+            return result + torch.tensor([0.0, 1e-3, 0.0])[:, None, None]
+
+    source = TrainingSlices("a", np.full((4, 8, 8), 0.5), np.ones(4), slice_mm=2.5)
+    levels = denoising_psnr(Oracle(Middle()), [source])
+    assert list(levels.values()) == pytest.approx([66.02] * 7)
+    with pytest.raises(ValueError, match="three neighbouring slices"):
+        denoising_psnr(Oracle(Middle()), [TrainingSlices("a", np.zeros((4, 8, 8)), np.ones(4))])
