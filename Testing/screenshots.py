@@ -38,6 +38,7 @@ class Session:
         self.window = arrange(application, self.panel, *SIZE)
         self.splitter = self.window.centralWidget()
         self.splitter.setSizes([430, SIZE[0] - 430])
+        self.compared: list[Any] = []
         self.settle()
 
     def settle(self) -> None:
@@ -179,10 +180,9 @@ def compare(session: Session) -> None:
         view._title = (title, colour)
         shown.append((view, qMRMLSliceWidget(view)))
         column.addWidget(shown[-1][1])
-    session.splitter.widget(1).setParent(None)
+    session.splitter.widget(1).hide()
     session.splitter.addWidget(grid)
-    session.splitter.setSizes([430, SIZE[0] - 430])
-    session.compared = shown
+    session.splitter.setSizes([430, 0, SIZE[0] - 430])
     ui.compareButton.click()
     ui.compareButton.click()
     session.settle()
@@ -190,6 +190,7 @@ def compare(session: Session) -> None:
         widget.sliceView().forceRender()
         view.fit()
         widget.sliceView().forceRender()
+    session.compared = shown
 
 
 def main() -> int:

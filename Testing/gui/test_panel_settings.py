@@ -117,7 +117,8 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     ui.viewsSpinBox.value = 61
     assert ui.acquisitionPresetComboBox.currentText == "Custom"
     parameters = panel.widget.logic.getParameterNode()
-    for field, value in (("solver", "gone"), ("preset", "gone"), ("coupling", "gone"), ("precision", "gone")):  # as a scene of another version may bring
+    # As a scene of another version may bring:
+    for field, value in (("solver", "gone"), ("preset", "gone"), ("coupling", "gone"), ("precision", "gone")):
         before = getattr(parameters, field)
         setattr(parameters, field, value)
         assert "gone" in ui.applyButton.toolTip
