@@ -135,6 +135,13 @@ class Reconstruction:
         elif self._thread is None and self._process is not None:
             self._process.cancel()
 
+    def gone(self) -> bool:
+        """Whether the engine's process has ended as well, some time after its last word; then `close` does not wait."""
+        if self._process is None:
+            return self._thread is None
+        self._process.poll()
+        return not self._process.running()
+
     def close(self) -> None:
         """End the engine if it still runs (this can take two seconds) and remove the temporary folder."""
         self._steps = None

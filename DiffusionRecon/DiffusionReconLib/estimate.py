@@ -24,12 +24,16 @@ SURROGATE_ITERATIONS = 60
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast this computer is: seconds before the first slice, seconds a step and megapixel; memory at rest."""
+    """How fast this computer is: seconds before the first slice, seconds a step and megapixel; memory at rest.
+
+    `precision` of the network in the run that told it, "" where that is not known.
+    """
 
     startSeconds: float = 8.0
     stepSeconds: float = 2.5
     baseMegabytes: float = 900.0
     device: str = "cpu"
+    precision: str = ""
 
     @staticmethod
     def fromDict(content: Any) -> Rate:
@@ -80,7 +84,8 @@ def rateOf(report: Mapping[str, Any], slices: int) -> Rate | None:
         start = max(0.0, report["seconds"] - spent * (slices + 1) / slices)
         if work <= 0 or spent <= 0:
             return None
-        return Rate(start, spent / work, max(300.0, report["peak_memory_mb"] or 900.0), str(report["device"]))
+        return Rate(start, spent / work, max(300.0, report["peak_memory_mb"] or 900.0), str(report["device"]),
+                    str(report.get("precision") or ""))
     except (KeyError, TypeError):
         return None
 
@@ -99,18 +104,27 @@ def estimate(
     steps = stepsOf(settings)
     units = slices * (settings.get("draws", 4) if "diffusion" in settings.get("methods", ("diffusion",)) else 1)
     seconds = (slices + 1) * rows * columns / MEGAPIXEL * steps * rate.stepSeconds
-    batch = 4 * 24 * rows * columns * min(8, slices) / 1e6
+    together = slices if settings.get("coupling", "none") != "none" else min(settings.get("slab", 8), slices)
+    batch = 4 * 24 * rows * columns * together / 1e6
     micro = MicroRun(rate.startSeconds, seconds / units, rate.baseMegabytes, batch)
     plain = {**settings, "slices": None, "region": None, "draws": settings.get("draws", 4)}
     plan = forecast(shape, plain, lambda: micro, freeMegabytes)
     text = _("{what} on {device}: about {time}, {memory:.1f} GB ({basis})").format(
         what=workText(settings, slices), device=deviceText(settings, rate), time=timeText(plan["seconds"]),
         memory=plan["memory_mb"] / 1000,
-        basis=_("estimate from the last run") if calibrated else _("first estimate"),
+        basis=_basis(settings, rate) if calibrated else _("first estimate"),
     )
     if not plan["fits"]:
         text = f"{text}. {plan['advice']}"
     return Estimate(text, plan["fits"], plan["seconds"])
+
+
+def _basis(settings: Mapping[str, Any], rate: Rate) -> str:
+    """What an estimate with a measured rate rests on."""
+    precision = settings.get("precision", "auto")
+    if precision != "auto" and rate.precision and precision != rate.precision:
+        return _("estimate from a run of another precision")
+    return _("estimate from the last run")
 
 
 def workText(settings: Mapping[str, Any], slices: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusion_engine.presets import preset_named
 from diffusion_engine.settings import Settings
-from diffusion_engine.solvers.listing import Listed, listed_methods
+from diffusion_engine.solvers.listing import Listed, check_coupling, listed_couplings, listed_methods
 from slicer.i18n import tr as _
 
 BALANCE_OPTION = "prior_variance"
@@ -22,6 +22,7 @@ def engineSettings(parameters: Any, slices: tuple[int, int] | None, region: tupl
     """
     settings = {**scanSettings(parameters), **methodSettings(parameters), **outputSettings(parameters)}
     settings["seed"], settings["device"] = int(parameters.seed), parameters.device
+    settings["slab"] = int(parameters.slab)
     if slices is not None:
         settings["slices"] = list(slices)
     if region is not None:
@@ -55,6 +56,7 @@ def methodSettings(parameters: Any) -> dict[str, Any]:
     if method is None:
         return _plain(settings)
     settings.update(solver=method.name, draws=int(parameters.draws), prior=parameters.prior)
+    settings.update(coupling=chosenCoupling(parameters, method), precision=parameters.precision)
     if parameters.solver:  # a method by its name is no longer the preset
         settings["preset"] = None
         settings.pop("methods", None)
@@ -80,6 +82,15 @@ def chosenMethod(parameters: Any) -> Listed | None:
     if name not in methods:
         raise ValueError(_("This version has no method '{name}': choose another preset or method.").format(name=name))
     return methods[name]
+
+
+def chosenCoupling(parameters: Any, method: Listed) -> str:
+    """The coupling of slices; raises ValueError for one that this version does not have or the method cannot take."""
+    name = parameters.coupling
+    if name not in listed_couplings():
+        raise ValueError(_("This version has no coupling '{name}': choose another one.").format(name=name))
+    check_coupling(name, method.name, method.stacks)
+    return name
 
 
 def solverOptions(parameters: Any, method: Listed) -> dict[str, Any]:

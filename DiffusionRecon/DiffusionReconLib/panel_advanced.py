@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
-from diffusion_engine.solvers.listing import Listed, Option, listed_methods
+from diffusion_engine.solvers.listing import Listed, Option, listed_couplings, listed_methods
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.jobsettings import BALANCE_OPTION, chosenMethod, storedOptions
@@ -19,6 +19,7 @@ SPREADS = {
     "point": _("it gives one image, no spread"),
 }
 DEVICES = (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)")))
+PRECISIONS = (("auto", _("Automatic")), ("float32", _("32 bits")), ("bfloat16", _("16 bits (bfloat16)")))
 
 
 class AdvancedPart(Part):
@@ -30,6 +31,10 @@ class AdvancedPart(Part):
         self._solver = Choices(ui.solverComboBox, lambda name: self.store("solver", name))
         self._device = self.choices("deviceComboBox", "device")
         self._device.fill(DEVICES)
+        self._precision = self.choices("precisionComboBox", "precision")
+        self._precision.fill(PRECISIONS)
+        self._coupling = self.choices("couplingComboBox", "coupling")
+        self._coupling.fill((name, title[:1].upper() + title[1:]) for name, title in listed_couplings().items())
         self._built: str | None = None
         self._editors: dict[str, tuple[Any, Option]] = {}
         self._doctor: Any = None
@@ -45,6 +50,8 @@ class AdvancedPart(Part):
         self._solver.fill([("", _("The preset's")), *((name, method.title) for name, method in methods.items())])
         self._solver.show(self.parameters.solver)
         self._device.show(self.parameters.device)
+        self._precision.show(self.parameters.precision)
+        self._coupling.show(self.parameters.coupling)
         method, trouble = None, ""
         try:
             method = chosenMethod(self.parameters)
@@ -58,8 +65,9 @@ class AdvancedPart(Part):
         self._build(method)
         known = {option.name for option in method.options} if method else set()
         self.ui.balanceSlider.enabled = BALANCE_OPTION in known
-        for widget in ("stepsSpinBox", "sigmaStartSpinBox"):
+        for widget in ("stepsSpinBox", "sigmaStartSpinBox", "precisionComboBox", "couplingComboBox"):
             getattr(self.ui, widget).enabled = method is not None
+        self.ui.slabSpinBox.enabled = method is None or self.parameters.coupling == "none"
         self._showOptions(method)
 
     def appendLog(self, lines: list[str]) -> None:

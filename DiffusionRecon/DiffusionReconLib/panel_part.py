@@ -7,11 +7,15 @@ from typing import Any
 
 
 class Choices:
-    """A combo box whose entries have a name that is stored and a title that is shown."""
+    """A combo box whose entries have a name that is stored and a title that is shown.
+
+    In a narrow panel the shown title is cut off with dots: its tooltip has all of it.
+    """
 
     def __init__(self, combo: Any, chosen: Callable[[str], None]) -> None:
         self._combo, self._chosen = combo, chosen
         self._quiet = False
+        self._tip = combo.toolTip
         self._shown: list[tuple[str, str]] = []
         combo.connect("currentIndexChanged(int)", self._changed)
 
@@ -38,8 +42,16 @@ class Choices:
             self._quiet = True
             self._combo.currentIndex = index
             self._quiet = False
+        self._tell()
+
+    def _tell(self) -> None:
+        title = self._combo.currentText
+        tip = f"{title}\n{self._tip}" if title else self._tip
+        if self._combo.toolTip != tip:
+            self._combo.toolTip = tip
 
     def _changed(self, index: int) -> None:
+        self._tell()
         if not self._quiet and 0 <= index < len(self._shown):
             self._chosen(self._shown[index][0])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import qt
@@ -32,7 +31,7 @@ class _Lazily:
         return getattr(importlib.import_module(f"DiffusionReconLib.{self._name}"), attribute)
 
 
-results, review = _Lazily("results"), _Lazily("review")
+results, review, exports = _Lazily("results"), _Lazily("review"), _Lazily("panel_export")
 
 
 class ReviewPart(Part):
@@ -46,6 +45,8 @@ class ReviewPart(Part):
         self._draw = 0
         self._comparing = False
         self._quiet = False
+        self._segmentsOf: tuple | None = None
+        self._reportTip = ui.exportReportButton.toolTip
         looks: dict[str, Callable[[], Any]] = {
             "meanButton": lambda: results.showMean(self._nodes),
             "uncertaintyButton": lambda: results.showUncertainty(self._nodes),
@@ -61,10 +62,11 @@ class ReviewPart(Part):
             "trustButton": lambda: self._judge("trust"),
             "doubtButton": lambda: self._judge("doubt"),
             "rescanButton": lambda: self._judge("rescan"),
-            "exportHtmlButton": lambda: self._export("html"),
-            "exportCsvButton": lambda: self._export("csv"),
-            "exportJsonButton": lambda: self._export("json"),
-            "exportDicomButton": self._exportDicom,
+            "exportHtmlButton": lambda: self._say(exports.exportReview(self._review(), "html")),
+            "exportCsvButton": lambda: self._say(exports.exportReview(self._review(), "csv")),
+            "exportJsonButton": lambda: self._say(exports.exportReview(self._review(), "json")),
+            "exportReportButton": lambda: self._say(exports.exportReport(self._review(), self._nodes)),
+            "exportDicomButton": lambda: self._say(exports.exportDicom(self._nodes)),
         }
         for name, action in looks.items():
             getattr(ui, name).connect("clicked(bool)", self._pressed(action))
@@ -102,6 +104,8 @@ class ReviewPart(Part):
             self._nodes = results.resultNodes(slicer.mrmlScene.GetNodeByID(current)) if current else {}
             self._draw, self._comparing = 0, False
             self._showResult()
+        elif self._measured() != self._segmentsOf:
+            self._showSegments()
 
     def find(self) -> None:
         """List the uncertain regions of the result, named after the chosen segments."""
@@ -111,7 +115,7 @@ class ReviewPart(Part):
 
     def sceneClosing(self) -> None:
         """The nodes go away."""
-        self._shownResult, self._nodes = None, {}
+        self._shownResult, self._nodes, self._segmentsOf = None, {}, None
         for table in (self.ui.findingsTable, self.ui.segmentsTable):
             table.setRowCount(0)
 
@@ -128,6 +132,9 @@ class ReviewPart(Part):
                 setText(self.ui.verdictLabel, str(error), True)
 
         return slot
+
+    def _say(self, text: str) -> None:
+        setText(self.ui.verdictLabel, text)
 
     def _showResult(self) -> None:
         if not self._nodes:
@@ -164,6 +171,10 @@ class ReviewPart(Part):
         for name in ("previousButton", "nextButton", "trustButton", "doubtButton", "rescanButton", "wholeCheckBox",
                      "commentEdit", "exportHtmlButton", "exportCsvButton", "exportJsonButton"):
             getattr(self.ui, name).enabled = current is not None
+        able = exports.canExportReport()
+        self.ui.exportReportButton.enabled = able and current is not None
+        self.ui.exportReportButton.toolTip = self._reportTip if able else exports.NO_HIGHDICOM
+        self.ui.exportDicomButton.enabled = "mean" in self._nodes
         if current is not None and not found:
             setText(self.ui.verdictLabel, _("No region is as uncertain as that."))
 
@@ -212,10 +223,22 @@ class ReviewPart(Part):
         about = _("the whole result") if whole else _("finding {n}").format(n=number)
         setText(self.ui.verdictLabel, _("{about}: {verdict}").format(about=about, verdict=verdict))
 
+    def _measured(self) -> tuple | None:
+        """Of what the table of segments tells: result, segmentation and how many segments it has; None of nothing."""
+        segmentation = self.parameters.segmentation
+        if segmentation is None or "mean" not in self._nodes:
+            return None
+        return self._shownResult, segmentation.GetID(), segmentation.GetSegmentation().GetNumberOfSegments()
+
     def _showSegments(self) -> None:
         table, segmentation = self.ui.segmentsTable, self.parameters.segmentation
-        measured = segmentation is not None and "mean" in self._nodes
-        rows = review.segmentRows(self._nodes, segmentation) if measured else ()
+        self._segmentsOf = self._measured()
+        measured = self._segmentsOf is not None
+        try:
+            rows = review.segmentRows(self._nodes, segmentation) if measured else ()
+        except ValueError as error:
+            rows = ()
+            setText(self.ui.verdictLabel, str(error), True)
         table.setVisible(bool(rows))
         table.setRowCount(len(rows))
         for row, segment in enumerate(rows):
@@ -242,30 +265,6 @@ class ReviewPart(Part):
         else:
             results.compare(self._nodes)
         self._comparing = not self._comparing
-
-    def _export(self, kind: str) -> None:
-        from DiffusionReconLib import report
-        from DiffusionReconLib.snapshots import snapshots
-
-        path = qt.QFileDialog.getSaveFileName(
-            None, _("Export the review"), f"review.{kind}", f"{kind.upper()} (*.{kind})")
-        if not path:
-            return
-        if kind == "html":
-            report.exportHtml(self._review(), path, snapshots())
-        else:
-            {"csv": report.exportCsv, "json": report.exportJson}[kind](self._review(), path)
-        setText(self.ui.verdictLabel, _("Written: {name}").format(name=Path(path).name))
-
-    def _exportDicom(self) -> None:
-        from DiffusionReconLib.dicom_export import exportSeries, sourceDatasets
-        from DiffusionReconLib.publish import INPUT_REFERENCE
-
-        folder = qt.QFileDialog.getExistingDirectory(None, _("An empty folder for the DICOM series"))
-        if folder:
-            node = self._nodes["mean"]
-            files = exportSeries(node, folder, sourceDatasets(node.GetNodeReference(INPUT_REFERENCE)))
-            setText(self.ui.verdictLabel, _("Written: {n} DICOM files").format(n=len(files)))
 
 
 def _withInterval(value: float | None, interval: Any, form: str, unit: str) -> str:

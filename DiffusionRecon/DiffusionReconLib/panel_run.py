@@ -53,8 +53,8 @@ class RunPart(Part):
 
     @property
     def busy(self) -> bool:
-        """Whether a run or the set-up goes on."""
-        return self.runs.running is not None or self._waitingForSetup is not None
+        """Whether a run or the set-up goes on, or a process of an ended run has not left yet."""
+        return self.runs.running is not None or self.runs.leaving or self._waitingForSetup is not None
 
     def applyOrCancel(self) -> None:
         """Start a run; while one goes on, cancel it."""
@@ -140,7 +140,7 @@ class RunPart(Part):
         self.runs.poll()
         if self._preview is not None:
             self._preview.poll()
-        if self.runs.running is None:
+        if self.runs.running is None and not self.runs.leaving:
             self._timer.stop()
 
     def _pollSetup(self) -> None:
@@ -149,7 +149,8 @@ class RunPart(Part):
         if state == INSTALLING:
             return
         request, self._waitingForSetup = self._waitingForSetup, None
-        self._timer.stop()
+        if not self.runs.leaving:
+            self._timer.stop()
         if state != BLOCKED:
             self._start(request)
         self.update()
@@ -172,7 +173,7 @@ class RunPart(Part):
     def _setupPressed(self) -> None:
         if self.setup.openExtensions:
             slicer.app.openExtensionsManagerDialog()
-        elif not self.busy:
+        elif self.runs.running is None and self._waitingForSetup is None:
             self._begin()
             self.update()
 

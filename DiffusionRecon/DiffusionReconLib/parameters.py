@@ -52,6 +52,9 @@ class ReconParameters:
     sigmaStart: Annotated[float, WithinRange(0, 20)] = 0.0
     seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     device: str = "auto"
+    precision: str = "auto"
+    coupling: str = "none"
+    slab: Annotated[int, WithinRange(1, 1000)] = 8
     trustUnit: bool = False
     # Review
     segmentation: vtkMRMLSegmentationNode

@@ -53,6 +53,12 @@ class Runs:
         self._waiting: list[Request] = []
         self._request: Request | None = None
         self._running: Reconstruction | None = None
+        self._leaving: list[Reconstruction] = []
+
+    @property
+    def leaving(self) -> bool:
+        """Whether a process of an ended run still lives: it takes a second to leave after its last word."""
+        return bool(self._leaving)
 
     @property
     def running(self) -> Reconstruction | None:
@@ -73,6 +79,9 @@ class Runs:
 
     def poll(self) -> None:
         """Go on: pass messages on, publish what is finished, start what waits."""
+        for left in [each for each in self._leaving if each.gone()]:
+            self._leaving.remove(left)
+            left.close()
         if self._running is None:
             return
         for message in self._running.poll():
@@ -95,9 +104,10 @@ class Runs:
     def close(self) -> None:
         """End everything now; this can take two seconds."""
         self._waiting.clear()
-        running, self._running, self._request = self._running, None, None
-        if running is not None:
-            running.close()
+        ending = [*self._leaving, *([self._running] if self._running is not None else [])]
+        self._leaving, self._running, self._request = [], None, None
+        for each in ending:
+            each.close()
 
     def _start(self, request: Request) -> None:
         self._running, self._request = self._logic.startRequest(request), request
@@ -114,7 +124,7 @@ class Runs:
             failure = error
         finally:
             self._running, self._request = None, None
-            running.close()
+            self._leaving.append(running)  # closed by `poll`: to wait for its process here would hold up the panel
         self._events.ended(request, nodes, failure, log)
         self._next()
 

@@ -18,6 +18,7 @@ from .sampling.noise import Noise
 from .settings import Settings
 from .solvers.catalogue import METHODS, method_named
 from .solvers.contract import SolverStep
+from .solvers.listing import check_coupling
 from .solvers.start import predicted_start_error, start_level
 
 
@@ -93,8 +94,4 @@ def check_method(settings: Settings) -> None:
             f"{sorted(m.name for m in METHODS.values() if settings.modality in m.modalities)}"
         )
     coupling_named(settings.coupling)
-    if "ztv" in settings.coupling and not method.stacks:
-        raise ValueError(
-            f"the method {method.name} cannot tie slices by total variation: choose the coupling 'noise' or one of "
-            f"{sorted(m.name for m in METHODS.values() if m.stacks)}"
-        )
+    check_coupling(settings.coupling, method.name, method.stacks)

@@ -30,12 +30,10 @@ from .priors.slices import resample
 from .problem import Problem, prepare, rescan
 from .products import DrawProducts, product_keys
 from .report import Tally, make_report
-from .settings import Settings
+from .settings import PRECISIONS, Settings
 from .volume import Volume, attenuation_to_hu
 
 __all__ = ["DrawStep", "Progress", "Result", "choose_device", "diffusion_draws", "reconstruct", "reconstruct_steps"]
-
-SLICES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +81,16 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     yield Progress("prepare", 0, 1, 0.0)
     device = choose_device(settings.device)
     check_method(settings)
-    prior = load_prior(settings.prior, device) if "diffusion" in settings.methods else None
+    prior = None
+    if "diffusion" in settings.methods:
+        prior = load_prior(settings.prior, device, bf16=PRECISIONS[settings.precision])
     problem = prepare(source, settings, device, prior.card if prior else None)
     yield Progress("prepare", 1, 1, 0.01)
     shape = (problem.slices, *problem.grid.shape)
     tally = Tally({key: np.zeros(shape, np.float32) for key in product_keys(settings)})
     costs = measure(problem, settings, prior)
     # Coupled slices are solved together; otherwise a few at a time keep the memory bounded.
-    together = problem.slices if settings.coupling != "none" else SLICES_AT_ONCE
+    together = problem.slices if settings.coupling != "none" else settings.slab
     tally.plan = foresee(problem, settings, costs, together)
     tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
     kept = settings.draws if prior is not None and settings.keeps_draws else 0
@@ -197,8 +197,8 @@ def _fall_back(problem: Problem, settings: Settings, tally: Tally) -> Iterator[P
     classical = tally.images.get("tv")
     if classical is None:
         classical = np.empty_like(tally.images["mean"])
-        for first in range(0, problem.slices, SLICES_AT_ONCE):
-            chunk = slice(first, min(first + SLICES_AT_ONCE, problem.slices))
+        for first in range(0, problem.slices, settings.slab):
+            chunk = slice(first, min(first + settings.slab, problem.slices))
             water = problem.likelihood.select(chunk).scaled(settings.water_per_mm, 0.0)
             total = settings.tv_iterations
             for step, image in enumerate(tv_steps(water, iterations=total), 1):

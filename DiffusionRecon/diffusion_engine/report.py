@@ -71,6 +71,7 @@ def make_report(
         "draws": settings.draws if prior is not None else 0,
         "solver": settings.solver if prior is not None else None,
         "preset": settings.preset,
+        "precision": ("bfloat16" if prior.bf16 else "float32") if prior is not None else None,
         "spread": method.spread if prior is not None else None,
         "gate": None if tally.gate is None else asdict(tally.gate),
         "calibration": None if tally.calibration is None else tally.calibration.to_dict(),

@@ -12,6 +12,8 @@ from .presets import preset_named
 GEOMETRIES = ("parallel", "fan_flat", "fan_curved")
 METHODS = ("fbp", "tv", "diffusion")
 KEEP = ("mean", "uncertainty", "not_seen", "residual", "draws")
+PRECISIONS: dict[str, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
+"""Precisions of the network by name: whether it computes in bfloat16, None where the device decides."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Settings:
     ``solver``: a method of the catalogue, with its ``solver_options`` by name and ``steps`` (None: as many as it
     usually takes); ``trust_unit``: go on although the values do not look like CT in HU. ``keep``: what of the diffusion
     result to deliver, out of KEEP (``keep_draws`` adds "draws"); ``preset``: its values stand where :meth:`from_dict`
-    is given no others; ``coupling``: of the slices, by name.
+    is given no others; ``coupling``: of the slices, by name; ``precision``: of the network, out of PRECISIONS ("auto":
+    bfloat16 where the device is faster with it); ``slab``: slices that are solved at once, fewer need less memory;
+    coupled ones are solved all together. Equal seeds give equal draws for equal slabs only.
     """
 
     modality: str = "ct"
@@ -55,6 +59,8 @@ class Settings:
     keep: tuple[str, ...] = ("mean", "uncertainty", "not_seen", "residual")
     preset: str | None = None
     coupling: str = "none"
+    precision: str = "auto"
+    slab: int = 8
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Settings:
@@ -90,6 +96,9 @@ class Settings:
         need(bool(self.keep) and kept, f"keep out of {KEEP}", self.keep)
         need(self.preset is None or isinstance(self.preset, str), "a preset by name, or none", self.preset)
         need(isinstance(self.coupling, str), "a coupling by name", self.coupling)
+        precise = isinstance(self.precision, str) and self.precision in PRECISIONS
+        need(precise, f"precision out of {tuple(PRECISIONS)}", self.precision)
+        need(_whole(self.slab) and 1 <= self.slab <= 1000, "slab from 1 to 1000 slices", self.slab)
         need(_whole(self.views) and 2 <= self.views <= 10000, "views from 2 to 10000", self.views)
         arc, sigma = self.arc_degrees, self.sigma_start
         for name in ("noise_percent", "electronic_std", "water_per_mm"):

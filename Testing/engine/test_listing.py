@@ -15,10 +15,11 @@ ENGINE = Path(listing.__file__).resolve().parents[2]
 
 
 def test_listing_is_the_catalogue() -> None:
-    from diffusion_engine.solvers.listed import LISTED
+    from diffusion_engine.solvers.listed import COUPLED, LISTED
 
     renew = "the catalogue has changed: run `python -m diffusion_engine.solvers.listing` in DiffusionRecon"
     assert list(listing.catalogue_entries()) == LISTED, renew
+    assert listing.coupling_titles() == COUPLED == listing.listed_couplings(), renew
     assert Path(listing.__file__).with_name("listed.py").read_text(encoding="utf-8") == listing.table_text(), renew
 
 
@@ -31,11 +32,26 @@ def test_options_of_the_list_are_options_of_the_method() -> None:
         assert all(getattr(built, key) == value for key, value in given.items())
 
 
+def test_total_variation_along_z_needs_a_method_that_ties_stacks() -> None:
+    from diffusion_engine.diffusion import check_method
+
+    methods = listing.listed_methods("ct")
+    for name, method in methods.items():
+        for coupling in listing.listed_couplings():
+            settings = Settings(solver=name, coupling=coupling)
+            if "ztv" in coupling and not method.stacks:
+                with pytest.raises(ValueError, match=rf"{name} cannot tie slices .*'dds'"):
+                    check_method(settings)
+            else:
+                check_method(settings)
+    assert {method.stacks for method in methods.values()} == {True, False}
+
+
 def test_presets_and_listing_need_no_torch() -> None:
     code = (
         "import sys, diffusion_engine.presets, diffusion_engine.settings, diffusion_engine.priors.card\n"
         "import diffusion_engine.jobs.forecast, diffusion_engine.solvers.listing as listing\n"
-        "assert listing.listed_methods('ct') and 'torch' not in sys.modules\n"
+        "assert listing.listed_methods('ct') and listing.listed_couplings() and 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ENGINE, check=True)
 

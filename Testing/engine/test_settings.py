@@ -16,6 +16,7 @@ def test_settings_survive_json() -> None:
         geometry="fan_flat", views=20, arc_degrees=200.0, methods=("fbp", "diffusion"), slices=(1, 3),
         region=(0, 8, 2, 9), pixel_mm=1.5, i0=1e5, seed=7, keep_draws=True,
         keep=("mean", "draws"), preset="standard", coupling="ztv",
+        precision="float32", slab=3,
     )
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
     assert Settings.from_dict(json.loads(json.dumps(Settings().to_dict()))) == Settings()
@@ -38,6 +39,7 @@ def test_unknown_settings_are_named() -> None:
     ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 2), ("water_per_mm", None), ("seed", -1),
     ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
     ("keep", []), ("keep", ["mean", "magic"]), ("keep", "mean"), ("preset", 3), ("coupling", None),
+    ("precision", "float64"), ("precision", None), ("precision", []), ("slab", 0), ("slab", 1001), ("slab", 8.0),
 ])
 def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"^expected .*, found .*: change the setting$") as error:
@@ -48,6 +50,7 @@ def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object
 @pytest.mark.parametrize("values", [
     {"views": 2}, {"views": 10000}, {"arc_degrees": 360}, {"noise_percent": 50}, {"i0": 10}, {"steps": 2},
     {"draws": 1}, {"slices": [0, 1]}, {"region": [0, 1, 0, 1]}, {"pixel_mm": 20}, {"methods": ["tv"]},
+    {"slab": 1}, {"slab": 1000}, {"precision": "bfloat16"},
 ])
 def test_values_at_the_bounds_are_accepted(values: dict) -> None:
     key, value = next(iter(values.items()))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydicom
+import pytest
 import slicer
 import slicer.util
+from DiffusionReconLib import panel_export
+from DiffusionReconLib.dicom_export import exportSeries
 from host.dialogs import Recorder
 from host.eventloop import turn
 from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner, writeSinogram
@@ -60,6 +64,64 @@ def test_standInFromVolumeToFindingsAndVerdicts(
     recordedDialogs.answer(str(table))
     ui.exportCsvButton.click()
     assert "near the vessel" in table.read_text(encoding="utf-8-sig")
+
+
+def test_standInSegmentsAreMeasuredAsSoonAsTheyAreChosen(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    node = addChest()
+    ui.applyButton.click()
+    idle(panel)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "parts")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
+    identifier = segmentation.GetSegmentation().AddEmptySegment("", "soft", (1.0, 0.0, 0.0))
+    mask = (slicer.util.arrayFromVolume(node) > -500).astype("uint8")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, identifier, node)
+    assert not ui.segmentsTable.isVisibleTo(panel.container)
+    ui.segmentationSelector.setCurrentNode(segmentation)
+    assert ui.segmentsTable.isVisibleTo(panel.container)
+    assert ui.segmentsTable.item(0, 0).text() == "soft"
+    assert "[" in ui.segmentsTable.item(0, 1).text()
+    assert ui.segmentsTable.focusPolicy & QtCore.Qt.TabFocus.value
+    ui.segmentationSelector.setCurrentNode(None)
+    assert not ui.segmentsTable.isVisibleTo(panel.container)
+
+
+def test_standInStructuredReportOfTheReview(
+    openPanel: OpenPanel, tmp_path: Path, recordedDialogs: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    addChest()
+    ui.applyButton.click()
+    idle(panel)
+    assert not ui.exportReportButton.enabled  # there is no review yet
+    monkeypatch.setattr(panel_export, "canExportReport", lambda: False)
+    ui.findButton.click()
+    assert not ui.exportReportButton.enabled
+    assert "needs the Python package highdicom" in ui.exportReportButton.toolTip
+    pytest.importorskip("highdicom", reason="structured reports are written by highdicom")
+    monkeypatch.undo()
+    ui.findButton.click()
+    assert ui.exportReportButton.enabled
+    assert "structured report" in ui.exportReportButton.toolTip
+    ui.exportReportButton.click()  # asks for no place: the input came without DICOM
+    assert "came without DICOM" in ui.verdictLabel.text
+    source = tmp_path / "source"
+    monkeypatch.setattr(panel_export, "_sources", lambda nodes: _series(nodes["mean"], source))
+    written = tmp_path / "review.dcm"
+    recordedDialogs.answer(str(written))
+    ui.exportReportButton.click()
+    assert ui.verdictLabel.text == "Written: review.dcm"
+    assert pydicom.dcmread(written).Modality == "SR"
+
+
+def _series(node: object, folder: Path) -> list[pydicom.Dataset]:
+    """A study to belong to: the mean itself as DICOM."""
+    return [pydicom.dcmread(path, stop_before_pixels=True) for path in exportSeries(node, folder)]
 
 
 def test_standInMeasuredDataFromFileToResult(openPanel: OpenPanel, tmp_path: Path) -> None:

@@ -25,12 +25,25 @@ def unfold(panel: Panel, width: int) -> None:
 
 
 def clipped(panel: Panel) -> list[str]:
-    """The visible widgets with a text that have less room than it needs."""
+    """The visible widgets with a text that have less room than it needs; an elided text must be in the tooltip."""
     ui, found = panel.widget.ui, []
     for name, part in vars(ui).items():
-        if not (hasattr(part, "isVisible") and part.isVisible() and getattr(part, "text", "")):
+        if not (hasattr(part, "isVisible") and part.isVisible()):
             continue
         kind = part.className()
+        if kind in ("QComboBox", "qMRMLNodeComboBox"):  # they elide
+            text = part.currentText if kind == "QComboBox" else _nodeName(part)
+            if _comboNeeds(part, text) > part.width and text not in part.toolTip:
+                found.append(f"{name}: '{text}' of {_comboNeeds(part, text)} in {part.width}")
+            if part.height < part.fontMetrics().height():
+                found.append(f"{name}: {part.height} high")
+            continue
+        if kind in ("QSpinBox", "QDoubleSpinBox"):
+            if part.width < part.minimumSizeHint.width() - 1 or part.height < part.fontMetrics().height():
+                found.append(f"{name}: {part.width} x {part.height} of {part.minimumSizeHint.width()}")
+            continue
+        if not getattr(part, "text", ""):
+            continue
         if kind == "QLabel" and part.wordWrap:
             short = part.height < part.heightForWidth(part.width)
             word = max((part.fontMetrics().horizontalAdvance(each) for each in _plain(part.text).split()), default=0)
@@ -45,15 +58,25 @@ def clipped(panel: Panel) -> list[str]:
     return found
 
 
+def _comboNeeds(combo: Any, text: str) -> int:
+    """The width that a combo box needs for a text: with its frame and arrow."""
+    return combo.fontMetrics().horizontalAdvance(text) + 2 * combo.fontMetrics().height()
+
+
+def _nodeName(combo: Any) -> str:
+    node = combo.currentNode()
+    return "" if node is None else node.GetName()
+
+
 def _plain(text: str) -> str:
     document = qt.QTextDocument()
     document.setHtml(text)
     return document.toPlainText()
 
 
-@pytest.mark.parametrize(("width", "scale"), [(320, 1.0), (640, 2.0)])
+@pytest.mark.parametrize(("width", "scale"), [(320, 1.0), (640, 2.0), (320, 2.0)])
 def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel, tmp_path: Path) -> None:
-    """320 pixels at 100 %, and at 200 % the same in pixels twice as small: text and widgets are twice as large."""
+    """320 pixels at 100 %; 640 pixels of half the size, text and widgets twice as large; 320 with text at 200 %."""
     with textScale(scale):
         panel = openPanel()
         useRunner(panel, makeRunner(tmp_path))
@@ -73,8 +96,10 @@ def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel,
         # The check itself sees what is too narrow, and a text that is too long for its room.
         panel.widget.ui.findButton.setMaximumWidth(40)
         panel.widget.ui.presetLabel.setMaximumHeight(3)
+        panel.widget.ui.priorComboBox.setMaximumWidth(60)
+        panel.widget.ui.priorComboBox.toolTip = "The prior"
         turn()
-        assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "findButton"}
+        assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "findButton", "priorComboBox"}
 
 
 def test_standInEveryControlHasATooltip(openPanel: OpenPanel, application: Any) -> None:

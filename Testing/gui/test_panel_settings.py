@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ def test_standInSettingsComeBackWithTheScene(openPanel: OpenPanel, tmp_path: Pat
     choose(ui.deviceComboBox, "CPU")
     ui.drawsSpinBox.value, ui.seedSpinBox.value, ui.balanceSlider.value = 7, 11, 1.5
     ui.folderNameEdit.text = "Größe"
+    choose(ui.couplingComboBox, "Shared noise along z")
+    choose(ui.precisionComboBox, "16 bits (bfloat16)")
+    ui.slabSpinBox.value = 5
     ui.keepDrawsCheckBox.checked = False
     wanted = panel.widget.panel.settings()
     call = panel.widget.panel.pythonCall()
@@ -94,11 +98,28 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     assert found["solver_options"] == {"eta": 0.25, "prior_variance": 1.0}
     assert (found["steps"], found["sigma_start"]) == (12, 0.5)
     assert found.get("preset") is None
+    # Coupling, precision and slab; what the method cannot do is said where Apply is disabled.
+    assert (found["coupling"], found["precision"], found["slab"]) == ("none", "auto", 8)
+    choose(ui.couplingComboBox, "Total variation along z")
+    choose(ui.precisionComboBox, "32 bits")
+    assert not ui.slabSpinBox.enabled
+    found = settings()
+    assert (found["coupling"], found["precision"]) == ("ztv", "float32")
+    choose(ui.solverComboBox, "Moment matching posterior sampling")
+    assert "mmps cannot tie slices by total variation" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled
+    choose(ui.couplingComboBox, "Shared noise along z")
+    assert ui.applyButton.enabled
+    assert settings()["coupling"] == "noise"
+    choose(ui.couplingComboBox, "Each slice alone")
+    ui.slabSpinBox.value = 3
+    assert settings()["slab"] == 3
     # An acquisition changed by hand is called so, and an unknown prior says why it cannot be used.
     ui.viewsSpinBox.value = 61
     assert ui.acquisitionPresetComboBox.currentText == "Custom"
     parameters = panel.widget.logic.getParameterNode()
-    for field, value in (("solver", "gone"), ("preset", "gone")):  # as a scene of another version may bring
+    # As a scene of another version may bring:
+    for field, value in (("solver", "gone"), ("preset", "gone"), ("coupling", "gone"), ("precision", "gone")):
         before = getattr(parameters, field)
         setattr(parameters, field, value)
         assert "gone" in ui.applyButton.toolTip
@@ -158,3 +179,15 @@ def test_standInCopyAsPythonRunsTheSame(
     assert called == clicked
     assert set(scope["nodes"]) >= {"mean", "uncertainty", "report"}
     assert set(nodeIDs()) > before
+
+
+def test_standInTheReadmesCallIsThePanelsOwn(openPanel: OpenPanel) -> None:
+    """The console script of the tutorial has the settings that its clicks give."""
+    panel = openPanel()
+    panel.widget.logic.makeSyntheticChest()
+    ui = panel.widget.ui
+    choose(ui.acquisitionPresetComboBox, "Sparse view, 20")
+    ui.sliceCountSpinBox.value = 3
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    printed = text[text.index("    settings = {") :].split("    nodes =")[0].partition("=")[2]
+    assert ast.literal_eval(printed.strip()) == panel.widget.panel.settings()

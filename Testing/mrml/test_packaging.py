@@ -82,6 +82,30 @@ def test_projectNameAndMetadata(lines: list[list[str]]) -> None:
     assert all(metadata.values())
     assert metadata["ICONURL"].endswith("/Resources/DiffusionPriors.png")
     assert (ROOT / "Resources" / "DiffusionPriors.png").is_file()
+    assert metadata["HOMEPAGE"].startswith("https://")
+    pictures = metadata["SCREENSHOTURLS"].split(" ")
+    assert len(pictures) >= 2
+    for address in (metadata["ICONURL"], *pictures):
+        assert (ROOT / address.partition("/main/")[2]).is_file(), address
+
+
+def test_catalogueEntryIsWhatSlicersIndexWants(lines: list[list[str]]) -> None:
+    """Category and dependencies agree with the build's; the name of the file is the extension's."""
+    entry = json.loads((ROOT / "Resources" / "DiffusionPriors.json").read_text(encoding="utf-8"))
+    metadata = {line[1]: line[2] for line in lines if line[0] == "METADATA"}
+    required = {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "tier"}
+    assert set(entry) == required
+    assert "slicer-extension-catalog-entry-schema" in entry["$schema"]
+    assert entry["scm_url"] == metadata["HOMEPAGE"] + ".git"
+    assert entry["category"] == metadata["CATEGORY"]
+    assert entry["build_dependencies"] == metadata["DEPENDS"].split()
+
+
+def test_picturesOfThePanelAreSmall() -> None:
+    pictures = sorted((ROOT / "Resources" / "Screenshots").glob("*.png"))
+    wanted = {"compare.png", "panel-idle.png", "panel-review.png", "panel-running.png", "result.png"}
+    assert {path.name for path in pictures} == wanted
+    assert all(path.stat().st_size < 200_000 for path in pictures)
 
 
 def test_everyRuntimeFileIsPackaged(lines: list[list[str]]) -> None:

@@ -32,7 +32,7 @@ BODY_HU = -500.0
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 VIEWS_TOLERANCE, ARC_TOLERANCE, NOISE_FACTOR = 0.25, 0.1, 2.0
 
-RULE = "same solver and steps, geometry and arc (within 10 %), views within 25 %, noise within a factor of 2"
+RULE = "same solver, steps and coupling, geometry and arc (within 10 %), views within 25 %, noise within a factor of 2"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Acquisition:
     noise_percent: float
     solver: str
     steps: int | None
+    coupling: str = "none"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _fits(entry: Mapping[str, Any], asked: Acquisition) -> bool:
     ratio = asked.noise_percent / entry["noise_percent"]
     return bool(
         entry["solver"] == asked.solver and entry["steps"] == asked.steps
+        and entry.get("coupling", "none") == asked.coupling
         and entry["geometry"] == asked.geometry
         and abs(asked.views - entry["views"]) <= VIEWS_TOLERANCE * entry["views"]
         and abs(asked.arc_degrees - entry["arc_degrees"]) <= ARC_TOLERANCE * entry["arc_degrees"]
@@ -102,7 +104,7 @@ def acquisition_of(problem: Problem, settings: Settings, steps: int | None) -> A
     described = problem.describe()
     return Acquisition(
         described["type"], described["views"], described["arc_degrees"], float(percent.median()), settings.solver,
-        steps,
+        steps, settings.coupling,
     )
 
 

@@ -1,4 +1,4 @@
-"""The methods of the catalogue without torch, for a panel: names, titles, options with their defaults.
+"""The methods and couplings without torch, for a panel: names, titles, options with their defaults.
 
 The table is written from the catalogue by ``python -m diffusion_engine.solvers.listing``; a test compares the two.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .listed import LISTED
+from .listed import COUPLED, LISTED
 
 FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
 """Options that a run sets itself, from its settings and the prior's card."""
@@ -29,7 +29,7 @@ class Listed:
     """What of a method's entry can be shown without loading it, see :class:`.contract.Method`.
 
     ``steps``: the default number of steps, None where the method has no such option; ``work``: of a draw, in network
-    calls.
+    calls; ``stacks``: slices can be tied by total variation along z.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Listed:
     source: str
     steps: int | None
     work: float
+    stacks: bool
     options: tuple[Option, ...]
 
 
@@ -55,6 +56,27 @@ def listed_methods(modality: str | None = None) -> dict[str, Listed]:
     return methods
 
 
+def listed_couplings() -> dict[str, str]:
+    """The titles of the couplings of slices by name, see :data:`..coupling.COUPLINGS`."""
+    return dict(COUPLED)
+
+
+def check_coupling(coupling: str, method: str, stacks: bool) -> None:
+    """Raise ValueError for a coupling by total variation of a method whose slices cannot be tied by it."""
+    if "ztv" in coupling and not stacks:
+        raise ValueError(
+            f"the method {method} cannot tie slices by total variation: choose the coupling 'noise' or one of "
+            f"{sorted(name for name, entry in listed_methods().items() if entry.stacks)}"
+        )
+
+
+def coupling_titles() -> dict[str, str]:
+    """The couplings' part of the table, from their own list; this imports torch."""
+    from ..coupling import COUPLINGS
+
+    return {name: coupling.title for name, coupling in COUPLINGS.items()}
+
+
 def catalogue_entries() -> Iterator[dict[str, Any]]:
     """The table's entries, from the catalogue itself; this imports torch."""
     from .catalogue import METHODS
@@ -66,6 +88,7 @@ def catalogue_entries() -> Iterator[dict[str, Any]]:
             "name": method.name, "title": method.title, "purpose": method.purpose, "spread": method.spread,
             "modalities": list(method.modalities), "calls": method.calls, "source": method.source,
             "steps": known.get("steps"), "work": float(method.work),
+            "stacks": method.stacks,
             "options": [[name, value] for name, value in plain.items() if name not in FROM_THE_RUN],
         }
 
@@ -74,6 +97,9 @@ def table_text() -> str:
     """The content of listed.py."""
     lines = ['"""Written by ``python -m diffusion_engine.solvers.listing``: the catalogue without torch."""', ""]
     lines += ["from __future__ import annotations", "", "from typing import Any", ""]
+    lines += ["COUPLED: dict[str, str] = {"]
+    lines += [f"    {_text(name)}: {_text(title)}," for name, title in coupling_titles().items()]
+    lines += ["}", ""]
     lines += ["LISTED: list[dict[str, Any]] = ["]
     for entry in catalogue_entries():
         options = entry.pop("options")
