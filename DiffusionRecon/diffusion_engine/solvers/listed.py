@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+COUPLED: dict[str, str] = {
+    "none": "each slice alone",
+    "ztv": "total variation along z",
+    "noise": "shared noise along z",
+    "ztv+noise": "total variation and shared noise along z",
+}
+
 LISTED: list[dict[str, Any]] = [
     {
         "name": "dds",
@@ -15,6 +22,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2303.05754",
         "steps": 30,
         "work": 30.0,
+        "stacks": True,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -33,6 +41,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2405.13712",
         "steps": 30,
         "work": 279.0,
+        "stacks": False,
         "options": [
             ["products", 3],
             ["tolerance", 0.001],
@@ -50,6 +59,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2310.06721",
         "steps": 40,
         "work": 280.0,
+        "stacks": False,
         "options": [
             ["products", 2],
             ["tolerance", 0.001],
@@ -67,6 +77,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2405.18782",
         "steps": None,
         "work": 2880.0,
+        "stacks": False,
         "options": [
             ["iterations", 240],
             ["prior_steps", 12],
@@ -87,6 +98,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2407.01521",
         "steps": 60,
         "work": 420.0,
+        "stacks": False,
         "options": [
             ["flow_steps", 3],
             ["cg_iterations", 60],
@@ -105,6 +117,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2111.08005",
         "steps": 30,
         "work": 60.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.03],
             ["relaxation", 1.0],
@@ -123,6 +136,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2110.05243",
         "steps": 50,
         "work": 100.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -139,6 +153,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2108.02938",
         "steps": 30,
         "work": 30.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["factor", 6.0],
@@ -154,6 +169,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2206.00941",
         "steps": 30,
         "work": 90.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 1.0],
@@ -172,6 +188,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2112.05146",
         "steps": 30,
         "work": 30.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -189,6 +206,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2312.09754",
         "steps": None,
         "work": 4.0,
+        "stacks": False,
         "options": [
             ["levels", 4],
             ["sigma_end", 0.01],
@@ -206,6 +224,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2106.07009",
         "steps": None,
         "work": 1.0,
+        "stacks": False,
         "options": [
             ["family", "gaussian"],
             ["entry", 0.5],
@@ -225,6 +244,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2303.01469",
         "steps": None,
         "work": 4.0,
+        "stacks": True,
         "options": [
             ["levels", 4],
             ["sigma_end", 0.05],
@@ -243,6 +263,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2209.14687",
         "steps": 100,
         "work": 300.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.0],
@@ -260,6 +281,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "openreview:9_gsMA8MRKQ",
         "steps": 30,
         "work": 90.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -277,6 +299,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2212.00490",
         "steps": 30,
         "work": 30.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -294,6 +317,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2201.11793",
         "steps": 50,
         "work": 50.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -310,6 +334,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2305.08995",
         "steps": 30,
         "work": 30.0,
+        "stacks": True,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.5],
@@ -328,6 +353,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2305.04391",
         "steps": 100,
         "work": 100.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.03],
@@ -346,6 +372,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2302.04265",
         "steps": 30,
         "work": 30.0,
+        "stacks": True,
         "options": [
             ["sigma_end", 0.01],
             ["dimension", 2048],
@@ -365,6 +392,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2406.02462",
         "steps": 30,
         "work": 180.0,
+        "stacks": False,
         "options": [
             ["inner", 2],
             ["sigma_end", 0.01],
@@ -386,6 +414,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2307.08123",
         "steps": 60,
         "work": 180.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["every", 3],
@@ -406,6 +435,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2211.10655",
         "steps": 100,
         "work": 199.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -424,6 +454,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2303.08440",
         "steps": 200,
         "work": 650.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["every", 2.7],
@@ -444,6 +475,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2406.10211",
         "steps": 50,
         "work": 50.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -464,6 +496,7 @@ LISTED: list[dict[str, Any]] = [
         "source": "arXiv:2308.14409",
         "steps": 30,
         "work": 708.0,
+        "stacks": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
