@@ -24,7 +24,7 @@ from .classical.tv import tv, tv_steps
 from .costs import SURROGATE_ITERATIONS
 from .diffusion import diffusion_draws, steps_of
 from .io.folder import volumes_below
-from .likelihood import GaussianLikelihood
+from .likelihoods.gaussian import GaussianLikelihood
 from .pipeline import choose_device
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments

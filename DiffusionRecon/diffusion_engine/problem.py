@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .acquisition import binning, refined, simulate
-from .likelihood import GaussianLikelihood
+from .likelihoods.gaussian import GaussianLikelihood
 from .measurement import Measurement
 from .physics.ct import CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid

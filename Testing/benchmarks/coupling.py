@@ -31,7 +31,7 @@ from diffusion_engine.classical.tv import tv
 from diffusion_engine.coupling import COUPLINGS, Couple, couple_z, coupling_named
 from diffusion_engine.coupling.shared_noise import SliceNoise
 from diffusion_engine.io.images import read_volume
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.metrics import psnr
 from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import Prior, load_prior

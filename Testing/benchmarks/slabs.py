@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.coupling.shared_noise import SliceNoise
 from diffusion_engine.coupling.slabs import SlabRun, SlabSettings
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.denoiser import Denoiser, positions

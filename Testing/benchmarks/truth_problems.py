@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser, MixtureDenoiser
 from scipy.stats import norm

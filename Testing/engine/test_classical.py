@@ -11,7 +11,7 @@ import torch
 from diffusion_engine.classical.conjugate_gradient import cgls, conjugate_gradient
 from diffusion_engine.classical.sirt import os_sart, row_column_weights, sirt
 from diffusion_engine.classical.tv import gradient, gradient_adjoint, tv, tv_steps
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 
 

@@ -14,7 +14,7 @@ from diffusion_engine.coupling.perpendicular import Alternating, InPlane, TwoPla
 from diffusion_engine.coupling.shared_noise import SliceNoise, slice_noise
 from diffusion_engine.coupling.stack import StackBlend, covering, triplets
 from diffusion_engine.coupling.ztv import couple_z, z_difference, z_difference_adjoint, ztv_proximal
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.stack import StackDenoiser as FixedStack
 from diffusion_engine.sampling.noise import seeded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.posterior.linearity import ShiftedNoise, linearity
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.noise import Noise, seeded

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.denoiser import as_column, positions
 from diffusion_engine.priors.latent import LatentPrior, MonaiAutoencoder

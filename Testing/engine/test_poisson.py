@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
 from diffusion_engine.likelihoods.contract import stiffness
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.likelihoods.poisson import PoissonEmission, PoissonTransmission, expected_deviance
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from torch import Tensor

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.lora import LowRank

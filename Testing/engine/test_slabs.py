@@ -9,7 +9,7 @@ import torch
 from diffusion_engine.coupling.shared_noise import SliceNoise
 from diffusion_engine.coupling.slabs import SlabRun, SlabSettings, StoredVolume
 from diffusion_engine.coupling.ztv import couple_z
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.posterior.moments import RunningMoments
 from diffusion_engine.priors.analytic import GaussianDenoiser

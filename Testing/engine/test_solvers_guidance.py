@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.likelihoods.poisson import PoissonEmission, PoissonTransmission
 from diffusion_engine.physics.operator import SpectralOperator
 from diffusion_engine.priors.analytic import GaussianDenoiser

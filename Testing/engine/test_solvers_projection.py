@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.masked_fourier import MaskedFourier, centred_fft
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.noise import seeded

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.posterior.split import SplitMoments, unseen_part
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusion_engine.likelihood import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers.tweedie import TweedieSettings, tweedie, tweedie_estimate

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from .tv import tv
 
 TV_WEIGHTS = (0.35, 0.5, 0.8, 1.2, 1.8)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 
 
 def gradient(x: Tensor) -> Tensor:

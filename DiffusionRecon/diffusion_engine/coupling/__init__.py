@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.noise import Noise
 from .shared_noise import SliceNoise
 from .ztv import couple_z

@@ -1,1 +1,1 @@
-"""Likelihoods other than the Gaussian one, and what a solver may ask of any."""
+"""Noise models, Gaussian and Poisson, and what a solver may ask of any."""

@@ -9,7 +9,18 @@ from torch import Tensor
 from ..physics.operator import LinearOperator
 
 
-class Likelihood(Protocol):
+class SmoothLikelihood(Protocol):
+    """The least that a solver asks of a noise model: -log p(y | x) up to a constant, and its gradient.
+
+    ``x``: (batch, rows, columns); ``misfit`` returns (batch,), ``gradient`` the shape of ``x``.
+    """
+
+    def misfit(self, x: Tensor) -> Tensor: ...
+
+    def gradient(self, x: Tensor) -> Tensor: ...
+
+
+class Likelihood(SmoothLikelihood, Protocol):
     """-log p(y | x) up to a constant, of images x (batch, rows, columns).
 
     ``misfit`` (batch,) is zero where x explains the data exactly and about half the number of readings where noise
@@ -22,10 +33,6 @@ class Likelihood(Protocol):
 
     @property
     def data(self) -> Tensor: ...
-
-    def misfit(self, x: Tensor) -> Tensor: ...
-
-    def gradient(self, x: Tensor) -> Tensor: ...
 
     def curvature(self, x: Tensor) -> Tensor: ...
 

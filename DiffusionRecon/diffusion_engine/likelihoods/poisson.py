@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..likelihood import ScaledOperator
+from ..likelihoods.gaussian import ScaledOperator
 from ..physics.operator import LinearOperator, some_views
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..classical.conjugate_gradient import conjugate_gradient
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from .moments import RunningMoments
 
 TOLERANCE = 1e-6

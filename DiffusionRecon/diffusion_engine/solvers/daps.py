@@ -18,7 +18,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..likelihood import GaussianLikelihood, NonlinearLikelihood
+from ..likelihoods.contract import SmoothLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
@@ -41,7 +42,7 @@ class DAPSSettings:
 
 
 def daps(
-    denoiser: Denoiser, likelihood: GaussianLikelihood | NonlinearLikelihood, start: Tensor, settings: DAPSSettings,
+    denoiser: Denoiser, likelihood: GaussianLikelihood | SmoothLikelihood, start: Tensor, settings: DAPSSettings,
     noise: Noise, condition: Tensor | None = None,
 ) -> Iterator[SolverStep]:
     """One draw for each image of the batch; the last step's estimate is the result.

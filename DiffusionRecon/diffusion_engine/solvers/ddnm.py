@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..classical.conjugate_gradient import conjugate_gradient
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..likelihood import GaussianLikelihood, ScaledOperator
+from ..likelihoods.gaussian import GaussianLikelihood, ScaledOperator
 from ..physics.operator import LinearOperator, SpectralOperator
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..coupling.stack import STACK, StackBlend, StackDenoiser, WanderingStack
 from ..coupling.ztv import couple_z
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..priors.stack import StackDenoiser as FixedStack
 from ..sampling.noise import Noise

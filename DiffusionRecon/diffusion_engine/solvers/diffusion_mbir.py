@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..coupling.ztv import couple_z
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..classical.conjugate_gradient import image_dot
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ancestral

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..likelihood import GaussianLikelihood, NonlinearLikelihood
+from ..likelihoods.contract import SmoothLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.hamiltonian import Chain, hamiltonian_move
@@ -45,7 +46,7 @@ class PnPDMSettings:
 
 
 def pnp_dm(
-    denoiser: Denoiser, likelihood: GaussianLikelihood | NonlinearLikelihood, start: Tensor, settings: PnPDMSettings,
+    denoiser: Denoiser, likelihood: GaussianLikelihood | SmoothLikelihood, start: Tensor, settings: PnPDMSettings,
     noise: Noise, condition: Tensor | None = None,
 ) -> Iterator[SolverStep]:
     """One draw for each image of the batch; the last step's estimate is the result.
@@ -65,7 +66,7 @@ def pnp_dm(
 
 
 def half_step(
-    likelihood: NonlinearLikelihood, x: Tensor, rho: float, step: Tensor, moves: int, leaps: int, noise: Noise
+    likelihood: SmoothLikelihood, x: Tensor, rho: float, step: Tensor, moves: int, leaps: int, noise: Noise
 ) -> tuple[Tensor, Tensor]:
     """Hamiltonian moves on exp(-misfit(z) - |z - x|^2 / (2 rho^2)) from ``x``: z and the adapted step sizes."""
     chain = Chain(x, step, torch.zeros_like(step, dtype=torch.bool))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..classical.conjugate_gradient import conjugate_gradient
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.noise import Noise
 
 PseudoInverse = Callable[[Tensor], Tensor]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..classical.tv import gradient, gradient_adjoint
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..priors.lora import LowRank
 from ..sampling.grids import poly_grid

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 
 DEFAULTS = {"ratio": 2.0, "smallest": 0.1, "largest": 2.0}
 

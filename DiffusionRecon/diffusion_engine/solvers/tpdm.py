@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..classical.conjugate_gradient import image_dot
 from ..coupling.perpendicular import TwoPlanes
-from ..likelihood import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .classical.conjugate_gradient import conjugate_gradient
-from .physics.operator import LinearOperator, some_views
-from .sampling.noise import Noise
-
-
-class NonlinearLikelihood(Protocol):
-    """What a solver may ask of any noise model: -ln p(y | x) up to a constant, and its gradient.
-
-    ``x``: (batch, rows, columns); ``misfit`` returns (batch,), ``gradient`` the shape of ``x``.
-    """
-
-    def misfit(self, x: Tensor) -> Tensor: ...
-
-    def gradient(self, x: Tensor) -> Tensor: ...
+from ..classical.conjugate_gradient import conjugate_gradient
+from ..physics.operator import LinearOperator, some_views
+from ..sampling.noise import Noise
 
 
 @dataclass(frozen=True, eq=False)
