@@ -1,12 +1,12 @@
 """Known nodules for phantoms, and a reader without opinions: one blob detector, the same for every image.
 
 Detector: differences of Gaussians of a few radii r, G(r / sqrt 2) - G(1.6 r / sqrt 2), averaged over the region alone
-(lungs or soft tissue, known from the phantom) so that its walls do not respond, and scaled so that a disc of radius r
-answers with its contrast. A blob is a local maximum of an answer that reaches THRESHOLD times the robust noise (1.4826
-median absolute deviation) of that answer over the region in that same image, and FLOOR_HU at least; of blobs within
-each other's radius the clearest stays. A nodule is found where a blob lies within its radius (REACH_MM at least) of
-its centre. A blob is invented where the reference answers, at the same scale and within the same reach, with less than
-half of it; other blobs are anatomy, mostly vessels.
+(lungs or soft tissue, known from the phantom, less EDGE_MM) so that its walls do not respond, and scaled so that a disc
+of radius r answers with its contrast. A blob is a local maximum of an answer that reaches THRESHOLD times the robust
+noise (1.4826 median absolute deviation) of that answer over the region in that same image, and FLOOR_HU at least; of
+blobs within each other's radius the clearest stays. A nodule is found where a blob lies within its radius (REACH_MM at
+least) of its centre. A blob is invented where the reference answers, at the same scale and within the same reach, with
+less than half of it; other blobs are anatomy, mostly vessels.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ RATIO = 1.6
 PEAK = math.exp(-1 / RATIO**2) - math.exp(-1)
 """Answer of the difference of Gaussians at the centre of a disc of its radius and unit contrast."""
 THRESHOLD, FLOOR_HU, REACH_MM = 5.0, 25.0, 3.0
+EDGE_MM = 3.0
+"""Left out at the edge of a region: a wall that is only blurred lies there, and would be read as a row of blobs."""
 RING_MM = (1.5, 6.0)
 """The ring around a nodule: distances from its edge."""
 DIAMETER_MM, LUNG_HU, SOFT_HU = (4.0, 20.0), (50.0, 800.0), (50.0, 300.0)
@@ -93,6 +95,11 @@ def add_discs(image: np.ndarray, discs: Sequence[Disc], pixel_mm: float) -> np.n
         away = disc.distance(image.shape, pixel_mm) - disc.radius_mm
         result += np.float32(disc.contrast) * np.clip(0.5 - away / pixel_mm, 0, 1).astype(np.float32)
     return result
+
+
+def interior(region: np.ndarray, pixel_mm: float) -> np.ndarray:
+    """The region without EDGE_MM at its edge."""
+    return ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] * pixel_mm > EDGE_MM
 
 
 def answers(image: np.ndarray, region: np.ndarray, pixel_mm: float) -> np.ndarray:

@@ -89,12 +89,12 @@ class Reading:
     def __init__(self, images: dict[str, np.ndarray], case: Case, about: dict[str, Any]) -> None:
         self.images, self.about = images, about
         self.discs, self.regions, self.plain = case.discs, case.regions, case.plain
-        regions = case.regions
         self.pixel, self.first = 2 * FINE_MM, FINE_MM / 2
-        answers = {k: {r: reader.answers(i, m, self.pixel) for r, m in regions.items()} for k, i in images.items()}
+        inner = {name: reader.interior(region, self.pixel) for name, region in case.regions.items()}
+        answers = {k: {r: reader.answers(i, m, self.pixel) for r, m in inner.items()} for k, i in images.items()}
         self.reference = answers["truth"]
         self.found = {
-            key: {r: reader.blobs(a, regions[r], self.pixel, self.first) for r, a in both.items()}
+            key: {r: reader.blobs(a, inner[r], self.pixel, self.first) for r, a in both.items()}
             for key, both in answers.items()
         }
 

@@ -67,6 +67,17 @@ def test_a_bright_wall_gives_no_blob() -> None:
     assert reader.blobs(reader.answers(image, region, PIXEL), region, PIXEL) == []
 
 
+def test_a_blurred_wall_is_left_out() -> None:
+    image, region = drawn(), WHOLE.copy()
+    image[:, :20], region[:, :20] = 40.0, False
+    blurred = ndimage.gaussian_filter(image, 1.0) + np.random.default_rng(0).normal(scale=20.0, size=SHAPE)
+    inner = reader.interior(region, PIXEL)
+    assert inner[48, 22]
+    assert not inner[48, 21]
+    assert reader.blobs(reader.answers(blurred, region, PIXEL), region, PIXEL) != []
+    assert reader.blobs(reader.answers(blurred, inner, PIXEL), inner, PIXEL) == []
+
+
 def test_what_stands_out_of_the_noise_is_found_and_placed() -> None:
     known = [disc(6.0, 200.0), disc(3.5, 400.0, 30.0, 30.0)]
     found = reader.blobs(reader.answers(drawn(*known, noise=20.0), WHOLE, PIXEL), WHOLE, PIXEL)
