@@ -162,12 +162,16 @@ def takeAll(session: Session) -> None:
 
 def compare(session: Session) -> None:
     """The layout that Compare asks Slicer for, with the stand-in's views in it."""
+    import slicer
+    import slicer.util
     from host import views
     from host.viewwidgets import qMRMLSliceWidget
     from PySide6 import QtWidgets
 
     ui, application = session.ui, session.application.application
     ui.compareButton.click()
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):  # outlines of findings hide what is compared
+        node.GetDisplayNode().SetVisibility(False)
     colours = ((0.43, 0.69, 0.29), (0.93, 0.84, 0.30), (0.95, 0.29, 0.20))
     grid = QtWidgets.QWidget()
     column = QtWidgets.QVBoxLayout(grid)
@@ -176,7 +180,7 @@ def compare(session: Session) -> None:
     for number, (title, colour) in enumerate(zip(COMPARED, colours, strict=True), 1):
         name = f"DiffusionCompare{number}"
         views.SLICE_VIEWS[name] = ("Axial", title, colour)
-        view = views.SliceView(application, name)
+        view = views.SliceView(application, name, 256)  # small views, small letters
         view._title = (title, colour)
         shown.append((view, qMRMLSliceWidget(view)))
         column.addWidget(shown[-1][1])
