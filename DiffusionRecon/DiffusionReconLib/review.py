@@ -89,10 +89,10 @@ def makeReview(
 
 
 def defaultThreshold(nodes: Nodes) -> float:
-    """A half width that stands out: what only the widest 2 % of all voxels reach, so that findings are places."""
+    """A half width that stands out: that of a standard deviation of half the overlay's first window."""
     values = slicer.util.arrayFromVolume(needed(nodes, "uncertainty"))
-    widest = float(np.percentile(values, WIDEST_PERCENTILE))
-    return max(widest, SMALLEST_STD) * spread_factor(_drawCount(nodes))
+    limit = niceUpperLimit(float(np.percentile(values, WINDOW_PERCENTILE)))
+    return limit / 2 * spread_factor(_drawCount(nodes))
 
 
 def reviews() -> list[slicer.vtkMRMLTableNode]:
