@@ -96,7 +96,7 @@ def run(method: Method, problem: TruthProblem) -> dict[str, Any]:
         denoiser = Counted(problem.denoiser)
         try:
             draws = torch.cat(list(_draws(method, denoiser, problem, case, number)))
-        except (ValueError, FloatingPointError, AttributeError, TypeError) as error:
+        except (ValueError, FloatingPointError, AttributeError, TypeError, RuntimeError) as error:
             return {"solver": method.name, "problem": problem.name, "reason": str(error).splitlines()[0]}
         scores.append(score(draws, case.truth))
         blocks = -(-problem.draws // CHUNK)

@@ -50,12 +50,12 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "pnp-dm", "Plug-and-play diffusion models", "posterior draws without Jacobian products, any noise model",
-            pnp_dm, PnPDMSettings, "concentrated", "noise", ("ct",), "2880", "arXiv:2405.18782",
+            pnp_dm, PnPDMSettings, "concentrated", "noise", (), "2880", "arXiv:2405.18782",
             work=2880,
         ),
         Method(
             "daps", "Decoupled annealing posterior sampling", "draws for any noise model in few calls", daps,
-            DAPSSettings, "concentrated", "noise", ("ct",), "420", "arXiv:2407.01521",
+            DAPSSettings, "concentrated", "noise", (), "420", "arXiv:2407.01521",
             work=420,
         ),
         Method(
