@@ -1,13 +1,17 @@
-"""The whole state of a run in one file that is either the old or the new one, whenever the process is killed."""
+"""The state of a run: one optimiser step, and the whole of it in one file that survives whenever it is killed."""
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
+from .averages import Averages
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -30,3 +34,49 @@ def load_checkpoint(path: Path | None, settings: Any, device: torch.device) -> d
     if state["settings"] != plain(settings):
         raise ValueError(f"{path} belongs to a run with other settings: {state['settings']}; choose another file")
     return state
+
+
+@dataclass(eq=False)
+class Run:
+    """What changes while a network is trained, with its checkpoint; ``settings``: with steps, clip_norm."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+    averages: Averages
+    settings: Any
+    checkpoint: Path | None
+    save_every: int
+
+    def resume(self) -> int:
+        """Take over the checkpoint's state and return the steps done; 0 where there is none."""
+        device = next(self.network.parameters()).device
+        state = load_checkpoint(self.checkpoint, self.settings, device)
+        if state is None:
+            return 0
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        self.averages.restore(state["averages"])
+        return int(state["step"])
+
+    def advance(self, loss: Tensor, step: int, rate: float) -> None:
+        """Follow the gradient of the loss at step ``step`` (from 0) and save where it is time.
+
+        Raises FloatingPointError when the loss is not finite.
+        """
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the training loss is not finite at step {step + 1}: lower the learning rate")
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
+        self.optimiser.step()
+        self.averages.update(self.network, step)
+        last = step + 1 == self.settings.steps
+        if self.checkpoint is not None and ((step + 1) % self.save_every == 0 or last):
+            save_checkpoint(self.checkpoint, self.settings, {
+                "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator.get_state(), "averages": self.averages.values, "step": step + 1,
+            })

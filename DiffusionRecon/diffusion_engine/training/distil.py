@@ -15,7 +15,6 @@ Sources: arXiv:2303.01469 (consistency models, algorithm 2); skip, arXiv:2310.04
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from ..priors.denoiser import Denoiser, EDMDenoiser, as_column
 from ..sampling.grids import poly_grid
 from .averages import Averages
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import Run
 from .data import PatchSampler
 from .train import TrainingStep
 
@@ -119,18 +118,9 @@ def distil(
     generator = torch.Generator().manual_seed(settings.seed)
     averages = Averages(network, (settings.target_halflife_steps, settings.average_halflife_steps))
     levels = poly_grid(settings.sigma_max, settings.sigma_min, settings.levels).float()
-    start = 0
-    state = load_checkpoint(checkpoint, settings, device)
-    if state is not None:
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        generator.set_state(state["generator"].cpu())
-        averages.restore(state["averages"])
-        start = state["step"]
-    for step in range(start, settings.steps):
+    run = Run(network, optimiser, generator, averages, settings, checkpoint, save_every)
+    for step in range(run.resume(), settings.steps):
         rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         shadow.network.load_state_dict(averages.values[settings.target_halflife_steps])
         size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
         count = max(1, settings.pixels_per_step // size**2)
@@ -143,17 +133,6 @@ def distil(
         with torch.no_grad():
             moved = flow(teacher, noisy, path, place)
         loss = consistency_loss(student, shadow, noisy, path[0], moved, path[-1], place, settings)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the distillation loss is not finite at step {step + 1}: lower the learning rate")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-        optimiser.step()
-        averages.update(network, step)
-        if checkpoint is not None and ((step + 1) % save_every == 0 or step + 1 == settings.steps):
-            save_checkpoint(checkpoint, settings, {
-                "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                "generator": generator.get_state(), "averages": averages.values, "step": step + 1,
-            })
+        run.advance(loss, step, rate)
         yield TrainingStep(step + 1, settings.steps, loss.item(), rate)
     network.load_state_dict(averages.values[settings.average_halflife_steps])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..priors.denoiser import EDMDenoiser
 from .averages import Averages
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import Run
 from .data import PatchSampler
 
 AVERAGE_HALFLIFE = 500
@@ -86,35 +86,15 @@ def train(
     generator = torch.Generator().manual_seed(settings.seed)
     if averages is None:
         averages = averages_of(network, settings)
-    start = 0
-    state = load_checkpoint(checkpoint, settings, device)
-    if state is not None:
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        generator.set_state(state["generator"].cpu())
-        averages.restore(state["averages"])
-        start = state["step"]
-    for step in range(start, settings.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = rate(settings, step)
+    run = Run(network, optimiser, generator, averages, settings, checkpoint, save_every)
+    for step in range(run.resume(), settings.steps):
         size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
         count = max(1, settings.pixels_per_step // size**2)
         clean, place = sampler.draw(count, size, generator)
         sigma = (torch.randn(count, generator=generator) * settings.log_sigma_std + settings.log_sigma_mean).exp()
         noise = torch.randn(clean.shape, generator=generator)
         loss = edm_loss(denoiser, clean.to(device), place.to(device), sigma.to(device), noise.to(device), settings.bf16)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"the training loss is not finite at step {step + 1}: lower the learning rate")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-        optimiser.step()
-        averages.update(network, step)
-        if checkpoint is not None and ((step + 1) % save_every == 0 or step + 1 == settings.steps):
-            save_checkpoint(checkpoint, settings, {
-                "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                "generator": generator.get_state(), "averages": averages.values, "step": step + 1,
-            })
+        run.advance(loss, step, rate(settings, step))
         yield TrainingStep(step + 1, settings.steps, loss.item(), rate(settings, step))
     network.load_state_dict(averages.values[settings.average_halflife_steps])
 
