@@ -50,7 +50,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "pnp-dm", "Plug-and-play diffusion models", "posterior draws without Jacobian products, any noise model",
-            pnp_dm, PnPDMSettings, "concentrated", "noise", (), "2880", "arXiv:2405.18782",
+            pnp_dm, PnPDMSettings, "posterior", "noise", (), "2880", "arXiv:2405.18782",
             work=2880,
         ),
         Method(

@@ -71,7 +71,7 @@ LISTED: list[dict[str, Any]] = [
         "name": "pnp-dm",
         "title": "Plug-and-play diffusion models",
         "purpose": "posterior draws without Jacobian products, any noise model",
-        "spread": "concentrated",
+        "spread": "posterior",
         "modalities": [],
         "calls": "2880",
         "source": "arXiv:2405.18782",
