@@ -70,6 +70,8 @@ def methods_table(report: dict) -> list[str]:
         )
         lines.append(f"{METHODS.get(name, name):18s}" + "".join(cells))
     spread = SPREADS.get(report["spread"], report["spread"])
+    if (report.get("calibration") or {}).get("matched"):
+        spread = "spread of estimates, rescaled for this acquisition"
     lines += [
         "", f"uncertainty map: {spread} ({report['draws']} draws)",
         f"peak memory {report['peak_memory_mb']:.0f} MB, {report['seconds']:.0f} s in all, seed {report['seed']}",

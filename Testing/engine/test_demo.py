@@ -175,6 +175,9 @@ def test_the_closing_table() -> None:
     assert "narrower than a posterior" in text
     assert "peak memory 1234 MB, 61 s in all, seed 0" in text
     assert lines[-1] == "The pixels were resampled for the prior."
+    rescaled = "\n".join(demo_report.methods_table({**REPORT, "calibration": {"matched": True}}))
+    assert "rescaled for this acquisition" in rescaled
+    assert "narrower" not in rescaled
 
 
 class Terminal(io.StringIO):
