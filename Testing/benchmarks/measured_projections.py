@@ -191,7 +191,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = Settings(draws=options.draws)
+    settings = Settings(draws=options.draws, keep=("mean", "uncertainty"))
     rows: list[dict[str, Any]] = []
     for name, run in ((TOOTH, tooth), (DISC, disc)):
         if not (options.data / name).is_dir():
