@@ -28,8 +28,8 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
-from ..solvers.contract import denoise, finite
-from ..solvers.dds import DDSSettings, prior_variance
+from ..solvers.contract import clean_variance, denoise, finite
+from ..solvers.dds import DDSSettings
 from .shared_noise import SliceNoise, slice_noise
 from .ztv import ztv_proximal
 
@@ -143,8 +143,9 @@ class SlabRun:
                         clean, carried = self._coupled(part, sigma, settings, cold, carried)
                     else:
                         estimate = denoise(denoiser, x, sigma, condition)
+                        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
                         clean = self.part(part).proximal(
-                            estimate, prior_variance(settings, sigma), settings.cg_iterations, settings.cg_tolerance
+                            estimate, variance, settings.cg_iterations, settings.cg_tolerance
                         )
                     fresh = slice_noise(noise.seed, call, noise.first + part.start, x, noise.period)
                     # The last level is 0: what is left in the state is the result.
@@ -186,8 +187,9 @@ class SlabRun:
         dual = self._read(self.dual, slice(low, high - 1))
         if carried is not None:
             dual[: part.start - low] = carried
+        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
         clean, new = ztv_proximal(
-            self.part(wide), self._read(self.estimate, wide), prior_variance(settings, sigma), self.slabs.weight,
+            self.part(wide), self._read(self.estimate, wide), variance, self.slabs.weight,
             None if cold else dual, self.slabs.sweeps, settings.cg_iterations, settings.cg_tolerance,
         )
         last = min(part.stop, high - 1)

@@ -7,6 +7,7 @@ obey the same formulas. Sources: arXiv:1907.05600, algorithm 1; arXiv:2011.13456
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
@@ -15,6 +16,8 @@ from .noise import Noise
 
 SNR = 0.16
 """Signal to noise ratio of the corrector in the reference configurations of variance-exploding diffusion."""
+LONGEST_STEP = 0.25
+"""In units of sigma^2: what the Langevin steps of solvers with learned priors are bounded by."""
 
 
 def score(x: Tensor, estimate: Tensor, sigma: float) -> Tensor:
@@ -27,15 +30,20 @@ def langevin(x: Tensor, gradient: Tensor, step: Tensor | float, noise: Tensor) -
     return x + step * gradient + (2 * step) ** 0.5 * noise
 
 
-def corrector(x: Tensor, estimate: Tensor, sigma: float, noise: Tensor, snr: float = SNR) -> Tensor:
+def corrector(
+    x: Tensor, estimate: Tensor, sigma: float, noise: Tensor, snr: float = SNR, longest: float = math.inf
+) -> Tensor:
     """One Langevin step of length 2 (snr |z| / |s|)^2, norms over the last two axes of each image.
 
-    ``x``, ``estimate`` (the denoiser's) and ``noise``: (batch, rows, columns). An image whose score is zero stays.
+    ``x``, ``estimate`` (the denoiser's) and ``noise``: (batch, rows, columns). An image whose score is zero stays. The
+    rule expects a score of about |z| / sigma, as images have about which only the noise is unlikely; where the prior is
+    smooth on the scale of sigma it would throw the state far beyond the noise level, unless the length is bounded by
+    ``longest`` sigma^2.
     """
     gradient = score(x, estimate, sigma)
     size = gradient.abs().square().sum((-2, -1), keepdim=True)
     length = noise.abs().square().sum((-2, -1), keepdim=True)
-    step = 2 * snr**2 * length / size.where(size > 0, 1.0)
+    step = (2 * snr**2 * length / size.where(size > 0, 1.0)).clamp_max(longest * sigma**2)
     return langevin(x, gradient, step.where(size > 0, 0.0), noise)
 
 

@@ -20,7 +20,7 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
-from .contract import SolverStep, denoise, finite
+from .contract import SolverStep, clean_variance, denoise, finite
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def consistency(
     for index in range(count):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)
-        variance = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
         clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, count, sigma, clean)
         x = clean + following * noise.normal(x)

@@ -55,6 +55,11 @@ def linearise(
     return estimate.detach(), product
 
 
+def clean_variance(sigma: float, sigma_data: float, factor: float = 1.0) -> float:
+    """c s^2 d^2 / (s^2 + d^2): ``factor`` c times the variance of a white clean image of variance d^2, noisy by s."""
+    return factor * sigma**2 * sigma_data**2 / (sigma**2 + sigma_data**2)
+
+
 def finite(estimate: Tensor, sigma: float) -> Tensor:
     """The estimate itself; raises FloatingPointError where it is not finite."""
     if not bool(torch.isfinite(estimate).all()):

@@ -22,8 +22,9 @@ from ..likelihoods.contract import SmoothLikelihood
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
+from ..sampling.movers import heun
 from ..sampling.noise import Noise
-from .contract import SolverStep, denoise, finite
+from .contract import SolverStep, finite
 from .pnp_dm import half_step
 
 
@@ -68,11 +69,7 @@ def daps(
 def _flow(denoiser: Denoiser, x: Tensor, sigma: float, settings: DAPSSettings, condition: Tensor | None) -> Tensor:
     """The end of the probability flow dx/ds = (x - D) / s from (x, sigma), by Heun's rule on a poly-7 grid."""
     levels = poly_grid(sigma, min(settings.sigma_min, sigma / 2), settings.flow_steps + 1).tolist()
-    for here, there in pairwise(levels):
-        slope = (x - denoise(denoiser, x, here, condition)) / here
-        moved = x + (there - here) * slope
-        if there > 0:
-            slope = 0.5 * (slope + (moved - denoise(denoiser, moved, there, condition)) / there)
-            moved = x + (there - here) * slope
-        x = moved
+    with torch.no_grad():
+        for here, there in pairwise(levels):
+            x = heun(denoiser, x[:, None], here, there, condition)[:, 0]
     return x

@@ -23,7 +23,7 @@ from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
-from .contract import SolverStep, denoise, finite
+from .contract import SolverStep, clean_variance, denoise, finite
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,6 @@ class DDSSettings:
     cg_tolerance: float = 1e-3
 
 
-def prior_variance(settings: DDSSettings, sigma: float) -> float:
-    """g(sigma) = c s^2 d^2 / (s^2 + d^2), c = ``settings.prior_variance``, d = ``settings.sigma_data``."""
-    return settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
-
-
 def dds(
     denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: DDSSettings,
     noise: Noise, condition: Tensor | None = None,
@@ -59,7 +54,7 @@ def dds(
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)
-        variance = prior_variance(settings, sigma)
+        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
         clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, settings.steps, sigma, clean)
         x = ddim(x, estimate, clean, sigma, following, settings.eta, noise.normal(x))

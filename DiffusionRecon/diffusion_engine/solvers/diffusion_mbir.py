@@ -23,9 +23,10 @@ from ..coupling.ztv import couple_z
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
+from ..sampling.langevin import LONGEST_STEP, corrector
+from ..sampling.movers import reverse_diffusion
 from ..sampling.noise import Noise
-from ..sampling.predictor_corrector import correct, predict
-from .contract import SolverStep, denoise, finite
+from .contract import SolverStep, clean_variance, denoise, finite
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,13 @@ def diffusion_mbir(
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)
-        x = predict(x, estimate, sigma, following, noise.normal(x))
         if following > 0:
-            x = correct(x, denoise(denoiser, x, following, condition), following, noise.normal(x), settings.snr)
+            x = reverse_diffusion(x, estimate, sigma, following, noise.normal(x))
+            again = denoise(denoiser, x, following, condition)
+            x = corrector(x, again, following, noise.normal(x), settings.snr, LONGEST_STEP)
+        else:
+            x = estimate
         level = following or sigma
-        variance = settings.prior_variance * level**2 * settings.sigma_data**2 / (level**2 + settings.sigma_data**2)
+        variance = clean_variance(level, settings.sigma_data, settings.prior_variance)
         x = coupled.proximal(x, variance, settings.cg_iterations, 0.0)
         yield SolverStep(index + 1, settings.steps, sigma, finite(x if following == 0 else estimate, sigma))

@@ -25,7 +25,7 @@ from ..priors.denoiser import Denoiser
 from ..priors.patches import PatchDenoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
-from .contract import SolverStep, denoise, finite, linearise
+from .contract import SolverStep, clean_variance, denoise, finite, linearise
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def padis(
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()[:-1]
     x = start + levels[0] * noise.normal(start)
     for index, sigma in enumerate(levels):
-        variance = sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+        variance = clean_variance(sigma, settings.sigma_data)
         for _ in range(settings.inner):
             estimate, product = linearise(patches, x, sigma, condition)
             fitted = likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance)

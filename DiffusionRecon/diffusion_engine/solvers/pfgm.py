@@ -26,7 +26,7 @@ from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
 from ..sampling.pfgm import pfgm_noise
-from .contract import SolverStep, denoise, finite
+from .contract import SolverStep, clean_variance, denoise, finite
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def pfgm(
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)
-        variance = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
         clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, settings.steps, sigma, clean)
         fresh = bool(refresh[index])

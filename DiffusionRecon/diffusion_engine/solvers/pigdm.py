@@ -24,7 +24,7 @@ from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
-from .contract import SolverStep, finite, linearise
+from .contract import SolverStep, clean_variance, finite, linearise
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def pigdm(
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         estimate, pull_back = linearise(denoiser, x, sigma, condition)
-        variance = sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+        variance = clean_variance(sigma, settings.sigma_data)
         step = correction(likelihood, estimate, variance, settings.cg_iterations, settings.cg_tolerance)
         clean = finite(estimate + sigma**2 / variance * pull_back(step), sigma)
         yield SolverStep(index + 1, settings.steps, sigma, clean)

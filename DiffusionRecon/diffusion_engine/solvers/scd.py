@@ -29,7 +29,7 @@ from ..priors.lora import LowRank
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
-from .contract import SolverStep, denoise, finite
+from .contract import SolverStep, clean_variance, denoise, finite
 
 SMOOTHING = 1e-3
 """Differences (network units) below which the total variation is rounded off, so that it has a gradient."""
@@ -75,7 +75,7 @@ def scd(
     clean, x = start, start + levels[0] * noise.normal(start)
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
-        g = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+        g = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
         if index % settings.skip == 0 or index >= settings.steps - settings.last:
             for _ in range(settings.inner_steps if index else settings.first_inner_steps):
                 # Fresh noise each time, so that the adapters learn the image and not one draw of the noise.

@@ -25,9 +25,10 @@ from ..coupling.perpendicular import TwoPlanes
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
+from ..sampling.langevin import LONGEST_STEP, corrector
+from ..sampling.movers import reverse_diffusion
 from ..sampling.noise import Noise
-from ..sampling.predictor_corrector import correct, predict
-from .contract import SolverStep, denoise, finite, linearise
+from .contract import SolverStep, clean_variance, denoise, finite, linearise
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,17 @@ def tpdm(
         auxiliary = float(torch.rand((), generator=noise.generator)) < 1 / settings.every and not last
         if auxiliary:
             estimate = denoise(denoiser.auxiliary, x, sigma, condition)
-            x = predict(x, estimate, sigma, following, noise.normal(x))
+            x = reverse_diffusion(x, estimate, sigma, following, noise.normal(x))
         elif last:
-            variance = settings.prior_variance * sigma**2 * settings.sigma_data**2 / (sigma**2 + settings.sigma_data**2)
+            variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
             estimate = denoise(denoiser.primary, x, sigma, condition)
             estimate = likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance)
         else:
             estimate, product = linearise(denoiser.primary, x, sigma, condition)
             pull = guided(likelihood, estimate, product, settings.guidance)
-            x = predict(x, estimate, sigma, following, noise.normal(x)) - pull
+            x = reverse_diffusion(x, estimate, sigma, following, noise.normal(x)) - pull
         if not last:
             chosen = denoiser.auxiliary if auxiliary else denoiser.primary
-            x = correct(x, denoise(chosen, x, following, condition), following, noise.normal(x), settings.snr)
+            again = denoise(chosen, x, following, condition)
+            x = corrector(x, again, following, noise.normal(x), settings.snr, LONGEST_STEP)
         yield SolverStep(index + 1, settings.steps, sigma, finite(estimate, sigma))
