@@ -72,11 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("train", train_command, "Train a prior from a folder of volumes; continues its checkpoint.")
     _add_training(sub, "my-prior")
     sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
-    sub.add_argument("--size", default="small", help="of the network: small, medium or large (2.7, 6.9, 34.7 million)")
+    sub.add_argument("--size", help="of the network: small, medium, large (2.7, 6.9, 34.7 million); widens --from")
     sub.add_argument("--stack", action="store_true", help="learn three neighbouring slices at once")
     sub.add_argument(
         "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, not for the torso"
     )
+    sub.add_argument(
+        "--weigh", default="", help="how often sources are drawn, such as 'petctmr*=0.35,ct_slices*=1.6' (1 each)"
+    )
+    sub.add_argument("--compile", action="store_true", help="compile the network first: for runs of an hour")
     sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
 
     sub = add("distil", distil_command, "Teach a prior's whole flow to a student of one call or a few.")
@@ -283,13 +287,22 @@ def train_command(options: argparse.Namespace) -> dict[str, Any]:
     card = train_prior(
         options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
         options.device, options.origin, unit=options.unit, size=options.size, stack=options.stack, flip=options.flip,
-        files=options.files,
+        files=options.files, weigh=_factors(options.weigh), compiled=options.compile,
     )
     if options.split:
         from .training.split import split
 
         print(f"parts listed in {split(options.out / card['weights'])}")
     return card
+
+
+def _factors(text: str) -> dict[str, float]:
+    """PATTERN=FACTOR pairs with commas between."""
+    try:
+        pairs = [part.split("=") for part in text.split(",") if part]
+        return {pattern: float(factor) for pattern, factor in pairs}
+    except ValueError:
+        raise ValueError(f"expected PATTERN=FACTOR pairs with commas between, found '{text}': correct it") from None
 
 
 def distil_command(options: argparse.Namespace) -> dict[str, Any]:

@@ -28,7 +28,7 @@ SIZE = 8
 MEAN, VARIANCE = 0.3, 0.04
 SETTINGS = DistilSettings(
     steps=200, levels=12, skip=2, sigma_min=0.02, sigma_max=2.0, patch_sizes=(SIZE,), pixels_per_step=16 * SIZE**2,
-    learning_rate=1e-2, warmup_steps=10, target_halflife_steps=4, average_halflife_steps=30, huber=0.1,
+    learning_rate=0.3, warmup_steps=10, target_halflife_steps=4, average_halflife_steps=30, huber=0.1,
 )
 
 

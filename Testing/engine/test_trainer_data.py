@@ -9,12 +9,14 @@ import pytest
 import torch
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.priors.denoiser import EDMDenoiser, positions
+from diffusion_engine.priors.grow import stack_of, widened
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.networks import SIZES, PatchUNet, sized
 from diffusion_engine.priors.stack import StackDenoiser
 from diffusion_engine.training import run
 from diffusion_engine.training.data import LARGEST_GAP, PatchSampler, TrainingSlices
-from diffusion_engine.training.sources import load_sources
+from diffusion_engine.training.sources import load_sources, reweighed
+from diffusion_engine.training.train import TrainingSettings
 from diffusion_engine.training.units import UNITS, rule_of
 from diffusion_engine.training.validate import denoising_psnr
 from diffusion_engine.volume import Volume
@@ -176,6 +178,58 @@ def test_an_mr_prior_of_three_slices(folder: Path, tmp_path: Path, monkeypatch: 
     assert found.shape == (4, 1, 40, 40)
     held = load_sources(folder, only=["two"], unit="a.u.", files="mr*")[0]
     assert denoising_psnr(prior.denoiser, held) == card["denoising_psnr_db"]
+
+
+def busy(channels: tuple[int, ...]) -> PatchUNet:
+    """A network of random weights, none of them zero as at the start of a training."""
+    torch.manual_seed(0)
+    network = PatchUNet(3, 1, channels, 1)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    return network
+
+
+def test_a_wider_network_begins_as_the_narrow_one_and_learns_with_all_of_it() -> None:
+    narrow = busy((8, 12))
+    wide = widened(narrow, (10, 17))
+    x, level = torch.randn(2, 3, 24, 20), torch.randn(2)
+    torch.testing.assert_close(wide(x, level), narrow(x, level))
+    wide(x, level).square().mean().backward()
+    assert wide.tail.weight.grad is not None
+    assert bool((wide.tail.weight.grad[:, 8:] != 0).any())
+    for channels in ((6, 12), (8, 12, 16)):
+        with pytest.raises(ValueError, match="can only be widened"):
+            widened(narrow, channels)
+
+
+def test_a_prior_of_one_slice_and_another_unit_is_a_start(folder: Path, tmp_path: Path) -> None:
+    """At first the middle slice of three is what one slice alone was, and the card names the origin and its data."""
+    single = busy((8, 12))
+    x, place, level = torch.randn(2, 3, 24, 20), torch.randn(2, 3, 24, 20), torch.randn(2)
+    found = stack_of(single)(torch.cat([x, place], dim=1), level)
+    torch.testing.assert_close(found[:, 1:2], single(torch.cat([x[:, 1:2], place[:, :2]], dim=1), level))
+    assert not found[:, ::2].any()
+    with pytest.raises(ValueError, match="one slice and two planes"):
+        stack_of(stack_of(single))
+    sources = load_sources(folder, ["two"], unit="SUV", files="pet*")[0]
+    settings = TrainingSettings(steps=5)
+    run.export_prior(single, tmp_path, "first", settings, sources, [], UNITS["SUV"])
+    card = run.train_prior(
+        folder, ["two"], tmp_path, "second", 2, device="cpu", unit="a.u.", files="mr*", stack=True,
+        origin=str(tmp_path / "first.json"), weigh={"one*": 0.5},
+    )
+    assert (card["unit"], card["sigma_data"], card["network"]["inputs"]) == ("a.u.", 0.3, 6)
+    assert card["training"]["from"]["name"] == "first"
+    assert {entry.get("through") for entry in card["data"]} == {None, "first"}
+
+
+def test_sources_are_weighed_by_name() -> None:
+    sources = [TrainingSlices(name, np.zeros((3, 8, 8)), np.ones(3), 0.5) for name in ("ct_a/x", "mr_b/y")]
+    assert [s.weight for s in reweighed(sources, {"ct*": 0.4, "*y": 3.0})] == [0.2, 1.5]
+    with pytest.raises(ValueError, match=r"found pet\*=2 with 0 sources"):
+        reweighed(sources, {"pet*": 2.0})
+    with pytest.raises(ValueError, match=r"found ct\*=0"):
+        reweighed(sources, {"ct*": 0.0})
 
 
 def test_the_middle_slice_counts_for_a_stack() -> None:

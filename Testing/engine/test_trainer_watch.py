@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 
 SETTINGS = TrainingSettings(
     steps=30, patch_sizes=(16, 32), pixels_per_step=2048, warmup_steps=2, average_halflife_steps=5,
-    further_halflives=(10_000,), bf16=False, learning_rate=2e-3,
+    further_halflives=(10_000,), bf16=False, learning_rate=0.06,
 )
 
 

@@ -22,7 +22,7 @@ from diffusion_engine.volume import Volume
 
 SETTINGS = TrainingSettings(
     steps=8, patch_sizes=(16, 24), pixels_per_step=1200, warmup_steps=2, average_halflife_steps=5, seed=3, bf16=False,
-    learning_rate=2e-3,
+    learning_rate=0.06,
 )
 
 

@@ -58,11 +58,14 @@ def list_priors(folder: Path = PRIORS_FOLDER) -> list[PriorCard]:
     return [read_any_card(path) for path in sorted(folder.glob("*.json"))]
 
 
-def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", bf16: bool | None = None) -> Prior:
+def load_prior(
+    name: str, device: str | torch.device = "cpu", unit: str | None = "HU", bf16: bool | None = None
+) -> Prior:
     """Load a shipped prior by name, or any by the path of its card, after checking hash, shapes and unit.
 
     The path of an adapter's card gives its base prior with the adapter added.
-    ``bf16``: compute in bfloat16; by default where the processor has it in hardware. Raises ValueError.
+    ``unit``: that it must have, None for any. ``bf16``: compute in bfloat16; by default where the processor has it in
+    hardware. Raises ValueError.
     """
     path = PRIORS_FOLDER / f"{name}.json"
     if not path.exists():
@@ -78,7 +81,7 @@ def load_prior(name: str, device: str | torch.device = "cpu", unit: str = "HU", 
         read_adapter_weights(path, adapter, base.denoiser.network).merge()
         return replace(base, card=adapted_card(base.card, adapter))
     card = read_card(path)
-    if card.unit != unit:
+    if unit is not None and card.unit != unit:
         raise ValueError(
             f"the prior {card.name} works in {card.unit}, not in {unit}: choose a prior trained for {unit}"
         )

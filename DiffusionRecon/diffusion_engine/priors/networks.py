@@ -99,17 +99,16 @@ class PatchUNet(nn.Module):
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """Widths and blocks of a :class:`PatchUNet`, and the peak learning rate that suits it."""
+    """Widths and blocks of a :class:`PatchUNet`."""
 
     channels: tuple[int, ...]
     blocks: int
-    learning_rate: float
 
 
 SIZES: dict[str, NetworkSize] = {
-    "small": NetworkSize((48, 80, 112, 128), 2, 6e-4),
-    "medium": NetworkSize((80, 136, 184, 208), 2, 4e-4),
-    "large": NetworkSize((176, 304, 432, 480), 2, 2e-4),
+    "small": NetworkSize((48, 80, 112, 128), 2),
+    "medium": NetworkSize((80, 136, 184, 208), 2),
+    "large": NetworkSize((176, 304, 432, 480), 2),
 }
 """2.7, 6.9 and about 35 million parameters; time and memory of a step grow about as these."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .averages import Averages
+from .optimiser import MuonWithAdam
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -41,7 +42,7 @@ class Run:
     """What changes while a network is trained, with its checkpoint; ``settings``: with steps, clip_norm."""
 
     network: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: MuonWithAdam
     generator: torch.Generator
     averages: Averages
     settings: Any
@@ -67,12 +68,10 @@ class Run:
         """
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the training loss is not finite at step {step + 1}: lower the learning rate")
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        self.optimiser.step()
+        self.optimiser.step(rate)
         self.averages.update(self.network, step)
         last = step + 1 == self.settings.steps
         if self.checkpoint is not None and ((step + 1) % self.save_every == 0 or last):

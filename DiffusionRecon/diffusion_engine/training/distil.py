@@ -28,6 +28,7 @@ from ..sampling.grids import poly_grid
 from .averages import Averages
 from .checkpoint import Run
 from .data import PatchSampler
+from .optimiser import MuonWithAdam
 from .train import TrainingStep
 
 LOSSES = ("huber", "l2")
@@ -52,7 +53,7 @@ class DistilSettings:
     average_halflife_steps: int = 200
     patch_sizes: tuple[int, ...] = (64, 128)
     pixels_per_step: int = 65536
-    learning_rate: float = 2e-4
+    learning_rate: float = 4e-3
     warmup_steps: int = 100
     clip_norm: float = 1.0
     seed: int = 0
@@ -112,9 +113,11 @@ def distil(
     ValueError when its settings differ, FloatingPointError when the loss stops being finite.
     """
     device = next(network.parameters()).device
-    student = EDMDenoiser(network, settings.sigma_data)
+    student = EDMDenoiser(
+        network.to(memory_format=torch.channels_last), settings.sigma_data,  # type: ignore[call-overload]
+    )
     shadow = copy.deepcopy(student).requires_grad_(False)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    optimiser = MuonWithAdam(network, settings.learning_rate)
     generator = torch.Generator().manual_seed(settings.seed)
     averages = Averages(network, (settings.target_halflife_steps, settings.average_halflife_steps))
     levels = poly_grid(settings.sigma_max, settings.sigma_min, settings.levels).float()

@@ -11,39 +11,45 @@ import torch
 
 from ..pipeline import choose_device
 from ..priors.card import PriorCard, write_card
+from ..priors.grow import stack_of, widened
 from ..priors.library import has_fast_bf16, load_prior, write_weights
-from ..priors.networks import SIZES, PatchUNet, sized
+from ..priors.networks import PatchUNet, sized
 from ..sampling.noise import seeded
 from .averages import halflives_around
 from .curves import draw_curves
 from .data import STACK, PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
-from .sources import load_sources
+from .sources import load_sources, reweighed
 from .train import AVERAGE_HALFLIFE, TrainingSettings, averages_of, train
 from .units import UNITS, UnitRule, rule_of
 from .validate import denoising_psnr
 from .watch import LOG_EVERY, Log, Watch, logged
 
+FRESH_RATE, CONTINUED_RATE = 0.02, 0.005
+"""Peak learning rates from random weights and from those of a prior, which the higher one would throw away."""
 SAVE_EVERY = 2 * LOG_EVERY
 """A multiple of LOG_EVERY, so that a line of a continued run is the mean of the same losses."""
 
 
 def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
-    origin: str | None = None, *, unit: str = "HU", size: str = "small", stack: bool = False, flip: bool = False,
-    files: str = "*",
+    origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
+    files: str = "*", weigh: Mapping[str, float] | None = None, compiled: bool = False,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
-    ``origin``: a prior to start from instead of random weights, by name or card; the new one has its network.
-    ``unit``: HU, a.u. or SUV (see :mod:`.units`); ``size``: of the network; ``stack``: three slices at once; ``flip``:
-    mirrored slices too; ``files``: pattern of file names. Writes NAME.checkpoint (continued when it exists),
-    NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in
-    NAME.png into ``out``. The length of the weight average is chosen on the excluded volumes.
+    ``origin``: a prior to start from instead of random weights, by name or card, of any unit; the new one has its
+    network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u. or SUV (see :mod:`.units`);
+    ``size``: of the network, None as the origin's, or small; ``stack``: three slices at once; ``flip``: mirrored slices
+    too; ``files``: pattern of file names; ``weigh``: pattern of source names -> factor on how often they are drawn;
+    ``compiled``: let PyTorch compile the network first, a minute that only long runs earn back. Writes NAME.checkpoint
+    (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`)
+    and their curves in NAME.png into ``out``. The length of the weight average is chosen on the excluded volumes.
     """
     rule = rule_of(unit)
     sources, skipped = load_sources(data, exclude, (), unit, files)
+    sources = reweighed(sources, weigh or {})
     held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
     for left_out in skipped:
         print(f"left out {left_out}")
@@ -53,17 +59,15 @@ def train_prior(
     where = choose_device(device)
     torch.manual_seed(seed)
     known: dict[str, Any] = {}
-    sigma_data, learning_rate = rule.sigma_data, SIZES["small"].learning_rate
     if origin is None:
-        network = sized(size, 6 if stack else 3, 3 if stack else 1).to(where)
-        learning_rate = SIZES[size].learning_rate
+        network = sized(size or "small", 6 if stack else 3, 3 if stack else 1).to(where)
     else:
-        network, sigma_data, known = _continued(origin, exclude, where, unit)
+        network, known = _continued(origin, exclude, where, size, stack)
         stack = network.outputs == STACK
     settings = TrainingSettings(
-        steps=steps, patch_sizes=rule.patch_sizes, learning_rate=learning_rate,
+        steps=steps, patch_sizes=rule.patch_sizes, learning_rate=FRESH_RATE if origin is None else CONTINUED_RATE,
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
-        further_halflives=halflives_around(steps, AVERAGE_HALFLIFE), sigma_data=sigma_data,
+        further_halflives=halflives_around(steps, AVERAGE_HALFLIFE), sigma_data=rule.sigma_data,
         seed=seed, bf16=has_fast_bf16(where),
     )
     sampler = PatchSampler(sources, stack, flip, rule.empty_std)
@@ -74,6 +78,8 @@ def train_prior(
     checkpoint = out / f"{name}.checkpoint"
     if not checkpoint.exists():
         print(foresee_training(network, sampler, settings)["sentence"], flush=True)
+    if compiled:
+        network.compile(dynamic=False)
     run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages)
     logged(run, log, lambda: watch.look(averages.values[settings.average_halflife_steps]))
     draw_curves(log.entries(), out / f"{name}.png")
@@ -92,14 +98,18 @@ def train_prior(
 
 
 def _continued(
-    origin: str, exclude: Sequence[str], device: torch.device, unit: str
-) -> tuple[PatchUNet, float, dict[str, Any]]:
-    """The network of a prior, to be trained, its sigma_data, and what the new card must say of it."""
-    base = load_prior(origin, device, unit)
+    origin: str, exclude: Sequence[str], device: torch.device, size: str | None, stack: bool
+) -> tuple[PatchUNet, dict[str, Any]]:
+    """The network of a prior of any unit, to be trained, and what the new card must say of it."""
+    base = load_prior(origin, device, None)
     refuse_seen(base.card, exclude)
     network = base.denoiser.network.requires_grad_(True).train()
     assert isinstance(network, PatchUNet)
-    return network, base.card.sigma_data, {
+    if size is not None and sized(size).channels != network.channels:
+        network = widened(network, sized(size).channels)
+    if stack and network.outputs != STACK:
+        network = stack_of(network)
+    return network, {
         "origin": {"name": base.card.name, "sha256": base.card.sha256},
         "earlier": [{**entry, "through": base.card.name} for entry in base.card.data],
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,24 @@ def as_source(name: str, volume: Volume, pixel_mm: np.ndarray, rule: UnitRule = 
         name, rule.to_network(values).astype(np.float16), pixel_mm, weight, float(volume.spacing_mm[2]),
         left_right=int(columns.argmax()) == 0,
     )
+
+
+def reweighed(sources: Sequence[TrainingSlices], factors: Mapping[str, float]) -> list[TrainingSlices]:
+    """The sources with their weights times the factor of the pattern (such as "ct_chest*") that their name matches.
+
+    Raises ValueError for a pattern without a source and for a factor that is not positive.
+    """
+    result = list(sources)
+    for pattern, factor in factors.items():
+        matching = [k for k, source in enumerate(result) if fnmatch(source.name, pattern)]
+        if not matching or not factor > 0:
+            raise ValueError(
+                f"expected a positive factor for sources that exist, found {pattern}={factor:g} with {len(matching)} "
+                "sources: correct the pattern or the factor"
+            )
+        for k in matching:
+            result[k] = replace(result[k], weight=result[k].weight * factor)
+    return result
 
 
 def _pixel_table(path: Path) -> np.ndarray:

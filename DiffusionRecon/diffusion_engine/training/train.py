@@ -14,6 +14,7 @@ from ..priors.denoiser import EDMDenoiser
 from .averages import Averages
 from .checkpoint import Run
 from .data import PatchSampler
+from .optimiser import MuonWithAdam
 
 AVERAGE_HALFLIFE = 500
 """Steps over which the weights are averaged, unless held-out volumes tell better."""
@@ -21,12 +22,12 @@ AVERAGE_HALFLIFE = 500
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a run is: steps, the patches of one step, and the optimiser's few numbers."""
+    """What a run is: steps, the patches of one step, and the optimiser's few numbers (see :class:`MuonWithAdam`)."""
 
     steps: int = 2000
     patch_sizes: tuple[int, ...] = (64, 128)
     pixels_per_step: int = 65536
-    learning_rate: float = 6e-4
+    learning_rate: float = 0.02
     warmup_steps: int = 200
     log_sigma_mean: float = -1.8
     log_sigma_std: float = 1.3
@@ -82,7 +83,7 @@ def train(
     denoiser = EDMDenoiser(
         network.to(memory_format=torch.channels_last), settings.sigma_data,  # type: ignore[call-overload]
     )
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    optimiser = MuonWithAdam(network, settings.learning_rate)
     generator = torch.Generator().manual_seed(settings.seed)
     if averages is None:
         averages = averages_of(network, settings)

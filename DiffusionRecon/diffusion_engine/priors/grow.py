@@ -1,0 +1,64 @@
+"""Larger networks that begin as a smaller one: more channels, or three slices instead of one.
+
+Both give at first exactly what the smaller network gives, so that training continues instead of starting again.
+Source: Net2Net, arXiv:1511.05641, where new channels copy old ones; here they are new features that nothing reads yet.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .networks import PatchUNet
+
+
+def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
+    """The network with ``channels`` a level: old channels read old ones alone, new ones begin at random and unread.
+
+    Raises ValueError where a level would lose channels or the number of levels differs.
+    """
+    if len(channels) != len(network.channels) or any(n < o for n, o in zip(channels, network.channels, strict=True)):
+        raise ValueError(f"channels {network.channels} can only be widened, to as many levels: found {channels}")
+    result = PatchUNet(network.inputs, network.outputs, channels, network.blocks).to(network.head.weight.device)
+    state = result.state_dict()
+    for name, old in network.state_dict().items():
+        new = state[name]
+        if name.endswith(("modulation.weight", "modulation.bias")):
+            # The rows are a scale for each channel, then a shift for each.
+            for half, part in zip(new.chunk(2), old.chunk(2), strict=True):
+                half.zero_()[: len(part)] = part
+        elif old.ndim == 4 and "finer" in name:
+            _place(new.transpose(0, 1), old.transpose(0, 1))
+        elif old.ndim == 4:
+            _place(new, old)
+        else:
+            new[: len(old)] = old
+    result.load_state_dict(state)
+    return result
+
+
+def _place(new: Tensor, old: Tensor) -> None:
+    """Put (outputs, inputs, ...) weights in the corner of larger ones whose old outputs then read nothing new."""
+    rows, columns = old.shape[:2]
+    new[:rows] = 0
+    new[:rows, :columns] = old
+
+
+def stack_of(network: PatchUNet) -> PatchUNet:
+    """The network of three slices and three planes that gives the middle slice what ``network`` makes of it alone.
+
+    The other two slices are neither seen nor changed at first. Raises ValueError when ``network`` is not one of a slice
+    and two planes.
+    """
+    if (network.inputs, network.outputs) != (3, 1):
+        raise ValueError(f"expected a network of one slice and two planes, found {network.inputs} inputs: use another")
+    result = PatchUNet(6, 3, network.channels, network.blocks).to(network.head.weight.device)
+    # Four pixels of a channel follow each other: slices 0 to 2, then two planes of position and one of distance.
+    middle, places = slice(4, 8), slice(12, 20)
+    state = network.state_dict()
+    names = ("head.weight", "tail.weight", "tail.bias")
+    head, tail, bias = (torch.zeros_like(result.state_dict()[name]) for name in names)
+    head[:, middle], head[:, places] = state["head.weight"][:, :4], state["head.weight"][:, 4:]
+    tail[middle], bias[middle] = state["tail.weight"], state["tail.bias"]
+    result.load_state_dict({**state, "head.weight": head, "tail.weight": tail, "tail.bias": bias})
+    return result
