@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--weigh", default="", help="how often sources are drawn, such as 'petctmr*=0.35,ct_slices*=1.6' (1 each)"
     )
+    sub.add_argument("--rate", type=float, help="peak learning rate (0.02; 0.005 with --from)")
     sub.add_argument("--compile", action="store_true", help="compile the network first: for runs of an hour")
     sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
 
@@ -287,7 +288,8 @@ def train_command(options: argparse.Namespace) -> dict[str, Any]:
     card = train_prior(
         options.data, _listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
         options.device, options.origin, unit=options.unit, size=options.size, stack=options.stack, flip=options.flip,
-        files=options.files, weigh=_factors(options.weigh), compiled=options.compile,
+        files=options.files, weigh=_factors(options.weigh), rate=options.rate,
+        compiled=options.compile,
     )
     if options.split:
         from .training.split import split

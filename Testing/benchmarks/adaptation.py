@@ -46,7 +46,7 @@ def ellipse_prior(folder: Path, steps: int) -> Prior:
         torch.manual_seed(0)
         network = PatchUNet(channels=CHANNELS)
         settings = TrainingSettings(
-            steps=steps, warmup_steps=50, pixels_per_step=32768, average_halflife_steps=100, learning_rate=1e-3,
+            steps=steps, warmup_steps=50, pixels_per_step=32768, average_halflife_steps=100,
             bf16=has_fast_bf16(torch.device("cpu")),
         )
         sources, held = [ellipse_slices(200)], [ellipse_slices(6, seed=1)]

@@ -35,7 +35,8 @@ SAVE_EVERY = 2 * LOG_EVERY
 def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
-    files: str = "*", weigh: Mapping[str, float] | None = None, compiled: bool = False,
+    files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -43,9 +44,10 @@ def train_prior(
     network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u. or SUV (see :mod:`.units`);
     ``size``: of the network, None as the origin's, or small; ``stack``: three slices at once; ``flip``: mirrored slices
     too; ``files``: pattern of file names; ``weigh``: pattern of source names -> factor on how often they are drawn;
-    ``compiled``: let PyTorch compile the network first, a minute that only long runs earn back. Writes NAME.checkpoint
-    (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`)
-    and their curves in NAME.png into ``out``. The length of the weight average is chosen on the excluded volumes.
+    ``rate``: peak learning rate; ``compiled``: let PyTorch compile the network first, a minute that only long runs earn
+    back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and
+    denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is
+    chosen on the excluded volumes.
     """
     rule = rule_of(unit)
     sources, skipped = load_sources(data, exclude, (), unit, files)
@@ -65,7 +67,8 @@ def train_prior(
         network, known = _continued(origin, exclude, where, size, stack)
         stack = network.outputs == STACK
     settings = TrainingSettings(
-        steps=steps, patch_sizes=rule.patch_sizes, learning_rate=FRESH_RATE if origin is None else CONTINUED_RATE,
+        steps=steps, patch_sizes=rule.patch_sizes,
+        learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
         further_halflives=halflives_around(steps, AVERAGE_HALFLIFE), sigma_data=rule.sigma_data,
         seed=seed, bf16=has_fast_bf16(where),
