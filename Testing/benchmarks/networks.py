@@ -1,9 +1,11 @@
-"""The shipped network against MONAI's, trained for the same wall time on the same patches.
+"""What size and training buy: the three sizes of the network and MONAI's, each for the same wall times.
 
-    .venv/bin/python Testing/benchmarks/networks.py --data FOLDER --exclude NAMES [--minutes 2] [--json FILE]
+    .venv/bin/python Testing/benchmarks/networks.py --data FOLDER --exclude NAMES [--minutes 1,4]
+        [--networks small,medium,large,monai] [--json FILE]
 
 FOLDER holds CT volumes; the excluded ones validate. Prints parameters, milliseconds a 256 x 256 slice (median of
-alternating calls, bfloat16 where the processor has it) and the denoising PSNR after the same minutes of training.
+alternating calls, bfloat16 where the processor has it) and the denoising PSNR after each of the times of training,
+every one a training of its own, whose learning rate falls to its end.
 """
 
 from __future__ import annotations
@@ -14,16 +16,15 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import has_fast_bf16
-from diffusion_engine.priors.networks import PatchUNet
+from diffusion_engine.priors.networks import SIZES, sized
 from diffusion_engine.training.data import PatchSampler
-from diffusion_engine.training.run import denoising_psnr
 from diffusion_engine.training.sources import load_sources
 from diffusion_engine.training.train import TrainingSettings, train
+from diffusion_engine.training.validate import denoising_psnr
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
@@ -56,40 +57,49 @@ def milliseconds(networks: dict[str, nn.Module], bf16: bool, repeats: int = 9) -
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def untrained(name: str) -> nn.Module:
+    """The network of a size, or MONAI's, with the same random weights each time."""
+    torch.manual_seed(0)
+    network = MonaiUNet() if name == "monai" else sized(name)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--exclude", required=True, help="folders to validate on, with commas")
-    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--minutes", default="2", help="of training, with commas (2)")
+    parser.add_argument("--networks", default="small,monai", help="small, medium, large, monai, with commas")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     held_names = options.exclude.split(",")
     sources, held = load_sources(options.data, held_names)[0], load_sources(options.data, only=held_names)[0]
-    torch.manual_seed(0)
-    networks: dict[str, nn.Module] = {"PatchUNet": PatchUNet(), "MONAI DiffusionModelUNet": MonaiUNet()}
-    for network in networks.values():
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks = {name: untrained(name) for name in options.networks.split(",")}
     bf16 = has_fast_bf16(torch.device("cpu"))
     forward = milliseconds(networks, bf16)
-    rows: list[dict[str, Any]] = []
-    for name, network in networks.items():
-        # The rate falls over the run, so each network gets the number of steps that fits into the time.
-        pilot = TrainingSettings(steps=12, warmup_steps=10, bf16=bf16)
-        start = time.perf_counter()
-        list(train(network, PatchSampler(sources), pilot))
-        steps = max(20, int(60 * options.minutes / ((time.perf_counter() - start) / 12)))
-        torch.manual_seed(0)
-        settings = TrainingSettings(steps=steps, warmup_steps=min(200, steps // 10), bf16=bf16)
-        start = time.perf_counter()
-        list(train(network, PatchSampler(sources), settings))
-        seconds = time.perf_counter() - start
-        rows.append({
-            "name": name, "peer": name != "PatchUNet", "case": f"{options.minutes:g} minutes of training",
-            "parameters": sum(p.numel() for p in network.parameters()), "forward_ms": round(forward[name], 1),
-            "adjoint_ms": None, "seconds": round(seconds, 1), "steps": steps,
-            "psnr_db": denoising_psnr(EDMDenoiser(network), held),
-        })
-        print(json.dumps(rows[-1]), flush=True)
+    sampler, rows = PatchSampler(sources), []
+    for minutes in map(float, options.minutes.split(",")):
+        for name in networks:
+            network = untrained(name)
+            # The rate falls over the run, so each network gets the number of steps that fits into the time.
+            pilot = TrainingSettings(steps=12, warmup_steps=10, bf16=bf16)
+            start = time.perf_counter()
+            list(train(network, sampler, pilot))
+            steps = max(20, int(60 * minutes / ((time.perf_counter() - start) / 12)))
+            network = untrained(name)
+            settings = TrainingSettings(
+                steps=steps, warmup_steps=min(200, steps // 10), average_halflife_steps=max(1, steps // 12), bf16=bf16
+            )
+            start = time.perf_counter()
+            list(train(network, sampler, settings))
+            seconds = time.perf_counter() - start
+            rows.append({
+                "name": name, "peer": name not in SIZES, "case": f"{minutes:g} minutes of training",
+                "parameters": sum(p.numel() for p in network.parameters()), "forward_ms": round(forward[name], 1),
+                "adjoint_ms": None, "seconds": round(seconds, 1), "steps": steps,
+                "psnr_db": denoising_psnr(EDMDenoiser(network), held),
+            })
+            print(json.dumps(rows[-1]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
