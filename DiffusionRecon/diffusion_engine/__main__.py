@@ -328,6 +328,7 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
 
     from .calibrate import fit_factors, fit_scores
     from .pipeline import choose_device
+    from .posterior.calibration import with_entry
     from .priors.card import read_card, write_card
     from .priors.library import PRIORS_FOLDER, load_prior
     from .settings import Settings
@@ -344,17 +345,13 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     if options.part != "typicality":
         for entry in fit_factors(prior, options.data, settings, options.slice_count):
             card = read_card(path)
-            others = [e for e in card.calibration if any(e.get(k) != entry[k] for k in _ACQUISITION)]
-            write_card(replace(card, calibration=[*others, entry]), path)
+            write_card(replace(card, calibration=with_entry(card.calibration, entry)), path)
             print(
                 f"{entry['geometry']} {entry['views']:>3} views: factor {entry['factor']:.2f}, coverage of 90 % "
                 f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
             )
     card = read_card(path)
     return {"calibration": card.calibration, "typicality": card.typicality}
-
-
-_ACQUISITION = ("geometry", "views", "arc_degrees", "noise_percent", "solver")
 
 
 def priors_command(options: argparse.Namespace) -> list[dict[str, Any]]:
