@@ -7,7 +7,7 @@ typicality from those it lists as training data; neither changes the weights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,11 @@ from .priors.library import Prior
 from .priors.slices import resample
 from .problem import Problem, prepare
 from .settings import Settings
+from .training.units import rule_of
 from .volume import Volume, question_hu
 
 ACQUISITIONS = (("parallel", 60), ("parallel", 20), ("parallel", 8), ("fan_flat", 60))
 TRAINING_DEPTHS = (0.3, 0.65)
-FINE_PIXEL_MM = 1.1
-"""Finer slices are scanned at half their resolution, coarser ones at their own, as the prior was trained."""
 
 
 def chosen_slices(folder: Path, names: Sequence[str], depths: Sequence[float]) -> list[tuple[str, Volume]]:
@@ -51,9 +50,9 @@ def chosen_slices(folder: Path, names: Sequence[str], depths: Sequence[float]) -
 
 
 def scan(volume: Volume, geometry: str, views: int, settings: Settings, prior: Prior) -> tuple[Problem, Settings]:
-    """A simulated scan at the resolution that the prior was trained on."""
+    """A simulated scan at the resolution that the prior was trained on: fine slices at half of their own."""
     spacing = min(volume.spacing_mm[:2])
-    pixel = 0.999 * spacing * (2 if spacing < FINE_PIXEL_MM else 1)
+    pixel = 0.999 * spacing * (2 if spacing < rule_of("HU").fine_pixel_mm else 1)
     asked = replace(settings, geometry=geometry, views=views, pixel_mm=pixel, arc_degrees=None)
     return prepare(volume, asked, prior.device, prior.card), asked
 
@@ -111,9 +110,9 @@ def make_entry(
     factor = rule.conformal_factor(error, std, draws)
     after = factor * np.maximum(std, rule.FLOOR_HU)
     return {
-        "geometry": acquisition.geometry, "views": acquisition.views, "arc_degrees": round(acquisition.arc_degrees, 2),
-        "noise_percent": round(acquisition.noise_percent, 4), "solver": acquisition.solver, "steps": acquisition.steps,
-        "draws": draws, "slices": slices, "factor": round(factor, 4), "floor_hu": rule.FLOOR_HU,
+        **asdict(acquisition), "arc_degrees": round(acquisition.arc_degrees, 2),
+        "noise_percent": round(acquisition.noise_percent, 4), "draws": draws, "slices": slices,
+        "factor": round(factor, 4), "floor_hu": rule.FLOOR_HU,
         "coverage90": round(rule.coverage(error, std, draws), 4),
         "coverage90_calibrated": round(float(np.mean(covered)), 4),
         "calibration_error": round(rule.calibration_error(error, std, draws), 4),

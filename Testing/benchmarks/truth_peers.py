@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from truth_problems import Case, HartleyMask, TruthProblem, hartley
+from truth_problems import Case, TruthProblem
+from truth_scans import HartleyMask, hartley
 
 SCALE, OFFSET = 4.0, 0.5
 DRAWS = 200

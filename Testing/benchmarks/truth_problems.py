@@ -6,18 +6,18 @@ each of several measurements, and the true posterior's marginals in the coordina
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser, MixtureDenoiser
 from scipy.stats import norm
 from torch import Tensor
+from truth_chain import elliptical_slice
+from truth_scans import Blur, HartleyMask, LogPoisson, hartley, power_law
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,83 +59,6 @@ class TruthProblem:
     cases: list[Case]
     draws: int
     linear: bool
-
-
-class HartleyMask:
-    """Masked Fourier samples of real images in real form: Re F x - Im F x, an orthonormal transform.
-
-    With a mask symmetric under negation of the frequency this is the complex masked transform up to a rotation of real
-    and imaginary parts. Its singular vectors are the Hartley waves: `to_spectral` and `from_spectral` give them.
-    """
-
-    def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
-        self.in_shape = self.out_shape = tuple(mask.shape)
-        self.singular_values = mask
-
-    def forward(self, x: Tensor) -> Tensor:
-        return hartley(x) * self.mask
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return hartley(y * self.mask)
-
-    def to_spectral(self, x: Tensor) -> Tensor:
-        return hartley(x)
-
-    def from_spectral(self, c: Tensor) -> Tensor:
-        return hartley(c)
-
-    def data_to_spectral(self, y: Tensor) -> Tensor:
-        return y * self.mask
-
-
-class Blur:
-    """Periodic Gaussian blur of ``width`` pixels."""
-
-    def __init__(self, width: float, size: int) -> None:
-        frequency = torch.fft.fftfreq(size)
-        self.gain = torch.exp(-2 * math.pi**2 * width**2 * (frequency[:, None] ** 2 + frequency**2))
-        self.in_shape = self.out_shape = (size, size)
-        self.singular_values = self.gain
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.fft.ifft2(self.gain * torch.fft.fft2(x)).real
-
-    adjoint = forward
-
-    def to_spectral(self, x: Tensor) -> Tensor:
-        return hartley(x)
-
-    from_spectral = data_to_spectral = to_spectral
-
-
-class LogPoisson:
-    """Counts y ~ Poisson(B exp(u)) of the log image u: misfit and gradient, ``matrix`` B (readings, pixels)."""
-
-    def __init__(self, matrix: Tensor, counts: Tensor) -> None:
-        self.matrix, self.counts = matrix, counts
-
-    def misfit(self, x: Tensor) -> Tensor:
-        expected = x.flatten(1).exp() @ self.matrix.T
-        return (expected - self.counts * expected.log()).sum(1)
-
-    def gradient(self, x: Tensor) -> Tensor:
-        activity = x.flatten(1).exp()
-        expected = activity @ self.matrix.T
-        return (activity * ((1 - self.counts / expected) @ self.matrix)).reshape(x.shape)
-
-
-def hartley(x: Tensor) -> Tensor:
-    """Orthonormal 2D Hartley transform, its own inverse."""
-    transformed = torch.fft.fft2(x, norm="ortho")
-    return transformed.real - transformed.imag
-
-
-def power_law(size: int, power: float = 3.0, knee: float = 2.0, std: float = 0.5) -> Tensor:
-    """S(k) ~ (k^2 + knee^2)^(-power / 2), k in waves an image, scaled to pixel standard deviation ``std``."""
-    k = torch.fft.fftfreq(size) * size
-    spectrum = (k[:, None] ** 2 + k**2 + knee**2) ** (-power / 2)
-    return spectrum * std**2 / spectrum.mean()
 
 
 def gauss_fourier(draws: int = 400, noises: tuple[float, ...] = (0.05, 0.2)) -> TruthProblem:
@@ -261,7 +184,7 @@ def poisson(draws: int = 400, scales: tuple[float, ...] = (4.0, 20.0)) -> TruthP
         true = hartley(spectrum.sqrt() * torch.randn(size, size, generator=generator))
         counts = torch.poisson(scale * rows @ true.exp().flatten(), generator=generator)
         likelihood = LogPoisson(scale * rows, counts)
-        samples, checks = _elliptical_slice(likelihood, spectrum, generator)
+        samples, checks = elliptical_slice(likelihood, spectrum, generator)
         flat = samples.flatten(1)
         ordered = flat.sort(0).values
 
@@ -276,65 +199,6 @@ def poisson(draws: int = 400, scales: tuple[float, ...] = (4.0, 20.0)) -> TruthP
         remarks = {"counts": int(counts.sum()), "readings": readings, **checks}
         cases.append(Case(likelihood, start, float((start - true).square().mean().sqrt()), truth, remarks))
     return TruthProblem("poisson", prior, cases, draws, False)
-
-
-def _elliptical_slice(
-    likelihood: LogPoisson, spectrum: Tensor, generator: torch.Generator, chains: int = 16, length: int = 4000,
-    burn: int = 500, thin: int = 5,
-) -> tuple[Tensor, dict[str, Any]]:
-    """Draws of the exact posterior, (n, rows, columns), and the chains' own checks."""
-    shape = (chains, *spectrum.shape)
-
-    def prior_draw() -> Tensor:
-        return hartley(spectrum.sqrt() * torch.randn(shape, generator=generator))
-
-    u = prior_draw()
-    energy = likelihood.misfit(u)
-    kept = []
-    for step in range(length):
-        other = prior_draw()
-        bound = energy - torch.log(torch.rand(chains, generator=generator))
-        angle = 2 * math.pi * torch.rand(chains, generator=generator)
-        low, high = angle - 2 * math.pi, angle.clone()
-        proposal, found = u, energy
-        waiting = torch.ones(chains, dtype=torch.bool)
-        while bool(waiting.any()):
-            turned = angle.cos()[:, None, None] * u + angle.sin()[:, None, None] * other
-            value = likelihood.misfit(turned)
-            good = waiting & (value < bound)
-            proposal = torch.where(good[:, None, None], turned, proposal)
-            found = torch.where(good, value, found)
-            waiting = waiting & ~good
-            low, high = torch.where(angle < 0, angle, low), torch.where(angle >= 0, angle, high)
-            angle = torch.where(waiting, low + (high - low) * torch.rand(chains, generator=generator), angle)
-        u, energy = proposal, found
-        if step >= burn and step % thin == 0:
-            kept.append(u)
-    samples = torch.stack(kept, 1)
-    return samples.flatten(0, 1), {"r_hat": round(_r_hat(samples), 4), "effective_samples": round(_effective(samples))}
-
-
-def _r_hat(samples: Tensor) -> float:
-    """Largest split R-hat over pixels; samples (chains, n, rows, columns)."""
-    halves = torch.cat(samples.flatten(2).double().chunk(2, 1)[:2], 0)
-    count = halves.shape[1]
-    within = halves.var(1).mean(0)
-    between = halves.mean(1).var(0)
-    return float((((count - 1) / count * within + between) / within).sqrt().max())
-
-
-def _effective(samples: Tensor) -> float:
-    """Smallest effective sample size over pixels, by Geyer's initial positive sequence."""
-    x = samples.flatten(2).double()
-    chains, count, _ = x.shape
-    x = x - x.mean(1, keepdim=True)
-    spectrum = torch.fft.rfft(x, 2 * count, dim=1).abs() ** 2
-    auto = torch.fft.irfft(spectrum, dim=1)[:, :count].mean(0) / count
-    rho = (auto / auto[0]).numpy()
-    pairs = rho[1:-1:2] + rho[2::2][: len(rho[1:-1:2])]
-    # Sum of autocorrelation pairs until the first negative one.
-    positive = np.minimum.accumulate(pairs > 0, axis=0)
-    return float((chains * count / (1 + 2 * (pairs * positive).sum(0))).min())
 
 
 def _anatomy(size: int, mirrored: bool) -> Tensor:

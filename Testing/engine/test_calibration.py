@@ -84,6 +84,24 @@ def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
     assert rule.matching_entry([entry()], asked, trusted=False).entry is None
 
 
+@pytest.mark.parametrize(("changes", "other"), [
+    ({}, False), ({"factor": 3.0, "draws": 8, "slices": 2}, False), ({"coupling": "none"}, False),
+    ({"steps": 10}, True), ({"coupling": "noise"}, True), ({"solver": "tmpd"}, True), ({"geometry": "fan_flat"}, True),
+    ({"views": 21}, True), ({"arc_degrees": 170.0}, True), ({"noise_percent": 0.3}, True),
+])
+def test_an_entry_replaces_only_one_of_the_same_acquisition(changes: dict, other: bool) -> None:
+    old, beside, made = entry(), entry(views=60), entry(**changes)
+    assert rule.with_entry([old, beside], made) == ([old, beside, made] if other else [beside, made])
+
+
+def test_an_entry_is_that_of_its_acquisition() -> None:
+    acquisition = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, "noise")
+    made = make_entry([drawn(4, 0.5, 2000)], acquisition, Settings(draws=4), 6)
+    assert rule.acquisition_in(made) == acquisition
+    assert rule.matching_entry([made], acquisition).entry == made
+    assert rule.acquisition_in({k: v for k, v in made.items() if k not in ("steps", "coupling")}).coupling == "none"
+
+
 def test_the_nearest_number_of_views_is_taken() -> None:
     asked = rule.Acquisition("parallel", 22, 180.0, 0.2, "dds", 30)
     found = rule.matching_entry([entry(views=26, factor=1.0), entry(factor=3.0)], asked)
@@ -148,6 +166,15 @@ def test_the_command_writes_factors_and_typicality_into_the_card(tmp_path: Path)
     assert card.typicality["volumes"] == 3
     assert math.isfinite(card.typicality["threshold"])
     assert card.sha256 == sha256(tmp_path / content["weights"])
+    # The same acquisitions with another number of steps are further entries; made again, they replace their own.
+    few = [*shared, "--part", "factors", "--slices", "1", "--draws", "2"]
+    for _ in range(2):
+        assert main([*few, "--steps", "3"]) == 0
+        found = read_card(path).calibration
+        assert found[:4] == card.calibration
+        assert [(e["geometry"], e["views"], e["steps"]) for e in found[4:]] == [
+            (e["geometry"], e["views"], 3) for e in card.calibration
+        ]
 
 
 LIKE = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.classical.conjugate_gradient import cgls, conjugate_gradient
+from diffusion_engine.classical.conjugate_gradient import cgls, conjugate_gradient, item_dot
 from diffusion_engine.classical.sirt import os_sart, row_column_weights, sirt
 from diffusion_engine.classical.tv import gradient, gradient_adjoint, tv, tv_steps
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
@@ -49,6 +49,19 @@ def test_conjugate_gradient_stops_each_image_by_itself() -> None:
     residual = (hard - both[1:] * scale).norm() / hard.norm()
     assert float(residual) < 1e-6
     assert not conjugate_gradient(system, torch.zeros(1, 4, 4), 5).any()
+
+
+def test_conjugate_gradient_takes_items_of_any_shape_that_may_go_on_together() -> None:
+    """Two items of three axes: apart, the first stops at its tolerance; together, it goes on with the second."""
+    right = random(2, 2, 3, 4)
+    scale = torch.stack([torch.linspace(1, 2, 24), torch.linspace(1, 500, 24)]).double().reshape(2, 2, 3, 4)
+    apart, together = (
+        conjugate_gradient(lambda x: x * scale, right, 100, 1e-3, item_dot, apart=each) for each in (True, False)
+    )
+    square = item_dot(right, right)
+    left = [(item_dot(r, r) / square).sqrt().flatten() for r in (right - scale * x for x in (apart, together))]
+    assert float(left[0][0]) > 1e-6 > float(left[1][0])
+    assert float(torch.stack(left).max()) < 1e-3
 
 
 def test_conjugate_gradient_stays_at_the_solution_in_single_precision() -> None:

@@ -14,6 +14,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+import computer
 import environment
 import pytest
 from environment import NetworkError, SetUpError
@@ -25,7 +26,7 @@ SMI = "| NVIDIA-SMI 560.35  Driver Version: 560.35  CUDA Version: 12.8  |"
 @pytest.mark.parametrize("version", [(3, 10), (3, 11), (3, 12), (3, 13)])
 @pytest.mark.parametrize("machine", [LINUX, ("Windows", "AMD64"), ("Darwin", "arm64")])
 def test_supported_pythons_pass(version: tuple[int, int], machine: tuple[str, str]) -> None:
-    environment.check_python(version, *machine)
+    computer.check_python(version, *machine)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_other_pythons_and_platforms_are_refused(
     version: tuple[int, int], system: str, machine: str, words: str,
 ) -> None:
     with pytest.raises(SetUpError, match=words) as caught:
-        environment.check_python(version, system, machine)
+        computer.check_python(version, system, machine)
     assert "\n" not in str(caught.value)
 
 
@@ -49,20 +50,20 @@ def test_a_python_without_ensurepip_is_told_the_package(monkeypatch: pytest.Monk
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else find(name))
     with pytest.raises(SetUpError, match=r"python3\.12-venv"):
-        environment.check_python((3, 12), *LINUX)
+        computer.check_python((3, 12), *LINUX)
 
 
 def test_a_linux_without_egl_is_told_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(name)
 
-    monkeypatch.setattr(environment.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(computer.platform, "system", lambda: "Linux")
     monkeypatch.setattr(ctypes, "CDLL", missing)
     with pytest.raises(SetUpError, match="apt install libegl1"):
-        environment.check_egl()
+        computer.check_egl()
 
 
-@pytest.mark.parametrize("name", ["environment.py", "demo.py", "test.py"])
+@pytest.mark.parametrize("name", ["environment.py", "computer.py", "demo.py", "test.py"])
 def test_old_pythons_can_read_the_commands_and_get_the_sentence(name: str) -> None:
     text = (environment.ROOT / "Testing" / name).read_text(encoding="utf-8")
     ast.parse(text, feature_version=(3, 7))

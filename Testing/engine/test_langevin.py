@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.grids import geometric_grid, vp_linear_grid
-from diffusion_engine.sampling.langevin import annealed_langevin, corrector, score
+from diffusion_engine.sampling.langevin import corrector, langevin, score
 from diffusion_engine.sampling.movers import ancestral, ddim, reverse_diffusion
 from diffusion_engine.sampling.noise import seeded
 from torch import Tensor
@@ -80,13 +80,10 @@ def test_langevin_has_the_stationary_variance_of_its_step() -> None:
     """x' = (1 - a / V) x + sqrt(2 a) z with V = S + sigma^2 settles at V / (1 - a / (2 V))."""
     prior, sigma, step = white(0.25), 0.5, 0.4
     total, length = 0.25 + sigma**2, step * sigma**2
-
-    def denoise(x: Tensor, level: float) -> Tensor:
-        return prior(x, torch.tensor(level, dtype=torch.float64))
-
-    start = torch.zeros(20, 64, 64, dtype=torch.float64)
-    found = annealed_langevin(denoise, start, [2.0, 1.0, sigma], seeded(1), repeats=60, step=step)
-    assert float(found.var()) == pytest.approx(total / (1 - length / (2 * total)), rel=0.02)
+    x, noise = torch.zeros(20, 64, 64, dtype=torch.float64), seeded(1)
+    for _ in range(60):
+        x = langevin(x, score(x, prior(x, torch.tensor(sigma, dtype=torch.float64)), sigma), length, noise.normal(x))
+    assert float(x.var()) == pytest.approx(total / (1 - length / (2 * total)), rel=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])

@@ -11,7 +11,7 @@ import torch
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.hamiltonian import Chain, hamiltonian_move
-from diffusion_engine.sampling.movers import multistep
+from diffusion_engine.sampling.movers import multistep_estimates
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers.catalogue import METHODS, method_named
 from diffusion_engine.solvers.contract import SPREADS, denoise, linearise
@@ -144,12 +144,9 @@ def test_the_diffusion_step_has_the_exact_variance_in_the_limit_of_small_steps()
     c, noise = 0.3, seeded(7)
     levels = [*torch.logspace(1, -3, 80).tolist(), 0.0]
     x = (levels[0] ** 2 + c) ** 0.5 * noise.normal(torch.zeros(20000))
-    earlier = None
-    for index in range(80):
-        clean = c / (c + levels[index] ** 2) * x
-        x = multistep(x, clean, earlier, levels, index, noise.normal(x))
-        earlier = clean
-    assert float(x.var()) == pytest.approx(c, rel=0.03)
+    clean = list(multistep_estimates(lambda x, sigma: c / (c + sigma**2) * x, x, levels, noise))
+    assert len(clean) == 80
+    assert float(clean[-1].var()) == pytest.approx(c, rel=0.03)
 
 
 @pytest.mark.parametrize("solve", [mmps, tmpd, pnp_dm, daps])

@@ -1,4 +1,4 @@
-"""Orders of accuracy against the exact flow of a Gaussian prior, churn, and the noise of PFGM++."""
+"""Orders of accuracy against the exact flow of a Gaussian prior, and the noise of PFGM++."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 import torch
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.sampling.churn import Churn, churned_heun
 from diffusion_engine.sampling.grids import poly_grid
 from diffusion_engine.sampling.movers import heun, multistep
 from diffusion_engine.sampling.noise import seeded
@@ -57,24 +56,6 @@ def test_dpm_solver_ends_at_the_estimate_and_is_euler_at_first() -> None:
     x, clean, before = random(2, 3, 4), random(2, 3, 4, seed=2), random(2, 3, 4, seed=3)
     assert torch.equal(multistep(x, clean, before, (0.7, 0.5, 0.0), 1), clean)
     torch.testing.assert_close(multistep(x, clean, None, (0.5, 0.3), 0), x + (0.3 - 0.5) * (x - clean) / 0.5)
-
-
-def test_churn_is_heun_without_noise_and_keeps_the_distribution_with_it() -> None:
-    x = random(2, 1, SIZE, SIZE)
-    still = churned_heun(PRIOR, x, 0.5, 0.4, 10, Churn(), seeded(0))
-    torch.testing.assert_close(still, heun(PRIOR, x, 0.5, 0.4))
-    outside = churned_heun(PRIOR, x, 0.04, 0.03, 10, Churn(40.0), seeded(0))
-    torch.testing.assert_close(outside, heun(PRIOR, x, 0.04, 0.03))
-    draws, steps, noise = 4000, 40, seeded(4)
-    x = FIRST * noise.normal(torch.zeros(draws, 1, SIZE, SIZE, dtype=torch.float64))
-    churn = Churn(20.0, 0.05, 50.0, 1.0)
-    for sigma, following in pairwise(poly_grid(FIRST, 0.01, steps).tolist()):
-        x = churned_heun(PRIOR, x, sigma, following, steps, churn, noise)
-    power = torch.fft.fft2(x[:, 0] - PRIOR.mean, norm="ortho").abs().square().mean(0)
-    assert float((power / PRIOR.spectrum - 1).abs().max()) < 6 * (2 / draws) ** 0.5
-    again = churned_heun(PRIOR, x[:2], 0.5, 0.4, 10, churn, seeded(1))
-    assert torch.equal(again, churned_heun(PRIOR, x[:2], 0.5, 0.4, 10, churn, seeded(1)))
-    assert not torch.equal(again, churned_heun(PRIOR, x[:2], 0.5, 0.4, 10, churn, seeded(2)))
 
 
 @pytest.mark.parametrize("dimension", [3, 64])

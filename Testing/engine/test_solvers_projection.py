@@ -21,7 +21,7 @@ from torch import Tensor
 
 SIZE = 8
 NOISE = 0.05
-NAMES = ("song", "score_mri", "ilvr", "mcg", "ccdf", "hijack", "tweedie", "consistency")
+NAMES = ("song", "score_mri", "csgm", "ilvr", "mcg", "ccdf", "hijack", "tweedie", "consistency")
 
 
 def random(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -140,6 +140,7 @@ def cases(dense) -> dict[str, tuple[Problem, dict[str, Any]]]:
     return {
         "song": (scan, {**levels, "iterations": 30, "relaxation": 1.0}),
         "score_mri": (kspace, levels),
+        "csgm": (kspace, {**levels, "steps": 60}),
         "ilvr": (image, {"steps": 20, "sigma_start": 0.6, "factor": 4.0}),
         "mcg": (scan, {**levels, "iterations": 30}),
         "ccdf": (scan, {**levels, "iterations": 30, "relaxation": 1.0}),
@@ -216,6 +217,29 @@ def test_score_mri_ends_with_the_measured_k_space(cases) -> None:
     real = Problem(problem.denoiser, problem.likelihood, problem.start.real, problem.exact)
     with pytest.raises(ValueError, match="needs complex images"):
         solve("score_mri", real, **options)
+
+
+def test_annealed_langevin_draws_from_the_posterior_in_the_limit_of_many_levels() -> None:
+    """Mean and variance of 400 draws of one complex image against the exact ones, in units of these."""
+    whole, count = masked(), 400
+    likelihood = whole.likelihood.select(slice(0, 1))
+    problem = Problem(whole.denoiser, likelihood, whole.start[:1].expand(count, SIZE, SIZE), whole.exact[:1])
+    eye = torch.eye(SIZE * SIZE, dtype=torch.complex128).reshape(-1, SIZE, SIZE)
+    information = likelihood.operator.adjoint(likelihood.operator.forward(eye)).flatten(1).mT / NOISE**2
+    covariance = torch.linalg.inv(torch.diag(1 / whole.denoiser.variance.flatten()) + information)
+    variance = covariance.diagonal().real.reshape(SIZE, SIZE)
+
+    def errors(steps: int) -> tuple[float, float]:
+        found = solve("csgm", problem, sigma_start=1.0, steps=steps)
+        away = (found - problem.exact).mean(0).abs().square() / variance
+        return float(away.mean()), abs(float((found.var(0) / variance).mean()) - 1)
+
+    few, many = errors(20), errors(240)
+    # The mean of 400 draws is known to 1 / 400 of the variance.
+    assert many[0] < 0.02
+    assert many[1] < 0.06
+    assert few[0] > 3 * many[0]
+    assert few[1] > 3 * many[1]
 
 
 @pytest.mark.parametrize("name", NAMES)

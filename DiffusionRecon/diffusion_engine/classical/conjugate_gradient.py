@@ -1,4 +1,4 @@
-"""Conjugate gradients on a batch of images, each with scalars and a stop of its own."""
+"""Conjugate gradients on a batch of images or data, each item with scalars of its own."""
 
 from __future__ import annotations
 
@@ -16,29 +16,41 @@ def image_dot(a: Tensor, b: Tensor) -> Tensor:
     return product.sum(dim=(-2, -1), keepdim=True)
 
 
+def item_dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product Re <a, b> of each item of a batch (first axis) of any shape, shaped to broadcast against it."""
+    return (a.conj() * b).real.sum(tuple(range(1, a.ndim)), keepdim=True)
+
+
+def ratio(above: Tensor, below: Tensor) -> Tensor:
+    """above / below, and 0 where the divisor is not positive."""
+    return torch.where(below > 0, above / below.clamp_min(torch.finfo(below.dtype).tiny), 0.0)
+
+
 def conjugate_gradient(
-    system: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float = 0.0
+    system: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float = 0.0,
+    dot: Callable[[Tensor, Tensor], Tensor] = image_dot, apart: bool = True,
 ) -> Tensor:
     """Solve M x = b for a symmetric (complex: Hermitian) positive definite M, from x = 0.
 
-    ``right``: (..., rows, columns). An image stops when |b - M x| < ``tolerance`` |b|; all stop after
+    ``right``: (..., rows, columns), or whatever the inner product ``dot`` takes. An item stops when
+    |b - M x| < ``tolerance`` |b|, or unless ``apart`` goes on until the last one has come so far; all stop after
     ``iterations``. Source: Hestenes and Stiefel, doi:10.6028/jres.049.044.
     """
     x = torch.zeros_like(right)
     residual, direction = right, right
-    square = image_dot(residual, residual)
+    square = dot(residual, residual)
     floor = square * tolerance**2
     for _ in range(iterations):
-        active = square > floor
-        if not bool(active.any()):
+        short = square > floor
+        if not bool(short.any()):
             break
+        active = short if apart else torch.ones_like(short)
         image = system(direction)
-        curvature = image_dot(direction, image)
-        step = torch.where(active & (curvature > 0), square / curvature.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+        step = torch.where(active, ratio(square, dot(direction, image)), 0.0)
         x = x + step * direction
         residual = residual - step * image
-        new = image_dot(residual, residual)
-        direction = residual + torch.where(active, new / square.clamp_min(torch.finfo(x.dtype).tiny), 0.0) * direction
+        new = dot(residual, residual)
+        direction = residual + torch.where(active, ratio(new, square), 0.0) * direction
         square = torch.where(active, new, square)
     return x
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,15 +37,29 @@ RULE = "same solver, steps and coupling, geometry and arc (within 10 %), views w
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What a calibration depends on; ``noise_percent``: of the largest line integral of a slice."""
+    """What a calibration depends on; ``noise_percent``: of the largest line integral of a slice.
+
+    ``steps``: None where the method has no such option.
+    """
 
     geometry: str
     views: int
     arc_degrees: float
     noise_percent: float
     solver: str
-    steps: int | None
+    steps: int | None = None
     coupling: str = "none"
+
+
+def acquisition_in(entry: Mapping[str, Any]) -> Acquisition:
+    """The acquisition that a card's entry was made for; fields that an older entry lacks have their defaults."""
+    return Acquisition(**{field.name: entry[field.name] for field in fields(Acquisition) if field.name in entry})
+
+
+def with_entry(entries: Sequence[Mapping[str, Any]], made: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A card's entries and a new one last, in place of any that was made for the very same acquisition."""
+    own = acquisition_in(made)
+    return [dict(entry) for entry in entries if acquisition_in(entry) != own] + [dict(made)]
 
 
 @dataclass(frozen=True)
@@ -84,13 +98,13 @@ def matching_entry(entries: Sequence[Mapping[str, Any]], asked: Acquisition, tru
 
 
 def _fits(entry: Mapping[str, Any], asked: Acquisition) -> bool:
-    ratio = asked.noise_percent / entry["noise_percent"]
+    made = acquisition_in(entry)
+    ratio = asked.noise_percent / made.noise_percent
     return bool(
-        entry["solver"] == asked.solver and entry["steps"] == asked.steps
-        and entry.get("coupling", "none") == asked.coupling
-        and entry["geometry"] == asked.geometry
-        and abs(asked.views - entry["views"]) <= VIEWS_TOLERANCE * entry["views"]
-        and abs(asked.arc_degrees - entry["arc_degrees"]) <= ARC_TOLERANCE * entry["arc_degrees"]
+        (made.solver, made.steps, made.coupling, made.geometry)
+        == (asked.solver, asked.steps, asked.coupling, asked.geometry)
+        and abs(asked.views - made.views) <= VIEWS_TOLERANCE * made.views
+        and abs(asked.arc_degrees - made.arc_degrees) <= ARC_TOLERANCE * made.arc_degrees
         and 1 / NOISE_FACTOR <= ratio <= NOISE_FACTOR
     )
 

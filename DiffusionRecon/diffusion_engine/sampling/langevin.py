@@ -8,11 +8,8 @@ obey the same formulas. Sources: arXiv:1907.05600, algorithm 1; arXiv:2011.13456
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 from torch import Tensor
-
-from .noise import Noise
 
 SNR = 0.16
 """Signal to noise ratio of the corrector in the reference configurations of variance-exploding diffusion."""
@@ -45,17 +42,3 @@ def corrector(
     length = noise.abs().square().sum((-2, -1), keepdim=True)
     step = (2 * snr**2 * length / size.where(size > 0, 1.0)).clamp_max(longest * sigma**2)
     return langevin(x, gradient, step.where(size > 0, 0.0), noise)
-
-
-def annealed_langevin(
-    denoise: Callable[[Tensor, float], Tensor], x: Tensor, levels: Sequence[float], noise: Noise, repeats: int = 3,
-    step: float = 0.1,
-) -> Tensor:
-    """``repeats`` Langevin steps of length ``step`` sigma^2 at each of the ``levels``, from the largest down.
-
-    ``denoise``: (x, sigma) -> D(x; sigma); ``levels`` above 0. Returns the state at the last level.
-    """
-    for sigma in levels:
-        for _ in range(repeats):
-            x = langevin(x, score(x, denoise(x, sigma), sigma), step * sigma**2, noise.normal(x))
-    return x

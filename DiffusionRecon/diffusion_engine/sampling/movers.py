@@ -1,14 +1,15 @@
-"""One move of the state from a noise level to the next, in coordinates x = clean + sigma * noise."""
+"""Moves of the state from one noise level to the next, in coordinates x = clean + sigma * noise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ..priors.denoiser import Denoiser
+from .noise import Noise
 
 
 def ddim(
@@ -54,6 +55,22 @@ def multistep(
     kept = following / sigma if noise is None else (following / sigma) ** 2
     moved = ahead + kept * (x - ahead)
     return moved if noise is None else moved + following * (1 - kept) ** 0.5 * noise
+
+
+def multistep_estimates(
+    clean_at: Callable[[Tensor, float], Tensor], x: Tensor, levels: Sequence[float], noise: Noise | None = None
+) -> Iterator[Tensor]:
+    """The clean image at each of the ``levels`` but the last, from the state ``x`` at the first, by :func:`multistep`.
+
+    ``clean_at``: (x, sigma) -> clean image. ``levels`` end in 0, so that the last image is the end of the run: of the
+    flow, or with ``noise`` of the diffusion.
+    """
+    earlier: Tensor | None = None
+    for index, sigma in enumerate(levels[:-1]):
+        clean = clean_at(x, sigma)
+        yield clean
+        x = multistep(x, clean, earlier, levels, index, None if noise is None else noise.normal(x))
+        earlier = clean
 
 
 def ancestral(x: Tensor, estimate: Tensor, sigma: float, sigma_next: float, noise: Tensor) -> Tensor:

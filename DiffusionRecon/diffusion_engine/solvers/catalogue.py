@@ -5,6 +5,7 @@ from __future__ import annotations
 from .ccdf import CCDFSettings, ccdf
 from .consistency import ConsistencySettings, consistency
 from .contract import Method
+from .csgm import CSGMSettings, csgm
 from .daps import DAPSSettings, daps
 from .ddnm import DDNMSettings, ddnm
 from .ddrm import DDRMSettings, ddrm
@@ -67,6 +68,11 @@ METHODS: dict[str, Method] = {
             "score_mri", "Score-MRI, single coil", "baseline: measured k-space put back after every move",
             score_mri, ScoreMRISettings, "concentrated", "image", ("mri",), "100", "arXiv:2110.05243",
             work=100,
+        ),
+        Method(
+            "csgm", "Annealed Langevin sampling", "baseline: score and data gradient in every step, no projection",
+            csgm, CSGMSettings, "concentrated", "image", ("mri",), "180", "arXiv:2108.01368",
+            work=180,
         ),
         Method(
             "ilvr", "Iterative latent variable refinement", "keeps the low frequencies of an image, redraws the others",

@@ -144,6 +144,23 @@ LISTED: list[dict[str, Any]] = [
         ],
     },
     {
+        "name": "csgm",
+        "title": "Annealed Langevin sampling",
+        "purpose": "baseline: score and data gradient in every step, no projection",
+        "spread": "concentrated",
+        "modalities": ["mri"],
+        "calls": "180",
+        "source": "arXiv:2108.01368",
+        "steps": 60,
+        "work": 180.0,
+        "stacks": False,
+        "options": [
+            ["sigma_end", 0.01],
+            ["repeats", 3],
+            ["step", 0.5],
+        ],
+    },
+    {
         "name": "ilvr",
         "title": "Iterative latent variable refinement",
         "purpose": "keeps the low frequencies of an image, redraws the others",

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
-from ..sampling.movers import multistep
+from ..sampling.movers import multistep_estimates
 from ..sampling.noise import Noise
 from .contract import SolverStep
 from .moment_matching import SolveSettings, posterior_denoiser
@@ -48,9 +48,5 @@ def mmps(
 
     # Around the posterior mean rather than the start: low frequencies of an image are not small beside sigma_max.
     x = clean_at(start + levels[0] * noise.normal(start), levels[0]) + levels[0] * noise.normal(start)
-    earlier: Tensor | None = None
-    for index in range(settings.steps):
-        clean = clean_at(x, levels[index])
+    for index, clean in enumerate(multistep_estimates(clean_at, x, levels)):
         yield SolverStep(index + 1, settings.steps, levels[index], clean)
-        x = multistep(x, clean, earlier, levels, index)
-        earlier = clean

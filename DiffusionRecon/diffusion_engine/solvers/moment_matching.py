@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.noise import Noise
@@ -60,18 +61,21 @@ def posterior_denoiser(
 
     right = whiten * (likelihood.data - operator.forward(estimate))
     total = torch.zeros_like(x)
-    residual, floor = right, dot(right, right) * settings.tolerance**2
+    residual, floor = right, item_dot(right, right) * settings.tolerance**2
     scale = torch.ones_like(floor)
     direction, change = torch.zeros_like(right), torch.zeros_like(right)
     for _ in range(settings.products):
-        if not bool((dot(residual, residual) > floor).any()):
+        if not bool((item_dot(residual, residual) > floor).any()):
             break
-        towards = _solve(stationary, residual, settings.inner_iterations, settings.inner_tolerance)
-        direction = towards + _ratio(dot(towards, change), scale) * direction
-        scale = dot(residual, towards)
+        towards = conjugate_gradient(
+            stationary, residual, settings.inner_iterations, settings.inner_tolerance, item_dot, apart=False
+        )
+        direction = towards + ratio(item_dot(towards, change), scale) * direction
+        scale = item_dot(residual, towards)
         lifted = lift(direction)
         image = direction + whiten * operator.forward(lifted)
-        step = _ratio(dot(direction, residual), dot(direction, image))
+        # A network's Jacobian is only nearly a covariance: a direction of no positive curvature is left.
+        step = ratio(item_dot(direction, residual), item_dot(direction, image))
         total = total + step.reshape(-1, *([1] * (x.ndim - 1))) * lifted
         change = -step * image
         residual = residual + change
@@ -98,30 +102,3 @@ def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Ten
 
     gain = gathered((source.conj() * response).real) / gathered(source.abs() ** 2)
     return gain.clamp(SMALLEST_SHARE, 1.0)[ring]
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Real inner product of each item of the batch, shaped to broadcast against it."""
-    return (a.conj() * b).real.sum(tuple(range(1, a.ndim)), keepdim=True)
-
-
-def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """above / below, and 0 where the divisor is not positive: a network's Jacobian is only nearly a covariance."""
-    return torch.where(below > 0, above / below.clamp_min(torch.finfo(below.dtype).tiny), 0.0)
-
-
-def _solve(system: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Conjugate gradients on data of any shape behind the batch."""
-    x, residual, direction = torch.zeros_like(right), right, right
-    square = dot(right, right)
-    floor = square * tolerance**2
-    for _ in range(iterations):
-        if not bool((square > floor).any()):
-            break
-        image = system(direction)
-        step = _ratio(square, dot(direction, image))
-        x, residual = x + step * direction, residual - step * image
-        new = dot(residual, residual)
-        direction = residual + _ratio(new, square) * direction
-        square = new
-    return x

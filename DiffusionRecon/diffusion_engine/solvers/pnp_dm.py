@@ -11,6 +11,7 @@ Source: arXiv:2405.18782.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.hamiltonian import Chain, hamiltonian_move
-from ..sampling.movers import multistep
+from ..sampling.movers import multistep_estimates
 from ..sampling.noise import Noise
 from .contract import SolverStep, denoise, finite
 
@@ -87,9 +88,8 @@ def _clean_given(
 ) -> Tensor:
     """A draw of p(clean | clean + rho n = z) by the reverse diffusion."""
     levels = geometric_grid(rho, rho / settings.prior_span, settings.prior_steps).tolist()
-    earlier: Tensor | None = None
-    for index in range(settings.prior_steps):
-        clean = denoise(denoiser, z, levels[index], condition)
-        z = multistep(z, clean, earlier, levels, index, noise.normal(z))
-        earlier = clean
-    return z
+
+    def clean_at(x: Tensor, sigma: float) -> Tensor:
+        return denoise(denoiser, x, sigma, condition)
+
+    return deque(multistep_estimates(clean_at, z, levels, noise), 1)[0]

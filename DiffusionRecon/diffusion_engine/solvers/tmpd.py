@@ -18,7 +18,7 @@ from torch import Tensor
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
-from ..sampling.movers import multistep
+from ..sampling.movers import multistep_estimates
 from ..sampling.noise import Noise
 from .contract import SolverStep
 from .moment_matching import SolveSettings, posterior_denoiser
@@ -44,10 +44,10 @@ def tmpd(
     estimate is not finite.
     """
     levels = geometric_grid(settings.sigma_max, settings.sigma_min, settings.steps).tolist()
+
+    def clean_at(x: Tensor, sigma: float) -> Tensor:
+        return posterior_denoiser(denoiser, likelihood, x, sigma, settings, noise, condition)
+
     x = start + levels[0] * noise.normal(start)
-    earlier: Tensor | None = None
-    for index in range(settings.steps):
-        clean = posterior_denoiser(denoiser, likelihood, x, levels[index], settings, noise, condition)
+    for index, clean in enumerate(multistep_estimates(clean_at, x, levels, noise)):
         yield SolverStep(index + 1, settings.steps, levels[index], clean)
-        x = multistep(x, clean, earlier, levels, index, noise.normal(x))
-        earlier = clean

@@ -1,0 +1,106 @@
+"""Train a prior, distil it, adapt it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .options import Parsers, add_command, listed
+
+
+def add(parsers: Parsers) -> None:
+    """Register the commands of this file."""
+    sub = add_command(
+        parsers, "train", train_command, "Train a prior from a folder of volumes; continues its checkpoint."
+    )
+    _add_training(sub, "my-prior")
+    sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
+    sub.add_argument("--size", help="of the network: small, medium, large (2.7, 6.9, 34.7 million); widens --from")
+    sub.add_argument("--stack", action="store_true", help="learn three neighbouring slices at once")
+    sub.add_argument(
+        "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, not for the torso"
+    )
+    sub.add_argument(
+        "--weigh", default="", help="how often sources are drawn, such as 'petctmr*=0.35,ct_slices*=1.6' (1 each)"
+    )
+    sub.add_argument("--rate", type=float, help="peak learning rate (0.02; 0.005 with --from)")
+    sub.add_argument("--compile", action="store_true", help="compile the network first: for runs of an hour")
+    sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
+
+    sub = add_command(
+        parsers, "distil", distil_command, "Teach a prior's whole flow to a student of one call or a few."
+    )
+    sub.add_argument("--prior", required=True, help="the teacher: name or path of a card")
+    _add_training(sub, "my-student")
+    sub.add_argument("--skip", type=int, default=3, help="levels that the teacher passes at once (3)")
+
+    sub = add_command(
+        parsers, "adapt", adapt_command, "Adapt a prior to a few CT volumes: writes a small adapter with a card."
+    )
+    sub.add_argument("--prior", default="ct-body", help="the base: name or path of a card (ct-body)")
+    sub.add_argument("--data", type=Path, required=True, help="folder of CT volumes in HU")
+    sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
+    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
+    sub.add_argument("--name", default="my-adapter", help="name of the adapter (my-adapter)")
+    sub.add_argument("--steps", type=int, default=500, help="training steps (500)")
+    sub.add_argument("--rank", type=int, default=8, help="rank of the change of each layer (8)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", default="auto")
+
+
+def _add_training(sub: argparse.ArgumentParser, name: str) -> None:
+    sub.add_argument("--data", type=Path, required=True, help="folder of volumes")
+    sub.add_argument("--unit", default="HU", help="of the values: HU (CT), a.u. (MR) or SUV (PET)")
+    sub.add_argument("--files", default="*", help="pattern of the file names to take, such as 'mr*'")
+    sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
+    sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
+    sub.add_argument("--name", default=name, help=f"name of the prior ({name})")
+    sub.add_argument("--steps", type=int, default=2000, help="training steps (2000)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", default="auto")
+
+
+def train_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Train, export weights and card, and return the card."""
+    from ..training.run import train_prior
+
+    card = train_prior(
+        options.data, listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
+        options.device, options.origin, unit=options.unit, size=options.size, stack=options.stack, flip=options.flip,
+        files=options.files, weigh=_factors(options.weigh), rate=options.rate, compiled=options.compile,
+    )
+    if options.split:
+        from ..training.split import split
+
+        print(f"parts listed in {split(options.out / card['weights'])}")
+    return card
+
+
+def _factors(text: str) -> dict[str, float]:
+    """PATTERN=FACTOR pairs with commas between."""
+    try:
+        pairs = [part.split("=") for part in text.split(",") if part]
+        return {pattern: float(factor) for pattern, factor in pairs}
+    except ValueError:
+        raise ValueError(f"expected PATTERN=FACTOR pairs with commas between, found '{text}': correct it") from None
+
+
+def distil_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Distil, export the student's weights and card, and return the card."""
+    from ..training.distil_run import distil_prior
+
+    return distil_prior(
+        options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
+        options.seed, options.device, options.unit, options.skip, options.files,
+    )
+
+
+def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit an adapter, write its weights and card, and return the card."""
+    from ..training.adapt import adapt_prior
+
+    return adapt_prior(
+        options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
+        options.rank, options.seed, options.device,
+    )

@@ -1,0 +1,55 @@
+"""What commands share: how one is registered, options of methods, and settings from the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What a parser's ``add_subparsers`` returns."""
+
+
+def add_command(
+    parsers: Parsers, name: str, command: Callable[[argparse.Namespace], Any], text: str
+) -> argparse.ArgumentParser:
+    """Register a command, a function of the parsed options that returns JSON values; returns the parser to add to."""
+    sub = parsers.add_parser(name, help=text, description=text)
+    sub.add_argument("--json", metavar="FILE", help="write the machine-readable result there (- for stdout)")
+    sub.set_defaults(command=command)
+    return sub
+
+
+def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
+    """Add the options of a diffusion method; with a number of ``draws`` as default, none that choose the method."""
+    if draws is None:
+        sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
+        sub.add_argument("--preset", help="fast, standard, best, posterior, low-dose, unknown-anatomy or classical")
+        sub.add_argument("--solver", help="a method of the catalogue (dds)")
+        sub.add_argument("--coupling", help="of the slices: none, ztv, noise or ztv+noise (none)")
+    sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws or 4})")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
+    sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
+    sub.add_argument("--prior", help="name or path of a card (ct-body)")
+    sub.add_argument("--device", help="auto, cpu, cuda")
+    sub.add_argument("--seed", type=int, help="of noise and draws (0)")
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given on the command line."""
+    from ..settings import Settings
+
+    given = {key: value for key, value in vars(options).items() if key in Settings.__dataclass_fields__}
+    values = {key: value for key, value in given.items() if value is not None and value is not False}
+    for key, parse in (("slices", int), ("region", int), ("methods", str)):
+        if isinstance(values.get(key), str):
+            values[key] = listed(values[key], parse)
+    return values
+
+
+def listed(text: str, parse: type) -> list[Any]:
+    """The parts of "a,b,c", each parsed; raises ValueError for what is no number where one is expected."""
+    try:
+        return [parse(part.strip()) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"expected numbers with commas between them, found '{text}'") from None

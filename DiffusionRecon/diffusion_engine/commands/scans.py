@@ -1,0 +1,114 @@
+"""Simulate a scan, reconstruct one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .options import Parsers, add_command, add_methods, given_settings
+
+
+def add(parsers: Parsers) -> None:
+    """Register the commands of this file."""
+    sub = add_command(
+        parsers, "simulate", simulate_command,
+        "Scan a CT volume: writes sinogram.nrrd, geometry.json and reference.nrrd.",
+    )
+    _add_source(sub)
+    _add_scan(sub)
+    sub.add_argument("--out", type=Path, required=True, help="output folder")
+
+    sub = add_command(
+        parsers, "reconstruct", reconstruct_command, "Reconstruct a simulated or measured scan in a worker process."
+    )
+    _add_source(sub)
+    sub.add_argument("--sinogram", type=Path, help="measured data instead of --input: NRRD (slices, views, detectors)")
+    sub.add_argument("--geometry", dest="geometry_file", type=Path, help="geometry.json of the sinogram")
+    _add_scan(sub)
+    add_methods(sub)
+    sub.add_argument("--region", help="part of the images to deliver: i0,i1,j0,j1 (voxels of the input)")
+    sub.add_argument("--pixel-mm", type=float, help="pixel size of the reconstruction")
+    sub.add_argument("--keep-draws", action="store_true", help="deliver every draw as a volume")
+    sub.add_argument("--out", type=Path, required=True, help="output folder (new or empty: it becomes the job folder)")
+
+
+def _add_source(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--input", type=Path, help="CT volume in HU: .nrrd, .nii.gz, .mha or a DICOM folder")
+    sub.add_argument("--slices", help="first,last (last not included)")
+
+
+def _add_scan(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--views", type=int, help="projections (60)")
+    sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
+    sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")
+    sub.add_argument("--noise-percent", type=float, help="Gaussian noise in %% of the largest line integral (0.2)")
+    sub.add_argument("--i0", type=float, help="Poisson noise instead: photons a ray")
+    sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
+
+
+def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Write a simulated sinogram with its geometry and the reference image; returns their names and the geometry."""
+    import torch
+
+    from ..io.images import write_volume
+    from ..measurement import Measurement, write_measurement
+    from ..problem import prepare
+    from ..settings import Settings
+
+    volume = _read(options.input)
+    problem = prepare(volume, Settings.from_dict(given_settings(options)), torch.device("cpu"), None)
+    data = problem.likelihood.data.numpy()
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    measurement = Measurement(data, problem.geometry, float(volume.spacing_mm[2]))
+    write_measurement(measurement, out / "sinogram.nrrd", out / "geometry.json")
+    assert problem.reference is not None
+    write_volume(problem.deliver(problem.reference), out / "reference.nrrd")
+    return {
+        "sinogram": "sinogram.nrrd", "geometry": "geometry.json", "reference": "reference.nrrd",
+        "shape": list(data.shape), "noise_std": problem.noise_std, "notes": problem.notes, **problem.describe(),
+    }
+
+
+def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Run a job in its folder with a progress line; the folder is the result."""
+    from ..jobs import job, process
+    from ..measurement import read_measurement
+
+    if options.sinogram is not None:
+        if options.geometry_file is None:
+            raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
+        source: Any = read_measurement(options.sinogram, options.geometry_file)
+    else:
+        source = _read(options.input)
+    job.write_job(options.out, source, given_settings(options))
+
+    def show(message: dict[str, Any]) -> None:
+        if message["event"] == "progress" and sys.stderr.isatty():
+            left = message["seconds_left"]
+            text = "" if left is None else f", {left:.0f} s left"
+            print(f"\r{message['stage']}: {100 * message['fraction']:.0f} %{text}        ", end="", file=sys.stderr)
+
+    last = process.start(options.out).wait(show)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    if last["event"] != "done":
+        raise ValueError(last.get("message", "the reconstruction was cancelled"))
+    report, _ = job.read_result(options.out)
+    for name, score in report["metrics"].items():
+        print(name, *(f"{key} {value}" for key, value in score.items()), sep="  ")
+    for note in report["notes"]:
+        print(note)
+    return report
+
+
+def _read(path: Path | None) -> Any:
+    from ..io.images import read_volume
+
+    if path is None:
+        raise ValueError("no input: give --input with a CT volume in HU")
+    volume = read_volume(path)
+    # NRRD and NIfTI carry no unit; what the values look like is questioned later.
+    return volume if volume.unit != "a.u." else type(volume)(volume.array, volume.ijk_to_ras, "HU")

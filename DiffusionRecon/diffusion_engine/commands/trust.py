@@ -1,0 +1,119 @@
+"""Evaluate methods and priors, calibrate a prior."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .options import Parsers, add_command, add_methods, given_settings, listed
+
+
+def add(parsers: Parsers) -> None:
+    """Register the commands of this file."""
+    sub = add_command(
+        parsers, "evaluate", evaluate_command, "Compare methods on the CT volumes of a folder, without inverse crime."
+    )
+    sub.add_argument("--modality", choices=["ct"], default="ct")
+    sub.add_argument("--data", type=Path, help="folder of volumes (may be left out with --out)")
+    sub.add_argument("--out", type=Path, help="assess the prior itself too, into this folder: denoising, draws, copies")
+    sub.add_argument("--train-data", type=Path, help="with --out: the prior's training volumes, to look for copies")
+    sub.add_argument("--files", default="*", help="with --out: pattern of the file names to denoise, such as 'pet*'")
+    sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
+    sub.add_argument("--unit", default="HU", help="of the prior: HU, a.u. (MR) or SUV (PET); other than HU needs --out")
+    sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
+    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
+    sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
+    add_methods(sub, draws=8)
+
+    sub = add_command(
+        parsers, "calibrate", calibrate_command, "Fit a prior's calibration and gate; writes them into its card."
+    )
+    sub.add_argument("--prior", default="ct-body", help="name or path of a card (ct-body)")
+    sub.add_argument("--data", type=Path, required=True, help="folder of the card's held-out and training volumes")
+    sub.add_argument("--part", choices=["both", "factors", "typicality"], default="both", help="what to fit (both)")
+    sub.add_argument("--slices", type=int, dest="slice_count", default=3, help="slices a held-out volume (3)")
+    sub.add_argument("--solver", help="method to calibrate (dds)")
+    sub.add_argument("--draws", type=int, default=4, help="draws a slice (4)")
+    sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
+    sub.add_argument("--device", help="auto, cpu, cuda")
+
+
+def evaluate_command(options: argparse.Namespace) -> Any:
+    """Print and return the evaluation rows; with --out, the assessment of the prior, and in it these rows if any."""
+    if options.out is None:
+        if options.data is None:
+            raise ValueError("nothing to evaluate on: give --data FOLDER, or --out FOLDER to assess the prior alone")
+        if options.unit != "HU":
+            raise ValueError("the comparison of methods is for CT in HU: give --out FOLDER to assess the prior alone")
+        return _sparse_rows(options)
+    from ..pipeline import choose_device
+    from ..priors.library import load_prior
+    from ..settings import Settings
+    from ..training.assess import assess, lines
+
+    prior = load_prior(options.prior or Settings().prior, choose_device(options.device or "auto"), options.unit)
+    result = assess(
+        prior, options.out, options.data, options.train_data, options.samples, options.seed or 0, options.files
+    )
+    print("\n".join(lines(result)), flush=True)
+    wanted = options.unit == "HU" and options.data is not None and bool(listed(options.views, int))
+    return {**result, "rows": _sparse_rows(options) if wanted else []}
+
+
+def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Compare methods on sparse-view CT."""
+    from ..evaluate import evaluate, find_items, summary
+    from ..settings import Settings
+
+    methods, views = listed(options.methods, str), listed(options.views, int)
+    options.methods = options.views = None
+    settings = Settings.from_dict(given_settings(options))
+    items, skipped = find_items(options.data)
+    for line in skipped:
+        print(f"skipped {line}", flush=True)
+    if not items:
+        raise ValueError(f"no CT volume with slices of 512 x 512 pixels in {options.data}: nothing to evaluate")
+    rows = []
+    for row in evaluate(items, views, methods, settings, listed(options.geometries, str)):
+        rows.append(row)
+        print(
+            f"{row['geometry']} {row['views']:>3} {row['item']} {row['case']:>3} {row['method']:<9} "
+            f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
+            f"{row['seconds']:.1f} s",
+            flush=True,
+        )
+    print("\n".join(summary(rows)))
+    return rows
+
+
+def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Fit and write calibration and typicality into the card; returns them. The weights stay as they are."""
+    from dataclasses import replace
+
+    from ..calibrate import fit_factors, fit_scores
+    from ..pipeline import choose_device
+    from ..posterior.calibration import with_entry
+    from ..priors.card import read_card, write_card
+    from ..priors.library import PRIORS_FOLDER, load_prior
+    from ..settings import Settings
+
+    settings = Settings.from_dict(given_settings(options))
+    prior = load_prior(settings.prior, choose_device(settings.device))
+    path = PRIORS_FOLDER / f"{settings.prior}.json"
+    path = path if path.exists() else Path(settings.prior)
+    read_card(path)  # An adapter's card takes no calibration: refused before any work.
+    if options.part != "factors":
+        found = fit_scores(prior, options.data, settings)
+        write_card(replace(read_card(path), typicality=found), path)
+        print(f"typical up to a score of {found['threshold']:.2f}, fallback in full from {found['full']:.2f}")
+    if options.part != "typicality":
+        for entry in fit_factors(prior, options.data, settings, options.slice_count):
+            card = read_card(path)
+            write_card(replace(card, calibration=with_entry(card.calibration, entry)), path)
+            print(
+                f"{entry['geometry']} {entry['views']:>3} views: factor {entry['factor']:.2f}, coverage of 90 % "
+                f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
+            )
+    card = read_card(path)
+    return {"calibration": card.calibration, "typicality": card.typicality}
