@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 import slicer.util
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.panel_part import Choices, Part, setText
 from DiffusionReconLib.train_curves import curvesPixmap
-from DiffusionReconLib.trained_priors import defaultFolder, rememberFolder
+from DiffusionReconLib.trained_priors import rememberedRequest, rememberFolder, rememberRequest
 from DiffusionReconLib.training_job import Training, TrainingCancelled, forecastText, progressLine
 from DiffusionReconLib.training_request import CARD, CHECKPOINT, LOG, TrainingRequest, readLog, signs
 
 UI_FILE = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "TrainPrior.ui"
-SETTINGS_KEY = "DiffusionRecon/Training"
 POLL_MILLISECONDS = 200
 SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium (6.9 million)")),
                ("large", _("Large (35 million)")))
@@ -58,7 +55,7 @@ class TrainPart(Part):
         }
         self._chosen["_unit"].fill((unit, f"{unit} ({rule.modality.upper()})") for unit, rule in UNITS.items())
         self._chosen["_stack"].fill(STACK_TITLES)
-        self._show(_remembered())
+        self._show(rememberedRequest())
         for edit in (ui.trainDataPathEdit, ui.trainFolderPathEdit):
             edit.connect("currentPathChanged(QString)", self._edited)
         for edit in (ui.trainFilesEdit, ui.trainHeldOutEdit, ui.trainNameEdit):
@@ -134,7 +131,7 @@ class TrainPart(Part):
         reason = self._reason(request.check)
         begun = request.begun()
         start = ui.trainStartButton
-        start.text = _("Cancel") if running else _("Start training")
+        start.text = _("Cancel") if running else _("Start")
         start.enabled = not self._cancelling if running else not reason
         start.toolTip = _("Stop; the last checkpoint is kept") if running else reason or _("Train with these settings")
         finished = begun is not None and request.file(CARD).exists()
@@ -174,7 +171,7 @@ class TrainPart(Part):
             setText(self.ui.trainStatusLabel, str(error), True)
             return
         if not forecastOnly:
-            slicer.app.settings().setValue(SETTINGS_KEY, json.dumps(asdict(request)))
+            rememberRequest(request)
         setText(self.ui.trainStatusLabel, _("Reading the volumes..."))
         self.ui.trainProgressBar.setRange(0, 0)  # it moves until the first step tells how far
         self._timer.start()
@@ -293,18 +290,6 @@ class TrainPart(Part):
         except ValueError as error:
             return str(error)
         return ""
-
-
-def _remembered() -> TrainingRequest:
-    """The settings of the last training, or the first ones."""
-    first = TrainingRequest(data="", out=str(defaultFolder()))
-    try:
-        content = json.loads(slicer.app.settings().value(SETTINGS_KEY) or "")
-        found = TrainingRequest(**{**content, "heldOut": tuple(content["heldOut"])})
-        found.different(first)
-    except (ValueError, TypeError, KeyError):
-        return first
-    return found if found.unit in UNITS else first
 
 
 def _place(ui: Any) -> None:

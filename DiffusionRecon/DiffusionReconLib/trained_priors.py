@@ -1,13 +1,18 @@
-"""The user's own priors: the folders that hold them, remembered in Slicer's settings, and their cards."""
+"""The user's own priors: the folders that hold them and the last training, remembered in Slicer's settings; cards."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import slicer
+from diffusion_engine.training.units import UNITS
+
+from DiffusionReconLib.training_request import TrainingRequest
 
 FOLDERS_KEY = "DiffusionRecon/PriorFolders"
+REQUEST_KEY = "DiffusionRecon/Training"
 
 
 def defaultFolder() -> Path:
@@ -37,3 +42,20 @@ def rememberFolder(folder: Path) -> None:
 def ownCards() -> list[Path]:
     """The files that may be model cards of the user's own priors; whoever reads them finds out."""
     return [path for folder in priorFolders() for path in sorted(folder.glob("*.json")) if path.is_file()]
+
+
+def rememberRequest(request: TrainingRequest) -> None:
+    """Show these settings in the next session too."""
+    slicer.app.settings().setValue(REQUEST_KEY, json.dumps(asdict(request)))
+
+
+def rememberedRequest() -> TrainingRequest:
+    """The settings of the last training; the first ones where there was none or they cannot be read."""
+    try:
+        content = json.loads(slicer.app.settings().value(REQUEST_KEY) or "")
+        found = TrainingRequest(**{**content, "heldOut": tuple(content["heldOut"])})
+        if found.unit in UNITS and isinstance(found.steps, int) and isinstance(found.minutes, (int, float)):
+            return found
+    except (ValueError, TypeError, KeyError):
+        pass
+    return TrainingRequest(data="", out=str(defaultFolder()))

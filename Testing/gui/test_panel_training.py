@@ -117,7 +117,7 @@ def test_standInTrainCancelContinueAndChooseThePrior(trainer: Panel) -> None:
     _idle(trainer)
     assert "can be continued" in ui.trainStatusLabel.text
     assert not (out / "lab-prior.json").exists()
-    assert ui.trainStartButton.text == "Start training"
+    assert ui.trainStartButton.text == "Start"
     assert "Start goes on from it" in ui.trainHintLabel.text
     # Other settings are no continuation; Continue brings the right ones back.
     ui.trainStepsSpinBox.value = 500
