@@ -24,7 +24,7 @@ SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium
                ("large", _("Large (35 million)")))
 STACK_TITLES = (("one", _("Whole slices")), ("three", _("Stacks of three slices")))
 FEWEST_FOR_CURVES = 200
-NARROWEST, MARGINS = 240, 4
+NARROWEST, MARGINS = 240, 12
 """Width of the curves in pixels: as wide as the section without its margins."""
 
 
