@@ -96,6 +96,7 @@ def _titles(combo: Any) -> list[str]:
     return [combo.itemText(index) for index in range(combo.count)]
 
 
+@pytest.mark.slow
 def test_standInTrainCancelContinueAndChooseThePrior(trainer: Panel) -> None:
     ui = trainer.widget.ui
     out = Path(ui.trainFolderPathEdit.currentPath)
