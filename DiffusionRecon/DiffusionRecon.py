@@ -129,6 +129,41 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
             hierarchy.SetItemName(folder, hierarchy.GenerateUniqueItemName(folderName))
         return nodes
 
+    def trainPrior(
+        self, data: str | Path, name: str, folder: str | Path = "", progress: Any = None, wait: bool = True,
+        **settings: Any,
+    ) -> Any:
+        """Train a prior on the volumes below the folder `data`; returns the path of its card, for settings["prior"].
+
+        `folder`: where it is kept (by default with the other trained priors). `settings`: unit, heldOut, steps or
+        minutes, size, stack, flip, startFrom, files, seed, device, see DiffusionReconLib.training_request. `progress`
+        is called with each message of the engine and cancels by returning False. Called again after a cancel it goes
+        on from the last checkpoint. `wait=False` returns the running training at once, to be polled and closed. Raises
+        ValueError for unusable input, TrainingCancelled, or RuntimeError.
+        """
+        from DiffusionReconLib.trained_priors import defaultFolder, rememberFolder
+        from DiffusionReconLib.training_request import requestOf
+
+        request = requestOf(str(data), str(folder or defaultFolder()), name, settings)
+        training = self.startTraining(request)
+        if not wait:
+            return training
+        try:
+            training.wait(progress)
+        finally:
+            training.close()
+        rememberFolder(Path(request.out))
+        return training.card
+
+    def startTraining(self, request: Any, forecastOnly: bool = False) -> Any:
+        """Start what a `TrainingRequest` asks for, or only measure what it would take; raises ValueError at once."""
+        from DiffusionReconLib.setup_steps import requirePackages
+        from DiffusionReconLib.training_job import Training
+
+        (request.checkData if forecastOnly else request.check)()
+        requirePackages()
+        return Training(request, forecastOnly)
+
     def makeSyntheticChest(self) -> Any:
         """Add the engine's synthetic chest CT to the scene and return its node."""
         from diffusion_engine.phantoms.chest import synthetic_chest

@@ -15,6 +15,7 @@ from DiffusionReconLib.panel_run import RunPart
 from DiffusionReconLib.pythoncall import pythonCall
 from DiffusionReconLib.runs import Request
 from DiffusionReconLib.setup_steps import Installer
+from DiffusionReconLib.train_panel import TrainPart
 
 
 class Panel:
@@ -25,10 +26,13 @@ class Panel:
         self.method = MethodPart(ui)
         self.advanced = AdvancedPart(ui, self.pythonCall)
         self.review = ReviewPart(ui)
+        self.train = TrainPart(
+            ui, logic, self.method.priors, self.advanced.appendLog, self._trained,
+        )
         self.run = RunPart(
             ui, logic, self.request, self.notReady, self._published, self.advanced.appendLog, installer
         )
-        self.parts = (self.inputs, self.method, self.advanced, self.review, self.run)
+        self.parts = (self.inputs, self.method, self.advanced, self.review, self.train, self.run)
         self.parameters: Any = None
         self._updating = False
         _alignLabels(ui)
@@ -120,6 +124,10 @@ class Panel:
             self.review.show(nodes)
             self.update()
         self.advanced.appendLog([_("Result: {name}").format(name=nodes["report"].GetName())])
+
+    def _trained(self) -> None:
+        self.method.forgetCards()
+        self.update()
 
 
 def _alignLabels(ui: Any) -> None:

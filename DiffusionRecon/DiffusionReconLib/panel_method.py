@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from DiffusionReconLib.estimate import Estimate, Rate, estimate, rateOf, workingShape
 from DiffusionReconLib.panel_part import Choices, Part, setText
+from DiffusionReconLib.trained_priors import ownCards
 
 PRIORS_FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Priors"
 RATE_KEY = "DiffusionRecon/Rate"
@@ -58,6 +59,23 @@ class MethodPart(Part):
             except (ValueError, OSError) as error:
                 self._cards[name] = str(error)
         return self._cards[name]
+
+    def priors(self, modality: str) -> list[tuple[str, str]]:
+        """The priors of a modality, shipped and trained here: what they are loaded by, and their titles."""
+        named = {path.stem: path for path in sorted(PRIORS_FOLDER.glob("*.json"))}
+        named.update((str(path), path) for path in ownCards())
+        found = []
+        for name, path in named.items():
+            if name not in self._cards:
+                self._cards[name] = _readQuietly(path)
+            card = self._cards[name]
+            if isinstance(card, PriorCard) and card.modality == modality:
+                found.append((name, card.title))
+        return found
+
+    def forgetCards(self) -> None:
+        """Read all cards again: there is a new one."""
+        self._cards.clear()
 
     def update(self) -> None:
         """Show the parameters."""
@@ -112,11 +130,7 @@ class MethodPart(Part):
         if not self.diffusion:
             setText(self.ui.priorCardLabel, "")
             return
-        entries = []
-        for path in sorted(PRIORS_FOLDER.glob("*.json")):
-            card = self._cards.setdefault(path.stem, _readQuietly(path))
-            if isinstance(card, PriorCard) and card.modality == modality:
-                entries.append((path.stem, card.title))
+        entries = self.priors(modality)
         chosen = self.parameters.prior
         if chosen not in [name for name, _title in entries]:
             entries.append((chosen, Path(chosen).stem))

@@ -16,7 +16,7 @@ from prepared import OpenPanel, addChest, idle, makeRunner, useRunner
 def unfold(panel: Panel, width: int) -> None:
     """Open every section and give the panel this width."""
     ui = panel.widget.ui
-    for name in ("inputs", "method", "outputs", "advanced", "review"):
+    for name in ("inputs", "method", "outputs", "advanced", "train", "review"):
         getattr(ui, f"{name}CollapsibleButton").collapsed = False
     panel.container.show()
     turn()

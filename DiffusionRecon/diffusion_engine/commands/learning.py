@@ -27,6 +27,11 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--rate", type=float, help="peak learning rate (0.02; 0.005 with --from)")
     sub.add_argument("--compile", action="store_true", help="compile the network first: for runs of an hour")
     sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
+    sub.add_argument("--forecast", action="store_true", help="say how long it will take, and train nothing")
+    sub.add_argument(
+        "--messages", type=Path, metavar="FOLDER",
+        help="speak as a job does: messages on stdout, all else in FOLDER/worker.log; FOLDER/cancel stops it",
+    )
 
     sub = add_command(
         parsers, "distil", distil_command, "Teach a prior's whole flow to a student of one call or a few."
@@ -62,13 +67,27 @@ def _add_training(sub: argparse.ArgumentParser, name: str) -> None:
 
 
 def train_command(options: argparse.Namespace) -> dict[str, Any]:
-    """Train, export weights and card, and return the card."""
-    from ..training.run import train_prior
+    """Train, export weights and card, and return the card; with --forecast what it will take instead."""
+    if options.messages is not None:
+        from ..training.attached import attached
 
+        return attached(options.messages, lambda each: _train(options, each))
+    return _train(options, None)
+
+
+def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
+    from ..training.run import foresee_prior, train_prior
+
+    run = (options.steps, options.seed, options.device, options.origin)
+    what = {name: getattr(options, name) for name in ("unit", "size", "stack", "flip", "files")}
+    exclude = listed(options.exclude, str)
+    if options.forecast:
+        found = foresee_prior(options.data, exclude, *run, **what)
+        print(found["sentence"], flush=True)
+        return found
     card = train_prior(
-        options.data, listed(options.exclude, str), options.out, options.name, options.steps, options.seed,
-        options.device, options.origin, unit=options.unit, size=options.size, stack=options.stack, flip=options.flip,
-        files=options.files, weigh=_factors(options.weigh), rate=options.rate, compiled=options.compile,
+        options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
+        rate=options.rate, compiled=options.compile, each=each,
     )
     if options.split:
         from ..training.split import split

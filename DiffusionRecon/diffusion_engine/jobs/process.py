@@ -29,9 +29,10 @@ Message = dict[str, Any]
 class JobProcess:
     """A running worker and everything it started; made by :func:`start`, used from one thread."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], what: str = "reconstruction") -> None:
         assert process.stdout is not None
         self.folder = folder
+        self.what = what
         self.pid = process.pid
         self._process = process
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -128,7 +129,7 @@ class JobProcess:
                 how = f"signal {signal.Signals(-code).name}"
         cause = ", as when memory runs out or someone kills it" if code == -9 else ""
         return {"event": "error", "message": (
-            f"The reconstruction process ended before its result ({how}{cause}): nothing was saved; "
+            f"The {self.what} process ended before its result ({how}{cause}): no result was saved; "
             f"see {jobs.LOG}, then run it again."
         )}
 
@@ -170,11 +171,19 @@ def start(
     jobs.read_job(place)
     jobs.check_folder(place, 0)
     jobs.clear_outputs(place)
+    return launch(place, [*(command or [python, "-m", "diffusion_engine.jobs.worker"]), str(place), "--attached"])
+
+
+def launch(place: Path, line: Sequence[str], what: str = "reconstruction") -> JobProcess:
+    """Start a command that speaks as the worker does, in a process group of its own with ``place`` as its folder.
+
+    ``what``: it does, for the sentence that is said when it ends without a word. Raises ValueError for a command that
+    does not start.
+    """
     (place / jobs.CANCEL).unlink(missing_ok=True)
     environment = dict(os.environ)
     engine = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [engine, environment.get("PYTHONPATH")]))
-    line = [*(command or [python, "-m", "diffusion_engine.jobs.worker"]), str(place), "--attached"]
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
@@ -185,7 +194,7 @@ def start(
             )
     except OSError as error:
         raise ValueError(f"expected to start {line[0]}, but it failed ({error.strerror}): check its path") from error
-    return JobProcess(place, process)
+    return JobProcess(place, process, what)
 
 
 def _read(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from .data import STACK, PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
 from .sources import load_sources, reweighed
-from .train import AVERAGE_HALFLIFE, TrainingSettings, averages_of, train
+from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, train
 from .units import UNITS, UnitRule, rule_of
 from .validate import denoising_psnr
 from .watch import LOG_EVERY, Log, Watch, logged
@@ -36,7 +37,7 @@ def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    compiled: bool = False,
+    compiled: bool = False, each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -47,17 +48,85 @@ def train_prior(
     ``rate``: peak learning rate; ``compiled``: let PyTorch compile the network first, a minute that only long runs earn
     back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and
     denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is
-    chosen on the excluded volumes.
+    chosen on the excluded volumes. ``each`` is called after every step; whatever it raises ends the run, which the
+    last checkpoint continues.
     """
-    rule = rule_of(unit)
-    sources, skipped = load_sources(data, exclude, (), unit, files)
-    sources = reweighed(sources, weigh or {})
-    held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
-    for left_out in skipped:
+    plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate)
+    rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
+    for left_out in plan.skipped:
         print(f"left out {left_out}")
     if flip and not all(s.left_right for s in sources):
         print("slices whose columns do not run from left to right are not mirrored")
     out.mkdir(parents=True, exist_ok=True)
+    sampler = PatchSampler(sources, plan.stack, flip, rule.empty_std)
+    held_sampler = PatchSampler(held, plan.stack, False, rule.empty_std) if held else None
+    watch = Watch(network, settings.sigma_data, sampler, held_sampler)
+    averages = averages_of(network, settings)
+    log = Log(out / f"{name}.log")
+    checkpoint = out / f"{name}.checkpoint"
+    if not checkpoint.exists():
+        print(foresee_training(network, sampler, settings)["sentence"], flush=True)
+    if compiled:
+        network.compile(dynamic=False)
+    run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages)
+    logged(
+        run if each is None else _told(run, each), log,
+        lambda: watch.look(averages.values[settings.average_halflife_steps]),
+    )
+    draw_curves(log.entries(), out / f"{name}.png")
+    choice: dict[str, Any] = {}
+    if held:
+        best, scores = watch.best(averages.values)
+        network.load_state_dict(averages.values[best])
+        choice = {"average_halflife_steps": best, "averages_psnr_db": scores}
+    details = {"flip": flip, "files": files, **choice}
+    card = export_prior(network, out, name, settings, sources, held, rule, details, **plan.known)
+    if held and not any("copies" in entry for entry in log.entries()):
+        prior = load_prior(str(out / f"{name}.json"), choose_device(device), unit)
+        found = copies(prior, sources, held, rule.sigma, seeded(seed), stack=plan.stack, empty_std=rule.empty_std)
+        log.add(step=steps, copies=found)
+    return card
+
+
+def foresee_prior(
+    data: Path, exclude: Sequence[str], steps: int, seed: int = 0, device: str = "auto", origin: str | None = None, *,
+    unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False, files: str = "*",
+) -> dict[str, Any]:
+    """What :func:`train_prior` would take with these arguments: see :func:`foresee_training`. Writes nothing."""
+    plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files)
+    sampler = PatchSampler(plan.sources, plan.stack, flip, plan.rule.empty_std)
+    return foresee_training(plan.network, sampler, plan.settings)
+
+
+def _told(run: Iterable[TrainingStep], each: Callable[[TrainingStep], None]) -> Iterator[TrainingStep]:
+    """The steps of a run, each told of once its line is in the log."""
+    for step in run:
+        yield step
+        each(step)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A run before its first step."""
+
+    rule: UnitRule
+    sources: list[TrainingSlices]
+    held: list[TrainingSlices]
+    skipped: list[str]
+    network: PatchUNet
+    stack: bool
+    settings: TrainingSettings
+    known: dict[str, Any]
+
+
+def _planned(
+    data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
+    size: str | None, stack: bool, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
+) -> _Plan:
+    rule = rule_of(unit)
+    sources, skipped = load_sources(data, exclude, (), unit, files)
+    sources = reweighed(sources, weigh or {})
+    held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
     where = choose_device(device)
     torch.manual_seed(seed)
     known: dict[str, Any] = {}
@@ -73,31 +142,7 @@ def train_prior(
         further_halflives=halflives_around(steps, AVERAGE_HALFLIFE), sigma_data=rule.sigma_data,
         seed=seed, bf16=has_fast_bf16(where),
     )
-    sampler = PatchSampler(sources, stack, flip, rule.empty_std)
-    held_sampler = PatchSampler(held, stack, False, rule.empty_std) if held else None
-    watch = Watch(network, settings.sigma_data, sampler, held_sampler)
-    averages = averages_of(network, settings)
-    log = Log(out / f"{name}.log")
-    checkpoint = out / f"{name}.checkpoint"
-    if not checkpoint.exists():
-        print(foresee_training(network, sampler, settings)["sentence"], flush=True)
-    if compiled:
-        network.compile(dynamic=False)
-    run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages)
-    logged(run, log, lambda: watch.look(averages.values[settings.average_halflife_steps]))
-    draw_curves(log.entries(), out / f"{name}.png")
-    choice: dict[str, Any] = {}
-    if held:
-        best, scores = watch.best(averages.values)
-        network.load_state_dict(averages.values[best])
-        choice = {"average_halflife_steps": best, "averages_psnr_db": scores}
-    details = {"flip": flip, "files": files, **choice}
-    card = export_prior(network, out, name, settings, sources, held, rule, details, **known)
-    if held and not any("copies" in entry for entry in log.entries()):
-        prior = load_prior(str(out / f"{name}.json"), where, unit)
-        found = copies(prior, sources, held, rule.sigma, seeded(seed), stack=stack, empty_std=rule.empty_std)
-        log.add(step=steps, copies=found)
-    return card
+    return _Plan(rule, sources, held, skipped, network, stack, settings, known)
 
 
 def _continued(
