@@ -97,7 +97,7 @@ def _continued(
     """The network of a prior, to be trained, its sigma_data, and what the new card must say of it."""
     base = load_prior(origin, device, unit)
     refuse_seen(base.card, exclude)
-    network = base.denoiser.network.requires_grad_(True).train()
+    network = base.own().network.requires_grad_(True).train()
     assert isinstance(network, PatchUNet)
     return network, base.card.sigma_data, {
         "origin": {"name": base.card.name, "sha256": base.card.sha256},
