@@ -102,7 +102,8 @@ def import_prior(request: ImportRequest, out: Path, name: str, device: str = "au
             unit=rule.unit, offset=0.0, scale=one, sigma_data=rule.sigma_data, sigma=sigma,
             pixel_mm=request.pixel_mm or found, network=entry, weights=weights.name, sha256=sha256(weights),
             date=datetime.date.today().isoformat(), licence=request.licence, training={}, data=[],
-            held_out=[source.name for source in held] if request.data else [], denoising_psnr_db={},
+            held_out=sorted({part for s in held for part in Path(s.name).parts[:1]}) if request.data else [],
+            denoising_psnr_db={},
             not_for=["diagnosis", f"images in other units than {rule.unit}", "patches and stacks of slices"],
             scale_rule=rule.scale_rule,
         )
