@@ -193,6 +193,7 @@ def taught(place: Path, clean: Tensor) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_taught_model_passes_with_its_own_schedule_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
