@@ -1,4 +1,4 @@
-"""The engine from a shell: simulate, reconstruct, evaluate, train, distil, adapt, calibrate, priors, parts."""
+"""The engine from a shell: simulate, reconstruct, evaluate, calibrate, train, distil, adapt, import, priors, parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .commands import learning, scans, trust, weights
+from .commands import foreign, learning, scans, trust, weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m diffusion_engine", description=__doc__)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (scans, trust, learning, weights):
+    for group in (scans, trust, learning, foreign, weights):
         group.add(parsers)
     return parser
 

@@ -19,7 +19,7 @@ from .schedules import LevelTime, Schedule
 
 Network = Callable[[Tensor, Tensor], Tensor]
 PREDICTIONS = ("epsilon", "v", "sample")
-SCORES = ("score", "noise")
+SCORES = ("score", "noise", "minus_noise")
 CONSISTENCY_TIME = LevelTime(250.0, logarithm=True)
 
 
@@ -75,8 +75,8 @@ class VPDenoiser:
 class VEDenoiser:
     """Variance-exploding networks (NCSN, NCSN++): D = x + s^2 score(x, time), or D = x - s F for predicted noise.
 
-    ``predicts``: "score" (networks whose output is already divided by sigma) or "noise". Sources: arXiv:1907.05600,
-    arXiv:2011.13456. Raises ValueError for another prediction.
+    ``predicts``: "score" (networks whose output is already divided by sigma), "noise", or "minus_noise", D = x + s F.
+    Sources: arXiv:1907.05600, arXiv:2011.13456, arXiv:2206.00364 (table 1). Raises ValueError for another prediction.
     """
 
     network: Network
@@ -90,7 +90,9 @@ class VEDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         s = as_column(sigma, x)
         raw = call(self.network, x, self.schedule.time(sigma), condition, x.shape[1])
-        return x + s**2 * raw if self.predicts == "score" else x - s * raw
+        if self.predicts == "score":
+            return x + s**2 * raw
+        return x - s * raw if self.predicts == "noise" else x + s * raw
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,6 +49,10 @@ class EDMDenoiser(nn.Module):
         raw = self.network(inner, noise_level)
         return x * (d / norm) ** 2 + raw.to(x.dtype) * (s * d / norm)
 
+    def with_network(self, network: nn.Module) -> EDMDenoiser:
+        """The same preconditioning around another network, such as an adapted one."""
+        return EDMDenoiser(network, self.sigma_data)
+
 
 def positions(
     rows: int, columns: int, pixel_mm: tuple[float, float], centre_mm: tuple[float, float] = (0.0, 0.0)

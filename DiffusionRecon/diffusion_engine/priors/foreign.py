@@ -1,15 +1,18 @@
-"""Other people's diffusion models as priors: folders of diffusers, state dicts of MONAI and guided-diffusion.
+"""Other people's diffusion models as priors: folders of diffusers, state dicts of MONAI, guided-diffusion and EDM.
 
 What a file cannot say is asked for: ``scale`` and ``offset``, network value = (value - offset) / scale, with values in
 the units that the prior is to work in. A network trained on [-1, 1] from CT clipped to -1000 ... 1000 HU has
 scale 1 and offset 0 in units of HU / 1000. Run :func:`diffusion_engine.priors.self_test.self_test` on a few
 images before any reconstruction: it finds a wrong scale or schedule.
+
+Each family has a ``read_``, which gives a model's tensors and an entry: plain names and values, for a model card, of
+which :func:`build` makes the untrained network again; and a ``load_``, which does both.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,11 @@ from .adapters import FlowDenoiser, VPDenoiser
 from .combine import Rescaled
 from .denoiser import Denoiser, EDMDenoiser
 from .diffusers_unet import UNet2D, current_names
+from .edm import EDM_LEVELS, preconditioning, read_edm
+from .edm_unet import EDMNetOptions, EDMUNet
 from .guided_unet import GuidedOptions, GuidedUNet
 from .schedules import DiscreteSchedule, make_betas
-from .state import fill, read_state
+from .state import fill, first_of, read_json, read_state
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
 VP_SCHEDULERS = (
@@ -33,7 +38,12 @@ VP_SCHEDULERS = (
 )
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 MONAI_BETAS = {"linear_beta": "linear", "scaled_linear_beta": "scaled_linear", "cosine": "squaredcos_cap_v2"}
+MONAI_SCHEDULE = ("num_train_timesteps", "schedule", "prediction_type", "beta_start", "beta_end")
+# Clipping concerns MONAI's own sampler, not what the network has learned.
+MONAI_SAMPLER = ("clip_sample", "variance_type")
 GUIDED_BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+Entry = dict[str, Any]
+Maker = Callable[[nn.Module], Denoiser]
 
 
 class Padded(nn.Module):
@@ -50,6 +60,50 @@ class Padded(nn.Module):
         return self.network(inner, time.float())[..., :rows, :columns]
 
 
+@dataclass(frozen=True, eq=False)
+class Foreign:
+    """An untrained network, what makes a denoiser of it, the noise levels it knows; all in the network's own units."""
+
+    network: nn.Module
+    around: Maker
+    levels: tuple[float, float]
+    channels: tuple[int, int]
+    """Channels in and out."""
+
+
+def build(entry: Mapping[str, Any]) -> Foreign:
+    """The untrained network of an entry and how to use it; raises ValueError for what is not known or not complete."""
+    kind = entry.get("type")
+    if kind not in FAMILIES:
+        raise ValueError(f"no family of networks '{kind}': choose from {sorted(FAMILIES)}")
+    try:
+        return FAMILIES[kind](entry)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the network of family {kind} cannot be built ({error}): correct its description") from None
+
+
+def load(
+    entry: Mapping[str, Any], state: Mapping[str, Tensor], source: str, scale: float, offset: float = 0.0,
+    device: str | torch.device = "cpu",
+) -> Denoiser:
+    """A prior of an entry and its tensors, rescaled; raises ValueError for what does not fit."""
+    foreign = build(entry)
+    return Rescaled(foreign.around(fill(foreign.network, state, source).to(device)), scale, offset)
+
+
+def read_diffusers(folder: Path, interpolate: bool = True) -> tuple[Entry, dict[str, Tensor]]:
+    """Entry and tensors, in their own precision, of a folder of diffusers: see :func:`load_diffusers`."""
+    place = folder / "unet" if (folder / "unet").is_dir() else folder
+    config = read_json(place / "config.json")
+    kind = config.get("_class_name", "UNet2DModel")
+    if kind != "UNet2DModel":
+        raise ValueError(f"{place} holds a {kind}: only UNet2DModel, an unconditional image model, can be imported")
+    options = read_json(first_of(folder / "scheduler" / "scheduler_config.json", place / "scheduler_config.json"))
+    weights = first_of(place / "diffusion_pytorch_model.safetensors", place / "diffusion_pytorch_model.bin")
+    entry = {"type": "diffusers", "config": config, "scheduler": options, "interpolate": interpolate}
+    return entry, current_names(read_state(weights, exact=True))
+
+
 def load_diffusers(
     folder: Path, scale: float, offset: float = 0.0, device: str | torch.device = "cpu", interpolate: bool = True
 ) -> Denoiser:
@@ -59,27 +113,28 @@ def load_diffusers(
     scheduler_config.json for the parameterisation. ``interpolate``: times between the steps trained, else the
     nearest step. Raises ValueError for what is missing or not known.
     """
-    place = folder / "unet" if (folder / "unet").is_dir() else folder
-    config = _json(place / "config.json")
-    kind = config.get("_class_name", "UNet2DModel")
-    if kind != "UNet2DModel":
-        raise ValueError(f"{place} holds a {kind}: only UNet2DModel, an unconditional image model, can be imported")
-    options = _json(_first(folder / "scheduler" / "scheduler_config.json", place / "scheduler_config.json"))
-    weights = _first(place / "diffusion_pytorch_model.safetensors", place / "diffusion_pytorch_model.bin")
-    network = UNet2D({key: value for key, value in config.items() if not key.startswith("_")})
-    fill(network, current_names(read_state(weights)), weights.name).to(device)
-    return Rescaled(_parameterised(Padded(network, network.multiple), options, interpolate), scale, offset)
+    entry, state = read_diffusers(folder, interpolate)
+    return load(entry, state, folder.name, scale, offset, device)
 
 
-def _parameterised(network: Padded, options: Mapping[str, Any], interpolate: bool) -> Denoiser:
-    """The denoiser that a scheduler_config.json describes."""
+def _diffusers(entry: Mapping[str, Any]) -> Foreign:
+    network = UNet2D({key: value for key, value in entry["config"].items() if not key.startswith("_")})
+    around, levels = _parameterised(entry["scheduler"], entry.get("interpolate", True), network.multiple)
+    return Foreign(network, around, levels, (network.conv_in.in_channels, network.conv_out.out_channels))
+
+
+def _parameterised(
+    options: Mapping[str, Any], interpolate: bool, multiple: int
+) -> tuple[Maker, tuple[float, float]]:
+    """What makes a denoiser as a scheduler_config.json describes it, and its noise levels."""
     kind = options.get("_class_name", "DDPMScheduler")
     steps = int(options.get("num_train_timesteps", 1000))
     if kind == "FlowMatchEulerDiscreteScheduler":
-        return FlowDenoiser(network, float(steps))
+        return lambda network: FlowDenoiser(Padded(network, multiple), float(steps)), (1 / steps, float(steps))
     prediction = options.get("prediction_type", "epsilon")
     if kind in EDM_SCHEDULERS and prediction == "epsilon":
-        return EDMDenoiser(network, float(options.get("sigma_data", 0.5)))
+        data = float(options.get("sigma_data", 0.5))
+        return lambda network: EDMDenoiser(Padded(network, multiple), data), EDM_LEVELS
     if kind not in VP_SCHEDULERS:
         raise ValueError(
             f"the scheduler {kind} is not known here: expected one of {VP_SCHEDULERS}, flow matching, or EDM "
@@ -95,7 +150,23 @@ def _parameterised(network: Padded, options: Mapping[str, Any], interpolate: boo
     else:
         first, last = float(options.get("beta_start", 1e-4)), float(options.get("beta_end", 0.02))
         betas = make_betas(options.get("beta_schedule", "linear"), steps, first, last)
-    return VPDenoiser(network, DiscreteSchedule.from_betas(betas, interpolate), PREDICTIONS[prediction])
+    return _discrete(betas, interpolate, PREDICTIONS[prediction], multiple)
+
+
+def _discrete(betas: Tensor, interpolate: bool, prediction: str, multiple: int) -> tuple[Maker, tuple[float, float]]:
+    schedule = DiscreteSchedule.from_betas(betas, interpolate)
+    levels = (float(schedule.sigmas[0]), float(schedule.sigmas[-1]))
+    return lambda network: VPDenoiser(Padded(network, multiple), schedule, prediction), levels
+
+
+def read_monai(
+    weights: Path, network: Mapping[str, Any], scheduler: Mapping[str, Any], interpolate: bool = True
+) -> tuple[Entry, dict[str, Tensor]]:
+    """Entry and tensors, in their own precision, of a model of MONAI: see :func:`load_monai`."""
+    entry = {
+        "type": "monai", "network": dict(network), "scheduler": dict(scheduler), "interpolate": interpolate,
+    }
+    return entry, read_state(weights, exact=True)
 
 
 def load_monai(
@@ -108,27 +179,43 @@ def load_monai(
     (num_train_timesteps, schedule, prediction_type, beta_start, beta_end), MONAI's defaults where left out.
     Raises ValueError for what does not fit or is not known.
     """
+    entry, state = read_monai(weights, network, scheduler, interpolate)
+    return load(entry, state, weights.name, scale, offset, device)
+
+
+def _monai(entry: Mapping[str, Any]) -> Foreign:
     # Imported here: MONAI takes seconds to import, and only this function needs it.
     from monai.networks.nets import DiffusionModelUNet
 
+    network, scheduler = entry["network"], entry["scheduler"]
     if network.get("spatial_dims", 2) != 2 or network.get("with_conditioning") or network.get("num_class_embeds"):
         raise ValueError("only two-dimensional networks without text or class conditioning can be imported")
     try:
         module = DiffusionModelUNet(**{"spatial_dims": 2, **network})
     except TypeError as error:
         raise ValueError(f"MONAI's DiffusionModelUNet cannot be built so ({error}): correct its arguments") from None
-    fill(module, read_state(weights), weights.name).to(device)
     name = scheduler.get("schedule", "linear_beta")
     if name not in MONAI_BETAS:
         raise ValueError(f"the schedule '{name}' is not known: expected one of {sorted(MONAI_BETAS)}")
-    unknown = set(scheduler) - {"num_train_timesteps", "schedule", "prediction_type", "beta_start", "beta_end"}
-    # Clipping concerns MONAI's own sampler, not what the network has learned.
-    unknown -= {"clip_sample", "variance_type"}
+    unknown = set(scheduler) - {*MONAI_SCHEDULE, *MONAI_SAMPLER}
     if unknown:
         raise ValueError(f"options {sorted(unknown)} of the schedule are not known: remove or correct them")
     options = {**scheduler, "_class_name": "DDPMScheduler", "beta_schedule": MONAI_BETAS[name]}
     multiple = 2 ** (len(network.get("channels", (32, 64, 64, 64))) - 1)
-    return Rescaled(_parameterised(Padded(module, multiple), options, interpolate), scale, offset)
+    around, levels = _parameterised(options, entry.get("interpolate", True), multiple)
+    return Foreign(module, around, levels, (network["in_channels"], network["out_channels"]))
+
+
+def read_guided(
+    weights: Path, options: GuidedOptions, schedule: str = "linear", steps: int = 1000, prediction: str = "epsilon",
+    interpolate: bool = True,
+) -> tuple[Entry, dict[str, Tensor]]:
+    """Entry and tensors, in their own precision, of a model of guided-diffusion: see :func:`load_guided`."""
+    entry = {
+        "type": "guided-diffusion", "options": asdict(options), "schedule": schedule, "steps": steps,
+        "prediction": prediction, "interpolate": interpolate,
+    }
+    return entry, read_state(weights, exact=True)
 
 
 def load_guided(
@@ -141,30 +228,64 @@ def load_guided(
     "epsilon", or "sample" for predict_xstart. A learned variance (twice the channels) is dropped. Raises ValueError
     for what does not fit or is not known.
     """
+    entry, state = read_guided(weights, options, schedule, steps, prediction, interpolate)
+    return load(entry, state, weights.name, scale, offset, device)
+
+
+def _guided(entry: Mapping[str, Any]) -> Foreign:
+    schedule, steps = entry["schedule"], int(entry["steps"])
     if schedule not in GUIDED_BETAS:
         raise ValueError(f"the schedule '{schedule}' is not known: expected one of {sorted(GUIDED_BETAS)}")
+    options = GuidedOptions(**tuples(entry["options"]))
     network = GuidedUNet(options)
-    fill(network, read_state(weights), weights.name).to(device)
     # Its linear schedule keeps the total noise when there are fewer steps than 1000.
     betas = make_betas(GUIDED_BETAS[schedule], steps, 0.1 / steps, 20 / steps)
-    inner = VPDenoiser(Padded(network, network.multiple), DiscreteSchedule.from_betas(betas, interpolate), prediction)
-    return Rescaled(inner, scale, offset)
+    around, levels = _discrete(betas, entry.get("interpolate", True), entry["prediction"], network.multiple)
+    return Foreign(network, around, levels, (options.in_channels, options.out_channels))
 
 
-def _first(*paths: Path) -> Path:
-    for path in paths:
-        if path.is_file():
-            return path
-    raise ValueError(f"expected {paths[0].name} in {paths[0].parent}, found none: give the folder that holds it")
+def read_edm_network(
+    weights: Path, precond: str = "", sigma_data: float = 0.5, interpolate: bool = True
+) -> tuple[Entry, dict[str, Tensor]]:
+    """Entry and tensors, in their own precision, of a network of EDM: see :func:`load_edm`."""
+    options, state, steps = read_edm(weights)
+    if steps and precond not in ("", "iddpm"):
+        raise ValueError(f"{weights.name} holds the noise levels of the iddpm preconditioning, not of '{precond}'")
+    entry = {
+        "type": "edm", "options": asdict(options), "precond": precond or ("iddpm" if steps else "edm"),
+        "sigma_data": sigma_data, "steps": steps, "interpolate": interpolate,
+    }
+    return entry, state
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"expected {path.name} in {path.parent}, found none: give the folder that holds it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): download it again") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} does not hold names and values: download it again")
-    return content
+def load_edm(
+    weights: Path, scale: float, offset: float = 0.0, precond: str = "", sigma_data: float = 0.5,
+    device: str | torch.device = "cpu", interpolate: bool = True,
+) -> Denoiser:
+    """A prior from a state dict of EDM's SongUNet or DhariwalUNet, whose options are read off its names and shapes.
+
+    ``precond``: "edm" with ``sigma_data`` as in training (the default), "ve", "vp", or "iddpm" (the default where the
+    file has its noise levels). Raises ValueError for what does not fit or is not known, and for pickled snapshots.
+    """
+    entry, state = read_edm_network(weights, precond, sigma_data, interpolate)
+    return load(entry, state, weights.name, scale, offset, device)
+
+
+def _edm(entry: Mapping[str, Any]) -> Foreign:
+    options = EDMNetOptions(**tuples(entry["options"]))
+    network = EDMUNet(options)
+    around, levels = preconditioning(entry)
+    return Foreign(
+        network, lambda inner: around(Padded(inner, network.multiple)), levels,
+        (options.in_channels, options.out_channels),
+    )
+
+
+FAMILIES: dict[str, Callable[[Mapping[str, Any]], Foreign]] = {
+    "diffusers": _diffusers, "monai": _monai, "guided-diffusion": _guided, "edm": _edm,
+}
+
+
+def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with lists, as JSON has them, as tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

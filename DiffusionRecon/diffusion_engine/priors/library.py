@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from .adapter import SHIPPED, AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter, read_any_card
 from .card import PriorCard, read_card, sha256
 from .denoiser import EDMDenoiser
+from .foreign import FAMILIES
+from .imported import ImportedDenoiser, build_imported
 from .lora import LowRank, restored
 from .networks import PatchUNet
 
@@ -28,7 +30,7 @@ class Prior:
     """A loaded prior: the denoiser contract in network units, and its card."""
 
     card: PriorCard
-    denoiser: EDMDenoiser
+    denoiser: EDMDenoiser | ImportedDenoiser
     device: torch.device
     bf16: bool
 
@@ -48,9 +50,18 @@ class Prior:
         """The network, whose layers may be adapted, and what makes this prior again of an adapted one."""
 
         def around(network: nn.Module) -> Prior:
-            return replace(self, denoiser=EDMDenoiser(network, self.card.sigma_data))
+            return replace(self, denoiser=self.denoiser.with_network(network))
 
         return self.denoiser.network, around
+
+    def own(self) -> EDMDenoiser:
+        """The denoiser of a network of this project, to be trained further; raises ValueError for an imported one."""
+        if isinstance(self.denoiser, ImportedDenoiser):
+            raise ValueError(
+                f"the prior {self.card.name} was imported, so it cannot be trained further here: choose a prior "
+                "trained here, or train the imported one with its own program"
+            )
+        return self.denoiser
 
 
 def list_priors(folder: Path = PRIORS_FOLDER) -> list[PriorCard]:
@@ -65,7 +76,8 @@ def load_prior(
 
     The path of an adapter's card gives its base prior with the adapter added.
     ``unit``: that it must have, None for any. ``bf16``: compute in bfloat16; by default where the processor has it in
-    hardware. Raises ValueError.
+    hardware, for imported networks never: they were trained to be exact at noise levels that it cannot resolve. Raises
+    ValueError.
     """
     path = PRIORS_FOLDER / f"{name}.json"
     if not path.exists():
@@ -86,21 +98,30 @@ def load_prior(
             f"the prior {card.name} works in {card.unit}, not in {unit}: choose a prior trained for {unit}"
         )
     device = torch.device(device)
-    network = build_network(card)
+    denoiser = build_denoiser(card)
+    network = denoiser.network
     network.load_state_dict(read_weights(path.with_name(card.weights), card, network.state_dict()))
     # The stubs of Module.to leave memory_format out.
-    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.eval().requires_grad_(False)
-    fast = has_fast_bf16(device) if bf16 is None else bf16
-    return Prior(card, EDMDenoiser(network, card.sigma_data), device, fast)
+    own = isinstance(denoiser, EDMDenoiser)
+    return Prior(card, denoiser, device, (own and has_fast_bf16(device)) if bf16 is None else bf16)
+
+
+def build_denoiser(card: PriorCard) -> EDMDenoiser | ImportedDenoiser:
+    """The untrained denoiser that the card describes."""
+    if card.network.get("type") in FAMILIES:
+        return build_imported(card.network)[0]
+    return EDMDenoiser(build_network(card), card.sigma_data)
 
 
 def build_network(card: PriorCard) -> PatchUNet:
-    """The untrained network that the card describes."""
+    """The untrained network of this project that the card describes."""
     options = dict(card.network)
     kind = options.pop("type", None)
     if kind not in NETWORKS:
-        raise ValueError(f"the card {card.name} asks for a network '{kind}': this version knows {sorted(NETWORKS)}")
+        known = sorted({*NETWORKS, *FAMILIES})
+        raise ValueError(f"the card {card.name} asks for a network '{kind}': this version knows {known}")
     try:
         options["channels"] = tuple(options["channels"])
         return NETWORKS[kind](**options)

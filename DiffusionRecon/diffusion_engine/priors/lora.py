@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-ADAPTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+from .edm_unet import Conv
+
+ADAPTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, Conv)
 
 
 class LowRank(nn.Module):

@@ -109,18 +109,20 @@ class ContinuousVP:
 
 @dataclass(frozen=True)
 class LevelTime:
-    """Networks told the noise level itself: time = factor * sigma, or factor * ln(sigma) with ``logarithm``.
+    """Networks told the noise level itself: time = factor * sigma / unit, or factor * ln(sigma / unit).
 
-    VE networks of score_sde take sigma; EDM networks ln(sigma) / 4, consistency networks 250 ln(sigma).
+    The latter with ``logarithm``. VE networks of score_sde take sigma; EDM networks ln(sigma) / 4, consistency
+    networks 250 ln(sigma), VE networks of EDM ln(sigma / 2).
     """
 
     factor: float = 1.0
     logarithm: bool = False
     largest: float = math.inf
+    unit: float = 1.0
 
     def time(self, sigma: Tensor) -> Tensor:
         check_level(sigma, self.largest)
-        level = sigma.double()
+        level = sigma.double() / self.unit
         return self.factor * (level.log() if self.logarithm else level)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +21,10 @@ CONVERT = (
 )
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, exact: bool = False) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a torch file that holds tensors alone, in float32.
+
+    ``exact``: half precision stays as it is in the file.
 
     Tensors may lie under a key such as "state_dict" or "ema" (preferred: it is what samples are drawn from), and under
     prefixes of wrappers, which are removed. Raises ValueError for whatever would need unpickling code.
@@ -47,7 +50,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in content):
             content = {name.removeprefix(prefix): value for name, value in content.items()}
-    return {name: value.float() if value.is_floating_point() else value for name, value in content.items()}
+    kept = (torch.float16, torch.bfloat16) if exact else ()
+    return {
+        name: value.float() if value.is_floating_point() and value.dtype not in kept else value
+        for name, value in content.items()
+    }
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
@@ -75,3 +82,24 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> nn.Mod
         raise ValueError(f"the weights {source} hold values that are not finite, such as in {bad[0]}: get them again")
     network.load_state_dict(dict(state))
     return network.eval().requires_grad_(False)
+
+
+def first_of(*paths: Path) -> Path:
+    """The first of these paths that is a file; raises ValueError where none is."""
+    for path in paths:
+        if path.is_file():
+            return path
+    raise ValueError(f"expected {paths[0].name} in {paths[0].parent}, found none: give the folder that holds it")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; raises ValueError where it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"expected {path.name} in {path.parent}, found none: give the folder that holds it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): download it again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} does not hold names and values: download it again")
+    return content

@@ -43,7 +43,7 @@ def adapt_prior(
     for left_out in skipped:
         print(f"left out {left_out}")
     out.mkdir(parents=True, exist_ok=True)
-    adapter = LowRank(base.denoiser.network, rank, seed)
+    adapter = LowRank(base.own().network, rank, seed)
     warmup = min(200, max(1, steps // 10))
     settings = TrainingSettings(
         steps=steps, seed=seed, warmup_steps=warmup, bf16=has_fast_bf16(base.device), sigma_data=base.card.sigma_data
@@ -53,7 +53,7 @@ def adapt_prior(
     card = export_adapter(adapter, base.card, out, name, settings, sources)
     if held:
         # The error is of the weights as written, on top of the base as loaded.
-        fresh = load_prior(prior, bf16=False).denoiser
+        fresh = load_prior(prior, bf16=False).own()
         written = EDMDenoiser(read_adapter_weights(out / f"{name}.json", card, fresh.network), fresh.sigma_data)
         names = sorted({Path(s.name).parts[0] for s in held})
         card = replace(card, held_out=names, denoising_psnr_db=denoising_psnr(written, held))

@@ -50,7 +50,7 @@ def distil_prior(
     for left_out in skipped:
         print(f"left out {left_out}")
     out.mkdir(parents=True, exist_ok=True)
-    network = copy.deepcopy(prior.denoiser.network).requires_grad_(True)
+    network = copy.deepcopy(prior.own().network).requires_grad_(True)
     settings = DistilSettings(
         steps=steps, skip=skip, sigma_min=card.sigma[0], sigma_max=card.sigma[1], sigma_data=card.sigma_data,
         patch_sizes=rule.patch_sizes, warmup_steps=min(100, max(1, steps // 10)), seed=seed,
@@ -58,7 +58,7 @@ def distil_prior(
     log = Log(out / f"{name}.log")
     losses: list[float] = []
     sampler = PatchSampler(sources, stack, False, rule.empty_std)
-    for step in distil(prior.denoiser, network, sampler, settings, out / f"{name}.checkpoint"):
+    for step in distil(prior.own(), network, sampler, settings, out / f"{name}.checkpoint"):
         if not losses:
             log.keep_before(step.step)
         losses.append(step.loss)

@@ -151,7 +151,7 @@ def _continued(
     """The network of a prior of any unit, to be trained, and what the new card must say of it."""
     base = load_prior(origin, device, None)
     refuse_seen(base.card, exclude)
-    network = base.denoiser.network.requires_grad_(True).train()
+    network = base.own().network.requires_grad_(True).train()
     assert isinstance(network, PatchUNet)
     if size is not None and sized(size).channels != network.channels:
         network = widened(network, sized(size).channels)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..priors.denoiser import EDMDenoiser, positions
+from ..priors.imported import ImportedDenoiser
 from ..priors.stack import SPACING_UNIT_MM
 from .data import STACK, TrainingSlices, neighbours
 
@@ -16,7 +17,7 @@ VALIDATION_SIGMAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 VALIDATION_DEPTHS = (0.2, 0.5, 0.8)
 
 
-def denoising_psnr(denoiser: EDMDenoiser, held: Sequence[TrainingSlices]) -> dict[str, float]:
+def denoising_psnr(denoiser: EDMDenoiser | ImportedDenoiser, held: Sequence[TrainingSlices]) -> dict[str, float]:
     """PSNR in dB over a range of 2 network units of D(x + s n; s), by noise level, over held-out slices.
 
     A denoiser of stacks sees each slice with its two neighbours, and its estimate of the middle one counts.
