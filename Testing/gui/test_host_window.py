@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import computer
 import demo
-import environment
 import numpy as np
 import pytest
 import qt
 import slicer
-from environment import SetUpError
+from computer import SetUpError
 from host import window
 from host.guiapplication import GuiApplication, Panel
 
@@ -75,12 +75,12 @@ def test_guiOfTheDemoOnTheStandIn() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux may have no display")
 def test_guiWithoutADisplayIsOneSentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SetUpError, match="Expected a display") as caught:
-        environment.check_display({})
+        computer.check_display({})
     assert "\n" not in str(caught.value)
-    environment.check_display({"QT_QPA_PLATFORM": "offscreen"})
-    monkeypatch.setattr(environment, "missing_libraries", lambda names: list(names))
+    computer.check_display({"QT_QPA_PLATFORM": "offscreen"})
+    monkeypatch.setattr(computer, "missing_libraries", lambda names: list(names))
     with pytest.raises(SetUpError, match="apt install libxcb-cursor0"):
-        environment.check_display({"DISPLAY": ":0"})
-    environment.check_display({"WAYLAND_DISPLAY": "wayland-0"})
+        computer.check_display({"DISPLAY": ":0"})
+    computer.check_display({"WAYLAND_DISPLAY": "wayland-0"})
     with pytest.raises(SetUpError, match="found no libGL"):
-        environment.check_qt()
+        computer.check_qt()
