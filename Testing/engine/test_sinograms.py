@@ -150,5 +150,5 @@ def test_volumes_that_give_no_sinogram_are_left_out_with_a_reason(tmp_path: Path
     (tmp_path / "c.nrrd").unlink()
     with pytest.raises(ValueError, match="no CT volume in HU below"):
         load_sources(tmp_path, unit=LINE_INTEGRAL)
-    with pytest.raises(ValueError, match="HU, a.u., SUV, line integral"):
+    with pytest.raises(ValueError, match=r"HU, a\.u\., SUV, line integral"):
         rule_of("sinogram")

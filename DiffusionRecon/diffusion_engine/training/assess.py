@@ -18,8 +18,8 @@ from ..sampling.noise import seeded
 from .data import STACK, PatchSampler, TrainingSlices
 from .memorisation import copies, excess_gap
 from .samples import draw_samples, write_sheet
-from .sources import load_sources
 from .sinograms import VIEWS, sinogram_positions
+from .sources import load_sources
 from .units import LINE_INTEGRAL, rule_of
 from .validate import decibel, held_slices
 from .watch import PATCH_SIZE, PATCHES, WATCHED

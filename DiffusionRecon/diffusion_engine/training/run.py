@@ -40,12 +40,13 @@ def train_prior(
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
     ``origin``: a prior to start from instead of random weights, by name or card, of any unit; the new one has its
-    network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u., SUV, or
-    line integral for sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small;
-    ``stack``: three slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names -> factor on how often they are drawn;
-    ``compiled``: let PyTorch compile the network first, a minute that only long runs earn back. Writes NAME.checkpoint
-    (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`)
-    and their curves in NAME.png into ``out``. The length of the weight average is chosen on the excluded volumes.
+    network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u., SUV, or line
+    integral for sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small;
+    ``stack``: three slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern
+    of source names -> factor on how often they are drawn; ``compiled``: let PyTorch compile the network first, a minute
+    that only long runs earn back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json,
+    NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of
+    the weight average is chosen on the excluded volumes.
     """
     rule = rule_of(unit)
     sources, skipped = load_sources(data, exclude, (), unit, files)
