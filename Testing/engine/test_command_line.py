@@ -117,7 +117,8 @@ def test_a_real_run_is_cancelled_soon(small: Volume, tmp_path: Path) -> None:
 def test_priors_are_listed_and_checked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["priors", "--json", str(tmp_path / "priors.json")]) == 0
     assert "ct-body: " in capsys.readouterr().out
-    assert [card["name"] for card in json.loads((tmp_path / "priors.json").read_text())] == ["ct-body", "mr-brain", "pet-limbs"]
+    names = [card["name"] for card in json.loads((tmp_path / "priors.json").read_text())]
+    assert names == ["ct-body", "mr-brain", "pet-limbs"]
 
 
 def test_evaluate_a_folder(

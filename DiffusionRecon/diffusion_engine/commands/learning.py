@@ -56,7 +56,9 @@ def add(parsers: Parsers) -> None:
 
 def _add_training(sub: argparse.ArgumentParser, name: str) -> None:
     sub.add_argument("--data", type=Path, required=True, help="folder of volumes")
-    sub.add_argument("--unit", default="HU", help="of the values: HU (CT), a.u. (MR) or SUV (PET)")
+    sub.add_argument(
+        "--unit", default="HU", help="of the values: HU (CT), a.u. (MR), SUV (PET) or 'line integral' (of CT volumes)"
+    )
     sub.add_argument("--files", default="*", help="pattern of the file names to take, such as 'mr*'")
     sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")

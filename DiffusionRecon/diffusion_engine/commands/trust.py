@@ -20,7 +20,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--train-data", type=Path, help="with --out: the prior's training volumes, to look for copies")
     sub.add_argument("--files", default="*", help="with --out: pattern of the file names to denoise, such as 'pet*'")
     sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
-    sub.add_argument("--unit", default="HU", help="of the prior: HU, a.u. (MR) or SUV (PET); other than HU needs --out")
+    sub.add_argument("--unit", default="HU", help="of the prior, as in training; other than HU needs --out")
     sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
     sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
     sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")

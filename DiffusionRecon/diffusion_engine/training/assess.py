@@ -18,8 +18,9 @@ from ..sampling.noise import seeded
 from .data import STACK, PatchSampler, TrainingSlices
 from .memorisation import copies, excess_gap
 from .samples import draw_samples, write_sheet
+from .sinograms import VIEWS, sinogram_positions
 from .sources import load_sources
-from .units import rule_of
+from .units import LINE_INTEGRAL, rule_of
 from .validate import decibel, held_slices
 from .watch import PATCH_SIZE, PATCHES, WATCHED
 
@@ -66,10 +67,13 @@ def assess(
     if samples > 0:
         pixel = card.pixel_mm[1]
         size = min(round(SHEET_MM / pixel), 256)
-        place = positions(size, size, (pixel, pixel))
+        if card.unit == LINE_INTEGRAL:
+            place = sinogram_positions(VIEWS, size, pixel)
+        else:
+            place = positions(size, size, (pixel, pixel))
         if stack:
             place = torch.cat([place, torch.full_like(place[:1], SLICE_MM / SPACING_UNIT_MM)])
-        shape = (samples, STACK if stack else 1, size, size)
+        shape = (samples, STACK if stack else 1, *place.shape[1:])
         drawn = draw_samples(prior, shape, place, card.sigma, seeded(seed))
         write_sheet(drawn[:, shape[1] // 2], out / "samples.png", rule.window)
         result["samples"] = "samples.png"

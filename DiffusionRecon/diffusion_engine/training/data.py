@@ -1,4 +1,4 @@
-"""Training slices in memory, and random patches of them, or of three of them, with their position channels."""
+"""Training slices or sinograms in memory, and random patches of them, or of three, with their position channels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..priors.denoiser import positions
 from ..priors.stack import SPACING_UNIT_MM
+from .sinograms import continued, sinogram_positions
 
 STACK = 3
 LARGEST_GAP = 3
@@ -23,6 +24,7 @@ class TrainingSlices:
     """Axial slices of one source: ``values`` (slices, rows, columns) in network units, one pixel size each (mm).
 
     ``slice_mm``: distance of neighbours, 0 for slices that are none. ``left_right``: whether columns run so.
+    ``half_turn``: they are sinograms, rows views over 180 degrees and columns detectors as far apart as pixels.
     """
 
     name: str
@@ -31,6 +33,15 @@ class TrainingSlices:
     weight: float = 1.0
     slice_mm: float = 0.0
     left_right: bool = False
+    half_turn: bool = False
+
+    def place(self, k: int, first: int = 0, count: int | None = None) -> Tensor:
+        """Position channels (2, count, columns) of ``count`` rows (all) of a slice from ``first`` on."""
+        rows, columns = self.values.shape[1:]
+        pixel = float(self.pixel_mm[k])
+        if self.half_turn:
+            return sinogram_positions(rows, columns, pixel, first, count)
+        return positions(rows, columns, (pixel, pixel))[:, first : None if count is None else first + count]
 
 
 def neighbours(sources: Sequence[TrainingSlices]) -> list[TrainingSlices]:
@@ -44,7 +55,8 @@ class PatchSampler:
     ``stack``: patches of three slices, 1 to 3 apart, with a third plane beside the positions that tells their distance
     (see :class:`StackDenoiser`), from volumes of neighbouring slices alone. ``flip``: half of the patches are cut from
     the mirrored slice, where its columns run from left to right; for anatomy that is as likely so, such as the brain,
-    and not for the torso, whose organs have sides. ``empty_std``: patches of less deviation show only air.
+    and not for the torso, whose organs have sides. ``empty_std``: patches of less deviation show only air. Sinograms
+    begin at any view (see :func:`continued`): the middle of a patch is every view equally often.
     """
 
     def __init__(
@@ -71,15 +83,18 @@ class PatchSampler:
             slices, rows, columns = source.values.shape
             gap = 1 + below(min(LARGEST_GAP, (slices - 1) // 2)) if self.stack else 0
             first = below(slices - 2 * gap)
-            tall, wide = min(size, rows), min(size, columns)
-            j, i = below(rows - tall + 1), below(columns - wide + 1)
+            tall, wide = size if source.half_turn else min(size, rows), min(size, columns)
+            j = below(rows) - tall // 2 if source.half_turn else below(rows - tall + 1)
+            i = below(columns - wide + 1)
             chosen = slice(first, first + 2 * gap + 1, gap) if self.stack else slice(first, first + 1)
-            patch = torch.from_numpy(source.values[chosen, j : j + tall, i : i + wide].astype(np.float32))
+            if source.half_turn:
+                patch = continued(torch.from_numpy(source.values[chosen]), j, tall)[..., i : i + wide].float()
+            else:
+                patch = torch.from_numpy(source.values[chosen, j : j + tall, i : i + wide].astype(np.float32))
             empty = float(patch.std()) < self.empty_std
             if empty and float(torch.rand(1, generator=generator)) < 0.5:
                 continue
-            pixel = float(source.pixel_mm[first])
-            place = positions(rows, columns, (pixel, pixel))[:, j : j + tall, i : i + wide]
+            place = source.place(first, j, tall)[..., i : i + wide]
             if self.flip and source.left_right and below(2):
                 # The mirrored slice has the same grid about the same centre: what was at x is now at -x.
                 patch, place = patch.flip(-1), place.flip(-1) * torch.tensor([1.0, -1.0])[:, None, None]

@@ -13,7 +13,7 @@ import torch
 from ..pipeline import choose_device
 from ..priors.card import PriorCard, write_card
 from ..priors.grow import stack_of, widened
-from ..priors.library import has_fast_bf16, load_prior, write_weights
+from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
 from ..sampling.noise import seeded
 from .averages import halflives_around
@@ -42,14 +42,14 @@ def train_prior(
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
     ``origin``: a prior to start from instead of random weights, by name or card, of any unit; the new one has its
-    network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u. or SUV (see :mod:`.units`);
-    ``size``: of the network, None as the origin's, or small; ``stack``: three slices at once; ``flip``: mirrored slices
-    too; ``files``: pattern of file names; ``weigh``: pattern of source names -> factor on how often they are drawn;
-    ``rate``: peak learning rate; ``compiled``: let PyTorch compile the network first, a minute that only long runs earn
-    back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and
-    denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is
-    chosen on the excluded volumes. ``each`` is called after every step; whatever it raises ends the run, which the
-    last checkpoint continues.
+    network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u., SUV, or line integral for
+    sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: three
+    slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names
+    -> factor on how often they are drawn; ``rate``: peak learning rate; ``compiled``: let PyTorch compile the network
+    first, a minute that only long runs earn back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors,
+    NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The
+    length of the weight average is chosen on the excluded volumes. ``each`` is called after every step; whatever it
+    raises ends the run, which the last checkpoint continues.
     """
     plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate)
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
@@ -139,8 +139,8 @@ def _planned(
         steps=steps, patch_sizes=rule.patch_sizes,
         learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
-        further_halflives=halflives_around(steps, AVERAGE_HALFLIFE), sigma_data=rule.sigma_data,
-        seed=seed, bf16=has_fast_bf16(where),
+        log_sigma_std=rule.log_sigma_std, further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
+        sigma_data=rule.sigma_data, seed=seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
     )
     return _Plan(rule, sources, held, skipped, network, stack, settings, known)
 

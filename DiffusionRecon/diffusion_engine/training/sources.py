@@ -1,4 +1,4 @@
-"""Training slices from a folder of volumes of one unit: what counts, at which pixel size, how often it is drawn."""
+"""Training slices or sinograms from a folder of volumes: what counts, at which pixel size, how often it is drawn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from ..io.folder import volumes_below
 from ..volume import Volume
 from .data import TrainingSlices
-from .units import UNITS, UnitRule, rule_of
+from .sinograms import SLICES_A_VOLUME, line_integrals
+from .units import LINE_INTEGRAL, UNITS, UnitRule, rule_of
 
 FULL_WEIGHT_SLICES = 60
 
@@ -27,7 +28,8 @@ def load_sources(
     names to take, since files that carry no unit (NIfTI) cannot be told apart otherwise. See :class:`UnitRule` for
     scale, floor and pixels. A volume weighs by its slices, up to 60, and by its width, up to 400 mm in CT, since
     small crops show little anatomy. A ``slices.csv`` beside volumes of independent slices gives each slice's pixel size
-    (column pixel_mm_256, one row a slice, over the folder's files in order). Raises ValueError when nothing is left.
+    (column pixel_mm_256, one row a slice, over the folder's files in order). Sinograms are made of CT volumes, see
+    :func:`sinogram_source`. Raises ValueError when nothing is left.
     """
     sources, skipped = [], []
     unknown = [name for name in (*exclude, *only) if not any(folder.rglob(name))]
@@ -41,7 +43,7 @@ def load_sources(
 
     rule = rule_of(unit)
     # CT files often carry no unit and are questioned by their values; MR and PET are taken at their file's word.
-    for place, volume in volumes_below(folder, "HU" if unit == "HU" else None, wanted):
+    for place, volume in volumes_below(folder, "HU" if rule.of_ct else None, wanted):
         name = place.as_posix()
         if isinstance(volume, str):
             skipped.append(f"{name}: {volume}")
@@ -63,7 +65,7 @@ def load_sources(
         source = as_source(name, volume, pixel, rule)
         sources.append(replace(source, slice_mm=0.0) if independent else source)
     if not sources:
-        wanted_name = "CT volume in HU" if unit == "HU" else f"{rule.modality.upper()} volume in {unit}"
+        wanted_name = "CT volume in HU" if rule.of_ct else f"{rule.modality.upper()} volume in {unit}"
         raise ValueError(f"no {wanted_name} below {folder}: give NRRD, NIfTI or MetaImage files of it")
     return sources, skipped
 
@@ -76,11 +78,26 @@ def as_source(name: str, volume: Volume, pixel_mm: np.ndarray, rule: UnitRule = 
         pixel_mm = pixel_mm * 2
     width = min(values.shape[1:]) * float(pixel_mm[0])
     weight = min(1.0, len(values) / FULL_WEIGHT_SLICES) * min(1.0, width / rule.full_weight_mm)
+    if rule.unit == LINE_INTEGRAL:
+        return sinogram_source(name, values, pixel_mm, weight, float(volume.spacing_mm[2]), rule)
     columns = np.abs(volume.ijk_to_ras[:3, 0])
     return TrainingSlices(
         name, rule.to_network(values).astype(np.float16), pixel_mm, weight, float(volume.spacing_mm[2]),
         left_right=int(columns.argmax()) == 0,
     )
+
+
+def sinogram_source(
+    name: str, hu: np.ndarray, pixel_mm: np.ndarray, weight: float, slice_mm: float, rule: UnitRule
+) -> TrainingSlices:
+    """Sinograms of up to 16 evenly spread slices (slices, rows, columns) in HU, without noise.
+
+    Half precision holds line integrals of 4 to 8 to 0.002, a seventh of the noise of a usual scan (0.2 % of 7).
+    """
+    step = -(-len(hu) // SLICES_A_VOLUME)
+    kept = slice(step // 2, None, step)
+    values = rule.to_network(line_integrals(hu[kept], pixel_mm[kept])).astype(np.float16)
+    return TrainingSlices(name, values, pixel_mm[kept], weight, slice_mm * step, half_turn=True)
 
 
 def reweighed(sources: Sequence[TrainingSlices], factors: Mapping[str, float]) -> list[TrainingSlices]:

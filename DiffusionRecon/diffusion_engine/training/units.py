@@ -13,6 +13,8 @@ FOREGROUND_PERCENTILE = 99.5
 FOREGROUND_SHARE = 0.1
 """Foreground of an image without a physical unit: above this share of its 99.9th percentile."""
 HIGHEST_SUV = 1000.0
+LINE_INTEGRAL = "line integral"
+"""The unit of sinograms, which are made of CT volumes in HU (see :mod:`.sinograms`)."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class UnitRule:
     lower values are raised to it. ``fine_pixel_mm``: smaller pixels are averaged 2 x 2. ``full_weight_mm``: field of
     view from which a volume weighs fully. ``sigma_data``: standard deviation in network units; noise levels are in
     proportion to it. ``empty_std``: patches below this deviation (network units) count as empty.
-    ``window``: network values shown as black and white.
+    ``window``: network values shown as black and white. ``finer``: noise levels are this part of those of images, where
+    what is to be learnt is so small against ``sigma_data``; ``log_sigma_std``: over how many of them it is spread.
     """
 
     unit: str
@@ -37,16 +40,23 @@ class UnitRule:
     empty_std: float
     patch_sizes: tuple[int, ...]
     window: tuple[float, float]
+    finer: float = 1.0
+    log_sigma_std: float = 1.3
+
+    @property
+    def of_ct(self) -> bool:
+        """Whether the volumes to train on are CT in HU."""
+        return self.unit in ("HU", LINE_INTEGRAL)
 
     @property
     def log_sigma_mean(self) -> float:
         """Mean of the logarithm of the noise level: -1.8 for ``sigma_data`` 0.5."""
-        return round(-1.8 + math.log(self.sigma_data / 0.5), 4)
+        return round(-1.8 + math.log(self.finer * self.sigma_data / 0.5), 4)
 
     @property
     def sigma(self) -> tuple[float, float]:
-        """Range of noise levels that is trained: 1/100 to 10 times ``sigma_data``."""
-        return round(self.sigma_data / 100, 6), round(10 * self.sigma_data, 6)
+        """Range of noise levels that is trained: 1/100 (times ``finer``) to 10 times ``sigma_data``."""
+        return round(self.finer * self.sigma_data / 100, 6), round(10 * self.sigma_data, 6)
 
     def scale_of(self, values: np.ndarray) -> float:
         """The value that becomes 1: fixed, or the 99.5th percentile of the foreground of ``values`` (any shape)."""
@@ -61,7 +71,9 @@ class UnitRule:
 
     def question(self, volume: Volume) -> str | None:
         """A sentence when a volume does not look like this unit, None when it does. Voxels must be finite."""
-        if self.unit == "HU":
+        if self.unit == LINE_INTEGRAL and abs(volume.spacing_mm[0] / volume.spacing_mm[1] - 1) > 0.01:
+            return "Its pixels are not square: resample it to square ones before its sinograms are made."
+        if self.of_ct:
             return question_hu(volume)
         if volume.unit not in (self.unit, "a.u."):
             return f"The values are in {volume.unit}, {self.unit} was expected: convert them or choose another image."
@@ -86,6 +98,11 @@ UNITS: dict[str, UnitRule] = {
             0.0, 0.6, 200.0, 0.3, 0.02, (64, 128), (0.0, 1.0),
         ),
         UnitRule("SUV", "pet", 10.0, "SUV 10 = 1", 0.0, 0.0, 200.0, 0.1, 0.005, (32, 64), (0.0, 0.7)),
+        # A body's sinogram is smooth: what interpolation between every third view misses is 0.007 network units.
+        UnitRule(
+            LINE_INTEGRAL, "sinogram", 4.0, "line integral 4 = 1, attenuation from HU with water 0.0193 per mm",
+            AIR_HU, 1.1, 400.0, 0.5, 0.01, (64, 128), (0.0, 2.0), 0.2, 1.8,
+        ),
     )
 }
 

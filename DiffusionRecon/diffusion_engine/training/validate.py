@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..priors.denoiser import EDMDenoiser, positions
+from ..priors.denoiser import EDMDenoiser
 from ..priors.imported import ImportedDenoiser
 from ..priors.stack import SPACING_UNIT_MM
 from .data import STACK, TrainingSlices, neighbours
@@ -49,12 +49,11 @@ def held_slices(
     for source in sources:
         for depth in depths:
             k = int(depth * len(source.values))
-            pixel = float(source.pixel_mm[k])
+            place = source.place(k)
             if stack:
                 k = min(max(k, 1), len(source.values) - 2)
             chosen = source.values[k - 1 : k + 2] if stack else source.values[k : k + 1]
             clean = torch.from_numpy(chosen.astype("float32"))[None]
-            place = positions(clean.shape[-2], clean.shape[-1], (pixel, pixel))
             if stack:
                 place = torch.cat([place, torch.full_like(place[:1], source.slice_mm / SPACING_UNIT_MM)])
             yield clean, place
