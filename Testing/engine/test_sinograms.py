@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import sinogram_completion as completion
+from diffusion_engine.classical.denoise import Identity
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry, view_angles
 from diffusion_engine.priors.library import load_prior, suits_bf16
 from diffusion_engine.priors.networks import PatchUNet
@@ -152,3 +155,23 @@ def test_volumes_that_give_no_sinogram_are_left_out_with_a_reason(tmp_path: Path
         load_sources(tmp_path, unit=LINE_INTEGRAL)
     with pytest.raises(ValueError, match=r"HU, a\.u\., SUV, line integral"):
         rule_of("sinogram")
+
+
+def test_missing_readings_have_no_say_and_interpolation_wraps() -> None:
+    """Infinite variance leaves what the prior says; between views 177 and 180 runs a line to the mirrored view 0."""
+    kept = completion.kept_views(True)
+    assert int(kept.sum()) == 50
+    image = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(3))
+    whole = half_turn(image, 180)[0]
+    measured = torch.where(kept[:, None], whole, torch.zeros(()))
+    found = completion.interpolated(measured, kept)
+    assert torch.equal(found[kept], whole[kept])
+    torch.testing.assert_close(found[178], (2 * whole[177] + whole[0].flip(-1)) / 3)
+    torch.testing.assert_close(found[73], (32 * whole[72] + whole[105]) / 33)
+    variance = torch.full_like(whole, 0.01)
+    variance[~kept] = torch.inf
+    likelihood = GaussianLikelihood(Identity(tuple(whole.shape)), measured[None], variance)
+    guess = torch.full_like(whole, 5.0)[None]
+    moved = likelihood.proximal(guess, 0.03)[0]
+    assert torch.equal(moved[~kept], guess[0, ~kept])
+    torch.testing.assert_close(moved[kept], (3 * whole[kept] + 5) / 4)
