@@ -216,8 +216,11 @@ def test_a_prior_of_one_slice_and_another_unit_is_a_start(folder: Path, tmp_path
     run.export_prior(single, tmp_path, "first", settings, sources, [], UNITS["SUV"])
     card = run.train_prior(
         folder, ["two"], tmp_path, "second", 2, device="cpu", unit="a.u.", files="mr*", stack=True,
-        origin=str(tmp_path / "first.json"), weigh={"one*": 0.5},
+        origin=str(tmp_path / "first.json"), weigh={"one*": 0.5}, patches=[48],
     )
+    assert card["training"]["patch_sizes"] == [48]
+    with pytest.raises(ValueError, match="16 pixels or more"):
+        run.train_prior(folder, [], tmp_path, "third", 2, unit="a.u.", files="mr*", patches=[8])
     assert (card["unit"], card["sigma_data"], card["network"]["inputs"]) == ("a.u.", 0.3, 6)
     assert card["training"]["from"]["name"] == "first"
     assert {entry.get("through") for entry in card["data"]} == {None, "first"}

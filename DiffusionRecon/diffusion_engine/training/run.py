@@ -37,7 +37,7 @@ def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    compiled: bool = False, each: Callable[[TrainingStep], None] | None = None,
+    patches: Sequence[int] = (), compiled: bool = False, each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -45,13 +45,14 @@ def train_prior(
     network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u., SUV, or line integral for
     sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: three
     slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names
-    -> factor on how often they are drawn; ``rate``: peak learning rate; ``compiled``: let PyTorch compile the network
-    first, a minute that only long runs earn back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors,
-    NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The
-    length of the weight average is chosen on the excluded volumes. ``each`` is called after every step; whatever it
-    raises ends the run, which the last checkpoint continues.
+    -> factor on how often they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is
+    whole in larger ones), by default as suits the unit; ``compiled``: let PyTorch compile the network first, a minute
+    that only long runs earn back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json,
+    NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of
+    the weight average is chosen on the excluded volumes. ``each`` is called after every step; whatever it raises ends
+    the run, which the last checkpoint continues.
     """
-    plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate)
+    plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches)
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
     for left_out in plan.skipped:
         print(f"left out {left_out}")
@@ -122,7 +123,10 @@ class _Plan:
 def _planned(
     data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
     size: str | None, stack: bool, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
+    patches: Sequence[int] = (),
 ) -> _Plan:
+    if any(edge < 16 for edge in patches):
+        raise ValueError(f"expected patches of 16 pixels or more, found {list(patches)}: choose larger ones")
     rule = rule_of(unit)
     sources, skipped = load_sources(data, exclude, (), unit, files)
     sources = reweighed(sources, weigh or {})
@@ -136,7 +140,7 @@ def _planned(
         network, known = _continued(origin, exclude, where, size, stack)
         stack = network.outputs == STACK
     settings = TrainingSettings(
-        steps=steps, patch_sizes=rule.patch_sizes,
+        steps=steps, patch_sizes=tuple(patches) or rule.patch_sizes,
         learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
         log_sigma_std=rule.log_sigma_std, further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
