@@ -24,7 +24,7 @@ def foresee_training(
 ) -> dict[str, Any]:
     """Seconds and memory of a whole run of ``settings``; the network and all random numbers of the run stay untouched.
 
-    memory = process + weights (gradient, moments of the optimiser, averages, one more copy while a checkpoint is written)
+    memory = process + weights (gradient, momenta, averages, one more copy while a checkpoint is written)
     + what one step keeps for its gradient, the largest of the patch sizes. seconds: mean over the patch sizes.
     ``free_mb``: memory to fit in, by default what is free now on the device. Returns seconds, memory_mb, sentence.
     Raises ValueError with advice when it cannot fit.
