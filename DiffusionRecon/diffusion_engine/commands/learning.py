@@ -26,7 +26,6 @@ def add(parsers: Parsers) -> None:
     )
     sub.add_argument("--patch", default="", help="edges of the patches in pixels, with commas (as suits the unit)")
     sub.add_argument("--rate", type=float, help="peak learning rate (0.02; 0.005 with --from)")
-    sub.add_argument("--compile", action="store_true", help="compile the network first: for runs of an hour")
     sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
     sub.add_argument("--forecast", action="store_true", help="say how long it will take, and train nothing")
     sub.add_argument(
@@ -90,7 +89,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
         return found
     card = train_prior(
         options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-        patches=listed(options.patch, int), rate=options.rate, compiled=options.compile, each=each,
+        patches=listed(options.patch, int), rate=options.rate, each=each,
     )
     if options.split:
         from ..training.split import split

@@ -37,7 +37,7 @@ def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), compiled: bool = False, each: Callable[[TrainingStep], None] | None = None,
+    patches: Sequence[int] = (), each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -46,11 +46,10 @@ def train_prior(
     sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: three
     slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names
     -> factor on how often they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is
-    whole in larger ones), by default as suits the unit; ``compiled``: let PyTorch compile the network first, a minute
-    that only long runs earn back. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json,
-    NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of
-    the weight average is chosen on the excluded volumes. ``each`` is called after every step; whatever it raises ends
-    the run, which the last checkpoint continues.
+    whole in larger ones), by default as suits the unit. Writes NAME.checkpoint (continued when it exists),
+    NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png
+    into ``out``. The length of the weight average is chosen on the excluded volumes. ``each`` is called after every
+    step; whatever it raises ends the run, which the last checkpoint continues.
     """
     plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches)
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
@@ -67,8 +66,6 @@ def train_prior(
     checkpoint = out / f"{name}.checkpoint"
     if not checkpoint.exists():
         print(foresee_training(network, sampler, settings)["sentence"], flush=True)
-    if compiled:
-        network.compile(dynamic=False)
     run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages)
     logged(
         run if each is None else _told(run, each), log,
