@@ -24,7 +24,9 @@ def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
     """Add the options of a diffusion method; with a number of ``draws`` as default, none that choose the method."""
     if draws is None:
         sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
-        sub.add_argument("--preset", help="fast, standard, few-views, posterior, low-dose, unknown-anatomy or classical")
+        sub.add_argument(
+            "--preset", help="fast, standard, few-views, posterior, low-dose, unknown-anatomy or classical"
+        )
         sub.add_argument("--solver", help="a method of the catalogue (dds)")
         sub.add_argument("--coupling", help="of the slices: none, ztv, noise or ztv+noise (none)")
     sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws or 4})")
