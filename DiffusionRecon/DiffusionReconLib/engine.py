@@ -52,6 +52,17 @@ class ReconstructionCancelled(Exception):
     """The reconstruction was cancelled before it ended; the scene is as it was."""
 
 
+def endProcess(process: EngineProcess) -> None:
+    """Cancel a process that still runs and wait until it is gone, which can take two seconds."""
+    if not process.running():
+        return
+    process.cancel()
+    end = time.monotonic() + END_SECONDS
+    while process.running() and time.monotonic() < end:
+        process.poll()
+        time.sleep(POLL_SECONDS)
+
+
 def startEngine(folder: Path) -> EngineProcess:
     """Start the engine's worker on a job folder in Slicer's own Python."""
     from diffusion_engine.jobs.process import start
@@ -148,12 +159,8 @@ class Reconstruction:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        if self._process is not None and self._process.running():
-            self._process.cancel()
-            end = time.monotonic() + END_SECONDS
-            while self._process.running() and time.monotonic() < end:
-                self._process.poll()
-                time.sleep(POLL_SECONDS)
+        if self._process is not None:
+            endProcess(self._process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _readScene(self) -> None:

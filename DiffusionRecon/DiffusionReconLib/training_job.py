@@ -15,7 +15,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.engine import END_SECONDS, LAST_EVENTS, LOG_LINES, POLL_SECONDS, EngineProcess, Message
+from DiffusionReconLib.engine import LAST_EVENTS, LOG_LINES, POLL_SECONDS, EngineProcess, Message, endProcess
 from DiffusionReconLib.estimate import timeText
 from DiffusionReconLib.training_request import CARD, CHECKPOINT, TrainingRequest
 
@@ -118,12 +118,7 @@ class Training:
 
     def close(self) -> None:
         """End the engine if it still runs (this can take two seconds) and remove the temporary folder."""
-        if self._process.running():
-            self._process.cancel()
-            end = time.monotonic() + END_SECONDS
-            while self._process.running() and time.monotonic() < end:
-                self._process.poll()
-                time.sleep(POLL_SECONDS)
+        endProcess(self._process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def logLines(self) -> list[str]:

@@ -32,6 +32,7 @@ from .progress import PeakMemory, TimeLeft
 DONE, ERROR, CANCELLED = 0, 1, 3
 PREVIEW_EVERY_S = 1.0
 REPORT_EVERY_S = 0.1
+SMALLER = "fewer slices, a smaller region, fewer views, or the device cpu"
 
 Pipeline = Callable[[Any, dict[str, Any]], Iterator[Any]]
 """(Volume or Measurement, settings) to an iterator of Progress that ends with a Result, see ``pipeline``."""
@@ -72,14 +73,17 @@ def read_source(folder: Path, job: jobs.Job) -> Volume | Measurement:
     return read_measurement(folder / job.input, folder / job.geometry)
 
 
-def sentence(error: BaseException) -> str:
-    """One line for the user; errors that are not about the input name their kind and the log."""
+def sentence(error: BaseException, what: str = "reconstruction", smaller: str = SMALLER) -> str:
+    """One line for the user; errors that are not about the input name their kind and the log.
+
+    ``what`` failed, and the ``smaller`` choices that would need less memory.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, (ValueError, FloatingPointError)) and text:
         return text
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
-        return "The memory did not suffice: choose fewer slices, a smaller region, fewer views, or the device cpu."
-    return f"The reconstruction failed ({type(error).__name__}: {text[:300] or 'no message'}): see worker.log."
+        return f"The memory did not suffice: choose {smaller}."
+    return f"The {what} failed ({type(error).__name__}: {text[:300] or 'no message'}): see worker.log."
 
 
 def _iterate(folder: Path, steps: Iterator[Any], out: TextIO) -> Any | None:

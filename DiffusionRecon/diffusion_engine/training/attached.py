@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..jobs import job as jobs
 from ..jobs.progress import PeakMemory
-from ..jobs.worker import end_with_parent
+from ..jobs.worker import end_with_parent, sentence
 
 if TYPE_CHECKING:  # torch comes with `work`, so that its absence is told as well
     from .train import TrainingStep
 
 REPORT_EVERY_S = 0.25
+SMALLER = "a smaller network, the device cpu, or close other programs"
 
 Each = Callable[["TrainingStep"], None]
 
@@ -48,7 +49,7 @@ def attached(folder: Path, work: Callable[[Each], dict[str, Any]]) -> dict[str, 
             _say(out, {"event": "cancelled"})
             raise
         except Exception as error:
-            _say(out, {"event": "error", "message": sentence(error)})
+            _say(out, {"event": "error", "message": sentence(error, "training", SMALLER)})
             raise
         _say(out, {"event": "done", "result": result})
         return result
@@ -81,16 +82,6 @@ def follower(folder: Path, out: TextIO, clock: Callable[[], float] = time.monoto
         })
 
     return each
-
-
-def sentence(error: BaseException) -> str:
-    """One line for the user; errors that are not about the input name their kind and the log."""
-    text = " ".join(str(error).split())
-    if isinstance(error, (ValueError, FloatingPointError)) and text:
-        return text
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
-        return "The memory did not suffice: choose a smaller network, the device cpu, or close other programs."
-    return f"The training failed ({type(error).__name__}: {text[:300] or 'no message'}): see {jobs.LOG}."
 
 
 def _say(out: TextIO, message: dict[str, Any]) -> None:
