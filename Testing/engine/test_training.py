@@ -17,7 +17,7 @@ from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.training import run
 from diffusion_engine.training.data import PatchSampler, TrainingSlices
 from diffusion_engine.training.sources import load_sources
-from diffusion_engine.training.train import TrainingSettings, edm_loss, rate, train
+from diffusion_engine.training.train import TrainingSettings, edm_loss, levels, rate, train
 from diffusion_engine.volume import Volume
 
 SETTINGS = TrainingSettings(
@@ -110,6 +110,14 @@ def test_training_stops_at_data_that_are_not_finite() -> None:
     bad = PatchSampler([TrainingSlices("bad", values, np.ones(1))])
     with pytest.raises(FloatingPointError, match="not finite at step 1"):
         list(train(network(), bad, replace(SETTINGS, patch_sizes=(24,))))
+
+
+def test_noise_levels_are_spread_but_never_beyond_what_is_trained() -> None:
+    settings = TrainingSettings(log_sigma_mean=-1.8, log_sigma_std=1.3)
+    logarithm = levels(settings, 20_000, torch.Generator().manual_seed(0)).log()
+    assert float(logarithm.mean()) == pytest.approx(-1.8, abs=0.03)
+    assert float(logarithm.std()) == pytest.approx(1.3, abs=0.03)
+    assert float((logarithm + 1.8).abs().max()) == pytest.approx(3.9, abs=1e-5)
 
 
 def test_the_rate_warms_up_and_falls() -> None:
@@ -229,9 +237,9 @@ def test_from_a_folder_to_a_prior(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert card["pixel_mm"] == (1.5, 1.6)
     prior = load_prior(str(out / "mine.json"))
     assert prior.card.denoising_psnr_db == card["denoising_psnr_db"]
-    levels = list(card["denoising_psnr_db"].values())
-    assert len(levels) == 7
-    assert levels[0] > levels[-1]
+    psnr = list(card["denoising_psnr_db"].values())
+    assert len(psnr) == 7
+    assert psnr[0] > psnr[-1]
     lines = [json.loads(line) for line in (out / "mine.log").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [100]
     assert {"samples", "held", "ratio", "suspicious", "sentence"} == set(lines[-1]["copies"])

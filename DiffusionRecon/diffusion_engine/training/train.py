@@ -60,6 +60,15 @@ def edm_loss(denoiser: EDMDenoiser, clean: Tensor, place: Tensor, sigma: Tensor,
     return (weight * (estimate.float() - clean) ** 2).mean()
 
 
+def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels (count,): ln sigma is normal, no further than three standard deviations from its mean.
+
+    Beyond, a level is so rare that the network only extrapolates there: errors of thousands, and a step wasted on them.
+    """
+    normal = torch.randn(count, generator=generator).clamp(-3.0, 3.0)
+    return (normal * settings.log_sigma_std + settings.log_sigma_mean).exp()
+
+
 def rate(settings: TrainingSettings, step: int) -> float:
     """Learning rate at a step (from 0): linear warm-up, then a half cosine down to 2 % of the peak."""
     if step < settings.warmup_steps:
@@ -92,7 +101,7 @@ def train(
         size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
         count = max(1, settings.pixels_per_step // size**2)
         clean, place = sampler.draw(count, size, generator)
-        sigma = (torch.randn(count, generator=generator) * settings.log_sigma_std + settings.log_sigma_mean).exp()
+        sigma = levels(settings, count, generator)
         noise = torch.randn(clean.shape, generator=generator)
         loss = edm_loss(denoiser, clean.to(device), place.to(device), sigma.to(device), noise.to(device), settings.bf16)
         run.advance(loss, step, rate(settings, step))
