@@ -146,7 +146,7 @@ def cases(dense) -> dict[str, tuple[Problem, dict[str, Any]]]:
         "ccdf": (scan, {**levels, "iterations": 30, "relaxation": 1.0}),
         "hijack": (image, {"sigma_start": 0.6, "entry": 0.5, "weight": 1.0, "sigma_end": 0.01}),
         "tweedie": (image, {"sigma_start": 0.6, "entry": 0.5}),
-        "consistency": (scan, {"levels": 4, "sigma_start": 1.0, "cg_iterations": 30}),
+        "consistency": (scan, {"steps": 4, "sigma_start": 1.0, "cg_iterations": 30}),
     }
 
 
@@ -188,7 +188,7 @@ def test_image_denoisers_leave_the_noise_and_no_more_than_noise(name: str, cases
 @pytest.mark.parametrize("name", ["song", "mcg", "ccdf", "consistency"])
 def test_solvers_of_scans_take_complex_images_too(name: str) -> None:
     problem = masked()
-    size = {"levels": 8} if name == "consistency" else {"steps": 20}
+    size = {"steps": 8 if name == "consistency" else 20}
     found = solve(name, problem, sigma_start=1.0, **size)
     assert found.is_complex()
     assert distance(found, problem.exact) < 0.8 * distance(problem.start, problem.exact)
@@ -336,7 +336,7 @@ def test_the_flow_of_hijack_is_the_exact_one(cases) -> None:
 
 def test_one_level_of_the_few_step_sampler_is_a_denoiser_call_and_a_data_step(cases) -> None:
     problem, _ = cases["consistency"]
-    settings = ConsistencySettings(levels=1, sigma_start=0.7, cg_iterations=50, cg_tolerance=1e-10)
+    settings = ConsistencySettings(steps=1, sigma_start=0.7, cg_iterations=50, cg_tolerance=1e-10)
     found = list(consistency(problem.denoiser, problem.likelihood, problem.start, settings, seeded(2)))
     assert len(found) == 1
     x = problem.start + 0.7 * seeded(2).normal(problem.start)

@@ -25,9 +25,9 @@ from .contract import SolverStep, clean_variance, denoise, finite
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """How many levels, the first and last (network units), and the weights of the data step."""
+    """Denoiser calls, the first and last noise level (network units), and the weights of the data step."""
 
-    levels: int = 4
+    steps: int = 4
     sigma_start: float = 0.6
     sigma_end: float = 0.05
     sigma_data: float = 0.5
@@ -45,7 +45,7 @@ def consistency(
     ``likelihood`` and ``start`` (batch, rows, columns) in network units. Raises FloatingPointError where an estimate
     is not finite.
     """
-    first, count = settings.sigma_start, settings.levels
+    first, count = settings.sigma_start, settings.steps
     levels = [first, 0.0] if count == 1 else poly_grid(first, settings.sigma_end, count).tolist()
     x = start + first * noise.normal(start)
     for index in range(count):

@@ -259,11 +259,10 @@ LISTED: list[dict[str, Any]] = [
         "modalities": ["ct"],
         "calls": "4",
         "source": "arXiv:2303.01469",
-        "steps": None,
+        "steps": 4,
         "work": 4.0,
         "stacks": True,
         "options": [
-            ["levels", 4],
             ["sigma_end", 0.05],
             ["prior_variance", 1.0],
             ["cg_iterations", 8],
