@@ -17,10 +17,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..priors.card import STACK
 from ..priors.stack import StackDenoiser as FixedStack
-
-STACK = 3
-"""Slices that the denoiser sees at once."""
 
 JUMP = 3
 """Distance of the slices of a triplet in the calls that jump."""

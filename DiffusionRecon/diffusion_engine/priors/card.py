@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = "diffusion-priors card 1"
+STACK = 3
+"""Slices that a prior of stacks sees at once."""
 OPTIONAL = {"calibration": list, "typicality": dict}
 CALIBRATION_KEYS = {
     "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor_hu",
@@ -56,6 +58,11 @@ class PriorCard:
     format: str = FORMAT
     calibration: list[dict[str, Any]] = field(default_factory=list)
     typicality: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def of_stacks(self) -> bool:
+        """Whether it sees three neighbouring slices at once."""
+        return bool(self.network.get("outputs") == STACK)
 
 
 def read_card(path: Path) -> PriorCard:

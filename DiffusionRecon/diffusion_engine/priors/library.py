@@ -19,6 +19,7 @@ from .foreign import FAMILIES
 from .imported import ImportedDenoiser, build_imported
 from .lora import LowRank, restored
 from .networks import PatchUNet
+from .state import differing
 
 PRIORS_FOLDER = SHIPPED
 NETWORKS = {"PatchUNet": PatchUNet}
@@ -132,14 +133,11 @@ def build_network(card: PriorCard) -> PatchUNet:
 def read_weights(path: Path, card: PriorCard, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read a safetensors file; refuses pickles, a wrong hash, and names or shapes that are not the network's."""
     weights = read_tensors(path, card)
-    wrong = [
-        n for n in {*weights, *expected}
-        if n not in weights or n not in expected or weights[n].shape != expected[n].shape
-    ]
+    wrong = differing(weights, expected)
     if wrong:
         raise ValueError(
             f"the weights {path.name} do not fit the network of their card: {len(wrong)} tensors differ, such as "
-            f"{min(wrong)}"
+            f"{wrong[0]}"
         )
     return weights
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .edm_unet import Conv
+from .state import differing
 
 ADAPTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, Conv)
 
@@ -79,14 +80,10 @@ def _key(name: str, factor: str) -> str:
 def restored(network: nn.Module, rank: int, factors: Mapping[str, Tensor]) -> LowRank:
     """An adapter of given factors (a state_dict of :class:`LowRank`); raises ValueError where they do not fit."""
     adapter = LowRank(network, rank)
-    expected = adapter.state_dict()
-    wrong = [
-        n for n in {*factors, *expected}
-        if n not in factors or n not in expected or factors[n].shape != expected[n].shape
-    ]
+    wrong = differing(factors, adapter.state_dict())
     if wrong:
         raise ValueError(
-            f"the adapter does not fit its base prior: {len(wrong)} tensors differ, such as {min(wrong)}; use the "
+            f"the adapter does not fit its base prior: {len(wrong)} tensors differ, such as {wrong[0]}; use the "
             "prior that it was made for"
         )
     adapter.load_state_dict(dict(factors))

@@ -84,6 +84,14 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], source: str) -> nn.Mod
     return network.eval().requires_grad_(False)
 
 
+def differing(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Names, in order, that only one of the two has, or whose shapes differ."""
+    return sorted(
+        n for n in {*found, *expected}
+        if n not in found or n not in expected or found[n].shape != expected[n].shape
+    )
+
+
 def first_of(*paths: Path) -> Path:
     """The first of these paths that is a file; raises ValueError where none is."""
     for path in paths:

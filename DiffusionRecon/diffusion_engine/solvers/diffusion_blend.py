@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..coupling.stack import STACK, StackBlend, StackDenoiser, WanderingStack
+from ..coupling.stack import StackBlend, StackDenoiser, WanderingStack
 from ..coupling.ztv import couple_z
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..priors.card import STACK
 from ..priors.denoiser import Denoiser
 from ..priors.stack import StackDenoiser as FixedStack
 from ..sampling.noise import Noise

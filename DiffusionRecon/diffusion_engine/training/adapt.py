@@ -12,7 +12,7 @@ from ..pipeline import choose_device
 from ..priors.adapter import AdapterCard, write_adapter_card
 from ..priors.card import PriorCard
 from ..priors.denoiser import EDMDenoiser
-from ..priors.library import has_fast_bf16, load_prior, read_adapter_weights, write_weights
+from ..priors.library import load_prior, read_adapter_weights, write_weights
 from ..priors.lora import LowRank
 from .data import PatchSampler, TrainingSlices
 from .run import describe_sources, pixel_range, refuse_seen
@@ -46,7 +46,7 @@ def adapt_prior(
     adapter = LowRank(base.own().network, rank, seed)
     warmup = min(200, max(1, steps // 10))
     settings = TrainingSettings(
-        steps=steps, seed=seed, warmup_steps=warmup, bf16=has_fast_bf16(base.device), sigma_data=base.card.sigma_data
+        steps=steps, seed=seed, warmup_steps=warmup, bf16=base.bf16, sigma_data=base.card.sigma_data
     )
     logged(train(adapter, PatchSampler(sources), settings, out / f"{name}.checkpoint"), Log(out / f"{name}.log"))
     held = load_sources(data, only=exclude)[0] if exclude else []

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..classical.denoise import bm3d, tv_oracle, wiener
+from ..priors.card import STACK
 from ..priors.denoiser import positions
 from ..priors.library import Prior
 from ..priors.stack import SPACING_UNIT_MM
 from ..sampling.noise import seeded
-from .data import STACK, PatchSampler, TrainingSlices
+from .data import PatchSampler, TrainingSlices
 from .memorisation import copies, excess_gap
 from .samples import draw_samples, write_sheet
 from .sinograms import VIEWS, sinogram_positions
@@ -44,7 +45,7 @@ def assess(
     """
     card = prior.card
     rule = rule_of(card.unit)
-    stack = _is_stack(prior)
+    stack = card.of_stacks
     out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "prior": card.name, "sha256": card.sha256, "denoising": None, "memorisation": None, "samples": None,
@@ -131,7 +132,3 @@ def lines(result: dict[str, Any]) -> list[str]:
     elif rows:
         text.append("memorisation: not looked for; give the training volumes with --train-data")
     return text
-
-
-def _is_stack(prior: Prior) -> bool:
-    return prior.card.network.get("outputs") == STACK

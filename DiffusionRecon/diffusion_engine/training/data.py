@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..priors.card import STACK
 from ..priors.denoiser import positions
 from ..priors.stack import SPACING_UNIT_MM
 from .sinograms import continued, sinogram_positions
 
-STACK = 3
 LARGEST_GAP = 3
 """Slices from one of a stack's three to the next are 1 to this many apart."""
 

@@ -18,7 +18,7 @@ from ..priors.denoiser import Denoiser
 from ..priors.library import Prior, load_prior, write_weights
 from ..sampling.grids import poly_grid
 from ..sampling.noise import seeded
-from .data import STACK, PatchSampler, TrainingSlices
+from .data import PatchSampler, TrainingSlices
 from .distil import DistilSettings, distil, flow
 from .sources import load_sources
 from .units import rule_of
@@ -44,7 +44,7 @@ def distil_prior(
     where = choose_device(device)
     prior = load_prior(teacher_name, where, unit)
     card, rule = prior.card, rule_of(unit)
-    stack = card.network.get("outputs") == STACK
+    stack = card.of_stacks
     sources, skipped = load_sources(data, exclude, (), unit, files)
     held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
     for left_out in skipped:
@@ -92,7 +92,7 @@ def check(
 
     One slice of each held-out volume; the flow by Heun's rule over the levels of the settings below the noise level.
     """
-    stack = teacher.card.network.get("outputs") == STACK
+    stack = teacher.card.of_stacks
     device = teacher.device
     result = {}
     for factor in CHECKED:

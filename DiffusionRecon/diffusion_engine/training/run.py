@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from ..pipeline import choose_device
-from ..priors.card import PriorCard, write_card
+from ..priors.card import STACK, PriorCard, write_card
 from ..priors.grow import stack_of, widened
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
 from ..sampling.noise import seeded
 from .averages import halflives_around
 from .curves import draw_curves
-from .data import STACK, PatchSampler, TrainingSlices
+from .data import PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
 from .sources import load_sources, reweighed

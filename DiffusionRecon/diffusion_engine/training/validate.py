@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..priors.card import STACK
 from ..priors.denoiser import EDMDenoiser
 from ..priors.imported import ImportedDenoiser
 from ..priors.stack import SPACING_UNIT_MM
-from .data import STACK, TrainingSlices, neighbours
+from .data import TrainingSlices, neighbours
 
 VALIDATION_SIGMAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 VALIDATION_DEPTHS = (0.2, 0.5, 0.8)
