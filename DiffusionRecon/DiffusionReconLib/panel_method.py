@@ -9,7 +9,8 @@ from typing import Any
 import slicer
 from diffusion_engine.presets import PRESETS, available_presets
 from diffusion_engine.priors.adapter import read_any_card as read_card
-from diffusion_engine.priors.card import PriorCard
+from diffusion_engine.priors.card import PriorCard, check_sampler
+from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 
@@ -39,15 +40,26 @@ class MethodPart(Part):
         if self.parameters.preset not in self._preset.names:
             return _("Choose a preset: '{name}' is not offered here").format(name=self.parameters.preset)
         card = self.card()
-        if self.diffusion and isinstance(card, str):
+        if not self.diffusion:
+            return ""
+        if isinstance(card, str):
             return card
+        try:
+            check_sampler(card, self.solver)
+        except ValueError as error:
+            return str(error)
         return ""
+
+    @property
+    def solver(self) -> str:
+        """The diffusion method by name, the preset's unless one was chosen; "" for classical methods alone."""
+        known = PRESETS.get(self.parameters.preset)
+        return self.parameters.solver or (known.solver if known else None) or ""
 
     @property
     def diffusion(self) -> bool:
         """Whether a diffusion prior is used at all."""
-        known = PRESETS.get(self.parameters.preset)
-        return bool(self.parameters.solver) or (known is not None and known.solver is not None)
+        return bool(self.solver)
 
     def card(self) -> PriorCard | str:
         """The chosen prior's card, or why it cannot be used."""
@@ -150,8 +162,14 @@ class MethodPart(Part):
         self.store("preset", name)
         self.store("solver", "")
         self.store("steps", 0)
-        if "draws" in PRESETS[name].changes:
-            self.store("draws", PRESETS[name].changes["draws"])
+        changes, card = PRESETS[name].changes, self.card()
+        if "draws" in changes:
+            self.store("draws", changes["draws"])
+        if "prior" in changes:
+            self.store("prior", changes["prior"])
+        elif isinstance(card, PriorCard) and card.sampler:
+            # Weights for one method came with the preset before, and serve no other.
+            self.store("prior", Settings().prior)
         self.parameters.EndModify(before)
 
     def _takePrior(self, name: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .classical.fbp import fbp
 from .coupling import coupling_named
+from .priors.card import check_sampler
 from .priors.denoiser import positions
 from .priors.library import Prior
 from .priors.slices import resample
@@ -46,8 +47,9 @@ def diffusion_draws(
     """``settings.draws`` draws of some slices, a solver step at a time.
 
     ``surrogate``: (slices, rows, columns) in units of water, a rough image from which the error of the start is
-    predicted.
+    predicted. Raises ValueError as :func:`check_sampler`.
     """
+    check_sampler(prior.card, settings.solver)
     water, grid = settings.water_per_mm, problem.prior_grid
     likelihood = problem.prior_likelihood.select(chunk)
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + chunk.start)
@@ -66,9 +68,10 @@ def diffusion_draws(
     method = method_named(settings.solver)
     low, high = prior.card.sigma
     # No network is asked beyond the noise levels that it was trained on.
+    taught = {name: value for name, value in prior.card.sampler.items() if name != "method"}
     options = method.options(
-        settings.solver_options, steps=settings.steps, sigma_start=sigma, sigma_data=prior.card.sigma_data,
-        sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,
+        {**taught, **settings.solver_options}, steps=settings.steps, sigma_start=sigma,
+        sigma_data=prior.card.sigma_data, sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,
     )
     place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
     noise = Noise(generator)

@@ -39,7 +39,10 @@ def _preset(name: str, title: str, description: str, alternatives: tuple[str, ..
 PRESETS: Mapping[str, Preset] = MappingProxyType({
     preset.name: preset
     for preset in (
-        _preset("fast", "Fast", "a first look: 2 draws of 10 steps", solver="dds", steps=10, draws=2),
+        _preset(
+            "fast", "Fast", "a first look: 4 draws of 4 calls, by weights that were taught for it",
+            solver="consistency", prior="ct-body-few", steps=4, draws=4,
+        ),
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
         _preset(
             "few-views", "Few views", "about 20 views or fewer: 8 draws of 80 steps, five times as slow", solver="dds",

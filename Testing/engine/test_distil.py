@@ -15,7 +15,7 @@ from diffusion_engine.__main__ import main
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.card import PriorCard, write_card
+from diffusion_engine.priors.card import PriorCard, check_sampler, write_card
 from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import load_prior, write_weights
 from diffusion_engine.priors.networks import PatchUNet
@@ -142,26 +142,32 @@ def test_what_cannot_be_distilled_is_refused() -> None:
         list(distil(teacher(), network(), sampler(), replace(SETTINGS, learning_rate=1e30)))
 
 
-def test_from_a_prior_to_a_student(tmp_path: Path) -> None:
-    """By the command; the student is a prior of the teacher's kind, whose card says what it is not for."""
-    data, out = tmp_path / "data", tmp_path / "out"
+def command_for(tmp_path: Path, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> list[str]:
+    """A tiny prior, two volumes of which one is held out, and the command that distils the prior on the other."""
+    data = tmp_path / "data"
     for name in ("a", "b"):
         (data / name).mkdir(parents=True)
-        write_volume(synthetic_chest((2, 40, 48), (10.0, 8.0, 8.0))[0], data / name / "ct.nrrd")
+        write_volume(synthetic_chest(shape, spacing_mm)[0], data / name / "ct.nrrd")
     torch.manual_seed(0)
     net = PatchUNet(channels=(8, 12), blocks=1)
     digest = write_weights(net, tmp_path / "teacher.safetensors")
-    shape = {"type": "PatchUNet", "inputs": 3, "outputs": 1, "channels": [8, 12], "blocks": 1}
+    network_card = {"type": "PatchUNet", "inputs": 3, "outputs": 1, "channels": [8, 12], "blocks": 1}
     card = PriorCard(
-        "teacher", "Teacher", "ct", "chest", "HU", 0.0, 1000.0, 0.5, (0.02, 2.0), (8.0, 8.0), shape,
-        "teacher.safetensors", digest, "2026-01-01", "none", {}, [], [], {}, ["diagnosis"],
+        "teacher", "Teacher", "ct", "chest", "HU", 0.0, 1000.0, 0.5, (0.02, 2.0), (spacing_mm[1], spacing_mm[1]),
+        network_card, "teacher.safetensors", digest, "2026-01-01", "none", {}, [], [], {}, ["diagnosis"],
     )
     write_card(card, tmp_path / "teacher.json")
     command = ["distil", "--prior", str(tmp_path / "teacher.json"), "--data", str(data), "--exclude", "b"]
-    command += ["--steps", "3", "--name", "quick", "--device", "cpu", "--out", str(out)]
-    assert main([*command, "--json", str(tmp_path / "card.json")]) == 0
+    return [*command, "--name", "quick", "--device", "cpu", "--out", str(tmp_path / "out")]
+
+
+def test_from_a_prior_to_a_student(tmp_path: Path) -> None:
+    """By the command; the student is a prior of the teacher's kind, whose card says what it is not for."""
+    out = tmp_path / "out"
+    command = command_for(tmp_path, (2, 40, 48), (10.0, 8.0, 8.0))
+    assert main([*command, "--steps", "3", "--json", str(tmp_path / "card.json")]) == 0
     written = json.loads((tmp_path / "card.json").read_text())
-    assert written["training"]["teacher_sha256"] == digest
+    assert written["training"]["teacher_sha256"] == load_prior(str(tmp_path / "teacher.json")).card.sha256
     assert written["held_out"] == ["b"]
     assert written["denoising_psnr_db"] == {}
     assert "'consistency'" in written["not_for"][-1]
@@ -171,3 +177,18 @@ def test_from_a_prior_to_a_student(tmp_path: Path) -> None:
     student = load_prior(str(out / "quick.json"))
     assert student.card.training == written["training"]
     assert {p.name for p in out.iterdir()} == {"quick.checkpoint", "quick.safetensors", "quick.json", "quick.log"}
+
+
+def test_a_student_of_a_few_calls_learns_on_scans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = command_for(tmp_path, (2, 192, 200), (10.0, 2.0, 2.0))
+    assert main([*command, "--steps", "2", "--calls", "2", "--json", str(tmp_path / "card.json")]) == 0
+    training = json.loads((tmp_path / "card.json").read_text())["training"]
+    assert (training["calls"], training["teacher"]) == (2, "teacher")
+    card = load_prior(str(tmp_path / "out" / "quick.json")).card
+    assert card.training == training
+    assert card.sampler == {"method": "consistency", "sigma_end": 0.02, "prior_variance": 1.0}
+    check_sampler(card, "consistency")
+    with pytest.raises(ValueError, match="taught for the method 'consistency' alone"):
+        check_sampler(card, "dds")
+    assert main([*command, "--unit", "a.u.", "--calls", "2"]) != 0
+    assert "leave out --calls" in capsys.readouterr().err

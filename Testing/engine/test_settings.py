@@ -59,7 +59,7 @@ def test_values_at_the_bounds_are_accepted(values: dict) -> None:
 
 def test_a_preset_sets_what_is_not_given() -> None:
     fast = Settings.from_dict({"preset": "fast"})
-    assert (fast.solver, fast.steps, fast.draws) == ("dds", 10, 2)
+    assert (fast.solver, fast.prior, fast.steps, fast.draws) == ("consistency", "ct-body-few", 4, 4)
     assert Settings.from_dict({"preset": "fast", "draws": 7}).draws == 7
     assert Settings.from_dict({"preset": "classical"}).methods == ("fbp", "tv")
     assert Settings.from_dict(fast.to_dict()) == fast

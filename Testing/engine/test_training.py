@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,21 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert not any(torch.equal(v, network().state_dict()[n]) for n, v in whole.state_dict().items() if "head" in n)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler to make kernels with")
+def test_compiled_training_differs_in_the_last_bits_alone() -> None:
+    few = replace(SETTINGS, steps=3, patch_sizes=SETTINGS.patch_sizes[:1])
+    plain = [step.loss for step in train(network(), sampler(), few)]
+    found = [step.loss for step in train(network(), sampler(), replace(few, compiled=True))]
+    assert found == pytest.approx(plain, rel=1e-3)
+
+
+def test_compiling_needs_a_compiler(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):
+        run.train_prior(folder, [], tmp_path / "out", "p", 1, compiled=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_finished_run_gives_its_weights_again(tmp_path: Path) -> None:

@@ -86,7 +86,13 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
         assert all(found[key] == (list(value) if isinstance(value, tuple) else value)
                    for key, value in changes.items() if key in found)
     assert not ui.drawsSpinBox.isVisibleTo(panel.container)  # the last one is classical
+    ui.presetComboBox.currentIndex = 0
+    assert (settings()["prior"], ui.applyButton.enabled) == ("ct-body-few", True)
+    choose(ui.solverComboBox, "Decomposed diffusion sampling")
+    assert not ui.applyButton.enabled
+    assert "taught for the method 'consistency' alone" in ui.applyButton.toolTip
     ui.presetComboBox.currentIndex = 1
+    assert (settings()["prior"], ui.applyButton.enabled) == ("ct-body", True)
     choose(ui.solverComboBox, "Decomposed diffusion sampling")
     assert "narrower than the true error" in ui.solverLabel.text
     ui.balanceSlider.value = -1.0

@@ -12,7 +12,7 @@ from typing import Any
 FORMAT = "diffusion-priors card 1"
 STACK = 3
 """Slices that a prior of stacks sees at once."""
-OPTIONAL = {"calibration": list, "typicality": dict}
+OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
 CALIBRATION_KEYS = {
     "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor_hu",
     "coverage90", "coverage90_calibrated",
@@ -30,7 +30,8 @@ class PriorCard:
     see :mod:`diffusion_engine.solvers.start`. ``denoising_psnr_db``: noise level -> PSNR over a range of 2
     network units on the held-out volumes. ``calibration``: a factor of the spread for each acquisition, see
     :mod:`diffusion_engine.posterior.calibration`; ``typicality``: what its training images score, see
-    :mod:`diffusion_engine.posterior.typicality`. Both are optional.
+    :mod:`diffusion_engine.posterior.typicality`. Both are optional. ``sampler``: the one method that weights which are
+    no denoiser were taught for, as "method", and options of it by name; empty for every denoiser.
     """
 
     name: str
@@ -58,11 +59,22 @@ class PriorCard:
     format: str = FORMAT
     calibration: list[dict[str, Any]] = field(default_factory=list)
     typicality: dict[str, Any] = field(default_factory=dict)
+    sampler: dict[str, Any] = field(default_factory=dict)
 
     @property
     def of_stacks(self) -> bool:
         """Whether it sees three neighbouring slices at once."""
         return bool(self.network.get("outputs") == STACK)
+
+
+def check_sampler(card: PriorCard, method: str) -> None:
+    """Raise ValueError where the weights were taught for another method than ``method``."""
+    wanted = card.sampler.get("method", method)
+    if method != wanted:
+        raise ValueError(
+            f"the prior {card.name} is no denoiser, it was taught for the method '{wanted}' alone: choose that method "
+            f"instead of '{method}', or another prior"
+        )
 
 
 def read_card(path: Path) -> PriorCard:

@@ -8,8 +8,8 @@ m readings; the objective is that of TV with weight a, but over what the network
 w are low-rank adapters of the network, zero at first, shared by the images of the batch; D_0 is the network without
 them, which gives the direction of the noise. Each step of Adam sees the last x0' (at first, the start) with fresh noise
 of level sigma, where the source keeps to the one x, and the first noise level takes the most steps. The gradient
-passes the solve for x0' by implicit differentiation: with M = I + g A' W^2 A, the gradient in x0 is M^-1 times the one
-in x0', another solve of the same kind. The prior's own weights are never written to. Draws are concentrated, as DDS's.
+passes the solve for x0' by implicit differentiation. The prior's own weights are never written to. Draws are
+concentrated, as DDS's.
 
 Source: arXiv:2308.14409.
 """
@@ -17,13 +17,14 @@ Source: arXiv:2308.14409.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..classical.tv import gradient, gradient_adjoint
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.implicit import proximal
 from ..priors.denoiser import Denoiser
 from ..priors.lora import LowRank
 from ..sampling.grids import poly_grid
@@ -116,8 +117,8 @@ def adapt_step(
     optimiser.zero_grad(set_to_none=True)
     with torch.enable_grad():
         estimate = adapted(x[:, None], torch.tensor(sigma), condition)[:, 0]
-    iterations, tolerance = settings.cg_iterations, settings.cg_tolerance
-    clean = likelihood.proximal(estimate.detach(), variance, iterations, tolerance)
+        fitted = proximal(likelihood, estimate, variance, settings.cg_iterations, settings.cg_tolerance)
+    clean = fitted.detach()
     misfit = likelihood.residual_ratio(clean).mean()
     differences = gradient(clean)
     length = (differences.square().sum(-3, keepdim=True) + SMOOTHING**2).sqrt()
@@ -126,9 +127,6 @@ def adapt_step(
     if not bool(torch.isfinite(objective)):
         raise FloatingPointError(f"the misfit is not finite at noise level {sigma:.3g}: lower the learning rate")
     slope = share * (likelihood.gradient(clean) + settings.tv_weight * gradient_adjoint(differences / length))
-    # M^-1 slope is the proximal point of the slope for data of zero.
-    homogeneous = replace(likelihood, data=torch.zeros_like(likelihood.data))
-    through = homogeneous.proximal(slope, variance, iterations, tolerance)
-    estimate.backward(through)
+    fitted.backward(slope)
     optimiser.step()
     return float(objective)

@@ -18,14 +18,15 @@ from ..priors.denoiser import Denoiser
 from ..priors.library import Prior, load_prior, write_weights
 from ..sampling.grids import poly_grid
 from ..sampling.noise import seeded
+from .checkpoint import plain
 from .data import PatchSampler, TrainingSlices
 from .distil import DistilSettings, distil, flow
+from .few_steps import FewStepSettings, teach
 from .sources import load_sources
 from .units import rule_of
 from .validate import decibel, held_slices
-from .watch import Log
+from .watch import Log, logged
 
-LOG_EVERY = 50
 CHECKED = (0.5, 1.0, 2.0)
 """Noise levels of the check, as multiples of sigma_data."""
 NOT_A_DENOISER = "every method but 'consistency': its estimates end the flow and are no mean of clean images"
@@ -33,56 +34,69 @@ NOT_A_DENOISER = "every method but 'consistency': its estimates end the flow and
 
 def distil_prior(
     teacher_name: str, data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0,
-    device: str = "auto", unit: str = "HU", skip: int = 3, files: str = "*",
+    device: str = "auto", unit: str = "HU", skip: int = 3, files: str = "*", calls: int | None = None,
 ) -> dict[str, Any]:
     """Distil a prior into a few-step student of its own network, on volumes like its own; returns the student's card.
 
-    ``exclude``: folders kept out of it, to check the student on. Writes NAME.checkpoint (continued when it exists),
-    NAME.safetensors, NAME.json and NAME.log into ``out``. The card's training entry holds, at some noise levels, the
-    PSNR against the end of the teacher's probability flow, of the student's one step and of the teacher's.
+    Consistency distillation, ``skip`` levels at once; with ``calls``, instead, training on the states of
+    reconstructions of CT in that many calls (:mod:`few_steps`). ``exclude``: folders kept out of it, to check the
+    student on. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json and NAME.log into
+    ``out``. After consistency distillation the card's training entry holds, at some noise levels, the PSNR against the
+    end of the teacher's probability flow, of the student's one step and of the teacher's.
     """
+    if calls is not None and unit != "HU":
+        raise ValueError(f"a student of a few calls learns on scans of CT, not of images in {unit}: leave out --calls")
     where = choose_device(device)
     prior = load_prior(teacher_name, where, unit)
     card, rule = prior.card, rule_of(unit)
-    stack = card.of_stacks
+    if calls is not None and card.of_stacks:
+        raise ValueError(f"a student of a few calls sees single slices, {card.name} sees three: leave out --calls")
     sources, skipped = load_sources(data, exclude, (), unit, files)
     held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
     for left_out in skipped:
         print(f"left out {left_out}")
     out.mkdir(parents=True, exist_ok=True)
     network = copy.deepcopy(prior.own().network).requires_grad_(True)
-    settings = DistilSettings(
-        steps=steps, skip=skip, sigma_min=card.sigma[0], sigma_max=card.sigma[1], sigma_data=card.sigma_data,
-        patch_sizes=rule.patch_sizes, warmup_steps=min(100, max(1, steps // 10)), seed=seed,
-    )
-    log = Log(out / f"{name}.log")
-    losses: list[float] = []
-    sampler = PatchSampler(sources, stack, False, rule.empty_std)
-    for step in distil(prior.own(), network, sampler, settings, out / f"{name}.checkpoint"):
-        if not losses:
-            log.keep_before(step.step)
-        losses.append(step.loss)
-        if step.step % LOG_EVERY == 0:
-            recent = losses[-LOG_EVERY:]
-            log.add(step=step.step, of=step.total, loss=round(sum(recent) / len(recent), 6))
+    warmup = min(100, max(1, steps // 10))
+    checkpoint = out / f"{name}.checkpoint"
+    settings: DistilSettings | FewStepSettings
+    if calls is None:
+        settings = DistilSettings(
+            steps=steps, skip=skip, sigma_min=card.sigma[0], sigma_max=card.sigma[1], sigma_data=card.sigma_data,
+            patch_sizes=rule.patch_sizes, warmup_steps=warmup, seed=seed,
+        )
+        sampler = PatchSampler(sources, card.of_stacks, False, rule.empty_std)
+        run, method = distil(prior.own(), network, sampler, settings, checkpoint), "consistency distillation"
+    else:
+        settings = FewStepSettings(
+            steps=steps, calls=calls, sigma_data=card.sigma_data, warmup_steps=warmup, seed=seed, bf16=prior.bf16
+        )
+        run, method = teach(network, sources, settings, checkpoint), "states of few-step reconstructions"
+    logged(run, Log(out / f"{name}.log"))
     digest = write_weights(network, out / f"{name}.safetensors")
     training: dict[str, Any] = {
-        **asdict(settings), "method": "consistency distillation", "teacher": card.name, "teacher_sha256": card.sha256,
-        "patch_sizes": list(settings.patch_sizes),
+        **plain(settings), "method": method, "teacher": card.name, "teacher_sha256": card.sha256
     }
     student = replace(
         card, name=name, title=f"{card.title}, few steps", weights=f"{name}.safetensors", sha256=digest,
-        date=datetime.date.today().isoformat(), training=training, denoising_psnr_db={}, start_error={}, calibration=[],
-        typicality={},
+        date=datetime.date.today().isoformat(), training=training, denoising_psnr_db={}, calibration=[], typicality={},
+        start_error=card.start_error if calls else {}, sampler=_sampler(settings),
         data=[{"name": s.name, "slices": str(len(s.values)), "weight": f"{s.weight:.2f}"} for s in sources],
         held_out=sorted({Path(s.name).parts[0] for s in held}), not_for=[*card.not_for, NOT_A_DENOISER],
     )
     path = out / f"{name}.json"
     write_card(student, path)
-    if held:
+    if held and isinstance(settings, DistilSettings):
         training["flow_psnr_db"] = check(prior, load_prior(str(path), where, unit), held, settings, seed)
         write_card(student, path)
     return asdict(student)
+
+
+def _sampler(settings: DistilSettings | FewStepSettings) -> dict[str, Any]:
+    """How a student is asked: see :class:`PriorCard`."""
+    if isinstance(settings, DistilSettings):
+        return {"method": "consistency"}
+    return {"method": "consistency", "sigma_end": settings.sigma_end, "prior_variance": settings.prior_variance}
 
 
 def check(

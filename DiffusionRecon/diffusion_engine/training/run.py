@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from .watch import LOG_EVERY, Log, Watch, logged
 
 FRESH_RATE, CONTINUED_RATE = 0.02, 0.005
 """Peak learning rates from random weights and from those of a prior, which the higher one would throw away."""
+COMPILERS = ("c++", "g++", "clang++", "cl")
 SAVE_EVERY = 2 * LOG_EVERY
 """A multiple of LOG_EVERY, so that a line of a continued run is the mean of the same losses."""
 
@@ -37,7 +39,7 @@ def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), each: Callable[[TrainingStep], None] | None = None,
+    patches: Sequence[int] = (), compiled: bool = False, each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -46,12 +48,15 @@ def train_prior(
     sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: three
     slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names
     -> factor on how often they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is
-    whole in larger ones), by default as suits the unit. Writes NAME.checkpoint (continued when it exists),
-    NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png
-    into ``out``. The length of the weight average is chosen on the excluded volumes. ``each`` is called after every
-    step; whatever it raises ends the run, which the last checkpoint continues.
+    whole in larger ones), by default as suits the unit; ``compiled``: see :class:`TrainingSettings`. Writes
+    NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see
+    :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is chosen on the
+    excluded volumes. ``each`` is called after every step; whatever it raises ends the run, which the last checkpoint
+    continues.
     """
-    plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches)
+    plan = _planned(
+        data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches, compiled
+    )
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
     for left_out in plan.skipped:
         print(f"left out {left_out}")
@@ -120,10 +125,12 @@ class _Plan:
 def _planned(
     data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
     size: str | None, stack: bool, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (),
+    patches: Sequence[int] = (), compiled: bool = False,
 ) -> _Plan:
     if any(edge < 16 for edge in patches):
         raise ValueError(f"expected patches of 16 pixels or more, found {list(patches)}: choose larger ones")
+    if compiled and not any(map(shutil.which, COMPILERS)):
+        raise ValueError(f"compiling needs a C++ compiler, found none of {COMPILERS}: install one, or do not compile")
     rule = rule_of(unit)
     sources, skipped = load_sources(data, exclude, (), unit, files)
     sources = reweighed(sources, weigh or {})
@@ -142,6 +149,7 @@ def _planned(
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
         log_sigma_std=rule.log_sigma_std, further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
         sigma_data=rule.sigma_data, seed=seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
+        compiled=compiled,
     )
     return _Plan(rule, sources, held, skipped, network, stack, settings, known)
 

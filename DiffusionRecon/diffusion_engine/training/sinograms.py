@@ -36,13 +36,17 @@ def line_integrals(hu: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
 
     Detectors are as far apart as pixels and cover the diagonal of the padded square, so that no view is cut off.
     """
-    rows, columns = hu.shape[1:]
-    size = -(-max(rows, columns) // PADDED_TO) * PADDED_TO
-    top, left = (size - rows) // 2, (size - columns) // 2
-    attenuation = torch.from_numpy(hu_to_attenuation(hu.astype(np.float32)))
-    square = F.pad(attenuation, (left, size - columns - left, top, size - rows - top))
+    square = squared(torch.from_numpy(hu_to_attenuation(hu.astype(np.float32))), 0.0)
     # On pixels of 1 mm; a line through others is as much longer as they are wider.
     return half_turn(square, VIEWS).numpy() * pixel_mm.astype(np.float32)[:, None, None]
+
+
+def squared(images: Tensor, air: float) -> Tensor:
+    """Images (..., rows, columns) in the middle of squares whose edge is a multiple of PADDED_TO, ``air`` around."""
+    rows, columns = images.shape[-2:]
+    size = -(-max(rows, columns) // PADDED_TO) * PADDED_TO
+    top, left = (size - rows) // 2, (size - columns) // 2
+    return F.pad(images, (left, size - columns - left, top, size - rows - top), value=air)
 
 
 def half_turn(images: Tensor, views: int) -> Tensor:

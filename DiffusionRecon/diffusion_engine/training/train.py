@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,10 @@ AVERAGE_HALFLIFE = 500
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a run is: steps, the patches of one step, and the optimiser's few numbers (see :class:`MuonWithAdam`)."""
+    """What a run is: steps, the patches of one step, and the optimiser's few numbers (see :class:`MuonWithAdam`).
+
+    ``compiled``: with kernels made for the network (torch.compile), other in the last bits and faster.
+    """
 
     steps: int = 2000
     patch_sizes: tuple[int, ...] = (64, 128)
@@ -37,6 +41,7 @@ class TrainingSettings:
     clip_norm: float = 1.0
     seed: int = 0
     bf16: bool = True
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,18 @@ def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -
     return (normal * settings.log_sigma_std + settings.log_sigma_mean).exp()
 
 
-def rate(settings: TrainingSettings, step: int) -> float:
+class Paced(Protocol):
+    """Settings with a length, a peak learning rate and a warm-up."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+
+
+def rate(settings: Paced, step: int) -> float:
     """Learning rate at a step (from 0): linear warm-up, then a half cosine down to 2 % of the peak."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
@@ -92,6 +108,7 @@ def train(
     denoiser = EDMDenoiser(
         network.to(memory_format=torch.channels_last), settings.sigma_data,  # type: ignore[call-overload]
     )
+    called = cast(EDMDenoiser, torch.compile(denoiser, dynamic=False)) if settings.compiled else denoiser
     optimiser = MuonWithAdam(network, settings.learning_rate)
     generator = torch.Generator().manual_seed(settings.seed)
     if averages is None:
@@ -103,7 +120,7 @@ def train(
         clean, place = sampler.draw(count, size, generator)
         sigma = levels(settings, count, generator)
         noise = torch.randn(clean.shape, generator=generator)
-        loss = edm_loss(denoiser, clean.to(device), place.to(device), sigma.to(device), noise.to(device), settings.bf16)
+        loss = edm_loss(called, clean.to(device), place.to(device), sigma.to(device), noise.to(device), settings.bf16)
         run.advance(loss, step, rate(settings, step))
         yield TrainingStep(step + 1, settings.steps, loss.item(), rate(settings, step))
     network.load_state_dict(averages.values[settings.average_halflife_steps])
