@@ -74,7 +74,7 @@ class MethodPart(Part):
 
     def priors(self, modality: str) -> list[tuple[str, str]]:
         """The priors of a modality, shipped and trained here: what they are loaded by, and their titles."""
-        named = {path.stem: path for path in sorted(PRIORS_FOLDER.glob("*.json"))}
+        named = dict(sorted((path.stem, path) for path in PRIORS_FOLDER.glob("*.json")))
         named.update((str(path), path) for path in ownCards())
         found = []
         for name, path in named.items():

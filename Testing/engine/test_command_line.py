@@ -118,7 +118,7 @@ def test_priors_are_listed_and_checked(capsys: pytest.CaptureFixture[str], tmp_p
     assert main(["priors", "--json", str(tmp_path / "priors.json")]) == 0
     assert "ct-body: " in capsys.readouterr().out
     names = [card["name"] for card in json.loads((tmp_path / "priors.json").read_text())]
-    assert names == ["ct-body", "ct-sinogram", "mr-brain", "pet-limbs"]
+    assert names == ["ct-body", "ct-body-few", "ct-sinogram", "mr-brain", "pet-limbs"]
 
 
 def test_evaluate_a_folder(

@@ -67,7 +67,7 @@ class Prior:
 
 def list_priors(folder: Path = PRIORS_FOLDER) -> list[PriorCard]:
     """Cards of the priors in a folder, adapted ones too, by name; a broken card raises."""
-    return [read_any_card(path) for path in sorted(folder.glob("*.json"))]
+    return [read_any_card(path) for path in sorted(folder.glob("*.json"), key=lambda path: path.stem)]
 
 
 def load_prior(
