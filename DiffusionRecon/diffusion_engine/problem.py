@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .acquisition import binning, refined, simulate
+from .acquisition import binning, readings, simulate
 from .likelihoods.gaussian import GaussianLikelihood
 from .measurement import Measurement
 from .physics.ct import CTGeometry, ImageGrid, make_projector
@@ -106,15 +106,9 @@ def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) 
     ``image``: (rows, columns) in HU, slice ``index`` of the problem. What the discretisation costs there is what it
     costs in the real data, as far as the image resembles the object.
     """
-    grid, geometry = problem.grid, problem.geometry
-    fine = ImageGrid(2 * grid.rows, 2 * grid.columns, (grid.pixel_mm[0] / 2, grid.pixel_mm[1] / 2), grid.centre_mm)
-    split = refined(geometry, 2)
     device = problem.likelihood.data.device
     attenuation = torch.from_numpy(hu_to_attenuation(image[None], settings.water_per_mm).astype(np.float32)).to(device)
-    # Repeated pixels keep the sharp edges that an object has between pixels; interpolation would smooth them away.
-    repeated = attenuation.repeat_interleave(2, -2).repeat_interleave(2, -1)
-    projector = make_projector(split, fine, device=device, implementation="on_the_fly")
-    clean = projector.forward(repeated).unflatten(-1, (geometry.detector_count, 2)).mean(-1)
+    clean = readings(attenuation, problem.geometry, problem.grid)
     likelihood = problem.likelihood.select(slice(index, index + 1))
     generator = torch.Generator().manual_seed(settings.seed + 1)
     noise = torch.randn(clean.shape, generator=generator).to(device)

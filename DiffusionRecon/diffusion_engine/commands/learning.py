@@ -93,8 +93,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
         return found
     card = train_prior(
         options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-        patches=listed(options.patch, int), rate=options.rate, compiled=options.compile,
-        each=each,
+        patches=listed(options.patch, int), rate=options.rate, compiled=options.compile, each=each,
     )
     if options.split:
         from ..training.split import split

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..acquisition import refined
+from ..acquisition import readings
 from ..classical.fbp import fbp
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.implicit import proximal
@@ -31,6 +31,7 @@ from ..physics.ct import ImageGrid, make_projector, parallel_geometry
 from ..priors.denoiser import EDMDenoiser, positions
 from ..sampling.grids import poly_grid
 from ..solvers.contract import clean_variance
+from ..solvers.start import start_level
 from .averages import Averages
 from .checkpoint import Run
 from .data import TrainingSlices
@@ -78,31 +79,30 @@ class ScannedSlice:
 
 
 def scanned_slice(
-    source: TrainingSlices, k: int, views: int, noise_percent: float, generator: torch.Generator
+    source: TrainingSlices, k: int, views: int, noise_percent: float, generator: torch.Generator,
+    device: torch.device | None = None,
 ) -> ScannedSlice:
-    """Scan slice ``k`` with parallel beams over half a turn, on pixels half as wide, readings averaged in pairs."""
-    clean = squared(torch.from_numpy(source.values[k].astype("float32")), -1.0).clamp_min(-1.0)[None]
+    """Scan slice ``k`` with parallel beams over half a turn, see :func:`readings`, on ``device`` (the CPU)."""
+    clean = squared(torch.from_numpy(source.values[k].astype("float32")), -1.0).clamp_min(-1.0)[None].to(device)
     size = clean.shape[-1]
     place = positions(size, size, (float(source.pixel_mm[k]),) * 2)
-    grid, fine = ImageGrid(size, size, (1.0, 1.0)), ImageGrid(2 * size, 2 * size, (0.5, 0.5))
+    grid = ImageGrid(size, size, (1.0, 1.0))
     geometry = parallel_geometry(grid, views)
-    native = (WATER * (clean + 1)).repeat_interleave(2, -2).repeat_interleave(2, -1)
-    readings = make_projector(refined(geometry, 2), fine, implementation="on_the_fly").forward(native)
-    readings = readings.unflatten(-1, (geometry.detector_count, 2)).mean(-1)
-    spread = noise_percent / 100 * readings.max()
-    data = readings + spread * torch.randn(readings.shape, generator=generator)
+    noiseless = readings(WATER * (clean + 1), geometry, grid)
+    spread = noise_percent / 100 * noiseless.max()
+    data = noiseless + spread * torch.randn(noiseless.shape, generator=generator).to(noiseless)
     start = fbp(data, geometry, grid).clamp_min(0) / WATER - 1
-    likelihood = GaussianLikelihood(make_projector(geometry, grid), data, spread**2).scaled(WATER, 1.0)
-    return ScannedSlice(clean, place, likelihood, start)
+    projector = make_projector(geometry, grid, device=clean.device)
+    return ScannedSlice(clean, place, GaussianLikelihood(projector, data, spread**2).scaled(WATER, 1.0), start)
 
 
 def losses(
     student: EDMDenoiser, scanned: ScannedSlice, settings: FewStepSettings, generator: torch.Generator
 ) -> Iterator[Tensor]:
     """ln of the mean square error after each call of one reconstruction, each with a gradient of its own."""
-    error = float((scanned.start - scanned.clean).square().mean().sqrt())
+    error = (scanned.start - scanned.clean).square().mean().sqrt()
     low, high = settings.sigma_bounds
-    first = min(max(settings.ratio * error, low), high)
+    first = start_level(error, {"ratio": settings.ratio, "smallest": low, "largest": high})
     levels = poly_grid(first, settings.sigma_end, settings.calls).tolist()
 
     def noise() -> Tensor:
@@ -135,6 +135,7 @@ def teach(
     if not wide:
         raise ValueError(f"no training slice of {SMALLEST} x {SMALLEST} pixels or more: give whole slices of CT")
     weights = torch.tensor([s.weight for s in wide], dtype=torch.float64)
+    device = next(network.parameters()).device
     student = EDMDenoiser(
         network.to(memory_format=torch.channels_last), settings.sigma_data,  # type: ignore[call-overload]
     )
@@ -148,7 +149,7 @@ def teach(
         k = int(torch.randint(len(source.values), (1,), generator=generator))
         views = settings.views[int(torch.randint(len(settings.views), (1,), generator=generator))]
         percent = low * (high / low) ** float(torch.rand(1, generator=generator))
-        scanned = scanned_slice(source, k, views, percent, generator)
+        scanned = scanned_slice(source, k, views, percent, generator, device)
         loss = torch.stack(list(losses(student, scanned, settings, generator))).mean()
         run.advance(loss, step, rate(settings, step))
         yield TrainingStep(step + 1, settings.steps, loss.item(), rate(settings, step))
