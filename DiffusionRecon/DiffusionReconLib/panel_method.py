@@ -159,6 +159,8 @@ class MethodPart(Part):
         if self.parameters is None:
             return
         before = self.parameters.StartModify()
+        left = PRESETS.get(self.parameters.preset)
+        brought = left is not None and left.changes.get("prior") == self.parameters.prior
         self.store("preset", name)
         self.store("solver", "")
         self.store("steps", 0)
@@ -167,8 +169,8 @@ class MethodPart(Part):
             self.store("draws", changes["draws"])
         if "prior" in changes:
             self.store("prior", changes["prior"])
-        elif isinstance(card, PriorCard) and card.sampler:
-            # Weights for one method came with the preset before, and serve no other.
+        elif brought or (isinstance(card, PriorCard) and card.sampler):
+            # The prior came with the preset before, or its weights serve one method and no other.
             self.store("prior", Settings().prior)
         self.parameters.EndModify(before)
 

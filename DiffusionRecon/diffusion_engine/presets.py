@@ -45,8 +45,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         ),
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
         _preset(
-            "few-views", "Few views", "about 20 views or fewer: 8 draws of 80 steps, five times as slow", solver="dds",
-            steps=80, draws=8,
+            "few-views", "Few views", "about 20 views or fewer: 8 draws of 80 steps, larger prior, ten times as slow",
+            solver="dds", prior="ct-body-medium", steps=80, draws=8,
         ),
         _preset(
             "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", ("mmps",),

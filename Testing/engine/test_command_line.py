@@ -118,7 +118,7 @@ def test_priors_are_listed_and_checked(capsys: pytest.CaptureFixture[str], tmp_p
     assert main(["priors", "--json", str(tmp_path / "priors.json")]) == 0
     assert "ct-body: " in capsys.readouterr().out
     names = [card["name"] for card in json.loads((tmp_path / "priors.json").read_text())]
-    assert names == ["ct-body", "ct-body-few", "ct-sinogram", "mr-brain", "pet-limbs"]
+    assert names == ["ct-body", "ct-body-few", "ct-body-medium", "ct-sinogram", "mr-brain", "pet-limbs"]
 
 
 def test_evaluate_a_folder(
@@ -148,9 +148,10 @@ def test_train_makes_a_prior(small: Volume, tmp_path: Path) -> None:
         (data / name).mkdir(parents=True)
         write_volume(small, data / name / "ct.nrrd")
     command = ["train", "--data", str(data), "--exclude", "b", "--steps", "2", "--name", "mine", "--device", "cpu"]
-    assert main([*command, "--out", str(out), "--json", str(tmp_path / "card.json")]) == 0
+    command += ["--out", str(out), "--json", str(tmp_path / "card.json")]
+    assert main([*command, "--pixels", "8192"]) == 0
     card = json.loads((tmp_path / "card.json").read_text())
-    assert card["held_out"] == ["b"]
+    assert (card["held_out"], card["training"]["pixels_per_step"]) == (["b"], 8192)
     assert (out / card["weights"]).exists()
     assert main(["priors", "--folder", str(out)]) == 0
 
@@ -165,6 +166,7 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
     assert "needs its geometry" in refused(capsys, "reconstruct", "--sinogram", image, "--out", out)
     assert "expected a folder" in refused(capsys, "evaluate", "--data", tmp_path / "none")
     assert "no CT volume" in refused(capsys, "train", "--data", out, "--out", out)
+    assert "expected 256 pixels or more" in refused(capsys, "train", "--data", out, "--out", out, "--pixels", 100)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
     assert "expected an empty folder" in refused(capsys, "reconstruct", "--input", image, "--out", tmp_path / "full")

@@ -192,3 +192,7 @@ def test_a_student_of_a_few_calls_learns_on_scans(tmp_path: Path, capsys: pytest
         check_sampler(card, "dds")
     assert main([*command, "--unit", "a.u.", "--calls", "2"]) != 0
     assert "leave out --calls" in capsys.readouterr().err
+    adapting = ["adapt", "--prior", str(tmp_path / "out" / "quick.json"), "--data", command[4]]
+    assert main([*adapting, "--out", str(tmp_path / "adapted")]) != 0
+    assert "taught for 'consistency' and is no denoiser: adapt its teacher" in capsys.readouterr().err
+    assert not (tmp_path / "adapted").exists()

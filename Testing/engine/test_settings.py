@@ -61,6 +61,7 @@ def test_a_preset_sets_what_is_not_given() -> None:
     fast = Settings.from_dict({"preset": "fast"})
     assert (fast.solver, fast.prior, fast.steps, fast.draws) == ("consistency", "ct-body-few", 4, 4)
     assert Settings.from_dict({"preset": "fast", "draws": 7}).draws == 7
+    assert Settings.from_dict({"preset": "few-views"}).prior == "ct-body-medium"
     assert Settings.from_dict({"preset": "classical"}).methods == ("fbp", "tv")
     assert Settings.from_dict(fast.to_dict()) == fast
     with pytest.raises(ValueError, match="no preset named"):

@@ -93,6 +93,16 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     assert "taught for the method 'consistency' alone" in ui.applyButton.toolTip
     ui.presetComboBox.currentIndex = 1
     assert (settings()["prior"], ui.applyButton.enabled) == ("ct-body", True)
+    # A prior that came with a preset goes with it; one that was chosen stays.
+    choose(ui.presetComboBox, "Few views")
+    assert settings()["prior"] == "ct-body-medium"
+    choose(ui.presetComboBox, "Standard")
+    assert settings()["prior"] == "ct-body"
+    choose(ui.priorComboBox, "CT body, axial slices, medium network")
+    choose(ui.presetComboBox, "Posterior")
+    assert settings()["prior"] == "ct-body-medium"
+    choose(ui.priorComboBox, "CT body, axial slices")
+    choose(ui.presetComboBox, "Standard")
     choose(ui.solverComboBox, "Decomposed diffusion sampling")
     assert "narrower than the true error" in ui.solverLabel.text
     ui.balanceSlider.value = -1.0

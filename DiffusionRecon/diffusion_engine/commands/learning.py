@@ -25,6 +25,7 @@ def add(parsers: Parsers) -> None:
         "--weigh", default="", help="how often sources are drawn, such as 'petctmr*=0.35,ct_slices*=1.6' (1 each)"
     )
     sub.add_argument("--patch", default="", help="edges of the patches in pixels, with commas (as suits the unit)")
+    sub.add_argument("--pixels", type=int, help="of all patches of a step together (65536)")
     sub.add_argument("--rate", type=float, help="peak learning rate (0.02; 0.005 with --from)")
     sub.add_argument("--compile", action="store_true", help="a tenth to a quarter faster; needs a C++ compiler")
     sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
@@ -85,7 +86,8 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
     from ..training.run import foresee_prior, train_prior
 
     run = (options.steps, options.seed, options.device, options.origin)
-    what = {name: getattr(options, name) for name in ("unit", "size", "stack", "flip", "files")}
+    what = {name: getattr(options, name) for name in ("unit", "size", "stack", "flip", "files", "pixels")}
+    what["patches"] = listed(options.patch, int)
     exclude = listed(options.exclude, str)
     if options.forecast:
         found = foresee_prior(options.data, exclude, *run, **what)
@@ -93,7 +95,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
         return found
     card = train_prior(
         options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-        patches=listed(options.patch, int), rate=options.rate, compiled=options.compile, each=each,
+        rate=options.rate, compiled=options.compile, each=each,
     )
     if options.split:
         from ..training.split import split

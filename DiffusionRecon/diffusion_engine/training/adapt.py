@@ -30,12 +30,16 @@ def adapt_prior(
 
     The loss is that of training, arXiv:2206.00364, eq. 108. Writes NAME.checkpoint (continued when it exists),
     NAME.safetensors, NAME.json and NAME.log into ``out``; a base that is not a shipped prior must lie beside them to
-    load the adapter. Raises ValueError for a prior that is itself adapted or that has seen the excluded cases.
+    load the adapter. Raises ValueError for a prior that is itself adapted, taught for one method, or that has seen the
+    excluded cases.
     """
     base = load_prior(prior, choose_device(device))
     if "base_sha256" in base.card.training:
         below = base.card.training["base"]
         raise ValueError(f"the prior {base.card.name} is an adapter itself: adapt its base {below}")
+    if base.card.sampler:
+        method = base.card.sampler["method"]
+        raise ValueError(f"the prior {base.card.name} was taught for '{method}' and is no denoiser: adapt its teacher")
     if name == base.card.name:
         raise ValueError(f"an adapter cannot have the name of its base prior {name}: give another name")
     refuse_seen(base.card, exclude)

@@ -39,7 +39,8 @@ def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), compiled: bool = False, each: Callable[[TrainingStep], None] | None = None,
+    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False,
+    each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -48,14 +49,14 @@ def train_prior(
     sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: three
     slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names
     -> factor on how often they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is
-    whole in larger ones), by default as suits the unit; ``compiled``: see :class:`TrainingSettings`. Writes
-    NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising PSNR (see
-    :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is chosen on the
-    excluded volumes. ``each`` is called after every step; whatever it raises ends the run, which the last checkpoint
-    continues.
+    whole in larger ones), by default as suits the unit; ``pixels``: of all patches of a step together; ``compiled``:
+    see :class:`TrainingSettings`. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json,
+    NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of
+    the weight average is chosen on the excluded volumes. ``each`` is called after every step; whatever it raises ends
+    the run, which the last checkpoint continues.
     """
     plan = _planned(
-        data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches, compiled
+        data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches, pixels, compiled
     )
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
     for left_out in plan.skipped:
@@ -94,9 +95,12 @@ def train_prior(
 def foresee_prior(
     data: Path, exclude: Sequence[str], steps: int, seed: int = 0, device: str = "auto", origin: str | None = None, *,
     unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False, files: str = "*",
+    patches: Sequence[int] = (), pixels: int | None = None,
 ) -> dict[str, Any]:
     """What :func:`train_prior` would take with these arguments: see :func:`foresee_training`. Writes nothing."""
-    plan = _planned(data, exclude, steps, seed, device, origin, unit, size, stack, files)
+    plan = _planned(
+        data, exclude, steps, seed, device, origin, unit, size, stack, files, patches=patches, pixels=pixels
+    )
     sampler = PatchSampler(plan.sources, plan.stack, flip, plan.rule.empty_std)
     return foresee_training(plan.network, sampler, plan.settings)
 
@@ -125,10 +129,12 @@ class _Plan:
 def _planned(
     data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
     size: str | None, stack: bool, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), compiled: bool = False,
+    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False,
 ) -> _Plan:
     if any(edge < 16 for edge in patches):
         raise ValueError(f"expected patches of 16 pixels or more, found {list(patches)}: choose larger ones")
+    if pixels is not None and pixels < 256:
+        raise ValueError(f"expected 256 pixels or more in a step, found {pixels}: choose more")
     if compiled and not any(map(shutil.which, COMPILERS)):
         raise ValueError(f"compiling needs a C++ compiler, found none of {COMPILERS}: install one, or do not compile")
     rule = rule_of(unit)
@@ -149,7 +155,7 @@ def _planned(
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
         log_sigma_std=rule.log_sigma_std, further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
         sigma_data=rule.sigma_data, seed=seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
-        compiled=compiled,
+        compiled=compiled, **({} if pixels is None else {"pixels_per_step": pixels}),
     )
     return _Plan(rule, sources, held, skipped, network, stack, settings, known)
 
