@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from diffusion_engine.presets import PRESETS, available_presets
 from diffusion_engine.priors.adapter import read_any_card as read_card
-from diffusion_engine.priors.card import PriorCard, check_sampler
+from diffusion_engine.priors.card import PriorCard, check_neighbours, check_sampler
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
@@ -46,6 +46,7 @@ class MethodPart(Part):
             return card
         try:
             check_sampler(card, self.solver)
+            check_neighbours(card, self.parameters.coupling)
         except ValueError as error:
             return str(error)
         return ""
@@ -160,18 +161,20 @@ class MethodPart(Part):
             return
         before = self.parameters.StartModify()
         left = PRESETS.get(self.parameters.preset)
-        brought = left is not None and left.changes.get("prior") == self.parameters.prior
         self.store("preset", name)
         self.store("solver", "")
         self.store("steps", 0)
         changes, card = PRESETS[name].changes, self.card()
         if "draws" in changes:
             self.store("draws", changes["draws"])
-        if "prior" in changes:
-            self.store("prior", changes["prior"])
-        elif brought or (isinstance(card, PriorCard) and card.sampler):
-            # The prior came with the preset before, or its weights serve one method and no other.
-            self.store("prior", Settings().prior)
+        for field in ("prior", "coupling"):
+            # What came with the preset before goes with it, and so do weights that serve one method and no other.
+            brought = left is not None and left.changes.get(field) == getattr(self.parameters, field)
+            bound = field == "prior" and isinstance(card, PriorCard) and bool(card.sampler)
+            if field in changes:
+                self.store(field, changes[field])
+            elif brought or bound:
+                self.store(field, getattr(Settings(), field))
         self.parameters.EndModify(before)
 
     def _takePrior(self, name: str) -> None:

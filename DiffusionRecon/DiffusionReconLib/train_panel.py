@@ -22,7 +22,7 @@ UI_FILE = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "TrainPrior
 POLL_MILLISECONDS = 200
 SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium (6.9 million)")),
                ("large", _("Large (35 million)")))
-STACK_TITLES = (("one", _("Whole slices")), ("three", _("Stacks of three slices")))
+STACK_TITLES = (("one", _("Whole slices")), ("three", _("Slices with their neighbours")))
 FEWEST_FOR_CURVES = 200
 NARROWEST, MARGINS = 240, 12
 """Width of the curves in pixels: as wide as the section without its margins."""

@@ -16,6 +16,7 @@ import numpy as np
 from .classical.tv import tv
 from .costs import SURROGATE_ITERATIONS
 from .diffusion import diffusion_draws, steps_of
+from .evaluate import stack_around
 from .io.folder import volumes_below
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
@@ -31,22 +32,34 @@ ACQUISITIONS = (("parallel", 60), ("parallel", 20), ("parallel", 8), ("fan_flat"
 TRAINING_DEPTHS = (0.3, 0.65)
 
 
-def chosen_slices(folder: Path, names: Sequence[str], depths: Sequence[float]) -> list[tuple[str, Volume]]:
-    """Slices at some depths of the CT volumes in the folders ``names`` below ``folder``, each volume by its path.
+def chosen_volumes(folder: Path, names: Sequence[str]) -> list[tuple[str, Volume]]:
+    """The CT volumes in the folders ``names`` below ``folder``, each by its path.
 
     Raises ValueError where a name has no usable CT volume.
     """
-    found: list[tuple[str, Volume]] = []
-    for place, volume in volumes_below(folder, "HU", lambda p: bool(set(names) & set(p.parts))):
-        if isinstance(volume, str) or question_hu(volume) is not None:
-            continue
-        count = len(volume.array)
-        indices = sorted({min(count - 1, int(depth * count)) for depth in depths})
-        found.append((place.as_posix(), Volume(volume.array[indices], volume.ijk_to_ras, "HU")))
+    found = [
+        (place.as_posix(), volume)
+        for place, volume in volumes_below(folder, "HU", lambda p: bool(set(names) & set(p.parts)))
+        if not isinstance(volume, str) and question_hu(volume) is None
+    ]
     missing = [name for name in names if not any(name in Path(place).parts for place, _ in found)]
     if missing:
         raise ValueError(f"no CT volume in HU in a folder {missing[0]} below {folder}: give the card's data")
     return found
+
+
+def chosen_slices(folder: Path, names: Sequence[str], depths: Sequence[float]) -> list[tuple[str, Volume]]:
+    """Slices at some depths of :func:`chosen_volumes`."""
+    return [
+        (name, Volume(volume.array[indices_at(volume, depths)], volume.ijk_to_ras, "HU"))
+        for name, volume in chosen_volumes(folder, names)
+    ]
+
+
+def indices_at(volume: Volume, depths: Sequence[float]) -> list[int]:
+    """The slices at some depths of a volume."""
+    count = len(volume.array)
+    return sorted({min(count - 1, int(depth * count)) for depth in depths})
 
 
 def scan(volume: Volume, geometry: str, views: int, settings: Settings, prior: Prior) -> tuple[Problem, Settings]:
@@ -82,17 +95,29 @@ def fit_factors(
 ) -> Iterator[dict[str, Any]]:
     """An entry of the card's calibration for each acquisition, from ``slices`` slices of every held-out volume.
 
+    Where the settings tie slices, each is the middle of a stack of its own, see :func:`stack_around`.
+
     "coverage90_calibrated" is cross-validated: each volume with the factor of the others (its own where there are
     none). The delivered "factor" is that of all.
     """
     depths = [(n + 1) / (slices + 1) for n in range(slices)]
-    cases = chosen_slices(folder, prior.card.held_out, depths)
+    cases = []
+    for _, volume in chosen_volumes(folder, prior.card.held_out):
+        chosen = indices_at(volume, depths)
+        if settings.coupling == "none":
+            cases.append([(Volume(volume.array[chosen], volume.ijk_to_ras, "HU"), slice(None))])
+        else:
+            around = [stack_around(volume, index) for index in chosen]
+            cases.append([(stack, slice(middle, middle + 1)) for stack, _, middle in around])
     for geometry, views in acquisitions:
         parts = []
-        for _, volume in cases:
-            problem, asked = scan(volume, geometry, views, settings, prior)
-            parts.append(_errors(problem, asked, prior))
-            acquisition = rule.acquisition_of(problem, asked, steps_of(asked))
+        for stacks in cases:
+            found = []
+            for stack, counted in stacks:
+                problem, asked = scan(stack, geometry, views, settings, prior)
+                found.append(_errors(problem, asked, prior, counted))
+                acquisition = rule.acquisition_of(problem, asked, steps_of(asked))
+            parts.append(joined(found))
         yield make_entry(parts, acquisition, settings, slices * len(cases))
 
 
@@ -125,8 +150,8 @@ def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     return np.concatenate([error for error, _ in parts]), np.concatenate([std for _, std in parts])
 
 
-def _errors(problem: Problem, settings: Settings, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
-    """mean - truth and standard deviation of the draws in the body's voxels, HU."""
+def _errors(problem: Problem, settings: Settings, prior: Prior, counted: slice) -> tuple[np.ndarray, np.ndarray]:
+    """mean - truth and standard deviation of the draws in the body's voxels of the ``counted`` slices, HU."""
     assert problem.reference is not None
     whole = slice(0, problem.slices)
     surrogate = tv(problem.likelihood.scaled(settings.water_per_mm, 0.0), iterations=SURROGATE_ITERATIONS)
@@ -134,6 +159,6 @@ def _errors(problem: Problem, settings: Settings, prior: Prior) -> tuple[np.ndar
     for state in diffusion_draws(problem, settings, prior, whole, surrogate):
         if state.finished:
             moments.add(resample(state.estimate, *problem.grid.shape) * 1000)
-    inside = rule.body(problem.reference)
+    inside = rule.body(problem.reference)[counted]
     error = moments.mean.cpu().numpy() - problem.reference
-    return error[inside], moments.std.cpu().numpy()[inside]
+    return error[counted][inside], moments.std.cpu().numpy()[counted][inside]

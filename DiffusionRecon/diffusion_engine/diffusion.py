@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .classical.fbp import fbp
 from .coupling import coupling_named
-from .priors.card import check_sampler
+from .priors.card import check_neighbours, check_sampler
 from .priors.denoiser import positions
 from .priors.library import Prior
 from .priors.slices import resample
@@ -47,9 +47,10 @@ def diffusion_draws(
     """``settings.draws`` draws of some slices, a solver step at a time.
 
     ``surrogate``: (slices, rows, columns) in units of water, a rough image from which the error of the start is
-    predicted. Raises ValueError as :func:`check_sampler`.
+    predicted. Raises ValueError as :func:`check_sampler` and :func:`check_neighbours`.
     """
     check_sampler(prior.card, settings.solver)
+    check_neighbours(prior.card, settings.coupling)
     water, grid = settings.water_per_mm, problem.prior_grid
     likelihood = problem.prior_likelihood.select(chunk)
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + chunk.start)
@@ -75,10 +76,11 @@ def diffusion_draws(
     )
     place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
     noise = Noise(generator)
-    couple = coupling_named(settings.coupling).couple
+    coupling, spacing = coupling_named(settings.coupling), problem.frame.spacing_mm[2]
+    denoiser = coupling.denoiser(prior, spacing)
     for draw in range(1, settings.draws + 1):
-        coupled, shared = couple(network, noise, problem.frame.spacing_mm[2])
-        for step in method.solve(prior, coupled, start, options, shared, place):
+        coupled, shared = coupling.couple(network, noise, spacing)
+        for step in method.solve(denoiser, coupled, start, options, shared, place):
             yield DrawStep(draw, step, float(sigma))
 
 

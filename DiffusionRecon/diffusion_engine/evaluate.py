@@ -1,9 +1,9 @@
 """Side-by-side evaluation of sparse-view CT on real volumes, without inverse crime, one row a slice.
 
 Items are the CT volumes of a folder whose slices have 512 x 512 pixels or more; cases the slices at 25, 50 and 75 % of
-the stack. Data come from the native slice (raised to -1000 HU or more) through the projector at that resolution,
-detector readings averaged in pairs, plus Gaussian noise of 0.2 % of the largest line integral; the reference is the
-mean of 2 x 2 pixels.
+the stack, each the middle of a small stack of its own where slices are to be tied. Data come from the native slice
+(raised to -1000 HU or more) through the projector at that resolution, detector readings averaged in pairs, plus
+Gaussian noise of 0.2 % of the largest line integral; the reference is the mean of 2 x 2 pixels.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .pipeline import choose_device
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
 from .priors.library import Prior, load_prior
+from .priors.neighbours import NEAREST_MM
 from .priors.slices import resample
 from .problem import Problem, prepare
 from .settings import Settings
@@ -46,15 +47,41 @@ ORACLE_WEIGHTS = (1.0, 2.0, 4.0, 6.0, 9.0, 14.0, 28.0)
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A volume to evaluate on: its name (path below the folder), the chosen slices and their indices."""
+    """A volume to evaluate on: its name (path below the folder), the chosen slices and their indices.
+
+    ``counted``: which of them are evaluated, all if None; the others are only reconstructed with them.
+    """
 
     name: str
     volume: Volume
     indices: tuple[int, ...]
+    counted: tuple[int, ...] | None = None
+
+    @property
+    def cases(self) -> list[tuple[int, int]]:
+        """Place in the volume and index of every slice that is evaluated."""
+        chosen = range(len(self.indices)) if self.counted is None else self.counted
+        return [(n, self.indices[n]) for n in chosen]
 
 
-def find_items(folder: Path) -> tuple[list[Item], list[str]]:
-    """The items of a folder by the rule above, and one line for each image that was left out, with the reason."""
+def stack_around(volume: Volume, index: int) -> tuple[Volume, tuple[int, ...], int]:
+    """A slice with two neighbours on either side, as far as there are: the stack, their indices, the place of it.
+
+    Neighbours are at least about 4 mm apart: in a fine stack some slices are left out between them.
+    """
+    step = max(1, round(NEAREST_MM / volume.spacing_mm[2]))
+    indices = tuple(k for k in range(index - 2 * step, index + 2 * step + 1, step) if 0 <= k < len(volume.array))
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:, 3] += indices[0] * matrix[:, 2]
+    matrix[:, 2] *= step
+    return Volume(volume.array[list(indices)], matrix, volume.unit), indices, indices.index(index)
+
+
+def find_items(folder: Path, tied: bool = False) -> tuple[list[Item], list[str]]:
+    """The items of a folder by the rule above, and one line for each image that was left out, with the reason.
+
+    ``tied``: slices are to be tied to their neighbours, so that an item is a slice with its own.
+    """
     if not folder.is_dir():
         raise ValueError(f"expected a folder of image volumes, found none at {folder}: give an existing folder")
     items, skipped = [], []
@@ -73,7 +100,12 @@ def find_items(folder: Path) -> tuple[list[Item], list[str]]:
             )
         else:
             indices = tuple(sorted({min(slices - 1, int(depth * slices)) for depth in DEPTHS}))
-            items.append(Item(name, Volume(volume.array[list(indices)], volume.ijk_to_ras, "HU"), indices))
+            if tied:
+                for index in indices:
+                    stack, around, middle = stack_around(volume, index)
+                    items.append(Item(name, stack, around, (middle,)))
+            else:
+                items.append(Item(name, Volume(volume.array[list(indices)], volume.ijk_to_ras, "HU"), indices))
     return items, skipped
 
 
@@ -109,7 +141,7 @@ def _rows(
         chosen = replace(settings, solver=method) if method in SOLVERS else settings
         for label, images, seconds, extra in _run(method, problem, chosen, prior):
             ratios = problem.residuals(images, problem.likelihood).mean(-1)
-            for n, index in enumerate(item.indices):
+            for n, index in item.cases:
                 image, reference = images[n], problem.reference[n]
                 yield {
                     "item": item.name, "modality": "ct", "case": index, "geometry": settings.geometry,

@@ -1,6 +1,6 @@
 """What ties slices to a volume: roughness along z, PSNR and seconds of each coupling on stacks of real slices.
 
-    python Testing/benchmarks/coupling.py --data FOLDER [--json FILE] [--views 20] [--slices 12] [--size 160]
+    python Testing/benchmarks/coupling.py --data FOLDER [--prior ct-body] [--json FILE] [--views 20] [--slices 12]
 
 FOLDER holds ct_chest_lidc0003/ct.nii.gz and ct_abdomen_crlm1006/ct.nii.gz, on which the prior was not trained and the
 weights of the couplings were chosen. The central slices, cropped to ``--size`` pixels, are scanned in the computer
@@ -28,11 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.coupling import COUPLINGS, Couple, couple_z, coupling_named
+from diffusion_engine.coupling import COUPLINGS, Coupling, couple_z, coupling_named
 from diffusion_engine.coupling.shared_noise import SliceNoise
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.metrics import psnr
+from diffusion_engine.priors.card import NEIGHBOURS
 from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.problem import prepare
@@ -94,14 +95,15 @@ def coarse(image: np.ndarray) -> np.ndarray:
     return cut.reshape(slices, rows, COARSE, columns, COARSE).mean((2, 4))
 
 
-def run(case: Case, prior: Prior, label: str, couple: Couple, steps: int, draws: int) -> dict[str, Any]:
+def run(case: Case, prior: Prior, label: str, coupling: Coupling, steps: int, draws: int) -> dict[str, Any]:
     """One row: roughness of a draw and of the mean of draws, and their PSNR, of one coupling."""
     noise = SliceNoise(seed=1)
     settings = DDSSettings(steps=steps, sigma_start=case.sigma, sigma_data=prior.card.sigma_data)
+    denoiser = coupling.denoiser(prior, case.spacing_mm)
     began, images = time.perf_counter(), []
     for _ in range(draws):
-        likelihood, shared = couple(case.likelihood, noise, case.spacing_mm)
-        for step in dds(prior, likelihood, case.start, settings, shared, case.place):
+        likelihood, shared = coupling.couple(case.likelihood, noise, case.spacing_mm)
+        for step in dds(denoiser, likelihood, case.start, settings, shared, case.place):
             estimate = step.estimate
         images.append(estimate.numpy() * 1000)
     seconds = (time.perf_counter() - began) / draws
@@ -122,21 +124,22 @@ def run(case: Case, prior: Prior, label: str, couple: Couple, steps: int, draws:
     }
 
 
-def candidate(name: str) -> Couple:
+def candidate(name: str) -> Coupling:
     """A coupling of the table by name, or "w,m": z-TV of weight w and noise shared with a period of m slices."""
     if "," not in name:
-        return coupling_named(name).couple
+        return coupling_named(name)
     weight, period = float(name.split(",")[0]), int(name.split(",")[1])
 
     def couple(likelihood: GaussianLikelihood, noise: Any, spacing_mm: float) -> Any:
         return couple_z(likelihood, weight), noise.shared(period)
 
-    return couple
+    return Coupling(name, couple)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the training volumes")
+    parser.add_argument("--prior", default="ct-body", help="name or path of a card")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--views", type=int, default=20)
     parser.add_argument("--slices", type=int, default=12)
@@ -144,9 +147,10 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--cases", nargs="+", default=list(CASES))
-    parser.add_argument("--couplings", nargs="+", default=list(COUPLINGS), help="names, or w,m: weight and period")
+    parser.add_argument("--couplings", nargs="+", help="names (all that suit the prior), or w,m: weight and period")
     options = parser.parse_args()
-    prior = load_prior("ct-body")
+    prior = load_prior(options.prior)
+    suited = [name for name in COUPLINGS if name != NEIGHBOURS or prior.card.of_stacks]
     print(f"{options.slices} slices of {options.size} x {options.size}, {options.views} views, {options.steps} steps, "
           f"{options.draws} draws; seconds a draw on {torch.get_num_threads()} threads")
     print(f"{'case':<22}{'coupling':<12}{'roughness':>10}{'coarse':>8}{'of mean':>9}{'PSNR':>8}{'of mean':>9}"
@@ -154,7 +158,7 @@ def main() -> int:
     rows = []
     for name in options.cases:
         case = scanned(options.data, name, prior, options.views, options.slices, options.size)
-        for label in options.couplings:
+        for label in options.couplings or suited:
             row = run(case, prior, label, candidate(label), options.steps, options.draws)
             rows.append(row)
             print(f"{name:<22}{label:<12}{row['roughness']:>10.3f}{row['coarse']:>8.3f}{row['roughness_mean']:>9.3f}{row['psnr']:>8.2f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from diffusion_engine.coupling.stack import StackBlend, covering, triplets
 from diffusion_engine.coupling.ztv import couple_z, z_difference, z_difference_adjoint, ztv_proximal
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.stack import StackDenoiser as FixedStack
+from diffusion_engine.priors.neighbours import StackDenoiser as NeighbourStack
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from diffusion_engine.solvers.diffusion_blend import DiffusionBlendSettings, diffusion_blend
@@ -185,6 +185,32 @@ class ChainDenoiser:
         return torch.einsum("ij,jrc->irc", torch.linalg.cholesky(covariance), random(count, SIZE, SIZE, seed=seed))
 
 
+@dataclass
+class SeeingDenoiser:
+    """The exact denoiser of a slice of the chain from itself and what is seen of its neighbours."""
+
+    chain: ChainDenoiser
+    slice_mm: float
+    sigma_data: float = 0.5
+    seen: set[int] = field(default_factory=set)
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        assert condition is not None
+        found = []
+        for own, planes in zip(x[:, 0], condition, strict=True):
+            values, places = [own], [0]
+            for side, image, close in zip((-1, 1), planes[2:4], planes[4:, 0, 0].tolist(), strict=True):
+                gap = round(-10 * math.log(close) / self.slice_mm) if close > 0 else 0
+                self.seen.add(gap)
+                values += [image * (sigma.double() ** 2 + 0.25).sqrt()] if gap else []
+                places += [side * gap] if gap else []
+            apart = (torch.tensor(places)[:, None] - torch.tensor(places)).abs()
+            covariance = 0.25 * self.chain.correlation ** apart.double()
+            gain = covariance @ torch.linalg.inv(covariance + sigma.double() ** 2 * torch.eye(len(places)).double())
+            found.append(torch.einsum("j,jrc->rc", gain[0], torch.stack(values)))
+        return torch.stack(found)[:, None]
+
+
 def test_blending_a_denoiser_of_single_slices_is_that_denoiser() -> None:
     x, sigma = random(11, 1, SIZE, SIZE), torch.tensor(0.7)
     blend = StackBlend(lambda x, sigma, condition, gap: 0.5 * x, torch.Generator().manual_seed(0))
@@ -205,18 +231,13 @@ def test_blending_comes_nearer_to_the_denoiser_of_the_volume_than_slices_do() ->
         assert all(bool(torch.isfinite(image).all()) for image in blended)
 
 
-def test_a_stack_prior_with_a_plane_of_its_spacing_blends_as_well(chained) -> None:
-    """The same exact denoiser of triplets, told the distance of its slices by the last plane of its condition."""
+def test_a_prior_that_looks_at_neighbours_blends_as_well(chained) -> None:
+    """The exact denoiser of a slice between its neighbours, told by planes how close they are: near and far in turn."""
     chain, likelihood, _ = chained
-    seen = set()
-
-    def told(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        assert condition is not None
-        seen.add(gap := round(float(condition[-1, 0, 0]) * 10 / 5))
-        return chain(x, sigma, None, gap)
-
-    alone, draw = last(dds, single, likelihood, DDS), last(diffusion_blend, FixedStack(told, 5.0), likelihood, BLEND)
-    assert seen == {1, 3}
+    seeing = SeeingDenoiser(chain, 5.0)
+    alone = last(dds, single, likelihood, DDS)
+    draw = last(diffusion_blend, NeighbourStack(seeing, 5.0), likelihood, BLEND, place=torch.zeros(2, SIZE, SIZE))
+    assert seeing.seen == {0, 1, 3}
     assert float(z_difference(draw).norm()) < 0.75 * float(z_difference(alone).norm())
 
 
@@ -297,9 +318,11 @@ def single(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
     return x * 0.25 / (0.25 + sigma.to(x) ** 2)
 
 
-def last(solve, denoiser, likelihood: GaussianLikelihood, settings, seed: int = 5) -> Tensor:
+def last(
+    solve, denoiser, likelihood: GaussianLikelihood, settings, seed: int = 5, place: Tensor | None = None
+) -> Tensor:
     start = torch.zeros(likelihood.data.shape[0], SIZE, SIZE, dtype=torch.float64)
-    steps = list(solve(denoiser, likelihood, start, settings, seeded(seed)))
+    steps = list(solve(denoiser, likelihood, start, settings, seeded(seed), place))
     assert [s.index for s in steps] == list(range(1, settings.steps + 1))
     return steps[-1].estimate
 

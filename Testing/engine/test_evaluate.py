@@ -48,6 +48,28 @@ def test_items_are_large_ct_volumes_at_three_depths(stack: Volume, tmp_path: Pat
         evaluate.find_items(tmp_path / "none")
 
 
+def test_tied_slices_are_the_middle_of_a_stack_of_their_own(stack: Volume, tmp_path: Path) -> None:
+    """At least about 4 mm between neighbours, at their own places; the middle one alone is evaluated."""
+    write_volume(stack, tmp_path / "ct.nrrd")
+    items, _ = evaluate.find_items(tmp_path, tied=True)
+    assert [(item.indices, item.cases) for item in items] == [
+        ((0, 1, 2, 3, 4), [(2, 2)]), ((2, 3, 4, 5, 6), [(2, 4)]), ((4, 5, 6, 7, 8), [(2, 6)]),
+    ]
+    row = next(evaluate.evaluate(items[1:2], [6], ["fbp"], Settings(device="cpu"), ["parallel"]))
+    whole = next(evaluate.evaluate(
+        [evaluate.Item("ct.nrrd", stack.crop(slices=(2, 7)), (2, 3, 4, 5, 6))], [6], ["fbp"], Settings(device="cpu"),
+        ["parallel"],
+    ))
+    assert (row["case"], whole["case"]) == (4, 2)
+    fine = Volume(stack.array, stack.ijk_to_ras @ np.diag([1, 1, 0.15, 1]), "HU")
+    found, indices, middle = evaluate.stack_around(fine, 4)
+    assert (indices, middle) == ((1, 4, 7), 1)
+    np.testing.assert_array_equal(found.array, fine.array[[1, 4, 7]])
+    for place, index in enumerate(indices):
+        np.testing.assert_allclose(found.ijk_to_ras @ [3, 5, place, 1], fine.ijk_to_ras @ [3, 5, index, 1])
+    assert evaluate.stack_around(fine, 8)[1:] == ((2, 5, 8), 2)
+
+
 def test_rows_follow_the_protocol(stack: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference is the mean of 2 x 2 pixels, the noise 0.2 % of the largest line integral."""
     problems = []

@@ -32,14 +32,14 @@ def test_options_of_the_list_are_options_of_the_method() -> None:
         assert all(getattr(built, key) == value for key, value in given.items())
 
 
-def test_total_variation_along_z_needs_a_method_that_ties_stacks() -> None:
+def test_total_variation_along_z_and_neighbours_need_a_method_that_ties_stacks() -> None:
     from diffusion_engine.diffusion import check_method
 
     methods = listing.listed_methods("ct")
     for name, method in methods.items():
         for coupling in listing.listed_couplings():
             settings = Settings(solver=name, coupling=coupling)
-            if "ztv" in coupling and not method.stacks:
+            if ("ztv" in coupling or coupling == "neighbours") and not method.stacks:
                 with pytest.raises(ValueError, match=rf"{name} cannot tie slices .*'dds'"):
                     check_method(settings)
             else:

@@ -13,7 +13,6 @@ from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.denoiser import as_column, positions
 from diffusion_engine.priors.latent import LatentPrior, MonaiAutoencoder
 from diffusion_engine.priors.patches import PatchDenoiser, cut, extended, join
-from diffusion_engine.priors.stack import StackDenoiser, triplets
 from diffusion_engine.sampling.grids import poly_grid
 from diffusion_engine.sampling.movers import ddim
 from diffusion_engine.sampling.noise import seeded
@@ -104,48 +103,6 @@ def test_shifts_leave_no_seams() -> None:
 
     assert jumps(shifted=False) > 3
     assert 0.7 < jumps(shifted=True) < 1.4
-
-
-@pytest.mark.parametrize("slices", [1, 2, 3, 4, 7, 12])
-@pytest.mark.parametrize("spacing", [1, 2, 3])
-@pytest.mark.parametrize("offset", [0, 1, 2])
-def test_a_stack_of_independent_slices_is_exact_for_any_count(slices: int, spacing: int, offset: int) -> None:
-    """Each slice's own prior, three at a time, is that prior; planes: those of the condition, then the distance."""
-    seen = []
-
-    def three(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        assert x.shape[1] == 3
-        assert condition is not None
-        seen.append(condition)
-        return placed(x, sigma, condition[:2])
-
-    x, place = random(slices, 1, 5, 6), positions(5, 6, (2.0, 2.0)).double()
-    found = StackDenoiser(three, 2.5, spacing, offset)(x, HALF, place)
-    torch.testing.assert_close(found, placed(x, HALF, place))
-    fits = max(1, min(spacing, slices // 3))
-    assert seen[0].shape == (3, 5, 6)
-    assert bool((seen[0][2] == fits * 0.25).all())
-    if slices >= 3:
-        chosen = triplets(slices, fits, offset)
-        assert sorted({i for triple in chosen for i in triple}) == list(range(slices))
-        assert all(b - a == fits and c - b == fits for a, b, c in chosen)
-
-
-def test_three_correlated_slices_are_one_triplet() -> None:
-    assert triplets(9, 3) == [(0, 3, 6), (1, 4, 7), (2, 5, 8)]
-    assert triplets(7, 1, 1) == [(0, 1, 2), (1, 2, 3), (4, 5, 6)]
-    covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.8], [0.5, 0.8, 1]], dtype=torch.float64)
-
-    def joint(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        gain = covariance @ torch.linalg.inv(covariance + float(sigma) ** 2 * torch.eye(3))
-        return torch.einsum("ij,bjrc->birc", gain, x)
-
-    x = random(3, 1, 4, 4)
-    torch.testing.assert_close(StackDenoiser(joint, 1.0)(x, HALF)[:, 0], joint(x[None, :, 0], HALF)[0])
-    with pytest.raises(ValueError, match="positive spacing"):
-        StackDenoiser(joint, 0.0)
-    with pytest.raises(ValueError, match="single sigma"):
-        StackDenoiser(joint, 1.0)(x, torch.ones(3))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
-"""Units, mirrored slices and stacks of three: what a prior of MR, PET or neighbouring slices is trained on."""
+"""Units, mirrored slices and neighbours: what a prior of MR, PET or neighbouring slices is trained on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 import torch
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.priors.denoiser import EDMDenoiser, positions
-from diffusion_engine.priors.grow import stack_of, widened
+from diffusion_engine.priors.grow import widened, with_neighbours
 from diffusion_engine.priors.library import load_prior
+from diffusion_engine.priors.neighbours import StackDenoiser, closeness
 from diffusion_engine.priors.networks import SIZES, PatchUNet, sized
-from diffusion_engine.priors.stack import StackDenoiser
 from diffusion_engine.training import run
-from diffusion_engine.training.data import LARGEST_GAP, PatchSampler, TrainingSlices
+from diffusion_engine.training.data import PatchSampler, TrainingSlices
 from diffusion_engine.training.sources import load_sources, reweighed
 from diffusion_engine.training.train import TrainingSettings
 from diffusion_engine.training.units import UNITS, rule_of
@@ -130,22 +131,35 @@ def test_mirrored_patches_are_those_of_the_mirrored_slice() -> None:
         assert bool((drawn[..., 1:] > drawn[..., :-1]).all())
 
 
-def test_stacks_of_three_tell_their_distance() -> None:
+def test_patches_come_with_their_neighbours_and_how_close_they_are() -> None:
     source = TrainingSlices("a", told_by_place(9), np.full(9, 2.0), slice_mm=2.5)
     lone = TrainingSlices("b", told_by_place(9) + 50, np.full(9, 2.0))
-    patches, places = PatchSampler([lone, source], stack=True).draw(60, 8, torch.Generator().manual_seed(0))
-    assert patches.shape == (60, 3, 8, 8)
-    assert places.shape == (60, 3, 8, 8)
-    gaps = set()
+    patches, places = PatchSampler([lone, source], stack=True).draw(200, 8, torch.Generator().manual_seed(0))
+    assert patches.shape == (200, 3, 8, 8)
+    assert places.shape == (200, 4, 8, 8)
+    seen = set()
     for patch, place in zip(patches, places, strict=True):
-        first, gap = int(patch[0, 0, 0]), round(float(place[2, 0, 0]) * 10 / 2.5)
-        gaps.add(gap)
-        expected = patch[0] - first + torch.tensor([first, first + gap, first + 2 * gap])[:, None, None]
-        torch.testing.assert_close(patch, expected)
-        assert bool((place[2] == place[2, 0, 0]).all())
-    assert gaps == set(range(1, LARGEST_GAP + 1))
-    with pytest.raises(ValueError, match="volume of three slices"):
-        PatchSampler([lone], stack=True)
+        slice_, first = int(patch[0, 0, 0]), patch[0] - int(patch[0, 0, 0])
+        for side, other, close in zip((-1, 1), patch[1:], place[2:], strict=True):
+            assert bool((close == close[0, 0]).all())
+            if float(close[0, 0]) == 0:
+                assert not other.any()
+                seen.add(0)
+                continue
+            assert slice_ < 50
+            gap = next(g for g in (1, 2) if float(close[0, 0]) == pytest.approx(closeness(2.5 * g)))
+            torch.testing.assert_close(other, first + slice_ + side * gap)
+            seen.add(side * gap)
+    assert seen == {-2, -1, 0, 1, 2}
+    ends = [float(place[3, 0, 0]) for patch, place in zip(patches, places, strict=True) if 8 <= patch[0, 0, 0] < 9]
+    assert ends
+    assert not any(ends)
+    missing = (places[:, 2:, 0, 0] == 0)[patches[:, 0, 0, 0] < 50]
+    assert 0.1 < float(missing.float().mean()) < 0.45
+    with pytest.raises(ValueError, match="positive distance"):
+        closeness(0.0)
+    with pytest.raises(ValueError, match="sinograms have no neighbours"):
+        PatchSampler([replace(source, half_turn=True)], stack=True)
 
 
 def test_sizes_have_the_parameters_they_claim() -> None:
@@ -158,16 +172,16 @@ def test_sizes_have_the_parameters_they_claim() -> None:
         sized("huge")
 
 
-def test_an_mr_prior_of_three_slices(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mr_prior_that_looks_at_neighbours(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From files to a prior that works on a stack of any number of slices."""
-    monkeypatch.setattr(run, "sized", lambda size, inputs, outputs: PatchUNet(inputs, outputs, (8, 12), 1))
+    monkeypatch.setattr(run, "sized", lambda size, inputs: PatchUNet(inputs, 1, (8, 12), 1))
     out = tmp_path / "out"
     card = run.train_prior(
         folder, ["two"], out, "mr", 2, device="cpu", unit="a.u.", stack=True, flip=True, files="mr*"
     )
     assert (card["modality"], card["unit"], card["scale"], card["sigma_data"]) == ("mr", "a.u.", 1.0, 0.3)
     assert "99.5th percentile" in card["scale_rule"]
-    assert (card["network"]["inputs"], card["network"]["outputs"]) == (6, 3)
+    assert (card["network"]["inputs"], card["network"]["outputs"]) == (7, 1)
     assert card["training"]["flip"] is True
     assert card["held_out"] == ["two"]
     prior = load_prior(str(out / "mr.json"), unit="a.u.")
@@ -176,8 +190,11 @@ def test_an_mr_prior_of_three_slices(folder: Path, tmp_path: Path, monkeypatch: 
     stack = StackDenoiser(prior, 3.0)
     found = stack(torch.randn(4, 1, 40, 40), torch.tensor(0.2), positions(40, 40, (1.0, 1.0)))
     assert found.shape == (4, 1, 40, 40)
+    alone = prior(torch.zeros(1, 1, 40, 40), torch.tensor(0.2), positions(40, 40, (1.0, 1.0)))
+    assert alone.shape == (1, 1, 40, 40)
     held = load_sources(folder, only=["two"], unit="a.u.", files="mr*")[0]
     assert denoising_psnr(prior.denoiser, held) == card["denoising_psnr_db"]
+    assert card["training"]["alone_psnr_db"] == denoising_psnr(prior.denoiser, held, alone=True)
 
 
 def busy(channels: tuple[int, ...]) -> PatchUNet:
@@ -203,14 +220,13 @@ def test_a_wider_network_begins_as_the_narrow_one_and_learns_with_all_of_it() ->
 
 
 def test_a_prior_of_one_slice_and_another_unit_is_a_start(folder: Path, tmp_path: Path) -> None:
-    """At first the middle slice of three is what one slice alone was, and the card names the origin and its data."""
+    """At first a network that sees neighbours makes nothing of them; the card names the origin and its data."""
     single = busy((8, 12))
-    x, place, level = torch.randn(2, 3, 24, 20), torch.randn(2, 3, 24, 20), torch.randn(2)
-    found = stack_of(single)(torch.cat([x, place], dim=1), level)
-    torch.testing.assert_close(found[:, 1:2], single(torch.cat([x[:, 1:2], place[:, :2]], dim=1), level))
-    assert not found[:, ::2].any()
+    x, planes, level = torch.randn(2, 3, 24, 20), torch.randn(2, 4, 24, 20), torch.randn(2)
+    found = with_neighbours(single)(torch.cat([x, planes], dim=1), level)
+    torch.testing.assert_close(found, single(x, level))
     with pytest.raises(ValueError, match="one slice and two planes"):
-        stack_of(stack_of(single))
+        with_neighbours(with_neighbours(single))
     sources = load_sources(folder, ["two"], unit="SUV", files="pet*")[0]
     settings = TrainingSettings(steps=5)
     run.export_prior(single, tmp_path, "first", settings, sources, [], UNITS["SUV"])
@@ -221,7 +237,7 @@ def test_a_prior_of_one_slice_and_another_unit_is_a_start(folder: Path, tmp_path
     assert card["training"]["patch_sizes"] == [48]
     with pytest.raises(ValueError, match="16 pixels or more"):
         run.train_prior(folder, [], tmp_path, "third", 2, unit="a.u.", files="mr*", patches=[8])
-    assert (card["unit"], card["sigma_data"], card["network"]["inputs"]) == ("a.u.", 0.3, 6)
+    assert (card["unit"], card["sigma_data"], card["network"]["inputs"]) == ("a.u.", 0.3, 7)
     assert card["training"]["from"]["name"] == "first"
     assert {entry.get("through") for entry in card["data"]} == {None, "first"}
 
@@ -235,24 +251,23 @@ def test_sources_are_weighed_by_name() -> None:
         reweighed(sources, {"ct*": 0.0})
 
 
-def test_the_middle_slice_counts_for_a_stack() -> None:
-    """A perfect denoiser of the middle slice, wrong on both neighbours, has no error."""
+def test_neighbours_are_told_to_the_denoiser_and_the_slice_itself_counts() -> None:
+    """A perfect denoiser that finds its neighbours in the planes, as noisy as itself and in the network's scale."""
 
-    class Middle(torch.nn.Module):
-        outputs = 3
+    class Seeing(torch.nn.Module):
+        inputs = 7
 
     class Oracle(EDMDenoiser):
         def forward(
             self, x: torch.Tensor, sigma: torch.Tensor, condition: torch.Tensor | None = None
         ) -> torch.Tensor:
             assert condition is not None
-            assert float(condition[2, 0, 0]) == pytest.approx(0.25)
-            result = torch.zeros_like(x)
-            result[:, 1] = 0.5
-            return result + torch.tensor([0.0, 1e-3, 0.0])[:, None, None]
+            assert (x.shape[1], condition.shape[1]) == (1, 6)
+            assert float(condition[0, 4, 0, 0]) == pytest.approx(closeness(2.5))
+            neighbours = condition[:, 2:4] * (float(sigma) ** 2 + 0.25) ** 0.5
+            assert float((neighbours - 0.5).std()) == pytest.approx(float(sigma), rel=0.2)
+            return torch.full_like(x, 0.5 + 1e-3)
 
-    source = TrainingSlices("a", np.full((4, 8, 8), 0.5), np.ones(4), slice_mm=2.5)
-    levels = denoising_psnr(Oracle(Middle()), [source])
-    assert list(levels.values()) == pytest.approx([66.02] * 7)
-    with pytest.raises(ValueError, match="three neighbouring slices"):
-        denoising_psnr(Oracle(Middle()), [TrainingSlices("a", np.zeros((4, 8, 8)), np.ones(4))])
+    source = TrainingSlices("a", np.full((10, 16, 16), 0.5), np.ones(10), slice_mm=2.5)
+    levels = denoising_psnr(Oracle(Seeing()), [source])
+    assert list(levels.values()) == pytest.approx([66.02] * 7, abs=0.01)

@@ -42,15 +42,17 @@ def sampler() -> PatchSampler:
     ])
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("augment", [False, True])
+def test_an_interrupted_run_ends_with_the_same_weights(augment: bool, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, augment=augment)
     whole = network()
-    losses = [step.loss for step in train(whole, sampler(), SETTINGS)]
+    losses = [step.loss for step in train(whole, sampler(), settings)]
     assert len(losses) == SETTINGS.steps
     broken, checkpoint = network(), tmp_path / "run.checkpoint"
     # Stops two steps after the last checkpoint, so that these steps must be done again.
-    first = list(itertools.islice(train(broken, sampler(), SETTINGS, checkpoint, save_every=3), 5))
+    first = list(itertools.islice(train(broken, sampler(), settings, checkpoint, save_every=3), 5))
     resumed = network(seed=99)
-    rest = list(train(resumed, sampler(), SETTINGS, checkpoint, save_every=3))
+    rest = list(train(resumed, sampler(), settings, checkpoint, save_every=3))
     assert [s.step for s in rest] == [4, 5, 6, 7, 8]
     assert [s.loss for s in first[:3]] + [s.loss for s in rest] == losses
     for name, value in whole.state_dict().items():
@@ -242,7 +244,7 @@ def test_a_table_gives_each_slice_its_pixel_size(folder: Path) -> None:
 
 def test_from_a_folder_to_a_prior(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes weights, card, log and checkpoint; called again it continues, here with nothing left to do."""
-    monkeypatch.setattr(run, "sized", lambda size, inputs, outputs: PatchUNet(inputs, outputs, (8, 12), 1))
+    monkeypatch.setattr(run, "sized", lambda size, inputs: PatchUNet(inputs, 1, (8, 12), 1))
     monkeypatch.setattr(run, "TrainingSettings", lambda **given: replace(SETTINGS, **{**given, "bf16": False}))
     out = tmp_path / "out"
     card = run.train_prior(folder, ["held"], out, "mine", 101, seed=4, device="cpu")

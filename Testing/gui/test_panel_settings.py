@@ -117,6 +117,10 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     # Coupling, precision and slab; what the method cannot do is said where Apply is disabled.
     assert (found["coupling"], found["precision"], found["slab"]) == ("none", "auto", 8)
     choose(ui.couplingComboBox, "Total variation along z")
+    choose(ui.couplingComboBox, "The prior looks at neighbouring slices")
+    assert "ct-body sees single slices alone" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled
+    choose(ui.couplingComboBox, "Total variation along z")
     choose(ui.precisionComboBox, "32 bits")
     assert not ui.slabSpinBox.enabled
     found = settings()

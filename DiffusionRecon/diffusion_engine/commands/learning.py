@@ -17,9 +17,13 @@ def add(parsers: Parsers) -> None:
     _add_training(sub, "my-prior")
     sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
     sub.add_argument("--size", help="of the network: small, medium, large (2.7, 6.9, 34.7 million); widens --from")
-    sub.add_argument("--stack", action="store_true", help="learn three neighbouring slices at once")
+    sub.add_argument("--stack", action="store_true", help="learn to look at the slices below and above, too")
     sub.add_argument(
         "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, not for the torso"
+    )
+    sub.add_argument(
+        "--augment", action="store_true",
+        help="learn variants too: turned and stretched bodies, sharper and softer kernels, other orientations",
     )
     sub.add_argument(
         "--weigh", default="", help="how often sources are drawn, such as 'petctmr*=0.35,ct_slices*=1.6' (1 each)"
@@ -95,7 +99,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
         return found
     card = train_prior(
         options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-        rate=options.rate, compiled=options.compile, each=each,
+        rate=options.rate, compiled=options.compile, augment=options.augment, each=each,
     )
     if options.split:
         from ..training.split import split

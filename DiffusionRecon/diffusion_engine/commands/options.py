@@ -28,13 +28,18 @@ def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
             "--preset", help="fast, standard, few-views, posterior, low-dose, unknown-anatomy or classical"
         )
         sub.add_argument("--solver", help="a method of the catalogue (dds)")
-        sub.add_argument("--coupling", help="of the slices: none, ztv, noise or ztv+noise (none)")
+        add_coupling(sub)
     sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws or 4})")
     sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
     sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--device", help="auto, cpu, cuda")
     sub.add_argument("--seed", type=int, help="of noise and draws (0)")
+
+
+def add_coupling(sub: argparse.ArgumentParser) -> None:
+    """What ties the slices."""
+    sub.add_argument("--coupling", help="of the slices: none, neighbours, ztv, noise or ztv+noise (none)")
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:

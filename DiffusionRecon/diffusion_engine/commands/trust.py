@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import Parsers, add_command, add_methods, given_settings, listed
+from .options import Parsers, add_command, add_coupling, add_methods, given_settings, listed
 
 
 def add(parsers: Parsers) -> None:
@@ -25,6 +25,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
     sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
     add_methods(sub, draws=8)
+    add_coupling(sub)
 
     sub = add_command(
         parsers, "calibrate", calibrate_command, "Fit a prior's calibration and gate; writes them into its card."
@@ -36,6 +37,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--solver", help="method to calibrate (dds)")
     sub.add_argument("--draws", type=int, default=4, help="draws a slice (4)")
     sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
+    add_coupling(sub)
     sub.add_argument("--device", help="auto, cpu, cuda")
 
 
@@ -69,7 +71,7 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     methods, views = listed(options.methods, str), listed(options.views, int)
     options.methods = options.views = None
     settings = Settings.from_dict(given_settings(options))
-    items, skipped = find_items(options.data)
+    items, skipped = find_items(options.data, tied=settings.coupling != "none")
     for line in skipped:
         print(f"skipped {line}", flush=True)
     if not items:

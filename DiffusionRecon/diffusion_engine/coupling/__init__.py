@@ -1,4 +1,4 @@
-"""How slices become a volume: z-TV, shared noise, stack blending, perpendicular planes, averages, slabs."""
+"""How slices become a volume: neighbours, z-TV, shared noise, stack blending, perpendicular planes, averages, slabs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..priors.card import NEIGHBOURS
+from ..priors.denoiser import Denoiser
+from ..priors.neighbours import ScaledDenoiser, StackDenoiser
 from ..sampling.noise import Noise
 from .shared_noise import SliceNoise
 from .ztv import couple_z
@@ -27,10 +30,14 @@ PERIOD_MM = 20.0
 
 
 class Coupling(NamedTuple):
-    """An entry: ``couple(likelihood, noise, slice_spacing_mm)`` -> the coupled ones, once for every draw."""
+    """An entry: ``couple(likelihood, noise, slice_spacing_mm)`` -> the coupled ones, once for every draw.
+
+    ``denoiser(prior, slice_spacing_mm)``: of the stack, where that is not the prior itself.
+    """
 
     title: str
     couple: Couple
+    denoiser: Callable[[ScaledDenoiser, float], Denoiser] = lambda prior, slice_spacing_mm: prior
 
 
 def none(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:
@@ -64,6 +71,7 @@ def ztv_and_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm
 
 COUPLINGS: dict[str, Coupling] = {
     "none": Coupling("each slice alone", none),
+    NEIGHBOURS: Coupling("the prior looks at neighbouring slices", none, StackDenoiser),
     "ztv": Coupling("total variation along z", ztv),
     "noise": Coupling("shared noise along z", shared_noise),
     "ztv+noise": Coupling("total variation and shared noise along z", ztv_and_noise),

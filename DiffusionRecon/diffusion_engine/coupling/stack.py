@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..priors.card import STACK
-from ..priors.stack import StackDenoiser as FixedStack
+from ..priors.neighbours import StackDenoiser as NeighbourStack
 
 JUMP = 3
 """Distance of the slices of a triplet in the calls that jump."""
@@ -92,14 +92,12 @@ class StackBlend:
 
 
 class WanderingStack:
-    """A :class:`priors.stack.StackDenoiser` that is cut anew at every call: a random offset, neighbours and jumps in
-    turn. ``generator``: of the offsets; use a new one for every draw."""
+    """A :class:`priors.neighbours.StackDenoiser` that looks at neighbours and, in every other call, jumps instead."""
 
-    def __init__(self, stack: FixedStack, generator: torch.Generator) -> None:
-        self.stack, self.generator, self.calls = stack, generator, 0
+    def __init__(self, stack: NeighbourStack) -> None:
+        self.stack, self.calls = stack, 0
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         spacing = JUMP if self.calls % 2 == 1 else 1
         self.calls += 1
-        offset = int(torch.randint(STACK, (1,), generator=self.generator))
-        return replace(self.stack, spacing=spacing, offset=offset)(x, sigma, condition)
+        return replace(self.stack, spacing=spacing)(x, sigma, condition)

@@ -11,7 +11,11 @@ from typing import Any
 
 FORMAT = "diffusion-priors card 1"
 STACK = 3
-"""Slices that a prior of stacks sees at once."""
+"""Slices that a denoiser of triplets sees at once."""
+WITH_NEIGHBOURS = 7
+"""Inputs of a network that sees a slice, its position, both neighbours and how close they are."""
+NEIGHBOURS = "neighbours"
+"""The coupling of slices that such a network is for."""
 OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
 CALIBRATION_KEYS = {
     "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor_hu",
@@ -63,8 +67,8 @@ class PriorCard:
 
     @property
     def of_stacks(self) -> bool:
-        """Whether it sees three neighbouring slices at once."""
-        return bool(self.network.get("outputs") == STACK)
+        """Whether it also looks at the neighbours of a slice, see :mod:`.neighbours`."""
+        return bool(self.network.get("inputs") == WITH_NEIGHBOURS)
 
 
 def check_sampler(card: PriorCard, method: str) -> None:
@@ -74,6 +78,15 @@ def check_sampler(card: PriorCard, method: str) -> None:
         raise ValueError(
             f"the prior {card.name} is no denoiser, it was taught for the method '{wanted}' alone: choose that method "
             f"instead of '{method}', or another prior"
+        )
+
+
+def check_neighbours(card: PriorCard, coupling: str) -> None:
+    """Raise ValueError where the coupling of slices is by neighbours and the prior does not look at them."""
+    if coupling == NEIGHBOURS and not card.of_stacks:
+        raise ValueError(
+            f"the prior {card.name} sees single slices alone: choose one that looks at neighbours, such as "
+            "ct-body-stack, or another coupling than 'neighbours'"
         )
 
 

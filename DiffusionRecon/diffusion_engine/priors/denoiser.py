@@ -6,6 +6,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+NEIGHBOUR_PLANES = 4
+"""What a prior that looks at neighbouring slices is told of them, see :mod:`.neighbours`."""
 
 
 class Denoiser(Protocol):
@@ -46,6 +50,9 @@ class EDMDenoiser(nn.Module):
         if condition is not None:
             planes = condition.to(inner).expand(x.shape[0], *condition.shape[-3:])
             inner = torch.cat([inner, planes], dim=1)
+        if getattr(self.network, "inputs", 0) - inner.shape[1] == NEIGHBOUR_PLANES:
+            # A slice alone: neighbours that are missing are zero.
+            inner = F.pad(inner, (0, 0, 0, 0, 0, NEIGHBOUR_PLANES))
         raw = self.network(inner, noise_level)
         return x * (d / norm) ** 2 + raw.to(x.dtype) * (s * d / norm)
 

@@ -1,4 +1,4 @@
-"""Larger networks that begin as a smaller one: more channels, or three slices instead of one.
+"""Larger networks that begin as a smaller one: more channels, or an eye for neighbouring slices.
 
 Both give at first exactly what the smaller network gives, so that training continues instead of starting again.
 Source: Net2Net, arXiv:1511.05641, where new channels copy old ones; here they are new features that nothing reads yet.
@@ -9,7 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .denoiser import NEIGHBOUR_PLANES
 from .networks import PatchUNet
+
+ALONE = 3
+"""Inputs of a network that sees a slice and its two position planes."""
 
 
 def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
@@ -44,21 +48,16 @@ def _place(new: Tensor, old: Tensor) -> None:
     new[:rows, :columns] = old
 
 
-def stack_of(network: PatchUNet) -> PatchUNet:
-    """The network of three slices and three planes that gives the middle slice what ``network`` makes of it alone.
+def with_neighbours(network: PatchUNet) -> PatchUNet:
+    """The network that also sees the slices below and above, and makes nothing of them at first.
 
-    The other two slices are neither seen nor changed at first. Raises ValueError when ``network`` is not one of a slice
-    and two planes.
+    Raises ValueError when ``network`` is not one of a slice and two planes.
     """
-    if (network.inputs, network.outputs) != (3, 1):
+    if (network.inputs, network.outputs) != (ALONE, 1):
         raise ValueError(f"expected a network of one slice and two planes, found {network.inputs} inputs: use another")
-    result = PatchUNet(6, 3, network.channels, network.blocks).to(network.head.weight.device)
-    # Four pixels of a channel follow each other: slices 0 to 2, then two planes of position and one of distance.
-    middle, places = slice(4, 8), slice(12, 20)
-    state = network.state_dict()
-    names = ("head.weight", "tail.weight", "tail.bias")
-    head, tail, bias = (torch.zeros_like(result.state_dict()[name]) for name in names)
-    head[:, middle], head[:, places] = state["head.weight"][:, :4], state["head.weight"][:, 4:]
-    tail[middle], bias[middle] = state["tail.weight"], state["tail.bias"]
-    result.load_state_dict({**state, "head.weight": head, "tail.weight": tail, "tail.bias": bias})
+    result = PatchUNet(ALONE + NEIGHBOUR_PLANES, 1, network.channels, network.blocks).to(network.head.weight.device)
+    state = dict(network.state_dict())
+    head = torch.zeros_like(result.head.weight)
+    head[:, : network.head.in_channels] = network.head.weight.detach()
+    result.load_state_dict({**state, "head.weight": head})
     return result

@@ -38,14 +38,23 @@ class Prior:
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """D(x; sigma) in batches of bounded memory, with gradients only if ``x`` or the network asks for them.
 
-        ``x``: (batch, channels, rows, columns).
+        ``x``: (batch, channels, rows, columns); ``condition``: planes for all or (batch, planes, rows, columns).
         """
         count = max(1, PIXELS_PER_CALL // (x.shape[-1] * x.shape[-2]))
         wanted = x.requires_grad or any(p.requires_grad for p in self.denoiser.parameters())
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
+        each = condition is not None and condition.ndim == x.ndim and len(condition) == len(x)
+        planes = condition.split(count) if condition is not None and each else [condition] * -(-len(x) // count)
         with gradients, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            parts = [self.denoiser(part, sigma, condition).float() for part in x.split(count)]
+            parts = [
+                self.denoiser(part, sigma, seen).float() for part, seen in zip(x.split(count), planes, strict=True)
+            ]
         return torch.cat(parts)
+
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of clean images in network units."""
+        return self.card.sigma_data
 
     def adaptable(self) -> tuple[nn.Module, Callable[[nn.Module], Prior]]:
         """The network, whose layers may be adapted, and what makes this prior again of an adapted one."""

@@ -5,9 +5,9 @@
     x   = x0' + sigma' (sqrt(1 - eta^2) (x - x0) / sigma + eta z)
 
 which is DDS with another denoiser and likelihood; the z-TV is all but off, since the prior itself ties the slices. Any
-number of slices. The denoiser must know triplets: a :class:`priors.stack.StackDenoiser`, or one as coupling/stack.py
-describes, marked by an attribute ``stack`` of 3. A prior of single slices is refused: this would be DDS with another
-name.
+number of slices. The denoiser must know triplets, as coupling/stack.py describes, marked by an attribute ``stack`` of
+3, or look at neighbours (:class:`priors.neighbours.StackDenoiser`): then every slice is the middle of a triplet of its
+own, near and far in turn. A prior of single slices is refused: this would be DDS with another name.
 
 Source: arXiv:2406.10211.
 """
@@ -24,7 +24,7 @@ from ..coupling.ztv import couple_z
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.card import STACK
 from ..priors.denoiser import Denoiser
-from ..priors.stack import StackDenoiser as FixedStack
+from ..priors.neighbours import StackDenoiser as NeighbourStack
 from ..sampling.noise import Noise
 from .contract import SolverStep
 from .dds import DDSSettings, dds
@@ -41,7 +41,7 @@ class DiffusionBlendSettings(DDSSettings):
 
 
 def diffusion_blend(
-    denoiser: StackDenoiser | FixedStack, likelihood: GaussianLikelihood, start: Tensor,
+    denoiser: StackDenoiser | NeighbourStack, likelihood: GaussianLikelihood, start: Tensor,
     settings: DiffusionBlendSettings, noise: Noise, condition: Tensor | None = None,
 ) -> Iterator[SolverStep]:
     """One draw of a stack (slices, rows, columns); the last step's estimate is the result.
@@ -50,8 +50,8 @@ def diffusion_blend(
     FloatingPointError where an estimate is not finite.
     """
     blend: Denoiser
-    if isinstance(denoiser, FixedStack):
-        blend = WanderingStack(denoiser, noise.generator)
+    if isinstance(denoiser, NeighbourStack):
+        blend = WanderingStack(denoiser)
     elif getattr(denoiser, "stack", 1) != STACK:
         raise ValueError(
             "the method diffusion_blend needs a prior of three neighbouring slices, found one of single slices: "

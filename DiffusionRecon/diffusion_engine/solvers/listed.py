@@ -6,6 +6,7 @@ from typing import Any
 
 COUPLED: dict[str, str] = {
     "none": "each slice alone",
+    "neighbours": "the prior looks at neighbouring slices",
     "ztv": "total variation along z",
     "noise": "shared noise along z",
     "ztv+noise": "total variation and shared noise along z",

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..classical.denoise import bm3d, tv_oracle, wiener
-from ..priors.card import STACK
 from ..priors.denoiser import positions
 from ..priors.library import Prior
-from ..priors.stack import SPACING_UNIT_MM
+from ..priors.neighbours import denoised
 from ..sampling.noise import seeded
 from .data import PatchSampler, TrainingSlices
 from .memorisation import copies, excess_gap
@@ -29,8 +28,6 @@ LEVELS = (0.02, 0.04, 0.1, 0.2, 0.4, 1.0, 2.0)
 """Noise levels of the comparison, as multiples of sigma_data."""
 DEPTHS = (0.25, 0.5, 0.75)
 SHEET_MM = 360.0
-SLICE_MM = 3.0
-"""Distance of the three slices that a prior of stacks draws."""
 
 
 def assess(
@@ -63,7 +60,7 @@ def assess(
             for part in (sources, held)
         ]
         sigmas = [factor * card.sigma_data for factor in WATCHED[-2:]]
-        near = copies(prior, sources, held, card.sigma, seeded(seed), stack=stack, empty_std=rule.empty_std)
+        near = copies(prior, sources, held, card.sigma, seeded(seed), empty_std=rule.empty_std)
         result["memorisation"] = {"gap_db": round(excess_gap(prior, patches[0], patches[1], sigmas, seed), 3), **near}
     if samples > 0:
         pixel = card.pixel_mm[1]
@@ -72,11 +69,8 @@ def assess(
             place = sinogram_positions(VIEWS, size, pixel)
         else:
             place = positions(size, size, (pixel, pixel))
-        if stack:
-            place = torch.cat([place, torch.full_like(place[:1], SLICE_MM / SPACING_UNIT_MM)])
-        shape = (samples, STACK if stack else 1, *place.shape[1:])
-        drawn = draw_samples(prior, shape, place, card.sigma, seeded(seed))
-        write_sheet(drawn[:, shape[1] // 2], out / "samples.png", rule.window)
+        drawn = draw_samples(prior, (samples, 1, *place.shape[1:]), place, card.sigma, seeded(seed))
+        write_sheet(drawn[:, 0], out / "samples.png", rule.window)
         result["samples"] = "samples.png"
     (out / "assessment.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return result
@@ -85,8 +79,8 @@ def assess(
 def denoising_rows(prior: Prior, held: Sequence[TrainingSlices], stack: bool, seed: int = 0) -> list[dict[str, Any]]:
     """A row a noise level: sigma (network units) and PSNR in dB over 2 units of noisy, wiener, tv-oracle, bm3d, prior.
 
-    Of each volume the slices at 25, 50 and 75 % (all methods the same noise; a prior of stacks also sees the
-    neighbours). "bm3d" is None where the package is not installed.
+    Of each volume the slices at 25, 50 and 75 % (all methods the same noise; a prior that looks at
+    neighbours sees them). "bm3d" is None where the package is not installed.
     """
     rows = []
     for factor in LEVELS:
@@ -95,11 +89,10 @@ def denoising_rows(prior: Prior, held: Sequence[TrainingSlices], stack: bool, se
         errors: dict[str, list[float]] = {}
         for clean, place in held_slices(held, stack, DEPTHS):
             noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
-            middle = clean.shape[1] // 2
-            truth, single = clean[:, middle], noisy[:, middle]
+            truth, single = clean[:, 0], noisy[:, 0]
             found: dict[str, Tensor | None] = {
                 "noisy": single, "wiener": wiener(single, sigma), "tv-oracle": tv_oracle(single, sigma, truth),
-                "bm3d": bm3d(single, sigma), "prior": prior(noisy, torch.tensor(sigma), place)[:, middle],
+                "bm3d": bm3d(single, sigma), "prior": denoised(prior, noisy, torch.tensor(sigma), place)[:, 0],
             }
             for name, image in found.items():
                 if image is not None:

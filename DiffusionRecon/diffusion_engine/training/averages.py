@@ -28,8 +28,8 @@ class Averages:
         with torch.no_grad():
             for halflife, average in self.values.items():
                 decay = 0.5 ** (1 / min(halflife, 1 + step / 4))
-                for name, value in current.items():
-                    average[name].lerp_(value, 1 - decay)
+                # One call for all tensors: a graphics card would wait for hundreds of small ones.
+                torch._foreach_lerp_([average[name] for name in current], list(current.values()), 1 - decay)
 
     def restore(self, values: Mapping[int, Mapping[str, Tensor]]) -> None:
         """Take the averages of a checkpoint of the same half-lives."""

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..priors.card import STACK
 from ..priors.denoiser import positions
-from ..priors.stack import SPACING_UNIT_MM
+from ..priors.neighbours import closeness
 from .sinograms import continued, sinogram_positions
 
-LARGEST_GAP = 3
-"""Slices from one of a stack's three to the next are 1 to this many apart."""
+LARGEST_GAP = 2
+"""Neighbours are 1 to this many slices away."""
+ALONE = 0.1
+"""Share of the neighbours that are left out, so that the slice itself must do."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,25 @@ class TrainingSlices:
         return positions(rows, columns, (pixel, pixel))[:, first : None if count is None else first + count]
 
 
-def neighbours(sources: Sequence[TrainingSlices]) -> list[TrainingSlices]:
-    """The sources of three neighbouring slices or more."""
-    return [s for s in sources if s.slice_mm > 0 and len(s.values) >= STACK]
+    def around(self, others: Sequence[int], gap: int, part: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+        """Cut-outs of slices ``gap`` away (n, rows, columns), and planes of their closeness; both zero where none is.
+
+        ``others``: their numbers; ``part``: rows and columns.
+        """
+        there = [self.slice_mm > 0 and 0 <= k < len(self.values) for k in others]
+        whole = [self.values[k if known else 0][part] for k, known in zip(others, there, strict=True)]
+        known = torch.tensor(there, dtype=torch.float32)[:, None, None]
+        cut = torch.from_numpy(np.stack(whole)).float() * known
+        close = closeness(gap * self.slice_mm) if self.slice_mm > 0 else 0.0
+        return cut, (close * known).expand_as(cut)
 
 
 class PatchSampler:
     """Draws patches: a source by weight, a slice, a place; half of the patches that show only air are redrawn.
 
-    ``stack``: patches of three slices, 1 to 3 apart, with a third plane beside the positions that tells their distance
-    (see :class:`StackDenoiser`), from volumes of neighbouring slices alone. ``flip``: half of the patches are cut from
+    ``stack``: patches of a slice and its neighbours below and above, 1 or 2 slices away, with two planes beside the
+    positions that tell how close they are (see :mod:`..priors.neighbours`): zero where a neighbour is missing, as at
+    the ends, for sources of independent slices, and now and then everywhere. ``flip``: half of the patches are cut from
     the mirrored slice, where its columns run from left to right; for anatomy that is as likely so, such as the brain,
     and not for the torso, whose organs have sides. ``empty_std``: patches of less deviation show only air. Sinograms
     begin at any view (see :func:`continued`): the middle of a patch is every view equally often.
@@ -62,16 +72,19 @@ class PatchSampler:
     def __init__(
         self, sources: list[TrainingSlices], stack: bool = False, flip: bool = False, empty_std: float = 0.02
     ) -> None:
-        if stack:
-            sources = neighbours(sources)
         if not sources:
-            raise ValueError("no training slices: expected at least one volume" + " of three slices" * stack)
+            raise ValueError("no training slices: expected at least one volume")
+        if stack and any(s.half_turn for s in sources):
+            raise ValueError("sinograms have no neighbours that a prior learns from: train on them one by one")
         self.sources = sources
         self.weights = torch.tensor([s.weight for s in sources], dtype=torch.float64)
         self.stack, self.flip, self.empty_std = stack, flip, empty_std
 
     def draw(self, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """``count`` patches (count, 1 or 3, size, size) and their planes (count, 2 or 3, size, size)."""
+        """``count`` patches (count, 1 or 3, size, size) and their planes (count, 2 or 4, size, size).
+
+        With neighbours: the slice itself, the one below, the one above.
+        """
         patches: list[Tensor] = []
         places: list[Tensor] = []
 
@@ -81,26 +94,28 @@ class PatchSampler:
         while len(patches) < count:
             source = self.sources[int(torch.multinomial(self.weights, 1, generator=generator))]
             slices, rows, columns = source.values.shape
-            gap = 1 + below(min(LARGEST_GAP, (slices - 1) // 2)) if self.stack else 0
-            first = below(slices - 2 * gap)
+            k = below(slices)
             tall, wide = size if source.half_turn else min(size, rows), min(size, columns)
             j = below(rows) - tall // 2 if source.half_turn else below(rows - tall + 1)
             i = below(columns - wide + 1)
-            chosen = slice(first, first + 2 * gap + 1, gap) if self.stack else slice(first, first + 1)
             if source.half_turn:
-                patch = continued(torch.from_numpy(source.values[chosen]), j, tall)[..., i : i + wide].float()
+                patch = continued(torch.from_numpy(source.values[k : k + 1]), j, tall)[..., i : i + wide].float()
             else:
-                patch = torch.from_numpy(source.values[chosen, j : j + tall, i : i + wide].astype(np.float32))
+                patch = torch.from_numpy(source.values[k : k + 1, j : j + tall, i : i + wide]).float()
             empty = float(patch.std()) < self.empty_std
             if empty and float(torch.rand(1, generator=generator)) < 0.5:
                 continue
-            place = source.place(first, j, tall)[..., i : i + wide]
+            place = source.place(k, j, tall)[..., i : i + wide]
+            if self.stack:
+                gap = 1 + below(LARGEST_GAP)
+                left_out = torch.rand(2, generator=generator) < ALONE
+                others = [-1 if out else k + side for side, out in zip((-gap, gap), left_out.tolist(), strict=True)]
+                cut, told = source.around(others, gap, (slice(j, j + tall), slice(i, i + wide)))
+                patch, place = torch.cat([patch, cut]), torch.cat([place, told])
             if self.flip and source.left_right and below(2):
                 # The mirrored slice has the same grid about the same centre: what was at x is now at -x.
-                patch, place = patch.flip(-1), place.flip(-1) * torch.tensor([1.0, -1.0])[:, None, None]
-            if self.stack:
-                plane = torch.full((1, tall, wide), gap * source.slice_mm / SPACING_UNIT_MM)
-                place = torch.cat([place, plane])
+                patch, place = patch.flip(-1), place.flip(-1)
+                place[1] = -place[1]
             if (tall, wide) != (size, size):
                 margin = (0, size - wide, 0, size - tall)
                 patch = F.pad(patch[None], margin, mode="replicate")[0]

@@ -49,8 +49,8 @@ def distil_prior(
     where = choose_device(device)
     prior = load_prior(teacher_name, where, unit)
     card, rule = prior.card, rule_of(unit)
-    if calls is not None and card.of_stacks:
-        raise ValueError(f"a student of a few calls sees single slices, {card.name} sees three: leave out --calls")
+    if card.of_stacks:
+        raise ValueError(f"a student sees single slices, {card.name} sees their neighbours: choose another teacher")
     sources, skipped = load_sources(data, exclude, (), unit, files)
     held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
     for left_out in skipped:
@@ -65,7 +65,7 @@ def distil_prior(
             steps=steps, skip=skip, sigma_min=card.sigma[0], sigma_max=card.sigma[1], sigma_data=card.sigma_data,
             patch_sizes=rule.patch_sizes, warmup_steps=warmup, seed=seed,
         )
-        sampler = PatchSampler(sources, card.of_stacks, False, rule.empty_std)
+        sampler = PatchSampler(sources, empty_std=rule.empty_std)
         run, method = distil(prior.own(), network, sampler, settings, checkpoint), "consistency distillation"
     else:
         settings = FewStepSettings(
@@ -106,14 +106,13 @@ def check(
 
     One slice of each held-out volume; the flow by Heun's rule over the levels of the settings below the noise level.
     """
-    stack = teacher.card.of_stacks
     device = teacher.device
     result = {}
     for factor in CHECKED:
         sigma = factor * settings.sigma_data
         noise = seeded(seed)
         errors: dict[str, list[Tensor]] = {"student": [], "teacher": []}
-        for clean, place in held_slices(held, stack, (0.5,)):
+        for clean, place in held_slices(held, False, (0.5,)):
             x = (clean + sigma * noise.normal(clean)).to(device)
             end = _end_of_flow(teacher, x, sigma, place, settings)
             for name, denoiser in (("student", student), ("teacher", teacher)):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..classical.denoise import wiener
 from ..priors.denoiser import Denoiser
+from ..priors.neighbours import denoised
 from ..sampling.noise import Noise
 from .data import PatchSampler, TrainingSlices
 from .samples import draw_samples
@@ -60,7 +61,7 @@ def nearest(patches: Tensor, sources: Iterable[TrainingSlices]) -> Tensor:
 
 def copies(
     denoiser: Denoiser, sources: Sequence[TrainingSlices], held: Sequence[TrainingSlices], sigma: tuple[float, float],
-    noise: Noise, size: int = 64, stack: bool = False, empty_std: float = 0.02,
+    noise: Noise, size: int = 64, empty_std: float = 0.02,
 ) -> dict[str, Any]:
     """How near draws come to training images, against how near patches of held-out images come.
 
@@ -69,7 +70,7 @@ def copies(
     patches are training patches themselves, that is suspicious, and there is no ratio.
     """
     size = min(size, *(min(s.values.shape[1:]) for s in held))
-    sampler = PatchSampler(list(held), stack, empty_std=10 * empty_std)
+    sampler = PatchSampler(list(held), empty_std=10 * empty_std)
     clean, place = sampler.draw(COMPARED, size, noise.generator)
     shape = (1, *clean.shape[1:])
     drawn = torch.cat([draw_samples(denoiser, shape, p, sigma, noise) for p in place])
@@ -110,8 +111,8 @@ def psnr_of(clean: Tensor, place: Tensor, sigma: float, seed: int, denoiser: Den
     """PSNR in dB over 2 network units of denoised patches; without a denoiser, of a 3 x 3 Wiener filter."""
     noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     if denoiser is None:
-        estimate = wiener(noisy.flatten(0, 1), sigma).reshape(clean.shape)
+        estimate = wiener(noisy[:, 0], sigma)[:, None]
     else:
         with torch.no_grad():
-            estimate = denoiser(noisy, torch.tensor(sigma), place)
-    return float(10 * torch.log10(4 / (estimate - clean).square().mean()))
+            estimate = denoised(denoiser, noisy, torch.tensor(sigma), place)
+    return float(10 * torch.log10(4 / (estimate - clean[:, :1]).square().mean()))

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ..pipeline import choose_device
-from ..priors.card import STACK, PriorCard, write_card
-from ..priors.grow import stack_of, widened
+from ..priors.card import WITH_NEIGHBOURS, PriorCard, write_card
+from ..priors.grow import ALONE, widened, with_neighbours
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
 from ..sampling.noise import seeded
@@ -24,7 +24,7 @@ from .forecast import foresee_training
 from .memorisation import copies
 from .sources import load_sources, reweighed
 from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, train
-from .units import UNITS, UnitRule, rule_of
+from .units import LINE_INTEGRAL, UNITS, UnitRule, rule_of
 from .validate import denoising_psnr
 from .watch import LOG_EVERY, Log, Watch, logged
 
@@ -39,24 +39,27 @@ def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False,
+    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False, augment: bool = False,
     each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
     ``origin``: a prior to start from instead of random weights, by name or card, of any unit; the new one has its
-    network, or a wider one or one of three slices grown from it. ``unit``: HU, a.u., SUV, or line integral for
-    sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: three
-    slices at once; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names
-    -> factor on how often they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is
-    whole in larger ones), by default as suits the unit; ``pixels``: of all patches of a step together; ``compiled``:
-    see :class:`TrainingSettings`. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json,
-    NAME.log with loss and denoising PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of
-    the weight average is chosen on the excluded volumes. ``each`` is called after every step; whatever it raises ends
-    the run, which the last checkpoint continues.
+    network, or a wider one or one that sees neighbours grown from it. ``unit``: HU, a.u., SUV, or line integral for
+    sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: with an
+    eye for the neighbours of a slice; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``:
+    pattern of source names -> factor on how often they are drawn; ``rate``: peak learning rate; ``patches``: their
+    edges in pixels (a slice is whole in larger ones), by default as suits the unit; ``pixels``: of all patches of a
+    step together; ``compiled``, ``augment``: see :class:`TrainingSettings`.
+
+    Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising
+    PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is chosen on
+    the excluded volumes. ``each`` is called after every step; whatever it raises ends the run, which the last
+    checkpoint continues.
     """
     plan = _planned(
-        data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches, pixels, compiled
+        data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches, pixels, compiled,
+        augment,
     )
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
     for left_out in plan.skipped:
@@ -83,11 +86,11 @@ def train_prior(
         best, scores = watch.best(averages.values)
         network.load_state_dict(averages.values[best])
         choice = {"average_halflife_steps": best, "averages_psnr_db": scores}
-    details = {"flip": flip, "files": files, **choice}
+    details = {"flip": flip, "augment": augment, "files": files, **choice}
     card = export_prior(network, out, name, settings, sources, held, rule, details, **plan.known)
     if held and not any("copies" in entry for entry in log.entries()):
         prior = load_prior(str(out / f"{name}.json"), choose_device(device), unit)
-        found = copies(prior, sources, held, rule.sigma, seeded(seed), stack=plan.stack, empty_std=rule.empty_std)
+        found = copies(prior, sources, held, rule.sigma, seeded(seed), empty_std=rule.empty_std)
         log.add(step=steps, copies=found)
     return card
 
@@ -129,7 +132,7 @@ class _Plan:
 def _planned(
     data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
     size: str | None, stack: bool, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False,
+    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False, augment: bool = False,
 ) -> _Plan:
     if any(edge < 16 for edge in patches):
         raise ValueError(f"expected patches of 16 pixels or more, found {list(patches)}: choose larger ones")
@@ -138,6 +141,8 @@ def _planned(
     if compiled and not any(map(shutil.which, COMPILERS)):
         raise ValueError(f"compiling needs a C++ compiler, found none of {COMPILERS}: install one, or do not compile")
     rule = rule_of(unit)
+    if augment and rule.unit == LINE_INTEGRAL:
+        raise ValueError("variants of sinograms are no sinograms of variants: train on them without augmentation")
     sources, skipped = load_sources(data, exclude, (), unit, files)
     sources = reweighed(sources, weigh or {})
     held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
@@ -145,17 +150,17 @@ def _planned(
     torch.manual_seed(seed)
     known: dict[str, Any] = {}
     if origin is None:
-        network = sized(size or "small", 6 if stack else 3, 3 if stack else 1).to(where)
+        network = sized(size or "small", WITH_NEIGHBOURS if stack else ALONE).to(where)
     else:
         network, known = _continued(origin, exclude, where, size, stack)
-        stack = network.outputs == STACK
+        stack = network.inputs == WITH_NEIGHBOURS
     settings = TrainingSettings(
         steps=steps, patch_sizes=tuple(patches) or rule.patch_sizes,
         learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
         log_sigma_std=rule.log_sigma_std, further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
         sigma_data=rule.sigma_data, seed=seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
-        compiled=compiled, **({} if pixels is None else {"pixels_per_step": pixels}),
+        compiled=compiled, augment=augment, **({} if pixels is None else {"pixels_per_step": pixels}),
     )
     return _Plan(rule, sources, held, skipped, network, stack, settings, known)
 
@@ -170,8 +175,8 @@ def _continued(
     assert isinstance(network, PatchUNet)
     if size is not None and sized(size).channels != network.channels:
         network = widened(network, sized(size).channels)
-    if stack and network.outputs != STACK:
-        network = stack_of(network)
+    if stack and network.inputs == ALONE:
+        network = with_neighbours(network)
     return network, {
         "origin": {"name": base.card.name, "sha256": base.card.sha256},
         "earlier": [{**entry, "through": base.card.name} for entry in base.card.data],
@@ -237,5 +242,7 @@ def export_prior(
     if held:
         written = load_prior(str(out / f"{name}.json"), unit=rule.unit)
         fields["denoising_psnr_db"] = denoising_psnr(written.denoiser, held)
+        if written.card.of_stacks:
+            fields["training"]["alone_psnr_db"] = denoising_psnr(written.denoiser, held, alone=True)
         write_card(PriorCard(**fields), out / f"{name}.json")
     return fields

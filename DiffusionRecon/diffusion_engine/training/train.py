@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..priors.denoiser import EDMDenoiser
+from ..priors.neighbours import denoised
+from .augment import draw_variants
 from .averages import Averages
+from .batches import Batch, one_ahead
 from .checkpoint import Run
 from .data import PatchSampler
 from .optimiser import MuonWithAdam
@@ -25,7 +28,8 @@ AVERAGE_HALFLIFE = 500
 class TrainingSettings:
     """What a run is: steps, the patches of one step, and the optimiser's few numbers (see :class:`MuonWithAdam`).
 
-    ``compiled``: with kernels made for the network (torch.compile), other in the last bits and faster.
+    ``compiled``: with kernels made for the network (torch.compile), other in the last bits and faster. ``augment``:
+    from variants of the patches too (see :mod:`.augment`).
     """
 
     steps: int = 2000
@@ -42,6 +46,7 @@ class TrainingSettings:
     seed: int = 0
     bf16: bool = True
     compiled: bool = False
+    augment: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,17 @@ class TrainingStep:
 
 
 def edm_loss(denoiser: EDMDenoiser, clean: Tensor, place: Tensor, sigma: Tensor, noise: Tensor, bf16: bool) -> Tensor:
-    """Mean of lambda(s) |D(x + s n; s) - x|^2, lambda = (s^2 + d^2) / (s d)^2 (arXiv:2206.00364, eq. 108)."""
+    """Mean of lambda(s) |D(x + s n; s) - x|^2, lambda = (s^2 + d^2) / (s d)^2 (arXiv:2206.00364, eq. 108).
+
+    ``clean``: slices alone or with their neighbours, see :func:`denoised`.
+    """
     s = sigma.reshape(-1, 1, 1, 1)
     d = denoiser.sigma_data
     noisy = (clean + s * noise).contiguous(memory_format=torch.channels_last)
     with torch.autocast(clean.device.type, dtype=torch.bfloat16, enabled=bf16):
-        estimate = denoiser(noisy, sigma, place)
+        estimate = denoised(denoiser, noisy, sigma, place)
     weight = (s**2 + d**2) / (s * d) ** 2
-    return (weight * (estimate.float() - clean) ** 2).mean()
+    return (weight * (estimate.float() - clean[:, :1]) ** 2).mean()
 
 
 def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -> Tensor:
@@ -72,6 +80,17 @@ def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -
     """
     normal = torch.randn(count, generator=generator).clamp(-3.0, 3.0)
     return (normal * settings.log_sigma_std + settings.log_sigma_mean).exp()
+
+
+def draw_batch(sampler: PatchSampler, settings: TrainingSettings, generator: torch.Generator) -> Batch:
+    """Patches of one of the sizes, with noise levels and noise, and variants where they are wanted."""
+    size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
+    count = max(1, settings.pixels_per_step // size**2)
+    clean, place = sampler.draw(count, size, generator)
+    sigma = levels(settings, count, generator)
+    noise = torch.randn(clean.shape, generator=generator)
+    variants = draw_variants(count, generator) if settings.augment else None
+    return Batch(clean, place, sigma, noise, variants, generator.get_state())
 
 
 class Paced(Protocol):
@@ -114,13 +133,14 @@ def train(
     if averages is None:
         averages = averages_of(network, settings)
     run = Run(network, optimiser, generator, averages, settings, checkpoint, save_every)
-    for step in range(run.resume(), settings.steps):
-        size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
-        count = max(1, settings.pixels_per_step // size**2)
-        clean, place = sampler.draw(count, size, generator)
-        sigma = levels(settings, count, generator)
-        noise = torch.randn(clean.shape, generator=generator)
-        loss = edm_loss(called, clean.to(device), place.to(device), sigma.to(device), noise.to(device), settings.bf16)
+    done = run.resume()
+    # Drawn ahead by a generator of its own: that of the run stands where its last step ended.
+    drawing = torch.Generator()
+    drawing.set_state(generator.get_state())
+    batches = one_ahead(lambda: draw_batch(sampler, settings, drawing), settings.steps - done)
+    for step, batch in enumerate(batches, done):
+        generator.set_state(batch.after)
+        loss = edm_loss(called, *batch.on(device), settings.bf16)
         run.advance(loss, step, rate(settings, step))
         yield TrainingStep(step + 1, settings.steps, loss.item(), rate(settings, step))
     network.load_state_dict(averages.values[settings.average_halflife_steps])

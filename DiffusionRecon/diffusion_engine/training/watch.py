@@ -124,7 +124,7 @@ def logged(run: Iterable[TrainingStep], log: Log, look: Callable[[], dict[str, A
             entry: dict[str, Any] = {
                 "step": step.step, "of": step.total, "loss": round(sum(losses) / len(losses), 5),
             }
-            look_every = LOG_EVERY * max(2, step.total // (50 * LOG_EVERY))
+            look_every = LOG_EVERY * max(2, step.total // (25 * LOG_EVERY))
             if look is not None and (step.step % look_every == 0 or step.step == step.total):
                 entry |= look()
                 sign = warning(entry)

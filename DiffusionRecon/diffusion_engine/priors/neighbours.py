@@ -1,0 +1,91 @@
+"""A prior of slices that also looks at the slice below and the one above: what it is told, and how it is asked.
+
+    D(x; s, places, b, a, c_b, c_a) ~ E[clean | x = clean + s n, b, a],   b, a: the neighbours with noise of their own
+
+Beside the position planes it gets both noisy neighbours over sqrt(s^2 + d^2), as the slice itself, and how close they
+are: c = exp(-distance / 10 mm). A neighbour that is missing has values and closeness of zero, so that the same network
+also works on a single slice. One call a slice, as for a prior of single slices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .denoiser import Denoiser
+
+REACH_MM = 10.0
+NEAREST_MM = 4.0
+"""Neighbours nearer than this are rare in training: in finer stacks those some slices away are looked at."""
+
+
+class ScaledDenoiser(Denoiser, Protocol):
+    """A denoiser that tells the standard deviation of clean images in network units."""
+
+    @property
+    def sigma_data(self) -> float: ...
+
+
+def closeness(distance_mm: float) -> float:
+    """exp(-distance / 10 mm); raises ValueError for a distance that is not positive."""
+    if not distance_mm > 0:
+        raise ValueError(f"expected a positive distance of slices, found {distance_mm} mm")
+    return math.exp(-distance_mm / REACH_MM)
+
+
+def neighbour_planes(neighbours: Tensor, close: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
+    """The planes (n, 4, rows, columns): both neighbours in the network's scale, and their closeness.
+
+    ``neighbours``: noisy, (n, 2, rows, columns); ``close``: (n, 2, rows, columns), zero where there is none.
+    """
+    norm = (sigma.to(neighbours).reshape(-1, 1, 1, 1) ** 2 + sigma_data**2).sqrt()
+    return torch.cat([neighbours / norm * (close > 0), close.to(neighbours)], dim=1)
+
+
+def denoised(denoiser: Denoiser, noisy: Tensor, sigma: Tensor, place: Tensor) -> Tensor:
+    """Clean slices (n, 1, rows, columns) from themselves alone or with their neighbours.
+
+    ``noisy``: (n, 1, ...) with planes ``place`` (n, 2, ...), or slice, below, above (n, 3, ...) with (n, 4, ...):
+    positions and closeness.
+    """
+    if noisy.shape[1] == 1:
+        return denoiser(noisy, sigma, place)
+    seen = neighbour_planes(noisy[:, 1:], place[:, 2:], sigma, cast(ScaledDenoiser, denoiser).sigma_data)
+    return denoiser(noisy[:, :1], sigma, torch.cat([place[:, :2].to(seen), seen], dim=1))
+
+
+@dataclass(frozen=True, eq=False)
+class StackDenoiser:
+    """D(x; s) of a stack of any number of slices, which are its batch: each is seen with its neighbours.
+
+    x: (slices, 1, rows, columns) in order, ``slice_mm`` apart. A slice's neighbours are ``spacing`` slices away, or
+    further where that is less than 4 mm, the least that priors are trained on; at the ends they are missing.
+    ``denoiser``: of planes as above, with its ``sigma_data``. Raises ValueError for a spacing or slice distance that is
+    not positive, for other shapes, without position planes, and for more than one noise level.
+    """
+
+    denoiser: ScaledDenoiser
+    slice_mm: float
+    spacing: int = 1
+
+    def __post_init__(self) -> None:
+        if self.spacing < 1 or not self.slice_mm > 0:
+            raise ValueError(f"expected a positive spacing and slice distance, found {self.spacing}, {self.slice_mm}")
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != 1:
+            raise ValueError(f"expected slices (slices, 1, rows, columns), found {tuple(x.shape)}")
+        if sigma.numel() != 1 or condition is None:
+            raise ValueError("a stack of slices shares one noise level and needs position planes: give both")
+        gap = max(self.spacing, round(NEAREST_MM / self.slice_mm))
+        below, above = F.pad(x, (0, 0) * 3 + (gap, 0))[: len(x)], F.pad(x, (0, 0) * 3 + (0, gap))[-len(x) :]
+        number = torch.arange(len(x), device=x.device)
+        there = torch.stack([number >= gap, number < len(x) - gap], dim=1)
+        close = (there * closeness(gap * self.slice_mm))[:, :, None, None].expand(-1, -1, *x.shape[-2:]).to(x)
+        place = condition.to(x).expand(len(x), *condition.shape[-3:])
+        return denoised(self.denoiser, torch.cat([x, below, above], dim=1), sigma, torch.cat([place, close], dim=1))

@@ -1,0 +1,48 @@
+"""What one step of a training learns from, drawn while the step before it is still at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .augment import Variants, varied
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Patches (n, channels, size, size), their planes, noise levels (n,), noise like the patches, variants or None.
+
+    ``after``: state of the random numbers once all of it was drawn, for a checkpoint of this step.
+    """
+
+    clean: Tensor
+    place: Tensor
+    sigma: Tensor
+    noise: Tensor
+    variants: Variants | None
+    after: Tensor
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Patches, planes, noise levels and noise on the device, varied there."""
+        clean, place = self.clean.to(device), self.place.to(device)
+        if self.variants is not None:
+            clean, place = varied(clean, place, self.variants.to(device))
+        return clean, place, self.sigma.to(device), self.noise.to(device)
+
+
+def one_ahead(make: Callable[[], Item], count: int) -> Iterator[Item]:
+    """What ``make()`` gives, ``count`` times, each made in a thread while the caller works with the one before."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(make) if count > 0 else None
+        for left in range(count - 1, -1, -1):
+            assert coming is not None
+            item = coming.result()
+            coming = pool.submit(make) if left else None
+            yield item
