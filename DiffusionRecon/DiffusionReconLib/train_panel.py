@@ -62,7 +62,8 @@ class TrainPart(Part):
             edit.connect("textChanged(QString)", self._edited)
         for box in (ui.trainStepsSpinBox, ui.trainMinutesSpinBox):
             box.connect("valueChanged(int)", self._edited)
-        ui.trainFlipCheckBox.connect("toggled(bool)", self._edited)
+        for check in (ui.trainFlipCheckBox, ui.trainAugmentCheckBox):
+            check.connect("toggled(bool)", self._edited)
         ui.trainForecastButton.connect("clicked(bool)", self.forecast)
         ui.trainStartButton.connect("clicked(bool)", self.startOrCancel)
         ui.trainContinueButton.connect("clicked(bool)", self.goOn)
@@ -87,8 +88,8 @@ class TrainPart(Part):
             name=ui.trainNameEdit.text.strip(), unit=self._unit, files=ui.trainFilesEdit.text.strip() or "*",
             heldOut=tuple(part.strip() for part in ui.trainHeldOutEdit.text.split(",") if part.strip()),
             startFrom=self._origin, size=self._size, stack=self._stack == "three",
-            flip=bool(ui.trainFlipCheckBox.checked), steps=int(ui.trainStepsSpinBox.value),
-            minutes=float(ui.trainMinutesSpinBox.value),
+            flip=bool(ui.trainFlipCheckBox.checked), augment=bool(ui.trainAugmentCheckBox.checked),
+            steps=int(ui.trainStepsSpinBox.value), minutes=float(ui.trainMinutesSpinBox.value),
             seed=int(self.parameters.seed) if self.parameters is not None else 0,
             device=self.parameters.device if self.parameters is not None else "auto",
         )
@@ -256,6 +257,7 @@ class TrainPart(Part):
         ui.trainHeldOutEdit.text = ", ".join(request.heldOut)
         ui.trainStepsSpinBox.value, ui.trainMinutesSpinBox.value = request.steps, round(request.minutes)
         ui.trainFlipCheckBox.checked = request.flip
+        ui.trainAugmentCheckBox.checked = request.augment
         self._unit, self._origin = request.unit, request.startFrom
         self._size = request.size if request.startFrom or request.size != "small" else ""
         self._stack = "three" if request.stack else "one"

@@ -39,6 +39,7 @@ class TrainingRequest:
     size: str = ""
     stack: bool = False
     flip: bool = False
+    augment: bool = False
     steps: int = 20000
     minutes: float = 0.0
     seed: int = 0
@@ -113,7 +114,7 @@ class TrainingRequest:
             "seed": self.seed, "device": self.device,
         }
         line = [f"--{key}={value}" for key, value in given.items() if value != ""]
-        switches = {"stack": self.stack, "flip": self.flip, "forecast": forecast}
+        switches = {"stack": self.stack, "flip": self.flip, "augment": self.augment, "forecast": forecast}
         return ["train", *line, *(f"--{key}" for key, on in switches.items() if on)]
 
 

@@ -190,6 +190,10 @@ def test_a_student_of_a_few_calls_learns_on_scans(tmp_path: Path, capsys: pytest
     check_sampler(card, "consistency")
     with pytest.raises(ValueError, match="taught for the method 'consistency' alone"):
         check_sampler(card, "dds")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    assert main([*command, "--name", "other", "--calls", "1"]) != 0
+    assert "takes 2 or more, found 1" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
     assert main([*command, "--unit", "a.u.", "--calls", "2"]) != 0
     assert "leave out --calls" in capsys.readouterr().err
     adapting = ["adapt", "--prior", str(tmp_path / "out" / "quick.json"), "--data", command[4]]

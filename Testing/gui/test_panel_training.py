@@ -78,6 +78,7 @@ def trainer(openPanel: OpenPanel, tiny: Path, volumes: Path, monkeypatch: pytest
     ui.trainDataPathEdit.currentPath = str(volumes)
     ui.trainHeldOutEdit.text = "held"
     ui.trainOriginComboBox.currentIndex = ui.trainOriginComboBox.findText("Tiny")
+    ui.trainAugmentCheckBox.checked = True
     ui.trainStepsSpinBox.value = 200
     return panel
 
@@ -132,6 +133,7 @@ def test_standInTrainCancelContinueAndChooseThePrior(trainer: Panel) -> None:
     assert "'lab-prior' can be chosen as the prior of CT now" in ui.trainStatusLabel.text
     steps = [entry["step"] for entry in readLog(log) if "loss" in entry]
     assert steps == [100, 200, 300, 400]
+    assert json.loads((out / "lab-prior.json").read_text(encoding="utf-8"))["training"]["augment"] is True
     assert any("copies" in entry for entry in readLog(log))
     assert (out / "lab-prior.png").is_file()
     assert "Draws are" in ui.trainWarningLabel.text

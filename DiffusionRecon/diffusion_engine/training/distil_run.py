@@ -46,6 +46,8 @@ def distil_prior(
     """
     if calls is not None and unit != "HU":
         raise ValueError(f"a student of a few calls learns on scans of CT, not of images in {unit}: leave out --calls")
+    if calls is not None and calls < 2:
+        raise ValueError(f"a student of a few calls takes 2 or more, found {calls}: leave out --calls for one call")
     where = choose_device(device)
     prior = load_prior(teacher_name, where, unit)
     card, rule = prior.card, rule_of(unit)
