@@ -29,7 +29,7 @@ from .pipeline import choose_device
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
 from .priors.library import Prior, load_prior
-from .priors.neighbours import NEAREST_MM
+from .priors.neighbours import slices_apart
 from .priors.slices import resample
 from .problem import Problem, prepare
 from .settings import Settings
@@ -67,9 +67,9 @@ class Item:
 def stack_around(volume: Volume, index: int) -> tuple[Volume, tuple[int, ...], int]:
     """A slice with two neighbours on either side, as far as there are: the stack, their indices, the place of it.
 
-    Neighbours are at least about 4 mm apart: in a fine stack some slices are left out between them.
+    In a fine stack some slices are left out between them, see :func:`slices_apart`.
     """
-    step = max(1, round(NEAREST_MM / volume.spacing_mm[2]))
+    step = slices_apart(volume.spacing_mm[2])
     indices = tuple(k for k in range(index - 2 * step, index + 2 * step + 1, step) if 0 <= k < len(volume.array))
     matrix = volume.ijk_to_ras.copy()
     matrix[:, 3] += indices[0] * matrix[:, 2]

@@ -49,6 +49,10 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             solver="dds", prior="ct-body-medium", steps=80, draws=8,
         ),
         _preset(
+            "volume", "Volume", "several slices, few views: each is seen with its neighbours, 4 draws of 80 steps",
+            solver="dds", prior="ct-body-stack", coupling="neighbours", steps=80, draws=4,
+        ),
+        _preset(
             "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", ("mmps",),
             solver="tmpd", draws=8,
         ),

@@ -118,7 +118,8 @@ def test_priors_are_listed_and_checked(capsys: pytest.CaptureFixture[str], tmp_p
     assert main(["priors", "--json", str(tmp_path / "priors.json")]) == 0
     assert "ct-body: " in capsys.readouterr().out
     names = [card["name"] for card in json.loads((tmp_path / "priors.json").read_text())]
-    assert names == ["ct-body", "ct-body-few", "ct-body-medium", "ct-sinogram", "mr-brain", "pet-limbs"]
+    of_ct = ["ct-body", "ct-body-few", "ct-body-medium", "ct-body-stack"]
+    assert names == [*of_ct, "ct-sinogram", "mr-brain", "pet-limbs"]
 
 
 def test_evaluate_a_folder(

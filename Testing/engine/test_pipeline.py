@@ -397,3 +397,20 @@ def test_a_posterior_method_says_so_and_keeps_its_draws(small: Volume) -> None:
     assert result.report["preset"] == "posterior"
     assert {"draw_1", "draw_2", "uncertainty"} <= set(result.volumes)
     assert not any("narrower than the true error" in note for note in result.report["notes"])
+
+
+def test_neighbours_are_looked_at_where_there_are_any(small: Volume) -> None:
+    """The same result again, another one than slices alone give; of a single slice there is nothing else to see."""
+    settings = Settings(views=16, draws=1, steps=2, methods=("diffusion",), device="cpu", prior="ct-body-stack")
+    seen, again = (reconstruct(small, settings, coupling="neighbours").volumes["mean"].array for _ in range(2))
+    np.testing.assert_array_equal(seen, again)
+    assert not np.allclose(seen, reconstruct(small, settings).volumes["mean"].array, atol=1.0)
+    alone, single = (
+        reconstruct(small, settings, coupling=name, slices=(1, 2)).volumes["mean"].array
+        for name in ("none", "neighbours")
+    )
+    np.testing.assert_allclose(single, alone, atol=0.01)
+    with pytest.raises(ValueError, match="ct-body sees single slices alone"):
+        reconstruct(small, settings, prior="ct-body", coupling="neighbours")
+    with pytest.raises(ValueError, match="mmps cannot tie slices by their neighbours"):
+        reconstruct(small, settings, solver="mmps", coupling="neighbours")

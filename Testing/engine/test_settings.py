@@ -62,6 +62,7 @@ def test_a_preset_sets_what_is_not_given() -> None:
     assert (fast.solver, fast.prior, fast.steps, fast.draws) == ("consistency", "ct-body-few", 4, 4)
     assert Settings.from_dict({"preset": "fast", "draws": 7}).draws == 7
     assert Settings.from_dict({"preset": "few-views"}).prior == "ct-body-medium"
+    assert Settings.from_dict({"preset": "volume"}).coupling == "neighbours"
     assert Settings.from_dict({"preset": "classical"}).methods == ("fbp", "tv")
     assert Settings.from_dict(fast.to_dict()) == fast
     with pytest.raises(ValueError, match="no preset named"):

@@ -132,7 +132,7 @@ def test_mirrored_patches_are_those_of_the_mirrored_slice() -> None:
 
 
 def test_patches_come_with_their_neighbours_and_how_close_they_are() -> None:
-    source = TrainingSlices("a", told_by_place(9), np.full(9, 2.0), slice_mm=2.5)
+    source = TrainingSlices("a", told_by_place(9), np.full(9, 2.0), slice_mm=5.0)
     lone = TrainingSlices("b", told_by_place(9) + 50, np.full(9, 2.0))
     patches, places = PatchSampler([lone, source], stack=True).draw(200, 8, torch.Generator().manual_seed(0))
     assert patches.shape == (200, 3, 8, 8)
@@ -147,7 +147,7 @@ def test_patches_come_with_their_neighbours_and_how_close_they_are() -> None:
                 seen.add(0)
                 continue
             assert slice_ < 50
-            gap = next(g for g in (1, 2) if float(close[0, 0]) == pytest.approx(closeness(2.5 * g)))
+            gap = next(g for g in (1, 2) if float(close[0, 0]) == pytest.approx(closeness(5.0 * g)))
             torch.testing.assert_close(other, first + slice_ + side * gap)
             seen.add(side * gap)
     assert seen == {-2, -1, 0, 1, 2}
@@ -263,11 +263,11 @@ def test_neighbours_are_told_to_the_denoiser_and_the_slice_itself_counts() -> No
         ) -> torch.Tensor:
             assert condition is not None
             assert (x.shape[1], condition.shape[1]) == (1, 6)
-            assert float(condition[0, 4, 0, 0]) == pytest.approx(closeness(2.5))
+            assert float(condition[0, 4, 0, 0]) == pytest.approx(closeness(5.0))
             neighbours = condition[:, 2:4] * (float(sigma) ** 2 + 0.25) ** 0.5
             assert float((neighbours - 0.5).std()) == pytest.approx(float(sigma), rel=0.2)
             return torch.full_like(x, 0.5 + 1e-3)
 
-    source = TrainingSlices("a", np.full((10, 16, 16), 0.5), np.ones(10), slice_mm=2.5)
+    source = TrainingSlices("a", np.full((10, 16, 16), 0.5), np.ones(10), slice_mm=5.0)
     levels = denoising_psnr(Oracle(Seeing()), [source])
     assert list(levels.values()) == pytest.approx([66.02] * 7, abs=0.01)

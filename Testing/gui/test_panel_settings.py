@@ -98,6 +98,12 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     assert settings()["prior"] == "ct-body-medium"
     choose(ui.presetComboBox, "Standard")
     assert settings()["prior"] == "ct-body"
+    # So does a coupling.
+    choose(ui.presetComboBox, "Volume")
+    assert (settings()["prior"], settings()["coupling"]) == ("ct-body-stack", "neighbours")
+    assert ui.applyButton.enabled
+    choose(ui.presetComboBox, "Standard")
+    assert (settings()["prior"], settings()["coupling"]) == ("ct-body", "none")
     choose(ui.priorComboBox, "CT body, axial slices, medium network")
     choose(ui.presetComboBox, "Posterior")
     assert settings()["prior"] == "ct-body-medium"

@@ -25,7 +25,7 @@ def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
     if draws is None:
         sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
         sub.add_argument(
-            "--preset", help="fast, standard, few-views, posterior, low-dose, unknown-anatomy or classical"
+            "--preset", help="fast, standard, few-views, volume, posterior, low-dose, unknown-anatomy or classical"
         )
         sub.add_argument("--solver", help="a method of the catalogue (dds)")
         add_coupling(sub)

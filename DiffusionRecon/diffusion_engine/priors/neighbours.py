@@ -21,7 +21,7 @@ from .denoiser import Denoiser
 
 REACH_MM = 10.0
 NEAREST_MM = 4.0
-"""Neighbours nearer than this are rare in training: in finer stacks those some slices away are looked at."""
+"""About how far the nearest neighbours are in training: in finer stacks those some slices away are looked at."""
 
 
 class ScaledDenoiser(Denoiser, Protocol):
@@ -36,6 +36,11 @@ def closeness(distance_mm: float) -> float:
     if not distance_mm > 0:
         raise ValueError(f"expected a positive distance of slices, found {distance_mm} mm")
     return math.exp(-distance_mm / REACH_MM)
+
+
+def slices_apart(slice_mm: float) -> int:
+    """How many slices away the nearest neighbours are that a prior looks at, for slices of this distance."""
+    return max(1, round(NEAREST_MM / slice_mm))
 
 
 def neighbour_planes(neighbours: Tensor, close: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
@@ -63,8 +68,8 @@ def denoised(denoiser: Denoiser, noisy: Tensor, sigma: Tensor, place: Tensor) ->
 class StackDenoiser:
     """D(x; s) of a stack of any number of slices, which are its batch: each is seen with its neighbours.
 
-    x: (slices, 1, rows, columns) in order, ``slice_mm`` apart. A slice's neighbours are ``spacing`` slices away, or
-    further where that is less than 4 mm, the least that priors are trained on; at the ends they are missing.
+    x: (slices, 1, rows, columns) in order, ``slice_mm`` apart. A slice's neighbours are ``spacing`` times
+    :func:`slices_apart` away; at the ends they are missing.
     ``denoiser``: of planes as above, with its ``sigma_data``. Raises ValueError for a spacing or slice distance that is
     not positive, for other shapes, without position planes, and for more than one noise level.
     """
@@ -82,7 +87,7 @@ class StackDenoiser:
             raise ValueError(f"expected slices (slices, 1, rows, columns), found {tuple(x.shape)}")
         if sigma.numel() != 1 or condition is None:
             raise ValueError("a stack of slices shares one noise level and needs position planes: give both")
-        gap = max(self.spacing, round(NEAREST_MM / self.slice_mm))
+        gap = self.spacing * slices_apart(self.slice_mm)
         below, above = F.pad(x, (0, 0) * 3 + (gap, 0))[: len(x)], F.pad(x, (0, 0) * 3 + (0, gap))[-len(x) :]
         number = torch.arange(len(x), device=x.device)
         there = torch.stack([number >= gap, number < len(x) - gap], dim=1)

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..priors.denoiser import positions
-from ..priors.neighbours import closeness
+from ..priors.neighbours import closeness, slices_apart
 from .sinograms import continued, sinogram_positions
 
 LARGEST_GAP = 2
-"""Neighbours are 1 to this many slices away."""
+"""Neighbours are the nearest ones that a prior looks at, or up to this many times as far away."""
 ALONE = 0.1
 """Share of the neighbours that are left out, so that the slice itself must do."""
 
@@ -44,24 +44,28 @@ class TrainingSlices:
             return sinogram_positions(rows, columns, pixel, first, count)
         return positions(rows, columns, (pixel, pixel))[:, first : None if count is None else first + count]
 
+    def around(
+        self, k: int, gap: int, part: tuple[slice, slice], wanted: Sequence[bool] = (True, True)
+    ) -> tuple[Tensor, Tensor]:
+        """Cut-outs (2, rows, columns) of the slices below and above slice ``k``, and planes of their closeness.
 
-    def around(self, others: Sequence[int], gap: int, part: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
-        """Cut-outs of slices ``gap`` away (n, rows, columns), and planes of their closeness; both zero where none is.
-
-        ``others``: their numbers; ``part``: rows and columns.
+        ``gap``: how many times :func:`slices_apart` away; ``part``: rows and columns. Zeros where a neighbour is
+        missing or not ``wanted``.
         """
-        there = [self.slice_mm > 0 and 0 <= k < len(self.values) for k in others]
-        whole = [self.values[k if known else 0][part] for k, known in zip(others, there, strict=True)]
+        apart = gap * slices_apart(self.slice_mm) if self.slice_mm > 0 else len(self.values)
+        others = [k + side * apart for side in (-1, 1)]
+        there = [want and 0 <= other < len(self.values) for other, want in zip(others, wanted, strict=True)]
+        whole = [self.values[other if known else k][part] for other, known in zip(others, there, strict=True)]
         known = torch.tensor(there, dtype=torch.float32)[:, None, None]
         cut = torch.from_numpy(np.stack(whole)).float() * known
-        close = closeness(gap * self.slice_mm) if self.slice_mm > 0 else 0.0
+        close = closeness(apart * self.slice_mm) if any(there) else 0.0
         return cut, (close * known).expand_as(cut)
 
 
 class PatchSampler:
     """Draws patches: a source by weight, a slice, a place; half of the patches that show only air are redrawn.
 
-    ``stack``: patches of a slice and its neighbours below and above, 1 or 2 slices away, with two planes beside the
+    ``stack``: patches of a slice and its neighbours below and above, near or twice as far, with two planes beside the
     positions that tell how close they are (see :mod:`..priors.neighbours`): zero where a neighbour is missing, as at
     the ends, for sources of independent slices, and now and then everywhere. ``flip``: half of the patches are cut from
     the mirrored slice, where its columns run from left to right; for anatomy that is as likely so, such as the brain,
@@ -108,9 +112,8 @@ class PatchSampler:
             place = source.place(k, j, tall)[..., i : i + wide]
             if self.stack:
                 gap = 1 + below(LARGEST_GAP)
-                left_out = torch.rand(2, generator=generator) < ALONE
-                others = [-1 if out else k + side for side, out in zip((-gap, gap), left_out.tolist(), strict=True)]
-                cut, told = source.around(others, gap, (slice(j, j + tall), slice(i, i + wide)))
+                wanted = (torch.rand(2, generator=generator) >= ALONE).tolist()
+                cut, told = source.around(k, gap, (slice(j, j + tall), slice(i, i + wide)), wanted)
                 patch, place = torch.cat([patch, cut]), torch.cat([place, told])
             if self.flip and source.left_right and below(2):
                 # The mirrored slice has the same grid about the same centre: what was at x is now at -x.

@@ -48,7 +48,7 @@ def held_slices(
             k = int(depth * len(source.values))
             clean, place = torch.from_numpy(source.values[k : k + 1].astype("float32")), source.place(k)
             if stack:
-                cut, told = source.around((k - 1, k + 1), 1, (slice(None), slice(None)))
+                cut, told = source.around(k, 1, (slice(None), slice(None)))
                 clean, place = torch.cat([clean, cut]), torch.cat([place, told])
             yield clean[None], place[None]
 
