@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from diffusion_engine.presets import PRESETS, available_presets
 from diffusion_engine.priors.adapter import read_any_card as read_card
-from diffusion_engine.priors.card import PriorCard, check_neighbours, check_sampler
+from diffusion_engine.priors.card import PriorCard, check_use
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
@@ -45,8 +45,7 @@ class MethodPart(Part):
         if isinstance(card, str):
             return card
         try:
-            check_sampler(card, self.solver)
-            check_neighbours(card, self.parameters.coupling)
+            check_use(card, self.solver, self.parameters.coupling)
         except ValueError as error:
             return str(error)
         return ""

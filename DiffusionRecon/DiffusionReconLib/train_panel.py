@@ -22,7 +22,7 @@ UI_FILE = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "TrainPrior
 POLL_MILLISECONDS = 200
 SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium (6.9 million)")),
                ("large", _("Large (35 million)")))
-STACK_TITLES = (("one", _("Whole slices")), ("three", _("Slices with their neighbours")))
+STACK_TITLES = (("one", _("Whole slices")), ("neighbours", _("Slices with their neighbours")))
 FEWEST_FOR_CURVES = 200
 NARROWEST, MARGINS = 240, 12
 """Width of the curves in pixels: as wide as the section without its margins."""
@@ -87,7 +87,7 @@ class TrainPart(Part):
             data=ui.trainDataPathEdit.currentPath.strip(), out=ui.trainFolderPathEdit.currentPath.strip(),
             name=ui.trainNameEdit.text.strip(), unit=self._unit, files=ui.trainFilesEdit.text.strip() or "*",
             heldOut=tuple(part.strip() for part in ui.trainHeldOutEdit.text.split(",") if part.strip()),
-            startFrom=self._origin, size=self._size, stack=self._stack == "three",
+            startFrom=self._origin, size=self._size, stack=self._stack == "neighbours",
             flip=bool(ui.trainFlipCheckBox.checked), augment=bool(ui.trainAugmentCheckBox.checked),
             steps=int(ui.trainStepsSpinBox.value), minutes=float(ui.trainMinutesSpinBox.value),
             seed=int(self.parameters.seed) if self.parameters is not None else 0,
@@ -260,7 +260,7 @@ class TrainPart(Part):
         ui.trainAugmentCheckBox.checked = request.augment
         self._unit, self._origin = request.unit, request.startFrom
         self._size = request.size if request.startFrom or request.size != "small" else ""
-        self._stack = "three" if request.stack else "one"
+        self._stack = "neighbours" if request.stack else "one"
         self._quiet = quiet
 
     def _choose(self, field: str, name: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from .classical.tv import tv
 from .costs import SURROGATE_ITERATIONS
 from .diffusion import diffusion_draws, steps_of
-from .evaluate import stack_around
+from .evaluate import indices_at, stack_around
 from .io.folder import volumes_below
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
@@ -54,12 +54,6 @@ def chosen_slices(folder: Path, names: Sequence[str], depths: Sequence[float]) -
         (name, Volume(volume.array[indices_at(volume, depths)], volume.ijk_to_ras, "HU"))
         for name, volume in chosen_volumes(folder, names)
     ]
-
-
-def indices_at(volume: Volume, depths: Sequence[float]) -> list[int]:
-    """The slices at some depths of a volume."""
-    count = len(volume.array)
-    return sorted({min(count - 1, int(depth * count)) for depth in depths})
 
 
 def scan(volume: Volume, geometry: str, views: int, settings: Settings, prior: Prior) -> tuple[Problem, Settings]:

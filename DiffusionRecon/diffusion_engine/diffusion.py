@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .classical.fbp import fbp
 from .coupling import coupling_named
-from .priors.card import check_neighbours, check_sampler
+from .priors.card import check_use
 from .priors.denoiser import positions
 from .priors.library import Prior
 from .priors.slices import resample
@@ -47,10 +47,9 @@ def diffusion_draws(
     """``settings.draws`` draws of some slices, a solver step at a time.
 
     ``surrogate``: (slices, rows, columns) in units of water, a rough image from which the error of the start is
-    predicted. Raises ValueError as :func:`check_sampler` and :func:`check_neighbours`.
+    predicted. Raises ValueError as :func:`check_use`.
     """
-    check_sampler(prior.card, settings.solver)
-    check_neighbours(prior.card, settings.coupling)
+    check_use(prior.card, settings.solver, settings.coupling)
     water, grid = settings.water_per_mm, problem.prior_grid
     likelihood = problem.prior_likelihood.select(chunk)
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + chunk.start)

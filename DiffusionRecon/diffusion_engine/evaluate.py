@@ -64,6 +64,12 @@ class Item:
         return [(n, self.indices[n]) for n in chosen]
 
 
+def indices_at(volume: Volume, depths: Sequence[float]) -> list[int]:
+    """The slices at some depths of a volume."""
+    count = len(volume.array)
+    return sorted({min(count - 1, int(depth * count)) for depth in depths})
+
+
 def stack_around(volume: Volume, index: int) -> tuple[Volume, tuple[int, ...], int]:
     """A slice with two neighbours on either side, as far as there are: the stack, their indices, the place of it.
 
@@ -90,7 +96,7 @@ def find_items(folder: Path, tied: bool = False) -> tuple[list[Item], list[str]]
         if isinstance(volume, str):
             skipped.append(f"{name}: {volume}")
             continue
-        slices, rows, columns = volume.array.shape
+        rows, columns = volume.array.shape[1:]
         question = question_hu(volume)
         if question is not None:
             skipped.append(f"{name}: not CT in HU ({question})")
@@ -99,13 +105,13 @@ def find_items(folder: Path, tied: bool = False) -> tuple[list[Item], list[str]]
                 f"{name}: slices of {rows} x {columns} pixels, fewer than {SMALLEST_MATRIX} x {SMALLEST_MATRIX}"
             )
         else:
-            indices = tuple(sorted({min(slices - 1, int(depth * slices)) for depth in DEPTHS}))
+            indices = indices_at(volume, DEPTHS)
             if tied:
                 for index in indices:
                     stack, around, middle = stack_around(volume, index)
                     items.append(Item(name, stack, around, (middle,)))
             else:
-                items.append(Item(name, Volume(volume.array[list(indices)], volume.ijk_to_ras, "HU"), indices))
+                items.append(Item(name, Volume(volume.array[indices], volume.ijk_to_ras, "HU"), tuple(indices)))
     return items, skipped
 
 

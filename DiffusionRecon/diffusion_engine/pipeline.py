@@ -25,7 +25,7 @@ from .posterior.draws import DrawStore
 from .posterior.gate import Gate, assess, blended
 from .posterior.residual import ResidualTest, accepted_range, summarise
 from .posterior.typicality import typicality_scores
-from .priors.card import check_neighbours, check_sampler
+from .priors.card import check_use
 from .priors.library import Prior, load_prior
 from .priors.slices import resample
 from .problem import Problem, prepare, rescan
@@ -85,8 +85,7 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     prior = None
     if "diffusion" in settings.methods:
         prior = load_prior(settings.prior, device, bf16=PRECISIONS[settings.precision])
-        check_sampler(prior.card, settings.solver)
-        check_neighbours(prior.card, settings.coupling)
+        check_use(prior.card, settings.solver, settings.coupling)
     problem = prepare(source, settings, device, prior.card if prior else None)
     yield Progress("prepare", 1, 1, 0.01)
     shape = (problem.slices, *problem.grid.shape)

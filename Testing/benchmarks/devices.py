@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
+from diffusion_engine.costs import SURROGATE_ITERATIONS
 from diffusion_engine.diffusion import diffusion_draws
 from diffusion_engine.phantoms.chest import synthetic_chest
 from diffusion_engine.priors.library import load_prior
@@ -42,7 +43,7 @@ def methods(volume: Volume, settings: Settings, device: str) -> dict[str, Callab
     prior = load_prior(settings.prior, device)
     problem = prepare(volume, settings, torch.device(device), prior.card)
     water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
-    surrogate = tv(water, iterations=50)
+    surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
 
     def draw() -> Tensor:
         whole = slice(0, problem.slices)

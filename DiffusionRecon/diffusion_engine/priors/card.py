@@ -12,8 +12,11 @@ from typing import Any
 FORMAT = "diffusion-priors card 1"
 STACK = 3
 """Slices that a denoiser of triplets sees at once."""
-WITH_NEIGHBOURS = 7
-"""Inputs of a network that sees a slice, its position, both neighbours and how close they are."""
+ALONE = 3
+"""Inputs of a network that sees a slice and its two position planes."""
+NEIGHBOUR_PLANES = 4
+"""What a network that looks at neighbours is told of them besides, see :mod:`.neighbours`."""
+WITH_NEIGHBOURS = ALONE + NEIGHBOUR_PLANES
 NEIGHBOURS = "neighbours"
 """The coupling of slices that such a network is for."""
 OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
@@ -88,6 +91,12 @@ def check_neighbours(card: PriorCard, coupling: str) -> None:
             f"the prior {card.name} sees single slices alone: choose one that looks at neighbours, such as "
             "ct-body-stack, or another coupling than 'neighbours'"
         )
+
+
+def check_use(card: PriorCard, method: str, coupling: str) -> None:
+    """Raise ValueError as :func:`check_sampler` and :func:`check_neighbours`."""
+    check_sampler(card, method)
+    check_neighbours(card, coupling)
 
 
 def read_card(path: Path) -> PriorCard:

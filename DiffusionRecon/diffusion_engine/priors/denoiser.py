@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NEIGHBOUR_PLANES = 4
-"""What a prior that looks at neighbouring slices is told of them, see :mod:`.neighbours`."""
+from .card import NEIGHBOUR_PLANES
 
 
 class Denoiser(Protocol):

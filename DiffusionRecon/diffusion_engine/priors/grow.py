@@ -9,11 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .denoiser import NEIGHBOUR_PLANES
+from .card import ALONE, WITH_NEIGHBOURS
 from .networks import PatchUNet
-
-ALONE = 3
-"""Inputs of a network that sees a slice and its two position planes."""
 
 
 def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
@@ -55,9 +52,8 @@ def with_neighbours(network: PatchUNet) -> PatchUNet:
     """
     if (network.inputs, network.outputs) != (ALONE, 1):
         raise ValueError(f"expected a network of one slice and two planes, found {network.inputs} inputs: use another")
-    result = PatchUNet(ALONE + NEIGHBOUR_PLANES, 1, network.channels, network.blocks).to(network.head.weight.device)
-    state = dict(network.state_dict())
+    result = PatchUNet(WITH_NEIGHBOURS, 1, network.channels, network.blocks).to(network.head.weight.device)
     head = torch.zeros_like(result.head.weight)
     head[:, : network.head.in_channels] = network.head.weight.detach()
-    result.load_state_dict({**state, "head.weight": head})
+    result.load_state_dict({**network.state_dict(), "head.weight": head})
     return result

@@ -39,10 +39,12 @@ class Batch:
 
 def one_ahead(make: Callable[[], Item], count: int) -> Iterator[Item]:
     """What ``make()`` gives, ``count`` times, each made in a thread while the caller works with the one before."""
+    if count < 1:
+        return
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(make) if count > 0 else None
-        for left in range(count - 1, -1, -1):
-            assert coming is not None
+        coming = pool.submit(make)
+        for _ in range(count - 1):
             item = coming.result()
-            coming = pool.submit(make) if left else None
+            coming = pool.submit(make)
             yield item
+        yield coming.result()

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ..pipeline import choose_device
-from ..priors.card import WITH_NEIGHBOURS, PriorCard, write_card
-from ..priors.grow import ALONE, widened, with_neighbours
+from ..priors.card import ALONE, WITH_NEIGHBOURS, PriorCard, write_card
+from ..priors.grow import widened, with_neighbours
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
 from ..sampling.noise import seeded
