@@ -156,6 +156,9 @@ def test_patches_come_with_their_neighbours_and_how_close_they_are() -> None:
     assert not any(ends)
     missing = (places[:, 2:, 0, 0] == 0)[patches[:, 0, 0, 0] < 50]
     assert 0.1 < float(missing.float().mean()) < 0.45
+    for alone in (lone, replace(source, values=source.values[:1])):
+        with pytest.raises(ValueError, match="volume of neighbouring slices"):
+            PatchSampler([alone], stack=True)
     with pytest.raises(ValueError, match="positive distance"):
         closeness(0.0)
     with pytest.raises(ValueError, match="sinograms have no neighbours"):

@@ -1,4 +1,4 @@
-"""Training slices or sinograms in memory, and random patches of them, or of three, with their position channels."""
+"""Training slices or sinograms in memory, and random patches of them, alone or with neighbours, and their planes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ class TrainingSlices:
             return sinogram_positions(rows, columns, pixel, first, count)
         return positions(rows, columns, (pixel, pixel))[:, first : None if count is None else first + count]
 
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether any of its slices has a neighbour that a prior looks at."""
+        return self.slice_mm > 0 and len(self.values) > slices_apart(self.slice_mm)
+
     def around(
         self, k: int, gap: int, part: tuple[slice, slice], wanted: Sequence[bool] = (True, True)
     ) -> tuple[Tensor, Tensor]:
@@ -76,8 +81,8 @@ class PatchSampler:
     def __init__(
         self, sources: list[TrainingSlices], stack: bool = False, flip: bool = False, empty_std: float = 0.02
     ) -> None:
-        if not sources:
-            raise ValueError("no training slices: expected at least one volume")
+        if not any(s.has_neighbours for s in sources) if stack else not sources:
+            raise ValueError("no training slices: expected at least one volume" + " of neighbouring slices" * stack)
         if stack and any(s.half_turn for s in sources):
             raise ValueError("sinograms have no neighbours that a prior learns from: train on them one by one")
         self.sources = sources
