@@ -13,7 +13,7 @@ from torch import Tensor
 from .acquisition import binning, readings, simulate
 from .likelihoods.gaussian import GaussianLikelihood
 from .measurement import Measurement
-from .physics.ct import CTGeometry, ImageGrid, make_projector
+from .physics.ct import RECONSTRUCTION, CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid
 from .physics.noise import estimate_air_counts, estimate_noise_std, log_data
 from .priors.card import PriorCard
@@ -211,10 +211,13 @@ def _assemble(
         _check_region(region, grid.rows, grid.columns)
     geometry = measurement.geometry
     prior_grid = grid if card is None else _prior_grid(grid, card, notes)
-    likelihood = GaussianLikelihood(make_projector(geometry, grid, device=device), data, spread)
-    elsewhere = likelihood
-    if prior_grid != grid:
-        elsewhere = GaussianLikelihood(make_projector(geometry, prior_grid, device=device), data, spread)
+
+    def likelihood_on(pixels: ImageGrid) -> GaussianLikelihood:
+        projector = make_projector(geometry, pixels, device=device, interpolation=RECONSTRUCTION)
+        return GaussianLikelihood(projector, data, spread)
+
+    likelihood = likelihood_on(grid)
+    elsewhere = likelihood if prior_grid == grid else likelihood_on(prior_grid)
     return Problem(
         geometry, grid, likelihood, prior_grid, elsewhere, frame, settings.water_per_mm, float(spread.mean().sqrt()),
         reference, flips, region, notes=notes,

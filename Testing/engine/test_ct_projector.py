@@ -12,6 +12,7 @@ from diffusion_engine.physics import ct
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 from diffusion_engine.physics.ct_matrix import MatrixProjector
 from diffusion_engine.physics.ct_on_the_fly import OnTheFlyProjector
+from diffusion_engine.physics.joseph import tap_weights
 
 GRID = ImageGrid(50, 64, (1.3, 0.9), (3.0, -4.0))  # anisotropic, off centre
 ANGLES = (0.3, 0.31, 1.2, 2.0, math.pi / 2, 4.4, -0.7)
@@ -36,9 +37,13 @@ def smooth_image(grid: ImageGrid) -> np.ndarray:
 @pytest.mark.parametrize("name", GEOMETRIES)
 @pytest.mark.parametrize("implementation", ["matrix", "on_the_fly"])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("batch", [(), (1,), (2, 3), (40,)])
-def test_adjoint(name: str, implementation: str, dtype: torch.dtype, bound: float, batch: tuple[int, ...]) -> None:
-    projector = make_projector(GEOMETRIES[name], GRID, dtype=dtype, implementation=implementation)
+@pytest.mark.parametrize(("batch", "interpolation"), [
+    ((), "linear"), ((1,), "cubic"), ((2, 3), "linear"), ((40,), "cubic"),
+])
+def test_adjoint(name: str, implementation: str, dtype: torch.dtype, bound: float, batch: tuple[int, ...],
+                 interpolation: str) -> None:
+    projector = make_projector(GEOMETRIES[name], GRID, dtype=dtype, implementation=implementation,
+                               interpolation=interpolation)
     assert projector.in_shape == (50, 64)
     assert projector.out_shape == (7, 90)
     x, y = random((*batch, 50, 64), dtype), random((*batch, 7, 90), dtype, 1)
@@ -52,10 +57,14 @@ def test_adjoint(name: str, implementation: str, dtype: torch.dtype, bound: floa
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_implementations_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_implementations_agree(name: str, interpolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffusion_engine.physics.ct_on_the_fly._CHUNK_ENTRIES", 30_000)  # several chunks of views
     x, y = random((3, 50, 64), torch.float32), random((3, 7, 90), torch.float32, 1)
-    stored, flying = (make_projector(GEOMETRIES[name], GRID, implementation=i) for i in ("matrix", "on_the_fly"))
+    stored, flying = (
+        make_projector(GEOMETRIES[name], GRID, implementation=i, interpolation=interpolation)
+        for i in ("matrix", "on_the_fly")
+    )
     for a, b in ((stored.forward(x), flying.forward(x)), (stored.adjoint(y), flying.adjoint(y))):
         assert float((a - b).norm() / a.norm()) < 1e-5
 
@@ -64,8 +73,8 @@ def test_implementations_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_accelerators_way_gives_the_same_numbers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffusion_engine.physics.ct_on_the_fly._CHUNK_ENTRIES", 30_000)
     x, y = random((3, 50, 64), torch.float32), random((3, 7, 90), torch.float32, 1)
-    stored = make_projector(GEOMETRIES[name], GRID, implementation="matrix")
-    flying = make_projector(GEOMETRIES[name], GRID, implementation="on_the_fly")
+    stored = make_projector(GEOMETRIES[name], GRID, implementation="matrix", interpolation="cubic")
+    flying = make_projector(GEOMETRIES[name], GRID, implementation="on_the_fly", interpolation="cubic")
     monkeypatch.setattr(flying, "_by_scipy", False)  # on a CPU, the products that other devices use
     for a, b in ((stored.forward(x), flying.forward(x)), (stored.adjoint(y), flying.adjoint(y))):
         assert float((a - b).norm() / a.norm()) < 1e-5
@@ -98,6 +107,31 @@ def test_disc_has_its_chord_lengths(name: str) -> None:
     assert float((found - chords).norm() / chords.norm()) < 0.01
     inside = chords > 30
     assert float(((found - chords).abs() / chords)[inside].max()) < 0.02
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_cubic_is_nearer_to_wide_bins_and_averaged_pixels(name: str) -> None:
+    grid = ImageGrid(120, 120, (1.0, 1.0), (0.3, -0.2))
+    distances, bin_mm = ((), 1.0) if name == "parallel" else ((300.0, 540.0), 1.8)
+    geometry = CTGeometry(name, tuple(np.linspace(0.05, 3, 31)), 150, bin_mm, 0.0, *distances)
+    fine = ImageGrid(960, 960, (0.125, 0.125), grid.centre_mm)
+    y, x = np.meshgrid(fine.y_mm, fine.x_mm, indexing="ij")
+    disc = (np.hypot(x - 10, y + 7) < 25).reshape(120, 8, 120, 8).mean((1, 3)).astype(np.float32)
+    rays = CTGeometry(name, geometry.angles_rad, 150 * 8, bin_mm / 8, 0.0, *distances)
+    expected = disc_sinogram(rays, 10, -7, 25, 1.0).reshape(31, 150, 8).mean(-1)
+    error = {
+        kind: float((make_projector(geometry, grid, interpolation=kind).forward(torch.from_numpy(disc)).double()
+                     - expected).norm()) for kind in ("linear", "cubic")
+    }
+    assert error["cubic"] < 0.8 * error["linear"]
+
+
+def test_cubic_convolution_has_no_second_moment() -> None:
+    w = torch.linspace(0, 1, 11, dtype=torch.float64)
+    offsets = w - torch.arange(-1, 3, dtype=torch.float64)[:, None]
+    kernel = torch.stack(tap_weights(w, "cubic"))
+    for power, moment in ((0, 1.0), (1, 0.0), (2, 0.0)):
+        assert torch.allclose((kernel * offsets**power).sum(0), torch.full_like(w, moment), atol=1e-12)
 
 
 def astra_sinogram(image: np.ndarray, geometry: CTGeometry, kernel: str) -> np.ndarray:
@@ -160,6 +194,9 @@ def test_auto_keeps_to_the_memory_cap() -> None:
     stored = make_projector(geometry, grid)
     assert isinstance(stored, MatrixProjector)
     assert ct.matrix_bytes(geometry, grid) == pytest.approx(stored.bytes, rel=0.1)
+    cubic = make_projector(geometry, grid, interpolation="cubic")
+    assert isinstance(cubic, MatrixProjector)
+    assert ct.matrix_bytes(geometry, grid, interpolation="cubic") == pytest.approx(cubic.bytes, rel=0.1)
     assert make_projector(geometry, grid) is stored  # kept
     assert isinstance(make_projector(geometry, grid, memory_cap_bytes=stored.bytes // 2), OnTheFlyProjector)
 
@@ -185,6 +222,8 @@ def test_faults_are_refused() -> None:
         make_projector(CTGeometry("fan_flat", (0.0,), 10, 1.0, 0.0, 20.0, 50.0), grid)
     with pytest.raises(ValueError, match="implementation"):
         make_projector(parallel_geometry(grid, 3), grid, implementation="fast")
+    with pytest.raises(ValueError, match="interpolation"):
+        make_projector(parallel_geometry(grid, 3), grid, interpolation="nearest")
     with pytest.raises(ValueError, match="dtype"):
         make_projector(parallel_geometry(grid, 3), grid, dtype=torch.float16)
     projector = make_projector(parallel_geometry(grid, 3), grid)

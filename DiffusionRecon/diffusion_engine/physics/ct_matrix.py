@@ -55,9 +55,10 @@ class MatrixProjector(Projector):
     Takes about 16 bytes a non-zero weight in float32, 24 in float64. Differentiable to any order.
     """
 
-    def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(geometry, grid, device, dtype)
-        matrix = joseph_matrix(geometry, grid, dtype)
+    def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype,
+                 interpolation: str = "linear") -> None:
+        super().__init__(geometry, grid, device, dtype, interpolation)
+        matrix = joseph_matrix(geometry, grid, dtype, interpolation=interpolation)
         transpose = matrix.T.tocsr()
         self._matrix, self._transpose = SparseProduct(matrix, device), SparseProduct(transpose, device)
 
@@ -96,15 +97,16 @@ def _csr_product_works() -> bool:
 
 
 def joseph_matrix(geometry: CTGeometry, grid: ImageGrid, dtype: torch.dtype = torch.float32,
-                  views: slice = slice(None)) -> scipy.sparse.csr_matrix:
+                  views: slice = slice(None), interpolation: str = "linear") -> scipy.sparse.csr_matrix:
     """The system matrix in mm, (views * detectors, rows * columns), of the given views."""
     rays = index_rays(geometry, grid, views)
     step = max(1, _BLOCK // max(grid.rows, grid.columns))
     counts, indices, values = [], [], []
     for start in range(0, len(rays.base), step):
-        entries = joseph_entries(IndexRays(*(field[start:start + step] for field in rays)), grid, dtype)
+        part = IndexRays(*(field[start:start + step] for field in rays))
+        entries = joseph_entries(part, grid, dtype, interpolation=interpolation)
         index, weight = (entry.numpy() for entry in entries)
-        keep = weight > 0
+        keep = weight != 0
         counts.append(np.count_nonzero(keep, axis=1))
         indices.append(index[keep])
         values.append(weight[keep])

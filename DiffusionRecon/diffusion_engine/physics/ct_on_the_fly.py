@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .ct_geometry import CTGeometry, ImageGrid
 from .ct_matrix import joseph_matrix
-from .joseph import index_rays, joseph_entries
+from .joseph import TAPS, index_rays, joseph_entries
 from .projector import Projector
 
 _CHUNK_ENTRIES = 4_000_000  # weights alive at a time; about 40 bytes each while they are made
@@ -21,10 +21,11 @@ class OnTheFlyProjector(Projector):
     differentiable to any order.
     """
 
-    def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(geometry, grid, device, dtype)
+    def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype,
+                 interpolation: str = "linear") -> None:
+        super().__init__(geometry, grid, device, dtype, interpolation)
         self._by_scipy = device.type == "cpu"  # its products beat torch's scattered sums there
-        width = 2 * max(grid.rows, grid.columns) * geometry.detector_count
+        width = TAPS[interpolation] * max(grid.rows, grid.columns) * geometry.detector_count
         step = max(1, _CHUNK_ENTRIES // width)
         self._chunks = [slice(v, min(v + step, geometry.views)) for v in range(0, geometry.views, step)]
 
@@ -54,10 +55,11 @@ class OnTheFlyProjector(Projector):
         return image.t().contiguous().reshape(*y.shape[:-2], *self.in_shape)
 
     def _matrix(self, views: slice) -> scipy.sparse.csr_matrix:
-        return joseph_matrix(self.geometry, self.grid, self.dtype, views)
+        return joseph_matrix(self.geometry, self.grid, self.dtype, views, self.interpolation)
 
     def _entries(self, views: slice) -> tuple[Tensor, Tensor]:
         # positions need float64, which Apple's GPUs lack: make the weights on the CPU there
         maker = torch.device("cpu") if self.device.type == "mps" else self.device
-        index, weight = joseph_entries(index_rays(self.geometry, self.grid, views), self.grid, self.dtype, maker)
+        rays = index_rays(self.geometry, self.grid, views)
+        index, weight = joseph_entries(rays, self.grid, self.dtype, maker, self.interpolation)
         return index.to(self.device), weight.to(self.device)

@@ -19,8 +19,10 @@ class Projector:
     _forward: Callable[[Tensor], Tensor]
     _adjoint: Callable[[Tensor], Tensor]
 
-    def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, geometry: CTGeometry, grid: ImageGrid, device: torch.device, dtype: torch.dtype,
+                 interpolation: str) -> None:
         self.geometry, self.grid, self.device, self.dtype = geometry, grid, device, dtype
+        self.interpolation = interpolation
         self.in_shape = (grid.rows, grid.columns)
         self.out_shape = (geometry.views, geometry.detector_count)
 
@@ -41,7 +43,7 @@ class Projector:
         """The projector of some views, of the same kind."""
         chosen = np.asarray(self.geometry.angles_rad)[index if isinstance(index, slice) else index.cpu().numpy()]
         geometry = replace(self.geometry, angles_rad=tuple(chosen.tolist()))
-        return type(self)(geometry, self.grid, self.device, self.dtype)
+        return type(self)(geometry, self.grid, self.device, self.dtype, self.interpolation)
 
 
 class LinearMap(torch.autograd.Function):

@@ -27,7 +27,7 @@ from ..acquisition import readings
 from ..classical.fbp import fbp
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.implicit import proximal
-from ..physics.ct import ImageGrid, make_projector, parallel_geometry
+from ..physics.ct import RECONSTRUCTION, ImageGrid, make_projector, parallel_geometry
 from ..priors.denoiser import EDMDenoiser, positions
 from ..sampling.grids import poly_grid
 from ..solvers.contract import clean_variance
@@ -92,7 +92,7 @@ def scanned_slice(
     spread = noise_percent / 100 * noiseless.max()
     data = noiseless + spread * torch.randn(noiseless.shape, generator=generator).to(noiseless)
     start = fbp(data, geometry, grid).clamp_min(0) / WATER - 1
-    projector = make_projector(geometry, grid, device=clean.device)
+    projector = make_projector(geometry, grid, device=clean.device, interpolation=RECONSTRUCTION)
     return ScannedSlice(clean, place, GaussianLikelihood(projector, data, spread**2).scaled(WATER, 1.0), start)
 
 
