@@ -25,7 +25,6 @@ from torch import Tensor
 
 from .ct_geometry import CTGeometry, ImageGrid, ray_lines
 
-
 TAPS = {"linear": 2, "cubic": 4}
 """Pixels that a ray meets at each crossing, by the interpolation."""
 
