@@ -85,11 +85,12 @@ def joseph_entries(rays: IndexRays, grid: ImageGrid, dtype: torch.dtype = torch.
     index += n.to(torch.int32) * column(np.where(over_rows, grid.columns, 1), torch.int32)
     step = column(rays.step_mm, dtype)
     next_pixel = column(np.where(over_rows, 1, grid.columns), torch.int32)
+    on_grid: Tensor | bool = True
+    if grid.rows != grid.columns:
+        on_grid = n < column(np.where(over_rows, grid.rows, grid.columns), torch.float64)
     weights, indices = [], []
     for tap, weight in enumerate(tap_weights(w, interpolation), 1 - TAPS[interpolation] // 2):
-        inside = (low >= -tap) & (low < across_size - tap)
-        if grid.rows != grid.columns:
-            inside &= n < column(np.where(over_rows, grid.rows, grid.columns), torch.float64)
+        inside = (low >= -tap) & (low < across_size - tap) & on_grid
         weights.append(weight * step * inside)
         indices.append((index + tap * next_pixel) * inside)
     return torch.stack(indices, dim=-1).flatten(1), torch.stack(weights, dim=-1).flatten(1)
