@@ -12,6 +12,7 @@ from diffusion_engine.classical.tv import tv
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers import dds as solver
 from diffusion_engine.solvers.catalogue import METHODS
@@ -54,6 +55,26 @@ def test_a_seed_is_a_draw(problem) -> None:
     first = last(prior, likelihood, start, 5)
     assert torch.equal(first, last(prior, likelihood, start, 5))
     assert float((first - last(prior, likelihood, start, 6)).abs().max()) > 0.01
+
+
+def test_every_second_call_sees_the_mirrored_image_at_its_place(problem) -> None:
+    """What this prior, which knows no sides, makes of it is the same; the positions are those of the mirrored body."""
+    prior, likelihood, truth = problem
+    place, mirrored = (positions(SIZE, SIZE, (2.0, 3.0), (4.0, x)) for x in (-10.0, 10.0))
+    seen: dict[bool, list[tuple[torch.Tensor, torch.Tensor]]] = {False: [], True: []}
+    estimates = []
+    for reverse, calls in seen.items():
+
+        def spy(x: torch.Tensor, sigma: torch.Tensor, condition: torch.Tensor, calls=calls) -> torch.Tensor:
+            calls.append((x, condition))
+            return prior(x, sigma)
+
+        settings = replace(SETTINGS, mirrored=reverse)
+        estimates.append(list(solver.dds(spy, likelihood, torch.zeros_like(truth), settings, seeded(5), place)))
+    torch.testing.assert_close(estimates[0][-1].estimate, estimates[1][-1].estimate, rtol=1e-5, atol=1e-5)
+    for index, ((plain, _), (x, where)) in enumerate(zip(*seen.values(), strict=True)):
+        torch.testing.assert_close(x.flip(-1) if index % 2 else x, plain, rtol=1e-5, atol=1e-5)
+        assert torch.equal(where, mirrored if index % 2 else place)
 
 
 def test_draws_agree_with_the_data_and_come_closer_to_the_truth(problem) -> None:
@@ -104,7 +125,7 @@ def test_the_prior_is_given_its_condition(problem) -> None:
         return prior(x, sigma)
 
     marker = torch.ones(2, SIZE, SIZE)
-    list(solver.dds(watching, likelihood, truth, replace(SETTINGS, steps=2), seeded(0), marker))
+    list(solver.dds(watching, likelihood, truth, replace(SETTINGS, steps=2, mirrored=False), seeded(0), marker))
     assert len(seen) == 2
     assert all(shape == (4, 1, SIZE, SIZE) and condition is marker for shape, condition in seen)
 

@@ -133,7 +133,8 @@ class SlabRun:
                 sigma, following, call = levels[index], levels[index + 1], noise.take()
                 if self.slabs.weight > 0:
                     for part in parts:
-                        self.estimate.write(part, denoise(denoiser, self._read(self.state, part), sigma, condition))
+                        x = self._read(self.state, part)
+                        self.estimate.write(part, denoise(denoiser, x, sigma, condition, settings.mirrors(index)))
                 carried = None
                 cold = index == 0
                 for n, part in enumerate(parts, 1):
@@ -142,7 +143,7 @@ class SlabRun:
                         estimate = self._read(self.estimate, part)
                         clean, carried = self._coupled(part, sigma, settings, cold, carried)
                     else:
-                        estimate = denoise(denoiser, x, sigma, condition)
+                        estimate = denoise(denoiser, x, sigma, condition, settings.mirrors(index))
                         variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
                         clean = self.part(part).proximal(
                             estimate, variance, settings.cg_iterations, settings.cg_tolerance

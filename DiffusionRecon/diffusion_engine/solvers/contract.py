@@ -31,8 +31,19 @@ class SolverStep:
     estimate: Tensor
 
 
-def denoise(denoiser: Denoiser, x: Tensor, sigma: float, condition: Tensor | None = None) -> Tensor:
-    """D(x; sigma) of images (batch, rows, columns), without gradients."""
+def denoise(
+    denoiser: Denoiser, x: Tensor, sigma: float, condition: Tensor | None = None, mirrored: bool = False
+) -> Tensor:
+    """D(x; sigma) of images (batch, rows, columns), without gradients.
+
+    ``mirrored``: asked of the images with their columns reversed, and their positions with them.
+    """
+    if mirrored:
+        place = condition
+        if place is not None:
+            place = place.flip(-1)
+            place.select(-3, 1).neg_()  # what was at x is now at -x
+        return denoise(denoiser, x.flip(-1), sigma, place).flip(-1)
     with torch.no_grad():
         return denoiser(x[:, None], torch.tensor(sigma), condition)[:, 0]
 

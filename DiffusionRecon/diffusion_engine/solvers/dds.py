@@ -5,10 +5,11 @@
     x   = x0' + sigma' (sqrt(1 - eta^2) (x - x0) / sigma + eta z)        (DDIM)
 
 started at sigma_0 from a classical image plus noise of that level (come-closer diffusion). The data weight W comes
-from the measured noise, the prior's from g(sigma) = c s^2 d^2 / (s^2 + d^2). Draws are concentrated: each step pulls
+from the measured noise, the prior's from g(sigma) = c s^2 d^2 / (s^2 + d^2). Every second call sees the image
+left-right reversed, so that what a network gets wrong one way is not repeated. Draws are concentrated: each step pulls
 towards a point estimate, so their spread is narrower than the posterior's.
 
-Sources: DDS, arXiv:2303.05754; start, arXiv:2112.05146.
+Sources: DDS, arXiv:2303.05754; start, arXiv:2112.05146; reversed calls, arXiv:2312.01831.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .contract import SolverStep, clean_variance, denoise, finite
 
 @dataclass(frozen=True)
 class DDSSettings:
-    """Steps, noise levels (network units) and the weights of one run."""
+    """Steps, noise levels (network units) and the weights of one run; ``mirrored``: every second call is reversed."""
 
     steps: int = 30
     sigma_start: float = 0.6
@@ -38,6 +39,11 @@ class DDSSettings:
     prior_variance: float = 2.0
     cg_iterations: int = 8
     cg_tolerance: float = 1e-3
+    mirrored: bool = True
+
+    def mirrors(self, index: int) -> bool:
+        """Whether the call of step ``index`` (from 0) sees the image reversed."""
+        return self.mirrored and index % 2 == 1
 
 
 def dds(
@@ -53,7 +59,7 @@ def dds(
     x = start + levels[0] * noise.normal(start)
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
-        estimate = denoise(denoiser, x, sigma, condition)
+        estimate = denoise(denoiser, x, sigma, condition, settings.mirrors(index))
         variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
         clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, settings.steps, sigma, clean)

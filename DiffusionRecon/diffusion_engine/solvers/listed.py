@@ -30,6 +30,7 @@ LISTED: list[dict[str, Any]] = [
             ["prior_variance", 2.0],
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
+            ["mirrored", True],
         ],
     },
     {
@@ -499,6 +500,7 @@ LISTED: list[dict[str, Any]] = [
             ["prior_variance", 2.0],
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
+            ["mirrored", True],
             ["weight", 0.01],
             ["sweeps", 1],
         ],
