@@ -71,3 +71,10 @@ def positions(
     y = (torch.arange(rows) - (rows - 1) / 2) * pixel_mm[0] + centre_mm[0]
     x = (torch.arange(columns) - (columns - 1) / 2) * pixel_mm[1] + centre_mm[1]
     return torch.stack(torch.meshgrid(y, x, indexing="ij")) / 200.0
+
+
+def mirrored_positions(place: Tensor) -> Tensor:
+    """Planes (..., planes, rows, columns) of the left-right reversed image, positions first: what was at x is at -x."""
+    reverse = place.flip(-1)
+    reverse.select(-3, 1).neg_()
+    return reverse

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..priors.denoiser import Denoiser
+from ..priors.denoiser import Denoiser, mirrored_positions
 
 Solve = Callable[..., Iterator["SolverStep"]]
 """solve(denoiser, likelihood, start, settings, noise, condition=None) -> steps; the last estimate is the result.
@@ -39,10 +39,7 @@ def denoise(
     ``mirrored``: asked of the images with their columns reversed, and their positions with them.
     """
     if mirrored:
-        place = condition
-        if place is not None:
-            place = place.flip(-1)
-            place.select(-3, 1).neg_()  # what was at x is now at -x
+        place = None if condition is None else mirrored_positions(condition)
         return denoise(denoiser, x.flip(-1), sigma, place).flip(-1)
     with torch.no_grad():
         return denoiser(x[:, None], torch.tensor(sigma), condition)[:, 0]

@@ -32,10 +32,14 @@ from .dds import DDSSettings, dds
 
 @dataclass(frozen=True)
 class DiffusionBlendSettings(DDSSettings):
-    """Those of DDS, and the ``weight`` of z-TV in 1 / network unit with its ADMM ``sweeps``."""
+    """Those of DDS, and the ``weight`` of z-TV in 1 / network unit with its ADMM ``sweeps``.
+
+    No call is reversed by default: calls take near and far neighbours in turn already.
+    """
 
     steps: int = 50
     eta: float = 0.85
+    mirrored: bool = False
     weight: float = 0.01
     sweeps: int = 1
 

@@ -500,7 +500,7 @@ LISTED: list[dict[str, Any]] = [
             ["prior_variance", 2.0],
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
-            ["mirrored", True],
+            ["mirrored", False],
             ["weight", 0.01],
             ["sweeps", 1],
         ],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..priors.denoiser import positions
+from ..priors.denoiser import mirrored_positions, positions
 from ..priors.neighbours import closeness, slices_apart
 from .sinograms import continued, sinogram_positions
 
@@ -121,9 +121,7 @@ class PatchSampler:
                 cut, told = source.around(k, gap, (slice(j, j + tall), slice(i, i + wide)), wanted)
                 patch, place = torch.cat([patch, cut]), torch.cat([place, told])
             if self.flip and source.left_right and below(2):
-                # The mirrored slice has the same grid about the same centre: what was at x is now at -x.
-                patch, place = patch.flip(-1), place.flip(-1)
-                place[1] = -place[1]
+                patch, place = patch.flip(-1), mirrored_positions(place)
             if (tall, wide) != (size, size):
                 margin = (0, size - wide, 0, size - tall)
                 patch = F.pad(patch[None], margin, mode="replicate")[0]
