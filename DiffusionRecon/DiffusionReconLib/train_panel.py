@@ -9,6 +9,7 @@ from typing import Any
 
 import qt
 import slicer.util
+from diffusion_engine.priors.card import NEIGHBOURS, SLICE, VOLUME
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
@@ -22,7 +23,7 @@ UI_FILE = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "TrainPrior
 POLL_MILLISECONDS = 200
 SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium (6.9 million)")),
                ("large", _("Large (35 million)")))
-STACK_TITLES = (("one", _("Whole slices")), ("neighbours", _("Slices with their neighbours")))
+SEES_TITLES = ((SLICE, _("A slice")), (NEIGHBOURS, _("A slice with its neighbours")), (VOLUME, _("A volume")))
 FEWEST_FOR_CURVES = 200
 NARROWEST, MARGINS = 240, 12
 """Width of the curves in pixels: as wide as the section without its margins."""
@@ -46,15 +47,15 @@ class TrainPart(Part):
         self._cancelling = False
         self._quiet = True
         self._drawn: tuple[Any, ...] = ()
-        self._unit, self._size, self._stack, self._origin = "HU", "", "one", ""
+        self._unit, self._size, self._sees, self._origin = "HU", "", SLICE, ""
         self._chosen = {
             "_unit": Choices(ui.trainUnitComboBox, lambda name: self._choose("_unit", name)),
             "_size": Choices(ui.trainSizeComboBox, lambda name: self._choose("_size", name)),
-            "_stack": Choices(ui.trainStackComboBox, lambda name: self._choose("_stack", name)),
+            "_sees": Choices(ui.trainSeesComboBox, lambda name: self._choose("_sees", name)),
             "_origin": Choices(ui.trainOriginComboBox, lambda name: self._choose("_origin", name)),
         }
         self._chosen["_unit"].fill((unit, f"{unit} ({rule.modality.upper()})") for unit, rule in UNITS.items())
-        self._chosen["_stack"].fill(STACK_TITLES)
+        self._chosen["_sees"].fill(SEES_TITLES)
         self._show(rememberedRequest())
         for edit in (ui.trainDataPathEdit, ui.trainFolderPathEdit):
             edit.connect("currentPathChanged(QString)", self._edited)
@@ -87,7 +88,7 @@ class TrainPart(Part):
             data=ui.trainDataPathEdit.currentPath.strip(), out=ui.trainFolderPathEdit.currentPath.strip(),
             name=ui.trainNameEdit.text.strip(), unit=self._unit, files=ui.trainFilesEdit.text.strip() or "*",
             heldOut=tuple(part.strip() for part in ui.trainHeldOutEdit.text.split(",") if part.strip()),
-            startFrom=self._origin, size=self._size, stack=self._stack == "neighbours",
+            startFrom=self._origin, size=self._size, sees=self._sees,
             flip=bool(ui.trainFlipCheckBox.checked), augment=bool(ui.trainAugmentCheckBox.checked),
             steps=int(ui.trainStepsSpinBox.value), minutes=float(ui.trainMinutesSpinBox.value),
             seed=int(self.parameters.seed) if self.parameters is not None else 0,
@@ -260,7 +261,7 @@ class TrainPart(Part):
         ui.trainAugmentCheckBox.checked = request.augment
         self._unit, self._origin = request.unit, request.startFrom
         self._size = request.size if request.startFrom or request.size != "small" else ""
-        self._stack = "neighbours" if request.stack else "one"
+        self._sees = request.sees
         self._quiet = quiet
 
     def _choose(self, field: str, name: str) -> None:

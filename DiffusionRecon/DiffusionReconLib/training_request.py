@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_engine.priors.adapter import SHIPPED
+from diffusion_engine.priors.card import FURTHER_PLANES, SLICE
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
@@ -25,7 +26,8 @@ class TrainingRequest:
 
     `data`: folder of volumes; `out`: folder for checkpoint, weights and card; `heldOut`: names of folders or files
     below `data` that are not trained on; `startFrom`: a prior, by name or path of its card, whose network is taken or
-    grown; `size`: of the network, "" for that prior's, or small; `minutes`: a wish in place of `steps` when it is not
+    grown; `size`: of the network, "" for that prior's, or small; `sees`: a slice, a slice with its neighbours, or a
+    volume at once; `minutes`: a wish in place of `steps` when it is not
     0; `files`: pattern of file names.
     """
 
@@ -37,7 +39,7 @@ class TrainingRequest:
     heldOut: tuple[str, ...] = field(default=())
     startFrom: str = ""
     size: str = ""
-    stack: bool = False
+    sees: str = SLICE
     flip: bool = False
     augment: bool = False
     steps: int = 20000
@@ -61,6 +63,9 @@ class TrainingRequest:
         if self.size not in ("", *SIZES):
             raise ValueError(_("There is no network size '{size}': choose {sizes}.").format(
                 size=self.size, sizes=", ".join(SIZES)))
+        if self.sees not in FURTHER_PLANES:
+            raise ValueError(_("A network cannot see a '{sees}' at once: choose {known}.").format(
+                sees=self.sees, known=", ".join(FURTHER_PLANES)))
         if self.steps < 1 or self.minutes < 0:
             raise ValueError(_("A training takes 1 step or more, and no negative time: correct steps or minutes."))
         comma = next((name for name in self.heldOut if "," in name), None)
@@ -111,10 +116,10 @@ class TrainingRequest:
         given = {
             "data": self.data, "out": self.out, "name": self.name, "unit": self.unit, "files": self.files or "*",
             "exclude": ",".join(self.heldOut), "from": self.startFrom, "size": self.size, "steps": self.steps,
-            "seed": self.seed, "device": self.device,
+            "seed": self.seed, "device": self.device, "sees": self.sees,
         }
         line = [f"--{key}={value}" for key, value in given.items() if value != ""]
-        switches = {"stack": self.stack, "flip": self.flip, "augment": self.augment, "forecast": forecast}
+        switches = {"flip": self.flip, "augment": self.augment, "forecast": forecast}
         return ["train", *line, *(f"--{key}" for key, on in switches.items() if on)]
 
 

@@ -33,7 +33,7 @@ from diffusion_engine.coupling.shared_noise import SliceNoise
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.metrics import psnr
-from diffusion_engine.priors.card import NEIGHBOURS
+from diffusion_engine.priors.card import NEIGHBOURS, VOLUME
 from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.problem import prepare
@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--couplings", nargs="+", help="names (all that suit the prior), or w,m: weight and period")
     options = parser.parse_args()
     prior = load_prior(options.prior)
-    suited = [name for name in COUPLINGS if name != NEIGHBOURS or prior.card.of_stacks]
+    suited = [name for name in COUPLINGS if name not in (NEIGHBOURS, VOLUME) or prior.card.sees == name]
     print(f"{options.slices} slices of {options.size} x {options.size}, {options.views} views, {options.steps} steps, "
           f"{options.draws} draws; seconds a draw on {torch.get_num_threads()} threads")
     print(f"{'case':<22}{'coupling':<12}{'roughness':>10}{'coarse':>8}{'of mean':>9}{'PSNR':>8}{'of mean':>9}"

@@ -88,7 +88,7 @@ class White(nn.Module):
 
 def test_the_rows_hold_every_method_and_the_exact_prior_is_best() -> None:
     held = [TrainingSlices("a", white(8).numpy(), np.full(8, 8.0))]
-    rows = denoising_rows(prior_of(White()), held, stack=False)
+    rows = denoising_rows(prior_of(White()), held, sees="slice")
     assert [row["sigma"] for row in rows] == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
     assert {row["slices"] for row in rows} == {3}
     for row in rows:

@@ -39,7 +39,7 @@ def test_total_variation_along_z_and_neighbours_need_a_method_that_ties_stacks()
     for name, method in methods.items():
         for coupling in listing.listed_couplings():
             settings = Settings(solver=name, coupling=coupling)
-            if ("ztv" in coupling or coupling == "neighbours") and not method.stacks:
+            if ("ztv" in coupling or coupling in ("neighbours", "volume")) and not method.stacks:
                 with pytest.raises(ValueError, match=rf"{name} cannot tie slices .*'dds'"):
                     check_method(settings)
             else:

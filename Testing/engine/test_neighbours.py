@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 from diffusion_engine.coupling import coupling_named
-from diffusion_engine.priors.card import check_neighbours
+from diffusion_engine.priors.card import check_seen
 from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.neighbours import StackDenoiser, closeness, denoised
@@ -89,8 +89,8 @@ def test_what_is_no_stack_is_refused() -> None:
         with pytest.raises(ValueError, match="shares one noise level and needs position planes"):
             StackDenoiser(watching, 5.0)(stack(2), sigma, place)
     card = load_prior("ct-body").card
-    check_neighbours(card, "ztv")
-    with pytest.raises(ValueError, match="ct-body sees single slices alone"):
-        check_neighbours(card, "neighbours")
+    check_seen(card, "ztv")
+    with pytest.raises(ValueError, match="ct-body sees a slice at a time: choose one that looks at neighbours"):
+        check_seen(card, "neighbours")
     assert isinstance(coupling_named("neighbours").denoiser(watching, 5.0), StackDenoiser)
     assert coupling_named("none").denoiser(watching, 5.0) is watching

@@ -410,7 +410,7 @@ def test_neighbours_are_looked_at_where_there_are_any(small: Volume) -> None:
         for name in ("none", "neighbours")
     )
     np.testing.assert_allclose(single, alone, atol=0.01)
-    with pytest.raises(ValueError, match="ct-body sees single slices alone"):
+    with pytest.raises(ValueError, match="ct-body sees a slice at a time"):
         reconstruct(small, settings, prior="ct-body", coupling="neighbours")
     with pytest.raises(ValueError, match="mmps cannot tie slices by their neighbours"):
         reconstruct(small, settings, solver="mmps", coupling="neighbours")

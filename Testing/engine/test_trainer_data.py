@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.priors.denoiser import EDMDenoiser, positions
-from diffusion_engine.priors.grow import widened, with_neighbours
+from diffusion_engine.priors.grow import seeing, widened
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.neighbours import StackDenoiser, closeness
 from diffusion_engine.priors.networks import SIZES, PatchUNet, sized
@@ -134,7 +134,7 @@ def test_mirrored_patches_are_those_of_the_mirrored_slice() -> None:
 def test_patches_come_with_their_neighbours_and_how_close_they_are() -> None:
     source = TrainingSlices("a", told_by_place(9), np.full(9, 2.0), slice_mm=5.0)
     lone = TrainingSlices("b", told_by_place(9) + 50, np.full(9, 2.0))
-    patches, places = PatchSampler([lone, source], stack=True).draw(200, 8, torch.Generator().manual_seed(0))
+    patches, places = PatchSampler([lone, source], sees="neighbours").draw(200, 8, torch.Generator().manual_seed(0))
     assert patches.shape == (200, 3, 8, 8)
     assert places.shape == (200, 4, 8, 8)
     seen = set()
@@ -158,11 +158,11 @@ def test_patches_come_with_their_neighbours_and_how_close_they_are() -> None:
     assert 0.1 < float(missing.float().mean()) < 0.45
     for alone in (lone, replace(source, values=source.values[:1])):
         with pytest.raises(ValueError, match="volume of neighbouring slices"):
-            PatchSampler([alone], stack=True)
+            PatchSampler([alone], sees="neighbours")
     with pytest.raises(ValueError, match="positive distance"):
         closeness(0.0)
     with pytest.raises(ValueError, match="sinograms have no neighbours"):
-        PatchSampler([replace(source, half_turn=True)], stack=True)
+        PatchSampler([replace(source, half_turn=True)], sees="neighbours")
 
 
 def test_sizes_have_the_parameters_they_claim() -> None:
@@ -180,7 +180,7 @@ def test_an_mr_prior_that_looks_at_neighbours(folder: Path, tmp_path: Path, monk
     monkeypatch.setattr(run, "sized", lambda size, inputs: PatchUNet(inputs, 1, (8, 12), 1))
     out = tmp_path / "out"
     card = run.train_prior(
-        folder, ["two"], out, "mr", 2, device="cpu", unit="a.u.", stack=True, flip=True, files="mr*"
+        folder, ["two"], out, "mr", 2, device="cpu", unit="a.u.", sees="neighbours", flip=True, files="mr*"
     )
     assert (card["modality"], card["unit"], card["scale"], card["sigma_data"]) == ("mr", "a.u.", 1.0, 0.3)
     assert "99.5th percentile" in card["scale_rule"]
@@ -226,15 +226,15 @@ def test_a_prior_of_one_slice_and_another_unit_is_a_start(folder: Path, tmp_path
     """At first a network that sees neighbours makes nothing of them; the card names the origin and its data."""
     single = busy((8, 12))
     x, planes, level = torch.randn(2, 3, 24, 20), torch.randn(2, 4, 24, 20), torch.randn(2)
-    found = with_neighbours(single)(torch.cat([x, planes], dim=1), level)
+    found = seeing(single, "neighbours")(torch.cat([x, planes], dim=1), level)
     torch.testing.assert_close(found, single(x, level))
     with pytest.raises(ValueError, match="one slice and two planes"):
-        with_neighbours(with_neighbours(single))
+        seeing(seeing(single, "neighbours"), "neighbours")
     sources = load_sources(folder, ["two"], unit="SUV", files="pet*")[0]
     settings = TrainingSettings(steps=5)
     run.export_prior(single, tmp_path, "first", settings, sources, [], UNITS["SUV"])
     card = run.train_prior(
-        folder, ["two"], tmp_path, "second", 2, device="cpu", unit="a.u.", files="mr*", stack=True,
+        folder, ["two"], tmp_path, "second", 2, device="cpu", unit="a.u.", files="mr*", sees="neighbours",
         origin=str(tmp_path / "first.json"), weigh={"one*": 0.5}, patches=[48],
     )
     assert card["training"]["patch_sizes"] == [48]

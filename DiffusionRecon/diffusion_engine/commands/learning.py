@@ -17,7 +17,10 @@ def add(parsers: Parsers) -> None:
     _add_training(sub, "my-prior")
     sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
     sub.add_argument("--size", help="of the network: small, medium, large (2.7, 6.9, 34.7 million); widens --from")
-    sub.add_argument("--stack", action="store_true", help="learn to look at the slices below and above, too")
+    sub.add_argument(
+        "--sees", default="slice", choices=("slice", "neighbours", "volume"),
+        help="what the prior sees at once: a slice, a slice with those below and above, or a volume (slice)",
+    )
     sub.add_argument(
         "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, not for the torso"
     )
@@ -90,7 +93,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
     from ..training.run import foresee_prior, train_prior
 
     run = (options.steps, options.seed, options.device, options.origin)
-    what = {name: getattr(options, name) for name in ("unit", "size", "stack", "flip", "files", "pixels")}
+    what = {name: getattr(options, name) for name in ("unit", "size", "sees", "flip", "files", "pixels")}
     what["patches"] = listed(options.patch, int)
     exclude = listed(options.exclude, str)
     if options.forecast:

@@ -1,4 +1,7 @@
-"""How slices become a volume: neighbours, z-TV, shared noise, stack blending, perpendicular planes, averages, slabs."""
+"""How slices become a volume.
+
+By neighbours, a prior of volumes, z-TV, shared noise, stack blending, perpendicular planes, averages, slabs.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import NamedTuple
 import torch
 
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.card import NEIGHBOURS
+from ..priors.card import NEIGHBOURS, VOLUME
 from ..priors.denoiser import Denoiser
 from ..priors.neighbours import ScaledDenoiser, StackDenoiser
+from ..priors.volumes import VolumeDenoiser
 from ..sampling.noise import Noise
 from .shared_noise import SliceNoise
 from .ztv import couple_z
@@ -72,6 +76,7 @@ def ztv_and_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm
 COUPLINGS: dict[str, Coupling] = {
     "none": Coupling("each slice alone", none),
     NEIGHBOURS: Coupling("the prior looks at neighbouring slices", none, StackDenoiser),
+    VOLUME: Coupling("the prior sees the volume", none, VolumeDenoiser),
     "ztv": Coupling("total variation along z", ztv),
     "noise": Coupling("shared noise along z", shared_noise),
     "ztv+noise": Coupling("total variation and shared noise along z", ztv_and_noise),

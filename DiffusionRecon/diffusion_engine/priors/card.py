@@ -14,11 +14,11 @@ STACK = 3
 """Slices that a denoiser of triplets sees at once."""
 ALONE = 3
 """Inputs of a network that sees a slice and its two position planes."""
-NEIGHBOUR_PLANES = 4
-"""What a network that looks at neighbours is told of them besides, see :mod:`.neighbours`."""
-WITH_NEIGHBOURS = ALONE + NEIGHBOUR_PLANES
-NEIGHBOURS = "neighbours"
-"""The coupling of slices that such a network is for."""
+SLICE, NEIGHBOURS, VOLUME = "slice", "neighbours", "volume"
+"""What a network sees at once; the last two are also the couplings of slices that such a network is for."""
+FURTHER_PLANES = {SLICE: 0, NEIGHBOURS: 4, VOLUME: 1}
+"""What it is told besides: of two neighbours (see :mod:`.neighbours`), or how close slices are (:mod:`.volumes`)."""
+SEEN_BY_INPUTS = {ALONE + planes: seen for seen, planes in FURTHER_PLANES.items()}
 OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
 CALIBRATION_KEYS = {
     "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor_hu",
@@ -69,9 +69,9 @@ class PriorCard:
     sampler: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def of_stacks(self) -> bool:
-        """Whether it also looks at the neighbours of a slice, see :mod:`.neighbours`."""
-        return bool(self.network.get("inputs") == WITH_NEIGHBOURS)
+    def sees(self) -> str:
+        """What it sees at once: a slice, a slice with its neighbours, or a volume."""
+        return SEEN_BY_INPUTS.get(self.network.get("inputs", ALONE), SLICE)
 
 
 def check_sampler(card: PriorCard, method: str) -> None:
@@ -84,19 +84,20 @@ def check_sampler(card: PriorCard, method: str) -> None:
         )
 
 
-def check_neighbours(card: PriorCard, coupling: str) -> None:
-    """Raise ValueError where the coupling of slices is by neighbours and the prior does not look at them."""
-    if coupling == NEIGHBOURS and not card.of_stacks:
+def check_seen(card: PriorCard, coupling: str) -> None:
+    """Raise ValueError where the coupling of slices is by what the prior sees, and it does not see that."""
+    if coupling in (NEIGHBOURS, VOLUME) and card.sees != coupling:
+        wanted = "looks at neighbours, such as ct-body-stack" if coupling == NEIGHBOURS else "was trained on volumes"
         raise ValueError(
-            f"the prior {card.name} sees single slices alone: choose one that looks at neighbours, such as "
-            "ct-body-stack, or another coupling than 'neighbours'"
+            f"the prior {card.name} sees a {card.sees} at a time: choose one that {wanted}, or another coupling than "
+            f"'{coupling}'"
         )
 
 
 def check_use(card: PriorCard, method: str, coupling: str) -> None:
-    """Raise ValueError as :func:`check_sampler` and :func:`check_neighbours`."""
+    """Raise ValueError as :func:`check_sampler` and :func:`check_seen`."""
     check_sampler(card, method)
-    check_neighbours(card, coupling)
+    check_seen(card, coupling)
 
 
 def read_card(path: Path) -> PriorCard:

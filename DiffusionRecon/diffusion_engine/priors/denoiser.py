@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .card import NEIGHBOUR_PLANES
+from .card import FURTHER_PLANES
 
 
 class Denoiser(Protocol):
     """Estimate of the clean image: D(x; sigma) ~ E[clean | x = clean + sigma * noise].
 
-    ``x``: (batch, channels, rows, columns) in network units; ``sigma``: a scalar tensor or one value an
-    image, same units; ``condition``: what the prior needs beside the image, for CT the position channels
-    of :func:`positions` (2, rows, columns). Returns a tensor of the shape of ``x``.
+    ``x``: (batch, channels, rows, columns) in network units, or volumes (batch, channels, slices, rows, columns);
+    ``sigma``: a scalar tensor or one value an image, same units; ``condition``: what the prior needs beside the
+    image, for CT the position channels of :func:`positions` (2, rows, columns). Returns a tensor of the shape of ``x``.
     """
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor: ...
@@ -47,11 +47,12 @@ class EDMDenoiser(nn.Module):
         noise_level = (s.flatten().log() / 4).expand(x.shape[0])
         inner = x / norm
         if condition is not None:
-            planes = condition.to(inner).expand(x.shape[0], *condition.shape[-3:])
+            planes = condition.to(inner).expand(x.shape[0], *condition.shape[1 - x.ndim :])
             inner = torch.cat([inner, planes], dim=1)
-        if getattr(self.network, "inputs", 0) - inner.shape[1] == NEIGHBOUR_PLANES:
-            # A slice alone: neighbours that are missing are zero.
-            inner = F.pad(inner, (0, 0, 0, 0, 0, NEIGHBOUR_PLANES))
+        lacking = getattr(self.network, "inputs", 0) - inner.shape[1]
+        if x.ndim == 4 and lacking in (FURTHER_PLANES["neighbours"], FURTHER_PLANES["volume"]):
+            # A slice alone: whatever is told of others is zero.
+            inner = F.pad(inner, (0, 0, 0, 0, 0, lacking))
         raw = self.network(inner, noise_level)
         return x * (d / norm) ** 2 + raw.to(x.dtype) * (s * d / norm)
 

@@ -1,6 +1,6 @@
-"""Larger networks that begin as a smaller one: more channels, or an eye for neighbouring slices.
+"""Larger networks that begin as a smaller one: more channels, or an eye for neighbouring slices or whole volumes.
 
-Both give at first exactly what the smaller network gives, so that training continues instead of starting again.
+All give at first exactly what the smaller network gives, so that training continues instead of starting again.
 Source: Net2Net, arXiv:1511.05641, where new channels copy old ones; here they are new features that nothing reads yet.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .card import ALONE, WITH_NEIGHBOURS
+from .card import ALONE, FURTHER_PLANES
 from .networks import PatchUNet
 
 
@@ -45,15 +45,17 @@ def _place(new: Tensor, old: Tensor) -> None:
     new[:rows, :columns] = old
 
 
-def with_neighbours(network: PatchUNet) -> PatchUNet:
-    """The network that also sees the slices below and above, and makes nothing of them at first.
+def seeing(network: PatchUNet, seen: str) -> PatchUNet:
+    """The network that also sees the slices below and above, or a volume, and makes nothing of them at first.
 
     Raises ValueError when ``network`` is not one of a slice and two planes.
     """
     if (network.inputs, network.outputs) != (ALONE, 1):
         raise ValueError(f"expected a network of one slice and two planes, found {network.inputs} inputs: use another")
-    result = PatchUNet(WITH_NEIGHBOURS, 1, network.channels, network.blocks).to(network.head.weight.device)
+    inputs = ALONE + FURTHER_PLANES[seen]
+    result = PatchUNet(inputs, 1, network.channels, network.blocks).to(network.head.weight.device)
     head = torch.zeros_like(result.head.weight)
     head[:, : network.head.in_channels] = network.head.weight.detach()
-    result.load_state_dict({**network.state_dict(), "head.weight": head})
+    # What looks along the slices is zero in the new network, and not in the old one's state.
+    result.load_state_dict({**result.state_dict(), **network.state_dict(), "head.weight": head})
     return result

@@ -38,9 +38,10 @@ class Prior:
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """D(x; sigma) in batches of bounded memory, with gradients only if ``x`` or the network asks for them.
 
-        ``x``: (batch, channels, rows, columns); ``condition``: planes for all or (batch, planes, rows, columns).
+        ``x``: (batch, channels, rows, columns); ``condition``: planes for all or (batch, planes, rows, columns). Or
+        volumes, with slices before the rows, one of which is the least that is asked at once.
         """
-        count = max(1, PIXELS_PER_CALL // (x.shape[-1] * x.shape[-2]))
+        count = max(1, PIXELS_PER_CALL // x[0, 0].numel())
         wanted = x.requires_grad or any(p.requires_grad for p in self.denoiser.parameters())
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
         each = condition is not None and condition.ndim == x.ndim and len(condition) == len(x)

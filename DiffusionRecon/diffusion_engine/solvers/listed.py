@@ -7,6 +7,7 @@ from typing import Any
 COUPLED: dict[str, str] = {
     "none": "each slice alone",
     "neighbours": "the prior looks at neighbouring slices",
+    "volume": "the prior sees the volume",
     "ztv": "total variation along z",
     "noise": "shared noise along z",
     "ztv+noise": "total variation and shared noise along z",

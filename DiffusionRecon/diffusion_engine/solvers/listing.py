@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..priors.card import NEIGHBOURS
+from ..priors.card import NEIGHBOURS, VOLUME
 from .listed import COUPLED, LISTED
 
 FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
@@ -30,7 +30,7 @@ class Listed:
     """What of a method's entry can be shown without loading it, see :class:`.contract.Method`.
 
     ``steps``: the default number of steps, None where the method has no such option; ``work``: of a draw, in network
-    calls; ``stacks``: slices can be tied by total variation along z and by neighbours.
+    calls; ``stacks``: slices can be tied by total variation along z, by neighbours and by a prior of volumes.
     """
 
     name: str
@@ -63,9 +63,9 @@ def listed_couplings() -> dict[str, str]:
 
 
 def check_coupling(coupling: str, method: str, stacks: bool) -> None:
-    """Raise ValueError for a coupling by total variation or by neighbours of a method that cannot tie slices so."""
-    if ("ztv" in coupling or coupling == NEIGHBOURS) and not stacks:
-        how = "their neighbours" if coupling == NEIGHBOURS else "total variation"
+    """Raise ValueError for a coupling other than by noise of a method that cannot tie slices so."""
+    if ("ztv" in coupling or coupling in (NEIGHBOURS, VOLUME)) and not stacks:
+        how = {NEIGHBOURS: "their neighbours", VOLUME: "a prior of volumes"}.get(coupling, "total variation")
         raise ValueError(
             f"the method {method} cannot tie slices by {how}: choose the coupling 'noise' or one of "
             f"{sorted(name for name, entry in listed_methods().items() if entry.stacks)}"

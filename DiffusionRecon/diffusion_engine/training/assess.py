@@ -42,19 +42,18 @@ def assess(
     """
     card = prior.card
     rule = rule_of(card.unit)
-    stack = card.of_stacks
     out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "prior": card.name, "sha256": card.sha256, "denoising": None, "memorisation": None, "samples": None,
     }
     held = None if data is None else load_sources(data, unit=card.unit, files=files)[0]
     if held is not None:
-        result["denoising"] = denoising_rows(prior, held, stack, seed)
+        result["denoising"] = denoising_rows(prior, held, card.sees, seed)
     if held is not None and train_data is not None:
         kept_out = [name for name in card.held_out if any(train_data.rglob(name))]
         sources = load_sources(train_data, kept_out, unit=card.unit, files=files)[0]
         patches = [
-            PatchSampler(part, stack, empty_std=rule.empty_std).draw(
+            PatchSampler(part, card.sees, empty_std=rule.empty_std).draw(
                 PATCHES, PATCH_SIZE, torch.Generator().manual_seed(seed)
             )
             for part in (sources, held)
@@ -76,23 +75,24 @@ def assess(
     return result
 
 
-def denoising_rows(prior: Prior, held: Sequence[TrainingSlices], stack: bool, seed: int = 0) -> list[dict[str, Any]]:
+def denoising_rows(prior: Prior, held: Sequence[TrainingSlices], sees: str, seed: int = 0) -> list[dict[str, Any]]:
     """A row a noise level: sigma (network units) and PSNR in dB over 2 units of noisy, wiener, tv-oracle, bm3d, prior.
 
-    Of each volume the slices at 25, 50 and 75 % (all methods the same noise; a prior that looks at
-    neighbours sees them). "bm3d" is None where the package is not installed.
+    Of each volume the slices at 25, 50 and 75 % (all methods the same noise; a prior that looks at neighbours sees
+    them, and one of volumes is judged by all slices of one about each). "bm3d" is None where the package is not
+    installed.
     """
     rows = []
     for factor in LEVELS:
         sigma = factor * prior.card.sigma_data
         generator = torch.Generator().manual_seed(seed)
         errors: dict[str, list[float]] = {}
-        for clean, place in held_slices(held, stack, DEPTHS):
+        for clean, place in held_slices(held, sees, DEPTHS):
             noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
-            truth, single = clean[:, 0], noisy[:, 0]
+            truth, single = (x[:, :1].flatten(0, -3) for x in (clean, noisy))
             found: dict[str, Tensor | None] = {
                 "noisy": single, "wiener": wiener(single, sigma), "tv-oracle": tv_oracle(single, sigma, truth),
-                "bm3d": bm3d(single, sigma), "prior": denoised(prior, noisy, torch.tensor(sigma), place)[:, 0],
+                "bm3d": bm3d(single, sigma), "prior": denoised(prior, noisy, torch.tensor(sigma), place).flatten(0, -3),
             }
             for name, image in found.items():
                 if image is not None:

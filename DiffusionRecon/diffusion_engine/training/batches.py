@@ -19,6 +19,7 @@ Item = TypeVar("Item")
 class Batch:
     """Patches (n, channels, size, size), their planes, noise levels (n,), noise like the patches, variants or None.
 
+    Or of volumes, with slices before the rows, which are all varied alike.
     ``after``: state of the random numbers once all of it was drawn, for a checkpoint of this step.
     """
 
@@ -33,7 +34,8 @@ class Batch:
         """Patches, planes, noise levels and noise on the device, varied there."""
         clean, place = self.clean.to(device), self.place.to(device)
         if self.variants is not None:
-            clean, place = varied(clean, place, self.variants.to(device))
+            found = varied(clean.flatten(1, -3), place.flatten(1, -3), self.variants.to(device))
+            clean, place = found[0].reshape(clean.shape), found[1].reshape(place.shape)
         return clean, place, self.sigma.to(device), self.noise.to(device)
 
 

@@ -1,4 +1,4 @@
-"""Training slices or sinograms in memory, and random patches of them, alone or with neighbours, and their planes."""
+"""Training slices or sinograms in memory, and random patches of them: alone, with neighbours, or of volumes; planes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..priors.card import NEIGHBOURS, SLICE, VOLUME
 from ..priors.denoiser import mirrored_positions, positions
 from ..priors.neighbours import closeness, slices_apart
+from ..priors.volumes import volume_planes
 from .sinograms import continued, sinogram_positions
 
 LARGEST_GAP = 2
 """Neighbours are the nearest ones that a prior looks at, or up to this many times as far away."""
 ALONE = 0.1
 """Share of the neighbours that are left out, so that the slice itself must do."""
+DEPTH = 8
+"""Slices of a patch of a volume."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,11 @@ class TrainingSlices:
     @property
     def has_neighbours(self) -> bool:
         """Whether any of its slices has a neighbour that a prior looks at."""
-        return self.slice_mm > 0 and len(self.values) > slices_apart(self.slice_mm)
+        return self.fits(2)
+
+    def fits(self, depth: int, gap: int = 1) -> bool:
+        """Whether it has ``depth`` slices that are ``gap`` times :func:`slices_apart` apart."""
+        return self.slice_mm > 0 and len(self.values) > (depth - 1) * gap * slices_apart(self.slice_mm)
 
     def around(
         self, k: int, gap: int, part: tuple[slice, slice], wanted: Sequence[bool] = (True, True)
@@ -70,29 +78,39 @@ class TrainingSlices:
 class PatchSampler:
     """Draws patches: a source by weight, a slice, a place; half of the patches that show only air are redrawn.
 
-    ``stack``: patches of a slice and its neighbours below and above, near or twice as far, with two planes beside the
-    positions that tell how close they are (see :mod:`..priors.neighbours`): zero where a neighbour is missing, as at
-    the ends, for sources of independent slices, and now and then everywhere. ``flip``: half of the patches are cut from
-    the mirrored slice, where its columns run from left to right; for anatomy that is as likely so, such as the brain,
-    and not for the torso, whose organs have sides. ``empty_std``: patches of less deviation show only air. Sinograms
-    begin at any view (see :func:`continued`): the middle of a patch is every view equally often.
+    ``sees``: "slice" for patches of one; "neighbours" for a slice and those below and above, near or twice as far, with
+    two planes beside the positions that tell how close they are (see :mod:`..priors.neighbours`): zero where a
+    neighbour is missing, as at the ends, for sources of independent slices, and now and then everywhere; "volume" for
+    8 slices, near or twice as far apart, of sources that have so many (see :mod:`..priors.volumes`). ``flip``: half of
+    the patches are cut from the mirrored slice, where its columns run from left to right; for anatomy that is as likely
+    so, such as the brain, and not for the torso, whose organs have sides. ``empty_std``: patches of less deviation show
+    only air. Sinograms begin at any view (see :func:`continued`): the middle of a patch is every view equally often.
     """
 
     def __init__(
-        self, sources: list[TrainingSlices], stack: bool = False, flip: bool = False, empty_std: float = 0.02
+        self, sources: list[TrainingSlices], sees: str = SLICE, flip: bool = False, empty_std: float = 0.02
     ) -> None:
-        if not any(s.has_neighbours for s in sources) if stack else not sources:
-            raise ValueError("no training slices: expected at least one volume" + " of neighbouring slices" * stack)
-        if stack and any(s.half_turn for s in sources):
+        if sees == VOLUME:
+            sources = [source for source in sources if source.fits(DEPTH)]
+        if not sources or (sees == NEIGHBOURS and not any(s.has_neighbours for s in sources)):
+            of = {SLICE: "", NEIGHBOURS: " of neighbouring slices", VOLUME: f" of {DEPTH} neighbouring slices"}[sees]
+            raise ValueError(f"no training slices: expected at least one volume{of}")
+        if sees != SLICE and any(s.half_turn for s in sources):
             raise ValueError("sinograms have no neighbours that a prior learns from: train on them one by one")
         self.sources = sources
         self.weights = torch.tensor([s.weight for s in sources], dtype=torch.float64)
-        self.stack, self.flip, self.empty_std = stack, flip, empty_std
+        self.sees, self.flip, self.empty_std = sees, flip, empty_std
+
+    @property
+    def depth(self) -> int:
+        """Slices of a patch that count."""
+        return DEPTH if self.sees == VOLUME else 1
 
     def draw(self, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``count`` patches (count, 1 or 3, size, size) and their planes (count, 2 or 4, size, size).
 
-        With neighbours: the slice itself, the one below, the one above.
+        With neighbours: the slice itself, the one below, the one above. Of volumes: (count, 1, 8, size, size), and
+        planes (count, 3, 8, size, size).
         """
         patches: list[Tensor] = []
         places: list[Tensor] = []
@@ -103,19 +121,23 @@ class PatchSampler:
         while len(patches) < count:
             source = self.sources[int(torch.multinomial(self.weights, 1, generator=generator))]
             slices, rows, columns = source.values.shape
-            k = below(slices)
+            gap = 1 + below(LARGEST_GAP) if self.sees == VOLUME else 1
+            gap = gap if source.fits(self.depth, gap) else 1
+            apart = gap * slices_apart(source.slice_mm) if self.sees == VOLUME else 1
+            k = below(slices - (self.depth - 1) * apart)
+            chosen = slice(k, k + (self.depth - 1) * apart + 1, apart)
             tall, wide = size if source.half_turn else min(size, rows), min(size, columns)
             j = below(rows) - tall // 2 if source.half_turn else below(rows - tall + 1)
             i = below(columns - wide + 1)
             if source.half_turn:
                 patch = continued(torch.from_numpy(source.values[k : k + 1]), j, tall)[..., i : i + wide].float()
             else:
-                patch = torch.from_numpy(source.values[k : k + 1, j : j + tall, i : i + wide]).float()
+                patch = torch.from_numpy(source.values[chosen, j : j + tall, i : i + wide]).float()
             empty = float(patch.std()) < self.empty_std
             if empty and float(torch.rand(1, generator=generator)) < 0.5:
                 continue
             place = source.place(k, j, tall)[..., i : i + wide]
-            if self.stack:
+            if self.sees == NEIGHBOURS:
                 gap = 1 + below(LARGEST_GAP)
                 wanted = (torch.rand(2, generator=generator) >= ALONE).tolist()
                 cut, told = source.around(k, gap, (slice(j, j + tall), slice(i, i + wide)), wanted)
@@ -126,6 +148,8 @@ class PatchSampler:
                 margin = (0, size - wide, 0, size - tall)
                 patch = F.pad(patch[None], margin, mode="replicate")[0]
                 place = F.pad(place, margin, mode="replicate")
+            if self.sees == VOLUME:
+                patch, place = patch[None], volume_planes(place, apart * source.slice_mm, self.depth)
             patches.append(patch)
             places.append(place)
         return torch.stack(patches), torch.stack(places)

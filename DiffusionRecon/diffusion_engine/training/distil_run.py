@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..pipeline import choose_device
-from ..priors.card import write_card
+from ..priors.card import SLICE, write_card
 from ..priors.denoiser import Denoiser
 from ..priors.library import Prior, load_prior, write_weights
 from ..sampling.grids import poly_grid
@@ -51,8 +51,8 @@ def distil_prior(
     where = choose_device(device)
     prior = load_prior(teacher_name, where, unit)
     card, rule = prior.card, rule_of(unit)
-    if card.of_stacks:
-        raise ValueError(f"a student sees single slices, {card.name} sees their neighbours: choose another teacher")
+    if card.sees != SLICE:
+        raise ValueError(f"a student sees single slices, {card.name} sees {card.sees}: choose another teacher")
     sources, skipped = load_sources(data, exclude, (), unit, files)
     held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
     for left_out in skipped:
@@ -114,7 +114,7 @@ def check(
         sigma = factor * settings.sigma_data
         noise = seeded(seed)
         errors: dict[str, list[Tensor]] = {"student": [], "teacher": []}
-        for clean, place in held_slices(held, False, (0.5,)):
+        for clean, place in held_slices(held, SLICE, (0.5,)):
             x = (clean + sigma * noise.normal(clean)).to(device)
             end = _end_of_flow(teacher, x, sigma, place, settings)
             for name, denoiser in (("student", student), ("teacher", teacher)):

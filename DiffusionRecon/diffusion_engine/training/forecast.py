@@ -35,7 +35,7 @@ def foresee_training(
     generator = torch.Generator().manual_seed(settings.seed)
     seconds, kept = [], []
     for size in settings.patch_sizes:
-        whole = max(1, settings.pixels_per_step // size**2)
+        whole = max(1, settings.pixels_per_step // (sampler.depth * size**2))
         elapsed = 0.0
         # The first call of a size pays for plans and caches that the others reuse.
         for count in (1, max(1, whole // PART) if device.type == "cpu" else whole):

@@ -111,7 +111,8 @@ def psnr_of(clean: Tensor, place: Tensor, sigma: float, seed: int, denoiser: Den
     """PSNR in dB over 2 network units of denoised patches; without a denoiser, of a 3 x 3 Wiener filter."""
     noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     if denoiser is None:
-        estimate = wiener(noisy[:, 0], sigma)[:, None]
+        single = noisy[:, :1].flatten(0, -3)
+        estimate = wiener(single, sigma).reshape(clean[:, :1].shape)
     else:
         with torch.no_grad():
             estimate = denoised(denoiser, noisy, torch.tensor(sigma), place)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ..pipeline import choose_device
-from ..priors.card import ALONE, WITH_NEIGHBOURS, PriorCard, write_card
-from ..priors.grow import widened, with_neighbours
+from ..priors.card import ALONE, FURTHER_PLANES, SEEN_BY_INPUTS, SLICE, PriorCard, write_card
+from ..priors.grow import seeing, widened
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
 from ..sampling.noise import seeded
@@ -37,7 +37,7 @@ SAVE_EVERY = 2 * LOG_EVERY
 
 def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
-    origin: str | None = None, *, unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False,
+    origin: str | None = None, *, unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
     patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False, augment: bool = False,
     each: Callable[[TrainingStep], None] | None = None,
@@ -45,12 +45,13 @@ def train_prior(
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
     ``origin``: a prior to start from instead of random weights, by name or card, of any unit; the new one has its
-    network, or a wider one or one that sees neighbours grown from it. ``unit``: HU, a.u., SUV, or line integral for
-    sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``stack``: with an
-    eye for the neighbours of a slice; ``flip``: mirrored slices too; ``files``: pattern of file names; ``weigh``:
-    pattern of source names -> factor on how often they are drawn; ``rate``: peak learning rate; ``patches``: their
-    edges in pixels (a slice is whole in larger ones), by default as suits the unit; ``pixels``: of all patches of a
-    step together; ``compiled``, ``augment``: see :class:`TrainingSettings`.
+    network, or a wider one or one that sees more grown from it. ``unit``: HU, a.u., SUV, or line integral for
+    sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``sees``: what the
+    network sees at once, a "slice", a slice with its "neighbours", or a "volume" (patches of 8 slices); ``flip``:
+    mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names -> factor on how often
+    they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is whole in larger ones),
+    by default as suits the unit; ``pixels``: of all patches of a step together; ``compiled``, ``augment``: see
+    :class:`TrainingSettings`.
 
     Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising
     PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is chosen on
@@ -58,7 +59,7 @@ def train_prior(
     checkpoint continues.
     """
     plan = _planned(
-        data, exclude, steps, seed, device, origin, unit, size, stack, files, weigh, rate, patches, pixels, compiled,
+        data, exclude, steps, seed, device, origin, unit, size, sees, files, weigh, rate, patches, pixels, compiled,
         augment,
     )
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
@@ -67,8 +68,8 @@ def train_prior(
     if flip and not all(s.left_right for s in sources):
         print("slices whose columns do not run from left to right are not mirrored")
     out.mkdir(parents=True, exist_ok=True)
-    sampler = PatchSampler(sources, plan.stack, flip, rule.empty_std)
-    held_sampler = PatchSampler(held, plan.stack, False, rule.empty_std) if held else None
+    sampler = PatchSampler(sources, plan.sees, flip, rule.empty_std)
+    held_sampler = PatchSampler(held, plan.sees, False, rule.empty_std) if held else None
     watch = Watch(network, settings.sigma_data, sampler, held_sampler)
     averages = averages_of(network, settings)
     log = Log(out / f"{name}.log")
@@ -97,14 +98,14 @@ def train_prior(
 
 def foresee_prior(
     data: Path, exclude: Sequence[str], steps: int, seed: int = 0, device: str = "auto", origin: str | None = None, *,
-    unit: str = "HU", size: str | None = None, stack: bool = False, flip: bool = False, files: str = "*",
+    unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False, files: str = "*",
     patches: Sequence[int] = (), pixels: int | None = None,
 ) -> dict[str, Any]:
     """What :func:`train_prior` would take with these arguments: see :func:`foresee_training`. Writes nothing."""
     plan = _planned(
-        data, exclude, steps, seed, device, origin, unit, size, stack, files, patches=patches, pixels=pixels
+        data, exclude, steps, seed, device, origin, unit, size, sees, files, patches=patches, pixels=pixels
     )
-    sampler = PatchSampler(plan.sources, plan.stack, flip, plan.rule.empty_std)
+    sampler = PatchSampler(plan.sources, plan.sees, flip, plan.rule.empty_std)
     return foresee_training(plan.network, sampler, plan.settings)
 
 
@@ -124,14 +125,14 @@ class _Plan:
     held: list[TrainingSlices]
     skipped: list[str]
     network: PatchUNet
-    stack: bool
+    sees: str
     settings: TrainingSettings
     known: dict[str, Any]
 
 
 def _planned(
     data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
-    size: str | None, stack: bool, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
+    size: str | None, sees: str, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
     patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False, augment: bool = False,
 ) -> _Plan:
     if any(edge < 16 for edge in patches):
@@ -141,6 +142,8 @@ def _planned(
     if compiled and not any(map(shutil.which, COMPILERS)):
         raise ValueError(f"compiling needs a C++ compiler, found none of {COMPILERS}: install one, or do not compile")
     rule = rule_of(unit)
+    if sees not in FURTHER_PLANES:
+        raise ValueError(f"a network cannot see a '{sees}': choose from {', '.join(FURTHER_PLANES)}")
     if augment and rule.unit == LINE_INTEGRAL:
         raise ValueError("variants of sinograms are no sinograms of variants: train on them without augmentation")
     sources, skipped = load_sources(data, exclude, (), unit, files)
@@ -150,10 +153,10 @@ def _planned(
     torch.manual_seed(seed)
     known: dict[str, Any] = {}
     if origin is None:
-        network = sized(size or "small", WITH_NEIGHBOURS if stack else ALONE).to(where)
+        network = sized(size or "small", ALONE + FURTHER_PLANES[sees]).to(where)
     else:
-        network, known = _continued(origin, exclude, where, size, stack)
-        stack = network.inputs == WITH_NEIGHBOURS
+        network, known = _continued(origin, exclude, where, size, sees)
+        sees = SEEN_BY_INPUTS[network.inputs]
     settings = TrainingSettings(
         steps=steps, patch_sizes=tuple(patches) or rule.patch_sizes,
         learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
@@ -162,11 +165,11 @@ def _planned(
         sigma_data=rule.sigma_data, seed=seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
         compiled=compiled, augment=augment, **({} if pixels is None else {"pixels_per_step": pixels}),
     )
-    return _Plan(rule, sources, held, skipped, network, stack, settings, known)
+    return _Plan(rule, sources, held, skipped, network, sees, settings, known)
 
 
 def _continued(
-    origin: str, exclude: Sequence[str], device: torch.device, size: str | None, stack: bool
+    origin: str, exclude: Sequence[str], device: torch.device, size: str | None, sees: str
 ) -> tuple[PatchUNet, dict[str, Any]]:
     """The network of a prior of any unit, to be trained, and what the new card must say of it."""
     base = load_prior(origin, device, None)
@@ -175,8 +178,8 @@ def _continued(
     assert isinstance(network, PatchUNet)
     if size is not None and sized(size).channels != network.channels:
         network = widened(network, sized(size).channels)
-    if stack and network.inputs == ALONE:
-        network = with_neighbours(network)
+    if sees != SLICE and SEEN_BY_INPUTS[network.inputs] != sees:
+        network = seeing(network, sees)
     return network, {
         "origin": {"name": base.card.name, "sha256": base.card.sha256},
         "earlier": [{**entry, "through": base.card.name} for entry in base.card.data],
@@ -242,7 +245,7 @@ def export_prior(
     if held:
         written = load_prior(str(out / f"{name}.json"), unit=rule.unit)
         fields["denoising_psnr_db"] = denoising_psnr(written.denoiser, held)
-        if written.card.of_stacks:
+        if written.card.sees != SLICE:
             fields["training"]["alone_psnr_db"] = denoising_psnr(written.denoiser, held, alone=True)
         write_card(PriorCard(**fields), out / f"{name}.json")
     return fields

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ..priors.denoiser import EDMDenoiser
+from ..priors.denoiser import EDMDenoiser, as_column
 from ..priors.neighbours import denoised
 from .augment import draw_variants
 from .averages import Averages
@@ -62,11 +62,13 @@ class TrainingStep:
 def edm_loss(denoiser: EDMDenoiser, clean: Tensor, place: Tensor, sigma: Tensor, noise: Tensor, bf16: bool) -> Tensor:
     """Mean of lambda(s) |D(x + s n; s) - x|^2, lambda = (s^2 + d^2) / (s d)^2 (arXiv:2206.00364, eq. 108).
 
-    ``clean``: slices alone or with their neighbours, see :func:`denoised`.
+    ``clean``: slices alone or with their neighbours, see :func:`denoised`, or volumes.
     """
-    s = sigma.reshape(-1, 1, 1, 1)
+    s = as_column(sigma, clean)
     d = denoiser.sigma_data
-    noisy = (clean + s * noise).contiguous(memory_format=torch.channels_last)
+    noisy = clean + s * noise
+    if noisy.ndim == 4:
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
     with torch.autocast(clean.device.type, dtype=torch.bfloat16, enabled=bf16):
         estimate = denoised(denoiser, noisy, sigma, place)
     weight = (s**2 + d**2) / (s * d) ** 2
@@ -85,7 +87,7 @@ def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -
 def draw_batch(sampler: PatchSampler, settings: TrainingSettings, generator: torch.Generator) -> Batch:
     """Patches of one of the sizes, with noise levels and noise, and variants where they are wanted."""
     size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
-    count = max(1, settings.pixels_per_step // size**2)
+    count = max(1, settings.pixels_per_step // (sampler.depth * size**2))
     clean, place = sampler.draw(count, size, generator)
     sigma = levels(settings, count, generator)
     noise = torch.randn(clean.shape, generator=generator)

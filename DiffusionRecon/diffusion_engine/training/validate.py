@@ -8,14 +8,17 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..priors.card import WITH_NEIGHBOURS
+from ..priors.card import NEIGHBOURS, SEEN_BY_INPUTS, SLICE, VOLUME
 from ..priors.denoiser import EDMDenoiser
 from ..priors.imported import ImportedDenoiser
-from ..priors.neighbours import denoised
+from ..priors.neighbours import denoised, slices_apart
+from ..priors.volumes import volume_planes
 from .data import TrainingSlices
 
 VALIDATION_SIGMAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 VALIDATION_DEPTHS = (0.2, 0.5, 0.8)
+VOLUME_REACH = 4
+"""Slices on either side of a held-out one that make its volume."""
 
 
 def denoising_psnr(
@@ -23,14 +26,15 @@ def denoising_psnr(
 ) -> dict[str, float]:
     """PSNR in dB over a range of 2 network units of D(x + s n; s), by noise level, over held-out slices.
 
-    A denoiser that looks at neighbours is given them, noisy too, unless the slices are to be ``alone``.
+    A denoiser that looks at neighbours is given them, noisy too, and one of volumes a volume about the slice, unless
+    the slices are to be ``alone``.
     """
     generator = torch.Generator().manual_seed(1)
-    stack = getattr(denoiser.network, "inputs", 0) == WITH_NEIGHBOURS and not alone
+    seen = SLICE if alone else SEEN_BY_INPUTS.get(getattr(denoiser.network, "inputs", 0), SLICE)
     result = {}
     for sigma in VALIDATION_SIGMAS:
         errors = []
-        for clean, place in held_slices(held, stack):
+        for clean, place in held_slices(held, seen):
             noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
             with torch.no_grad():
                 error = denoised(denoiser, noisy, torch.tensor([sigma]), place) - clean[:, :1]
@@ -40,16 +44,25 @@ def denoising_psnr(
 
 
 def held_slices(
-    held: Sequence[TrainingSlices], stack: bool, depths: Sequence[float] = VALIDATION_DEPTHS
+    held: Sequence[TrainingSlices], seen: str, depths: Sequence[float] = VALIDATION_DEPTHS
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Slices (1, 1, rows, columns) of every volume at some depths, with planes; ``stack``: and both neighbours."""
+    """Slices (1, 1, rows, columns) of every volume at some depths, with planes.
+
+    ``seen``: by itself, with both neighbours as further channels, or as the middle of a volume (1, 1, slices, ...).
+    """
     for source in held:
         for depth in depths:
             k = int(depth * len(source.values))
             clean, place = torch.from_numpy(source.values[k : k + 1].astype("float32")), source.place(k)
-            if stack:
+            if seen == NEIGHBOURS:
                 cut, told = source.around(k, 1, (slice(None), slice(None)))
                 clean, place = torch.cat([clean, cut]), torch.cat([place, told])
+            if seen == VOLUME and source.has_neighbours:
+                apart = slices_apart(source.slice_mm)
+                part = range(max(k % apart, k - VOLUME_REACH * apart), len(source.values), apart)
+                part = part[: 2 * VOLUME_REACH + 1]
+                clean = torch.from_numpy(source.values[part.start : part.stop : apart].astype("float32"))[None]
+                place = volume_planes(place, apart * source.slice_mm, len(part))
             yield clean[None], place[None]
 
 
