@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import Parsers, add_command, listed
+from .options import Parsers, add_command, given_settings, listed
+from .scans import add_scan, scan_source
 
 
 def add(parsers: Parsers) -> None:
@@ -53,14 +54,17 @@ def add(parsers: Parsers) -> None:
     )
 
     sub = add_command(
-        parsers, "adapt", adapt_command, "Adapt a prior to a few CT volumes: writes a small adapter with a card."
+        parsers, "adapt", adapt_command,
+        "Adapt a prior to a few CT volumes, or to a scan alone: writes a small adapter with a card.",
     )
     sub.add_argument("--prior", default="ct-body", help="the base: name or path of a card (ct-body)")
-    sub.add_argument("--data", type=Path, required=True, help="folder of CT volumes in HU")
+    sub.add_argument("--data", type=Path, help="folder of CT volumes in HU; without it give a scan:")
     sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
+    add_scan(sub)
+    sub.add_argument("--rounds", type=int, default=4, help="how often a scan is reconstructed and learnt from (4)")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
     sub.add_argument("--name", default="my-adapter", help="name of the adapter (my-adapter)")
-    sub.add_argument("--steps", type=int, default=500, help="training steps (500)")
+    sub.add_argument("--steps", type=int, default=500, help="training steps, for a scan those of each round (500)")
     sub.add_argument("--rank", type=int, default=8, help="rank of the change of each layer (8)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
@@ -132,9 +136,19 @@ def distil_command(options: argparse.Namespace) -> dict[str, Any]:
 
 def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
     """Fit an adapter, write its weights and card, and return the card."""
-    from ..training.adapt import adapt_prior
+    if options.data is not None:
+        from ..training.adapt import adapt_prior
 
-    return adapt_prior(
-        options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
-        options.rank, options.seed, options.device,
+        return adapt_prior(
+            options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
+            options.rank, options.seed, options.device,
+        )
+    from ..settings import Settings
+    from ..training.adapt_scan import adapt_to_scan
+
+    given = {key: value for key, value in given_settings(options).items() if key not in ("prior", "steps")}
+    return adapt_to_scan(
+        options.prior, scan_source(options), Settings.from_dict(given), options.out, options.name, options.steps,
+        options.rounds, options.rank, options.seed, options.device,
+        lambda done: print(f"round {done} of {options.rounds}", flush=True),
     )

@@ -39,7 +39,7 @@ def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
 
 def add_coupling(sub: argparse.ArgumentParser) -> None:
     """What ties the slices."""
-    sub.add_argument("--coupling", help="of the slices: none, neighbours, ztv, noise or ztv+noise (none)")
+    sub.add_argument("--coupling", help="of the slices: none, neighbours, volume, ztv, noise or ztv+noise (none)")
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:

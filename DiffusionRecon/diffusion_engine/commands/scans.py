@@ -16,17 +16,14 @@ def add(parsers: Parsers) -> None:
         parsers, "simulate", simulate_command,
         "Scan a CT volume: writes sinogram.nrrd, geometry.json and reference.nrrd.",
     )
-    _add_source(sub)
-    _add_scan(sub)
+    _add_volume(sub)
+    _add_acquisition(sub)
     sub.add_argument("--out", type=Path, required=True, help="output folder")
 
     sub = add_command(
         parsers, "reconstruct", reconstruct_command, "Reconstruct a simulated or measured scan in a worker process."
     )
-    _add_source(sub)
-    sub.add_argument("--sinogram", type=Path, help="measured data instead of --input: NRRD (slices, views, detectors)")
-    sub.add_argument("--geometry", dest="geometry_file", type=Path, help="geometry.json of the sinogram")
-    _add_scan(sub)
+    add_scan(sub)
     add_methods(sub)
     sub.add_argument("--region", help="part of the images to deliver: i0,i1,j0,j1 (voxels of the input)")
     sub.add_argument("--pixel-mm", type=float, help="pixel size of the reconstruction")
@@ -34,12 +31,31 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--out", type=Path, required=True, help="output folder (new or empty: it becomes the job folder)")
 
 
-def _add_source(sub: argparse.ArgumentParser) -> None:
+def add_scan(sub: argparse.ArgumentParser) -> None:
+    """A scan, measured or to be simulated from a volume; see :func:`scan_source`."""
+    _add_volume(sub)
+    sub.add_argument("--sinogram", type=Path, help="measured data instead of --input: NRRD (slices, views, detectors)")
+    sub.add_argument("--geometry", dest="geometry_file", type=Path, help="geometry.json of the sinogram")
+    _add_acquisition(sub)
+
+
+def scan_source(options: argparse.Namespace) -> Any:
+    """The measurement or volume that the options of :func:`add_scan` name; raises ValueError where one is lacking."""
+    from ..measurement import read_measurement
+
+    if options.sinogram is None:
+        return _read(options.input)
+    if options.geometry_file is None:
+        raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
+    return read_measurement(options.sinogram, options.geometry_file)
+
+
+def _add_volume(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--input", type=Path, help="CT volume in HU: .nrrd, .nii.gz, .mha or a DICOM folder")
     sub.add_argument("--slices", help="first,last (last not included)")
 
 
-def _add_scan(sub: argparse.ArgumentParser) -> None:
+def _add_acquisition(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--views", type=int, help="projections (60)")
     sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
     sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")
@@ -75,15 +91,8 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     """Run a job in its folder with a progress line; the folder is the result."""
     from ..jobs import job, process
-    from ..measurement import read_measurement
 
-    if options.sinogram is not None:
-        if options.geometry_file is None:
-            raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
-        source: Any = read_measurement(options.sinogram, options.geometry_file)
-    else:
-        source = _read(options.input)
-    job.write_job(options.out, source, given_settings(options))
+    job.write_job(options.out, scan_source(options), given_settings(options))
 
     def show(message: dict[str, Any]) -> None:
         if message["event"] == "progress" and sys.stderr.isatty():

@@ -12,7 +12,7 @@ from ..pipeline import choose_device
 from ..priors.adapter import AdapterCard, write_adapter_card
 from ..priors.card import PriorCard
 from ..priors.denoiser import EDMDenoiser
-from ..priors.library import load_prior, read_adapter_weights, write_weights
+from ..priors.library import Prior, load_prior, read_adapter_weights, write_weights
 from ..priors.lora import LowRank
 from .data import PatchSampler, TrainingSlices
 from .run import describe_sources, pixel_range, refuse_seen
@@ -33,15 +33,7 @@ def adapt_prior(
     load the adapter. Raises ValueError for a prior that is itself adapted, taught for one method, or that has seen the
     excluded cases.
     """
-    base = load_prior(prior, choose_device(device))
-    if "base_sha256" in base.card.training:
-        below = base.card.training["base"]
-        raise ValueError(f"the prior {base.card.name} is an adapter itself: adapt its base {below}")
-    if base.card.sampler:
-        method = base.card.sampler["method"]
-        raise ValueError(f"the prior {base.card.name} was taught for '{method}' and is no denoiser: adapt its teacher")
-    if name == base.card.name:
-        raise ValueError(f"an adapter cannot have the name of its base prior {name}: give another name")
+    base = adaptable_prior(prior, name, device)
     refuse_seen(base.card, exclude)
     sources, skipped = load_sources(data, exclude)
     for left_out in skipped:
@@ -65,17 +57,36 @@ def adapt_prior(
     return asdict(card)
 
 
+def adaptable_prior(prior: str, name: str, device: str) -> Prior:
+    """The base of an adapter called ``name``; raises ValueError for one that is none (see :func:`adapt_prior`)."""
+    base = load_prior(prior, choose_device(device))
+    if "base_sha256" in base.card.training:
+        below = base.card.training["base"]
+        raise ValueError(f"the prior {base.card.name} is an adapter itself: adapt its base {below}")
+    if base.card.sampler:
+        method = base.card.sampler["method"]
+        raise ValueError(f"the prior {base.card.name} was taught for '{method}' and is no denoiser: adapt its teacher")
+    if name == base.card.name:
+        raise ValueError(f"an adapter cannot have the name of its base prior {name}: give another name")
+    return base
+
+
 def export_adapter(
     adapter: LowRank, base: PriorCard, out: Path, name: str, settings: TrainingSettings,
-    sources: Sequence[TrainingSlices],
+    sources: Sequence[TrainingSlices], **details: Any,
 ) -> AdapterCard:
-    """Write weights and card of a trained adapter of the prior ``base``; returns the card."""
+    """Write weights and card of a trained adapter of the prior ``base``; returns the card.
+
+    ``details``: further entries of the card's "training".
+    """
     digest = write_weights(adapter, out / f"{name}.safetensors")
     card = AdapterCard(
         name=name, title=f"{base.title}, adapted ({name})", base=base.name, base_sha256=base.sha256,
         rank=adapter.rank, weights=f"{name}.safetensors", sha256=digest, date=datetime.date.today().isoformat(),
         licence="as chosen by whoever adapted it", pixel_mm=pixel_range(sources),
-        training={"steps": settings.steps, "learning_rate": settings.learning_rate, "seed": settings.seed},
+        training={
+            "steps": settings.steps, "learning_rate": settings.learning_rate, "seed": settings.seed, **details,
+        },
         data=describe_sources(sources), held_out=[], denoising_psnr_db={},
     )
     write_adapter_card(card, out / f"{name}.json")

@@ -1,0 +1,163 @@
+"""A scan and a prior of other things: adapters that learn from the scan's own reconstructions, round after round.
+
+    x_k ~ DDS(y_k; w),   k = 1..n slices of the scan                  (at first: x_k by TV)
+    w   <- training on x_k, turned by any angle, mirrored, and stretched a little
+
+is expectation maximisation with a diffusion prior: what the measurement says of a slice is kept by the data step, and
+what it leaves open is learnt from all other places of the scan. Artefacts lie as the views do, anatomy does not: turned
+images have it in other directions, so that the network learns the one and averages the other. No reference is needed.
+The prior's own weights are never written to.
+
+Sources: arXiv:2405.13712 (expectation maximisation), arXiv:2103.14756 (turned images).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..classical.tv import tv
+from ..costs import SURROGATE_ITERATIONS
+from ..diffusion import diffusion_draws
+from ..measurement import Measurement
+from ..priors.card import SLICE
+from ..priors.library import Prior
+from ..priors.lora import LowRank
+from ..priors.slices import resample
+from ..problem import Problem, prepare
+from ..settings import Settings
+from ..volume import Volume
+from .adapt import adaptable_prior, export_adapter
+from .data import PatchSampler, TrainingSlices
+from .train import TrainingSettings, train
+
+SLICES = 16
+"""So many slices of a scan are learnt from, evenly spread."""
+VARIANTS = 12
+"""Turned versions of each slice."""
+LORA_RATE = 0.2
+STRETCH = 0.1
+"""Standard deviation of the logarithm of their size."""
+
+
+def adapt_to_scan(
+    prior: str, source: Volume | Measurement, settings: Settings, out: Path, name: str, steps: int = 500,
+    rounds: int = 4, rank: int = 16, seed: int = 0, device: str = "auto",
+    each: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Fit adapters of ``prior`` to a CT scan alone, write NAME.safetensors and NAME.json into ``out``; the card.
+
+    ``source``: a measurement, or a volume in HU to be scanned in the computer as ``settings`` say. ``rounds`` of
+    ``steps`` training steps. ``each`` is told of the rounds that are done. Raises ValueError as :func:`adapt_prior`,
+    and for rounds below 1.
+    """
+    if rounds < 1:
+        raise ValueError(f"expected 1 round or more, found {rounds}: raise it")
+    base = adaptable_prior(prior, name, device)
+    if base.card.sees != SLICE:
+        raise ValueError(f"the prior {base.card.name} sees a {base.card.sees} at a time: adapt one of single slices")
+    settings = replace(settings, prior=prior, solver="dds", draws=1, coupling="none")
+    problem = spread(prepare(source, settings, base.device, base.card))
+    out.mkdir(parents=True, exist_ok=True)
+    adapter = LowRank(base.own().network, rank, seed)
+    learning = learnt(adapter, base, problem, settings, steps, rounds, seed)
+    for done in range(1, rounds + 1):
+        images = next(learning)
+        each(done)
+    pixels = np.full(problem.slices, problem.prior_grid.pixel_mm[0])
+    scan = TrainingSlices("reconstructions of a scan", images.cpu().numpy(), pixels)
+    card = export_adapter(
+        adapter, base.card, out, name, manner(base, steps, seed), [scan], rounds=rounds,
+        views=len(problem.geometry.angles_rad),
+    )
+    return asdict(card)
+
+
+def manner(base: Prior, steps: int, seed: int) -> TrainingSettings:
+    """How a round learns."""
+    return TrainingSettings(
+        steps=steps, seed=seed, patch_sizes=(64,), learning_rate=LORA_RATE, warmup_steps=max(1, steps // 20),
+        average_halflife_steps=max(1, steps // 10), bf16=base.bf16, sigma_data=base.card.sigma_data,
+    )
+
+
+def learnt(
+    network: nn.Module, base: Prior, problem: Problem, settings: Settings, steps: int, rounds: int, seed: int
+) -> Iterator[Tensor]:
+    """Train ``network``, ``base``'s own or adapters of it, on the reconstructions of a scan, a round at a time.
+
+    Yields what a round has learnt from, (slices, rows, columns) in network units, after it.
+    """
+    adapted = base.adaptable()[1](network)
+    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
+    surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
+    images = resample(tv(water, iterations=settings.tv_iterations), *problem.prior_grid.shape) - 1
+    generator = torch.Generator().manual_seed(seed)
+    for round_ in range(rounds):
+        if round_ > 0:
+            images = reconstructed(problem, replace(settings, seed=seed + round_), adapted, surrogate)
+        sampler = PatchSampler([turned(images.cpu(), problem.prior_grid.pixel_mm[0], generator)])
+        network.requires_grad_(True).train()
+        for _ in train(network, sampler, manner(base, steps, seed + round_)):
+            pass
+        network.requires_grad_(False).eval()
+        yield images
+
+
+def spread(problem: Problem) -> Problem:
+    """The problem of up to 16 of its slices, evenly spread."""
+    count = problem.slices
+    if count <= SLICES:
+        return problem
+    chosen = torch.linspace(0, count - 1, SLICES).round().long().to(problem.likelihood.data.device)
+    return replace(
+        problem, likelihood=problem.likelihood.select(chosen), prior_likelihood=problem.prior_likelihood.select(chosen),
+        reference=None if problem.reference is None else problem.reference[chosen.cpu().numpy()],
+    )
+
+
+def reconstructed(problem: Problem, settings: Settings, prior: Prior, surrogate: Tensor) -> Tensor:
+    """A draw of every slice by the prior as it is, (slices, rows, columns) on its grid, network units."""
+    found = []
+    for first in range(0, problem.slices, settings.slab):
+        chunk = slice(first, min(first + settings.slab, problem.slices))
+        found += [
+            state.estimate for state in diffusion_draws(problem, settings, prior, chunk, surrogate[chunk])
+            if state.finished
+        ]
+    return torch.cat(found)
+
+
+def turned(images: Tensor, pixel_mm: float, generator: torch.Generator) -> TrainingSlices:
+    """Every image (n, rows, columns) in 12 versions: half turned by any angle and stretched, all mirrored at random.
+
+    No value falls below the smallest of its image. Half of them are on the image's own grid, whose detail no
+    interpolation has softened.
+    """
+    x = images.repeat(VARIANTS, 1, 1)[:, None]
+    count = len(x)
+    moved = torch.arange(count) // len(images) % 2 == 0
+    angle = (2 * torch.rand(count, generator=generator) - 1) * math.pi * moved
+    scale = (torch.randn(count, generator=generator).clamp(-3, 3) * STRETCH * moved).exp()
+    cosine, sine, zero = scale * angle.cos(), scale * angle.sin(), torch.zeros(count)
+    # The grid's sides are -1 to 1 whatever their length: a turn of a slice that is not square needs their ratio.
+    ratio = images.shape[-2] / images.shape[-1]
+    maps = torch.stack([
+        torch.stack([cosine, -sine * ratio, zero], 1), torch.stack([sine / ratio, cosine, zero], 1),
+    ], 1)
+    grid = F.affine_grid(maps, list(x.shape), align_corners=False)
+    warped = F.grid_sample(x, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    result = torch.where(moved[:, None, None, None], warped, x)
+    result = torch.maximum(result, x.amin((1, 2, 3), keepdim=True))
+    for axis in (-1, -2):
+        flipped = torch.rand(count, generator=generator) < 0.5
+        result = torch.where(flipped[:, None, None, None], result.flip(axis), result)
+    return TrainingSlices("scan", result[:, 0].half().numpy(), np.full(count, pixel_mm))
