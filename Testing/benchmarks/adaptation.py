@@ -1,10 +1,11 @@
-"""A prior that never saw anatomy, adapted from the measurement alone: naive use, SCD, the right prior, and TV.
+"""A prior that never saw anatomy, adapted from the measurement alone: naive use, SCD, by rounds, the right prior, TV.
 
     .venv/bin/python Testing/benchmarks/adaptation.py --volume CT.nii.gz [--slice N] [--views 60] --work FOLDER --json F
 
 The wrong prior is trained on random ellipses only (a small PatchUNet; kept in --work, where a second run finds it).
-The scan is simulated from the slice's native pixels without inverse crime, as in ``evaluate``. The settings of SCD are
-its defaults unless given as --option NAME=VALUE; they were chosen on a training slice, not on the one reported here.
+The scan is simulated from the slice's native pixels without inverse crime, as in ``evaluate``. SCD sees the one slice,
+"by rounds" is ``adapt_to_scan`` on the scan of the whole volume, then DDS on the slice. The settings of both are their
+defaults unless given (of SCD as --option NAME=VALUE); they were chosen on training volumes, not on the one reported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.priors.slices import resample
 from diffusion_engine.problem import Problem, prepare
 from diffusion_engine.settings import Settings
+from diffusion_engine.training.adapt_scan import adapt_to_scan
 from diffusion_engine.training.data import PatchSampler
 from diffusion_engine.training.run import export_prior
 from diffusion_engine.training.train import TrainingSettings, train
 from ellipses import ellipse_slices
 
 CHANNELS = (24, 40, 56, 64)
+LEARNT, NAIVE, SCD = "DDS, ellipses adapted by rounds", "DDS, ellipses (naive)", "SCD, ellipses"
 
 
 def ellipse_prior(folder: Path, steps: int) -> Prior:
@@ -68,16 +71,21 @@ def draw_of(problem: Problem, settings: Settings, prior: Prior, surrogate: torch
 
 
 def compare(
-    problem: Problem, settings: Settings, wrong: Prior, right: Prior, options: dict[str, Any], both: bool = False
+    problem: Problem, settings: Settings, wrong: Prior, right: Prior, options: dict[str, Any], both: bool = False,
+    learnt: Callable[[], Prior] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Rows method, psnr, ssim, residual_ratio, seconds; ``both``: adapt the right prior too."""
+    """Rows method, psnr, ssim, residual_ratio, seconds; ``both``: adapt the right prior too.
+
+    ``learnt``: gives the wrong prior adapted to the whole scan.
+    """
     water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
     surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
     adaptive = replace(settings, solver="scd", solver_options=options)
     calls = {
         "TV": lambda: ((tv(water, iterations=settings.tv_iterations) - 1) * 1000).cpu().numpy(),
-        "DDS, ellipses (naive)": lambda: draw_of(problem, settings, wrong, surrogate),
-        "SCD, ellipses": lambda: draw_of(problem, adaptive, wrong, surrogate),
+        NAIVE: lambda: draw_of(problem, settings, wrong, surrogate),
+        SCD: lambda: draw_of(problem, adaptive, wrong, surrogate),
+        **({} if learnt is None else {LEARNT: lambda: draw_of(problem, settings, learnt(), surrogate)}),
         f"DDS, {right.card.name} (right prior)": lambda: draw_of(problem, settings, right, surrogate),
     }
     if both:
@@ -102,27 +110,41 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--training-steps", type=int, default=600)
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of SCD")
+    parser.add_argument("--rounds", type=int, default=4, help="of learning from the scan (0: none)")
+    parser.add_argument("--steps", type=int, default=500, help="of training in each")
     parser.add_argument("--both", action="store_true", help="adapt the right prior, too")
     parser.add_argument("--work", type=Path, required=True, help="folder for the prior of ellipses")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     wrong, right = ellipse_prior(options.work, options.training_steps), load_prior("ct-body")
-    volume = read_volume(options.volume, unit="HU")
-    index = len(volume.array) // 2 if options.slice is None else options.slice
-    volume = volume.crop(slices=(index, index + 1))
+    whole = read_volume(options.volume, unit="HU")
+    index = len(whole.array) // 2 if options.slice is None else options.slice
+    volume = whole.crop(slices=(index, index + 1))
     settings = Settings(views=options.views, draws=options.draws, pixel_mm=2 * min(volume.spacing_mm[:2]) * 0.999)
     problem = prepare(volume, settings, torch.device("cpu"), right.card)
+
+    def learnt() -> Prior:
+        name = f"{options.volume.parent.name}-{options.views}-{options.rounds}x{options.steps}"
+        if not (options.work / f"{name}.json").exists():
+            adapt_to_scan(
+                str(options.work / "ellipses.json"), whole, settings, options.work, name, options.steps, options.rounds,
+                each=lambda done: print(f"round {done} of {options.rounds}", flush=True),
+            )
+        return load_prior(str(options.work / f"{name}.json"))
+
     chosen = {name: json.loads(value) for name, value in (entry.split("=", 1) for entry in options.option)}
     about = {"volume": options.volume.parent.name, "slice": index, "views": options.views, "options": chosen}
     rows = []
-    for row in compare(problem, settings, wrong, right, chosen, options.both):
+    for row in compare(problem, settings, wrong, right, chosen, options.both, learnt if options.rounds else None):
         rows.append({**about, **row})
         print(
             f"{row['method']:<32} {row['psnr']:6.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}"
             f"  {row['seconds']:.0f} s", flush=True,
         )
     by = {row["method"]: row["psnr"] for row in rows}
-    print(f"SCD over naive use: {by['SCD, ellipses'] - by['DDS, ellipses (naive)']:+.2f} dB")
+    for name in (SCD, LEARNT):
+        if name in by:
+            print(f"{name} over naive use: {by[name] - by[NAIVE]:+.2f} dB")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -149,6 +149,6 @@ def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
     given = {key: value for key, value in given_settings(options).items() if key not in ("prior", "steps")}
     return adapt_to_scan(
         options.prior, scan_source(options), Settings.from_dict(given), options.out, options.name, options.steps,
-        options.rounds, options.rank, options.seed, options.device,
+        options.rounds, options.seed, options.device,
         lambda done: print(f"round {done} of {options.rounds}", flush=True),
     )

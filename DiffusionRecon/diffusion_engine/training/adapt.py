@@ -58,7 +58,7 @@ def adapt_prior(
 
 
 def adaptable_prior(prior: str, name: str, device: str) -> Prior:
-    """The base of an adapter called ``name``; raises ValueError for one that is none (see :func:`adapt_prior`)."""
+    """The prior that ``name`` is to be made of; raises ValueError for one that is none (see :func:`adapt_prior`)."""
     base = load_prior(prior, choose_device(device))
     if "base_sha256" in base.card.training:
         below = base.card.training["base"]
@@ -73,20 +73,15 @@ def adaptable_prior(prior: str, name: str, device: str) -> Prior:
 
 def export_adapter(
     adapter: LowRank, base: PriorCard, out: Path, name: str, settings: TrainingSettings,
-    sources: Sequence[TrainingSlices], **details: Any,
+    sources: Sequence[TrainingSlices],
 ) -> AdapterCard:
-    """Write weights and card of a trained adapter of the prior ``base``; returns the card.
-
-    ``details``: further entries of the card's "training".
-    """
+    """Write weights and card of a trained adapter of the prior ``base``; returns the card."""
     digest = write_weights(adapter, out / f"{name}.safetensors")
     card = AdapterCard(
         name=name, title=f"{base.title}, adapted ({name})", base=base.name, base_sha256=base.sha256,
         rank=adapter.rank, weights=f"{name}.safetensors", sha256=digest, date=datetime.date.today().isoformat(),
         licence="as chosen by whoever adapted it", pixel_mm=pixel_range(sources),
-        training={
-            "steps": settings.steps, "learning_rate": settings.learning_rate, "seed": settings.seed, **details,
-        },
+        training={"steps": settings.steps, "learning_rate": settings.learning_rate, "seed": settings.seed},
         data=describe_sources(sources), held_out=[], denoising_psnr_db={},
     )
     write_adapter_card(card, out / f"{name}.json")

@@ -1,12 +1,12 @@
-"""A scan and a prior of other things: adapters that learn from the scan's own reconstructions, round after round.
+"""A scan and a prior of other things: it learns from the scan's own reconstructions, round after round.
 
     x_k ~ DDS(y_k; w),   k = 1..n slices of the scan                  (at first: x_k by TV)
     w   <- training on x_k, turned by any angle, mirrored, and stretched a little
 
 is expectation maximisation with a diffusion prior: what the measurement says of a slice is kept by the data step, and
 what it leaves open is learnt from all other places of the scan. Artefacts lie as the views do, anatomy does not: turned
-images have it in other directions, so that the network learns the one and averages the other. No reference is needed.
-The prior's own weights are never written to.
+images have them in other directions, so that the network learns the anatomy and averages the artefacts. No reference
+is needed. The result is a prior of its own for this scan; the one that it began as is not touched.
 
 Sources: arXiv:2405.13712 (expectation maximisation), arXiv:2103.14756 (turned images).
 """
@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..classical.tv import tv
@@ -30,90 +30,96 @@ from ..diffusion import diffusion_draws
 from ..measurement import Measurement
 from ..priors.card import SLICE
 from ..priors.library import Prior
-from ..priors.lora import LowRank
+from ..priors.networks import PatchUNet
 from ..priors.slices import resample
 from ..problem import Problem, prepare
 from ..settings import Settings
 from ..volume import Volume
-from .adapt import adaptable_prior, export_adapter
+from .adapt import adaptable_prior
 from .data import PatchSampler, TrainingSlices
+from .run import export_prior
 from .train import TrainingSettings, train
 
-SLICES = 16
+SLICES = 24
 """So many slices of a scan are learnt from, evenly spread."""
 VARIANTS = 12
 """Turned versions of each slice."""
-LORA_RATE = 0.2
+RATE = 0.01
+"""Peak learning rate of a round: twice that of a training that continues, since a wrong prior has much to unlearn."""
+PIXELS = 131072
+"""Of all patches of a step; half as many learn half as fast."""
 STRETCH = 0.1
 """Standard deviation of the logarithm of their size."""
 
 
 def adapt_to_scan(
     prior: str, source: Volume | Measurement, settings: Settings, out: Path, name: str, steps: int = 500,
-    rounds: int = 4, rank: int = 16, seed: int = 0, device: str = "auto",
-    each: Callable[[int], None] = lambda done: None,
+    rounds: int = 4, seed: int = 0, device: str = "auto", each: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
-    """Fit adapters of ``prior`` to a CT scan alone, write NAME.safetensors and NAME.json into ``out``; the card.
+    """Train ``prior`` on a CT scan alone, write NAME.safetensors and NAME.json into ``out``; returns the card.
 
     ``source``: a measurement, or a volume in HU to be scanned in the computer as ``settings`` say. ``rounds`` of
-    ``steps`` training steps. ``each`` is told of the rounds that are done. Raises ValueError as :func:`adapt_prior`,
-    and for rounds below 1.
+    ``steps`` training steps. ``each`` is told of the rounds that are done. Raises ValueError for a prior that is itself
+    an adapter's, taught for one method, or not of single slices, and for rounds below 1.
     """
     if rounds < 1:
         raise ValueError(f"expected 1 round or more, found {rounds}: raise it")
     base = adaptable_prior(prior, name, device)
     if base.card.sees != SLICE:
-        raise ValueError(f"the prior {base.card.name} sees a {base.card.sees} at a time: adapt one of single slices")
+        raise ValueError(f"the prior {base.card.name} sees more than a slice ({base.card.sees}): adapt another one")
     settings = replace(settings, prior=prior, solver="dds", draws=1, coupling="none")
     problem = spread(prepare(source, settings, base.device, base.card))
-    out.mkdir(parents=True, exist_ok=True)
-    adapter = LowRank(base.own().network, rank, seed)
-    learning = learnt(adapter, base, problem, settings, steps, rounds, seed)
+    network = base.own().network
+    assert isinstance(network, PatchUNet)
+    learning = learnt(base, problem, settings, steps, rounds, seed)
     for done in range(1, rounds + 1):
         images = next(learning)
         each(done)
+    out.mkdir(parents=True, exist_ok=True)
     pixels = np.full(problem.slices, problem.prior_grid.pixel_mm[0])
-    scan = TrainingSlices("reconstructions of a scan", images.cpu().numpy(), pixels)
-    card = export_adapter(
-        adapter, base.card, out, name, manner(base, steps, seed), [scan], rounds=rounds,
-        views=len(problem.geometry.angles_rad),
+    views = len(problem.geometry.angles_rad)
+    return export_prior(
+        network, out, name, manner(base, steps, seed), [TrainingSlices("a scan alone", images.cpu().numpy(), pixels)],
+        [], details={"rounds": rounds, "views": views}, origin={"name": base.card.name, "sha256": base.card.sha256},
+        earlier=[{**entry, "through": base.card.name} for entry in base.card.data],
+        start_error=base.card.start_error, title=f"{base.card.title}, adapted to a scan ({name})",
+        pixel_mm=tuple(sorted((*base.card.pixel_mm, pixels[0])))[::2],
     )
-    return asdict(card)
 
 
 def manner(base: Prior, steps: int, seed: int) -> TrainingSettings:
     """How a round learns."""
     return TrainingSettings(
-        steps=steps, seed=seed, patch_sizes=(64,), learning_rate=LORA_RATE, warmup_steps=max(1, steps // 20),
+        steps=steps, seed=seed, patch_sizes=(64,), warmup_steps=max(1, steps // 20), learning_rate=RATE, pixels_per_step=PIXELS,
         average_halflife_steps=max(1, steps // 10), bf16=base.bf16, sigma_data=base.card.sigma_data,
     )
 
 
 def learnt(
-    network: nn.Module, base: Prior, problem: Problem, settings: Settings, steps: int, rounds: int, seed: int
+    prior: Prior, problem: Problem, settings: Settings, steps: int, rounds: int, seed: int
 ) -> Iterator[Tensor]:
-    """Train ``network``, ``base``'s own or adapters of it, on the reconstructions of a scan, a round at a time.
+    """Train the network of ``prior`` in place on its reconstructions of a scan, a round at a time.
 
     Yields what a round has learnt from, (slices, rows, columns) in network units, after it.
     """
-    adapted = base.adaptable()[1](network)
+    network = prior.own().network
     water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
     surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
     images = resample(tv(water, iterations=settings.tv_iterations), *problem.prior_grid.shape) - 1
     generator = torch.Generator().manual_seed(seed)
     for round_ in range(rounds):
         if round_ > 0:
-            images = reconstructed(problem, replace(settings, seed=seed + round_), adapted, surrogate)
+            images = reconstructed(problem, replace(settings, seed=seed + round_), prior, surrogate)
         sampler = PatchSampler([turned(images.cpu(), problem.prior_grid.pixel_mm[0], generator)])
         network.requires_grad_(True).train()
-        for _ in train(network, sampler, manner(base, steps, seed + round_)):
+        for _ in train(network, sampler, manner(prior, steps, seed + round_)):
             pass
         network.requires_grad_(False).eval()
         yield images
 
 
 def spread(problem: Problem) -> Problem:
-    """The problem of up to 16 of its slices, evenly spread."""
+    """The problem of up to 24 of its slices, evenly spread."""
     count = problem.slices
     if count <= SLICES:
         return problem
