@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 from diffusion_engine.presets import preset_named
@@ -12,6 +14,7 @@ from diffusion_engine.solvers.listing import Listed, check_coupling, listed_coup
 from slicer.i18n import tr as _
 
 BALANCE_OPTION = "prior_variance"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 KEPT = {"keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual", "keepDraws": "draws"}
 
 
@@ -60,11 +63,12 @@ def methodSettings(parameters: Any) -> dict[str, Any]:
     if parameters.solver:  # a method by its name is no longer the preset
         settings["preset"] = None
         settings.pop("methods", None)
+        settings.pop("solver_options", None)
     if parameters.steps:
         settings["steps"] = int(parameters.steps)
     if parameters.sigmaStart > 0:
         settings["sigma_start"] = float(parameters.sigmaStart)
-    options = {**settings.get("solver_options", {}), **solverOptions(parameters, method)}
+    options = solverOptions(parameters, method, settings.pop("solver_options", {}))
     if options:
         settings["solver_options"] = options
     return _plain(settings)
@@ -93,13 +97,18 @@ def chosenCoupling(parameters: Any, method: Listed) -> str:
     return name
 
 
-def solverOptions(parameters: Any, method: Listed) -> dict[str, Any]:
-    """The options that differ from the method's defaults; the balance scales its prior variance by powers of two."""
+def solverOptions(parameters: Any, method: Listed, brought: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """The options that differ from the method's defaults, first those `brought` by a preset.
+
+    The balance scales the prior variance by powers of two.
+    """
     chosen = storedOptions(parameters).get(method.name, {})
     defaults = {option.name: option.default for option in method.options}
     options = {name: value for name, value in chosen.items() if name in defaults and value != defaults[name]}
+    options = {**brought, **options}
     if parameters.balance and defaults.get(BALANCE_OPTION):
-        options[BALANCE_OPTION] = defaults[BALANCE_OPTION] * 2.0 ** float(parameters.balance)
+        usual = brought.get(BALANCE_OPTION, defaults[BALANCE_OPTION])
+        options[BALANCE_OPTION] = usual * 2.0 ** float(parameters.balance)
     return options
 
 

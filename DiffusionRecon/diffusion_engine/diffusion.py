@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +87,12 @@ def diffusion_draws(
 def steps_of(settings: Settings) -> int | None:
     """The steps that a run's method takes, None where it has no such option."""
     return getattr(method_named(settings.solver).options(settings.solver_options, steps=settings.steps), "steps", None)
+
+
+def options_of(settings: Settings) -> dict[str, Any]:
+    """The options of a run's method that are not its defaults."""
+    usual = method_named(settings.solver).settings()
+    return {name: value for name, value in settings.solver_options.items() if getattr(usual, name, None) != value}
 
 
 def check_method(settings: Settings) -> None:

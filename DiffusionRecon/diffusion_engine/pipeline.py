@@ -18,7 +18,7 @@ from torch import Tensor
 from .classical.fbp import fbp
 from .classical.tv import tv_steps
 from .costs import SURROGATE_ITERATIONS, Costs, foresee, measure
-from .diffusion import DrawStep, check_method, diffusion_draws, steps_of
+from .diffusion import DrawStep, check_method, diffusion_draws, options_of, steps_of
 from .measurement import Measurement
 from .posterior.calibration import acquisition_of, matching_entry, rescaled
 from .posterior.draws import DrawStore
@@ -215,7 +215,7 @@ def _calibrate(problem: Problem, settings: Settings, prior: Prior, tally: Tally)
     """Rescale the spread where the prior's card knows by how much for this acquisition, and the gate passed."""
     if "uncertainty" not in tally.images:
         return
-    asked = acquisition_of(problem, settings, steps_of(settings))
+    asked = acquisition_of(problem, settings, steps_of(settings), options_of(settings))
     trusted: Gate | None = tally.gate
     tally.calibration = matching_entry(prior.card.calibration, asked, trusted is None or trusted.passed)
     if tally.calibration.entry is not None:

@@ -84,7 +84,7 @@ def test_a_scan_alone_makes_a_wrong_prior_better(folder: Path) -> None:
     base = load_prior(str(folder / "waves.json"))
     before = {name: value.clone() for name, value in base.denoiser.state_dict().items()}
     card = adapt_scan.adapt_to_scan(
-        str(folder / "waves.json"), rods(), SETTINGS, folder, "mine", steps=150, rounds=2
+        str(folder / "waves.json"), rods(), SETTINGS, folder, "mine", steps=80, rounds=2
     )
     assert card["training"]["from"] == {"name": "waves", "sha256": base.card.sha256}
     assert card["training"]["rounds"] == 2

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from diffusion_engine.__main__ import main
 from diffusion_engine.calibrate import make_entry
+from diffusion_engine.diffusion import options_of
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior import calibration as rule
 from diffusion_engine.priors.card import read_card, sha256
 from diffusion_engine.priors.library import PRIORS_FOLDER
 from diffusion_engine.settings import Settings
+from diffusion_engine.solvers.dds import DDSSettings
 
 
 def drawn(draws: int, narrow: float, voxels: int = 100_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +70,7 @@ def entry(**changes: object) -> dict:
 
 @pytest.mark.parametrize(("changes", "fits"), [
     ({}, True), ({"views": 25}, True), ({"views": 26}, False), ({"views": 14}, False), ({"solver": "other"}, False),
-    ({"steps": 10}, False),
+    ({"steps": 10}, False), ({"options": {"prior_variance": 4.0}}, False), ({"options": {}}, True),
     ({"geometry": "fan_flat"}, False), ({"noise_percent": 0.39}, True), ({"noise_percent": 0.41}, False),
     ({"noise_percent": 0.09}, False), ({"arc_degrees": 60.0}, False), ({"arc_degrees": 190.0}, True),
 ])
@@ -88,6 +90,7 @@ def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
     ({}, False), ({"factor": 3.0, "draws": 8, "slices": 2}, False), ({"coupling": "none"}, False),
     ({"steps": 10}, True), ({"coupling": "noise"}, True), ({"solver": "tmpd"}, True), ({"geometry": "fan_flat"}, True),
     ({"views": 21}, True), ({"arc_degrees": 170.0}, True), ({"noise_percent": 0.3}, True),
+    ({"options": {"eta": 0.5}}, True),
 ])
 def test_an_entry_replaces_only_one_of_the_same_acquisition(changes: dict, other: bool) -> None:
     old, beside, made = entry(), entry(views=60), entry(**changes)
@@ -100,6 +103,15 @@ def test_an_entry_is_that_of_its_acquisition() -> None:
     assert rule.acquisition_in(made) == acquisition
     assert rule.matching_entry([made], acquisition).entry == made
     assert rule.acquisition_in({k: v for k, v in made.items() if k not in ("steps", "coupling")}).coupling == "none"
+
+
+def test_options_count_where_they_are_not_the_defaults() -> None:
+    usual = DDSSettings().prior_variance
+    settings = Settings(solver_options={"prior_variance": usual, "eta": 0.5})
+    assert options_of(settings) == {"eta": 0.5}
+    made = entry(options={"eta": 0.5})
+    asked = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, options=options_of(settings))
+    assert rule.matching_entry([entry(), made], asked).entry == made
 
 
 def test_the_nearest_number_of_views_is_taken() -> None:

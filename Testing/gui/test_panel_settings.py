@@ -124,7 +124,7 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     assert (found["coupling"], found["precision"], found["slab"]) == ("none", "auto", 8)
     choose(ui.couplingComboBox, "Total variation along z")
     choose(ui.couplingComboBox, "The prior looks at neighbouring slices")
-    assert "ct-body sees single slices alone" in ui.applyButton.toolTip
+    assert "ct-body sees a slice at a time" in ui.applyButton.toolTip
     assert not ui.applyButton.enabled
     choose(ui.couplingComboBox, "Total variation along z")
     choose(ui.precisionComboBox, "32 bits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -29,12 +30,21 @@ def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
         )
         sub.add_argument("--solver", help="a method of the catalogue (dds)")
         add_coupling(sub)
+    add_option(sub)
     sub.add_argument("--draws", type=int, default=draws, help=f"samples of the diffusion prior ({draws or 4})")
     sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
     sub.add_argument("--sigma-start", type=float, help="first noise level in network units (automatic)")
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--device", help="auto, cpu, cuda")
     sub.add_argument("--seed", type=int, help="of noise and draws (0)")
+
+
+def add_option(sub: argparse.ArgumentParser) -> None:
+    """Options of the method itself."""
+    sub.add_argument(
+        "--option", action="append", dest="solver_options", metavar="NAME=VALUE",
+        help="of the method, such as prior_variance=4 (its own)",
+    )
 
 
 def add_coupling(sub: argparse.ArgumentParser) -> None:
@@ -51,7 +61,18 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     for key, parse in (("slices", int), ("region", int), ("methods", str)):
         if isinstance(values.get(key), str):
             values[key] = listed(values[key], parse)
+    if "solver_options" in values:
+        values["solver_options"] = dict(_option(text) for text in values["solver_options"])
     return values
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """The name and the value of "NAME=VALUE"; raises ValueError for what is neither number nor truth value."""
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        raise ValueError(f"expected NAME=VALUE with a number, true or false, found '{text}': correct it") from None
 
 
 def listed(text: str, parse: type) -> list[Any]:

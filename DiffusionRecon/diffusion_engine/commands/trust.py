@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import Parsers, add_command, add_coupling, add_methods, given_settings, listed
+from .options import Parsers, add_command, add_coupling, add_methods, add_option, given_settings, listed
 
 
 def add(parsers: Parsers) -> None:
@@ -35,6 +35,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--part", choices=["both", "factors", "typicality"], default="both", help="what to fit (both)")
     sub.add_argument("--slices", type=int, dest="slice_count", default=3, help="slices a held-out volume (3)")
     sub.add_argument("--solver", help="method to calibrate (dds)")
+    add_option(sub)
     sub.add_argument("--draws", type=int, default=4, help="draws a slice (4)")
     sub.add_argument("--steps", type=int, help="steps of the method (its own number)")
     add_coupling(sub)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,14 +32,17 @@ BODY_HU = -500.0
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 VIEWS_TOLERANCE, ARC_TOLERANCE, NOISE_FACTOR = 0.25, 0.1, 2.0
 
-RULE = "same solver, steps and coupling, geometry and arc (within 10 %), views within 25 %, noise within a factor of 2"
+RULE = (
+    "same solver, options, steps and coupling, geometry and arc (within 10 %), views within 25 %, noise within a "
+    "factor of 2"
+)
 
 
 @dataclass(frozen=True)
 class Acquisition:
     """What a calibration depends on; ``noise_percent``: of the largest line integral of a slice.
 
-    ``steps``: None where the method has no such option.
+    ``steps``: None where the method has no such option; ``options``: those that are not the method's defaults.
     """
 
     geometry: str
@@ -49,11 +52,12 @@ class Acquisition:
     solver: str
     steps: int | None = None
     coupling: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def acquisition_in(entry: Mapping[str, Any]) -> Acquisition:
     """The acquisition that a card's entry was made for; fields that an older entry lacks have their defaults."""
-    return Acquisition(**{field.name: entry[field.name] for field in fields(Acquisition) if field.name in entry})
+    return Acquisition(**{own.name: entry[own.name] for own in fields(Acquisition) if own.name in entry})
 
 
 def with_entry(entries: Sequence[Mapping[str, Any]], made: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -101,16 +105,21 @@ def _fits(entry: Mapping[str, Any], asked: Acquisition) -> bool:
     made = acquisition_in(entry)
     ratio = asked.noise_percent / made.noise_percent
     return bool(
-        (made.solver, made.steps, made.coupling, made.geometry)
-        == (asked.solver, asked.steps, asked.coupling, asked.geometry)
+        (made.solver, made.steps, made.coupling, made.options, made.geometry)
+        == (asked.solver, asked.steps, asked.coupling, asked.options, asked.geometry)
         and abs(asked.views - made.views) <= VIEWS_TOLERANCE * made.views
         and abs(asked.arc_degrees - made.arc_degrees) <= ARC_TOLERANCE * made.arc_degrees
         and 1 / NOISE_FACTOR <= ratio <= NOISE_FACTOR
     )
 
 
-def acquisition_of(problem: Problem, settings: Settings, steps: int | None) -> Acquisition:
-    """The acquisition of a problem; the noise is the median over its slices, ``steps`` what the method takes."""
+def acquisition_of(
+    problem: Problem, settings: Settings, steps: int | None, options: Mapping[str, Any] | None = None
+) -> Acquisition:
+    """The acquisition of a problem; the noise is the median over its slices, ``steps`` what the method takes.
+
+    ``options``: of the method, where they are not its defaults.
+    """
     likelihood = problem.likelihood
     # Root mean square over the readings where each has its own noise.
     std = likelihood.variance.expand(likelihood.data.shape).mean((-2, -1)).sqrt()
@@ -118,7 +127,7 @@ def acquisition_of(problem: Problem, settings: Settings, steps: int | None) -> A
     described = problem.describe()
     return Acquisition(
         described["type"], described["views"], described["arc_degrees"], float(percent.median()), settings.solver,
-        steps, settings.coupling,
+        steps, settings.coupling, dict(options or {}),
     )
 
 

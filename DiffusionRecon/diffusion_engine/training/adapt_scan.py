@@ -90,8 +90,9 @@ def adapt_to_scan(
 def manner(base: Prior, steps: int, seed: int) -> TrainingSettings:
     """How a round learns."""
     return TrainingSettings(
-        steps=steps, seed=seed, patch_sizes=(64,), warmup_steps=max(1, steps // 20), learning_rate=RATE, pixels_per_step=PIXELS,
-        average_halflife_steps=max(1, steps // 10), bf16=base.bf16, sigma_data=base.card.sigma_data,
+        steps=steps, seed=seed, patch_sizes=(64,), pixels_per_step=PIXELS, learning_rate=RATE,
+        warmup_steps=max(1, steps // 20), average_halflife_steps=max(1, steps // 10),
+        bf16=base.bf16, sigma_data=base.card.sigma_data,
     )
 
 
