@@ -111,7 +111,7 @@ def test_a_denoiser_of_half_turns_sees_across_the_ends() -> None:
 
 
 def test_a_small_prior_is_trained_and_assessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "sized", lambda size, inputs: PatchUNet(inputs, 1, (8, 12), 1))
+    monkeypatch.setattr(run, "sized", lambda size, sees: PatchUNet(3, 1, (8, 12), 1))
     monkeypatch.setattr(sinograms, "VIEWS", 64)
     monkeypatch.setattr(assess, "LEVELS", (0.1,))
     data, out = tmp_path / "data", tmp_path / "out"

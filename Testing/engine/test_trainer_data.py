@@ -13,7 +13,7 @@ from diffusion_engine.priors.denoiser import EDMDenoiser, positions
 from diffusion_engine.priors.grow import seeing, widened
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.neighbours import StackDenoiser, closeness
-from diffusion_engine.priors.networks import SIZES, PatchUNet, sized
+from diffusion_engine.priors.networks import SIZES, PatchUNet, seeing_network, sized
 from diffusion_engine.training import run
 from diffusion_engine.training.data import PatchSampler, TrainingSlices
 from diffusion_engine.training.sources import load_sources, reweighed
@@ -177,7 +177,7 @@ def test_sizes_have_the_parameters_they_claim() -> None:
 
 def test_an_mr_prior_that_looks_at_neighbours(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From files to a prior that works on a stack of any number of slices."""
-    monkeypatch.setattr(run, "sized", lambda size, inputs: PatchUNet(inputs, 1, (8, 12), 1))
+    monkeypatch.setattr(run, "sized", lambda size, sees: seeing_network(sees, (8, 12), 1))
     out = tmp_path / "out"
     card = run.train_prior(
         folder, ["two"], out, "mr", 2, device="cpu", unit="a.u.", sees="neighbours", flip=True, files="mr*"
@@ -258,7 +258,7 @@ def test_neighbours_are_told_to_the_denoiser_and_the_slice_itself_counts() -> No
     """A perfect denoiser that finds its neighbours in the planes, as noisy as itself and in the network's scale."""
 
     class Seeing(torch.nn.Module):
-        inputs = 7
+        inputs, sees = 7, "neighbours"
 
     class Oracle(EDMDenoiser):
         def forward(

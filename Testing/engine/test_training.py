@@ -244,7 +244,7 @@ def test_a_table_gives_each_slice_its_pixel_size(folder: Path) -> None:
 
 def test_from_a_folder_to_a_prior(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes weights, card, log and checkpoint; called again it continues, here with nothing left to do."""
-    monkeypatch.setattr(run, "sized", lambda size, inputs: PatchUNet(inputs, 1, (8, 12), 1))
+    monkeypatch.setattr(run, "sized", lambda size, sees: PatchUNet(3, 1, (8, 12), 1))
     monkeypatch.setattr(run, "TrainingSettings", lambda **given: replace(SETTINGS, **{**given, "bf16": False}))
     out = tmp_path / "out"
     card = run.train_prior(folder, ["held"], out, "mine", 101, seed=4, device="cpu")

@@ -13,7 +13,7 @@ from diffusion_engine.io.images import write_volume
 from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.card import check_seen
 from diffusion_engine.priors.denoiser import EDMDenoiser, mirrored_positions, positions
-from diffusion_engine.priors.grow import seeing
+from diffusion_engine.priors.grow import seeing, widened
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.neighbours import closeness
 from diffusion_engine.priors.networks import PatchUNet
@@ -34,7 +34,7 @@ SIGMA = torch.tensor(0.2)
 def busy(inputs: int) -> PatchUNet:
     """A network of random weights, none of them zero as at the start of a training."""
     torch.manual_seed(0)
-    network = PatchUNet(inputs, 1, (8, 12), 1)
+    network = PatchUNet(inputs, 1, (8, 12), 1, volumes=inputs == 4)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     return network
@@ -64,6 +64,13 @@ def test_a_slice_reaches_the_others_and_its_own_volume_alone() -> None:
     assert not difference[1].any()
     # An image is a volume of one slice.
     torch.testing.assert_close(network(x[:, :, 0], level), network(x[:, :, :1], level)[:, :, 0])
+
+
+def test_a_wider_network_of_volumes_begins_as_the_narrow_one() -> None:
+    narrow, x, level = busy(4), torch.randn(2, 4, 3, 16, 16), torch.randn(2)
+    wide = widened(narrow, (10, 17))
+    assert wide.sees == "volume"
+    torch.testing.assert_close(wide(x, level), narrow(x, level))
 
 
 class Watching(torch.nn.Module):
@@ -161,7 +168,7 @@ def test_training_learns_from_the_slices_beside() -> None:
     values = np.repeat(random.normal(0, 0.5, (12, 1, 32, 32)), DEPTH, 1).astype(np.float32)
     sources = [TrainingSlices(str(n), v, np.full(DEPTH, 2.0), slice_mm=5.0) for n, v in enumerate(values)]
     torch.manual_seed(0)
-    network = PatchUNet(4, 1, (16, 16), 1)
+    network = PatchUNet(4, 1, (16, 16), 1, volumes=True)
     settings = TrainingSettings(
         steps=120, patch_sizes=(16,), pixels_per_step=DEPTH * 16 * 16 * 4, warmup_steps=10, bf16=False,
         log_sigma_mean=-0.7, log_sigma_std=0.3, average_halflife_steps=10,
@@ -188,7 +195,7 @@ def test_from_files_to_a_reconstruction_by_a_prior_of_volumes(tmp_path: Path) ->
         tmp_path, ["two"], tmp_path, "volumes", 2, device="cpu", sees="volume", augment=True, patches=[32],
         pixels=2 * DEPTH * 32 * 32, origin=str(tmp_path / "slices.json"),
     )
-    assert card["network"]["inputs"] == 4
+    assert (card["network"]["inputs"], card["network"]["volumes"]) == (4, True)
     assert card["training"]["alone_psnr_db"].keys() == card["denoising_psnr_db"].keys()
     prior = load_prior(str(tmp_path / "volumes.json"))
     assert prior.card.sees == "volume"

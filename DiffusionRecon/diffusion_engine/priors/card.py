@@ -18,7 +18,6 @@ SLICE, NEIGHBOURS, VOLUME = "slice", "neighbours", "volume"
 """What a network sees at once; the last two are also the couplings of slices that such a network is for."""
 FURTHER_PLANES = {SLICE: 0, NEIGHBOURS: 4, VOLUME: 1}
 """What it is told besides: of two neighbours (see :mod:`.neighbours`), or how close slices are (:mod:`.volumes`)."""
-SEEN_BY_INPUTS = {ALONE + planes: seen for seen, planes in FURTHER_PLANES.items()}
 OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
 CALIBRATION_KEYS = {
     "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor_hu",
@@ -71,7 +70,14 @@ class PriorCard:
     @property
     def sees(self) -> str:
         """What it sees at once: a slice, a slice with its neighbours, or a volume."""
-        return SEEN_BY_INPUTS.get(self.network.get("inputs", ALONE), SLICE)
+        return seen_by(self.network.get("inputs", ALONE), bool(self.network.get("volumes")))
+
+
+def seen_by(inputs: int, volumes: bool) -> str:
+    """What a network of so many inputs sees at once; ``volumes``: it convolves along the slices."""
+    if volumes:
+        return VOLUME
+    return NEIGHBOURS if inputs == ALONE + FURTHER_PLANES[NEIGHBOURS] else SLICE
 
 
 def check_sampler(card: PriorCard, method: str) -> None:

@@ -50,7 +50,7 @@ class EDMDenoiser(nn.Module):
             planes = condition.to(inner).expand(x.shape[0], *condition.shape[1 - x.ndim :])
             inner = torch.cat([inner, planes], dim=1)
         lacking = getattr(self.network, "inputs", 0) - inner.shape[1]
-        if x.ndim == 4 and lacking in (FURTHER_PLANES["neighbours"], FURTHER_PLANES["volume"]):
+        if x.ndim == 4 and lacking > 0 and lacking == FURTHER_PLANES.get(getattr(self.network, "sees", "")):
             # A slice alone: whatever is told of others is zero.
             inner = F.pad(inner, (0, 0, 0, 0, 0, lacking))
         raw = self.network(inner, noise_level)

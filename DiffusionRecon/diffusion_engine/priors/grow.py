@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .card import ALONE, FURTHER_PLANES
-from .networks import PatchUNet
+from .card import ALONE, VOLUME
+from .networks import PatchUNet, seeing_network
 
 
 def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
@@ -20,7 +20,9 @@ def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
     """
     if len(channels) != len(network.channels) or any(n < o for n, o in zip(channels, network.channels, strict=True)):
         raise ValueError(f"channels {network.channels} can only be widened, to as many levels: found {channels}")
-    result = PatchUNet(network.inputs, network.outputs, channels, network.blocks).to(network.head.weight.device)
+    result = PatchUNet(network.inputs, network.outputs, channels, network.blocks, network.sees == VOLUME).to(
+        network.head.weight.device
+    )
     state = result.state_dict()
     for name, old in network.state_dict().items():
         new = state[name]
@@ -28,6 +30,10 @@ def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
             # The rows are a scale for each channel, then a shift for each.
             for half, part in zip(new.chunk(2), old.chunk(2), strict=True):
                 half.zero_()[: len(part)] = part
+        elif name.endswith("along.mix.weight"):
+            # The columns read the slice below, the slice, the one above.
+            for side, part in zip(new.chunk(3, 1), old.chunk(3, 1), strict=True):
+                _place(side, part)
         elif old.ndim == 4 and "finer" in name:
             _place(new.transpose(0, 1), old.transpose(0, 1))
         elif old.ndim == 4:
@@ -52,8 +58,7 @@ def seeing(network: PatchUNet, seen: str) -> PatchUNet:
     """
     if (network.inputs, network.outputs) != (ALONE, 1):
         raise ValueError(f"expected a network of one slice and two planes, found {network.inputs} inputs: use another")
-    inputs = ALONE + FURTHER_PLANES[seen]
-    result = PatchUNet(inputs, 1, network.channels, network.blocks).to(network.head.weight.device)
+    result = seeing_network(seen, network.channels, network.blocks).to(network.head.weight.device)
     head = torch.zeros_like(result.head.weight)
     head[:, : network.head.in_channels] = network.head.weight.detach()
     # What looks along the slices is zero in the new network, and not in the old one's state.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .card import ALONE, SEEN_BY_INPUTS, VOLUME
+from .card import ALONE, FURTHER_PLANES, SLICE, VOLUME, seen_by
 
 
 class NoiseEmbedding(nn.Module):
@@ -77,8 +77,8 @@ class ResidualBlock(nn.Module):
 class PatchUNet(nn.Module):
     """U-Net on 2 x 2 pixel blocks: (batch, inputs, rows, columns), (batch,) -> (batch, outputs, rows, columns).
 
-    With the inputs of a volume (an image, positions, closeness): (batch, inputs, slices, rows, columns) -> (batch,
-    outputs, slices, rows, columns), for any number of slices; a batch of images is one of single slices.
+    ``volumes``: (batch, inputs, slices, rows, columns) -> (batch, outputs, slices, rows, columns), for any number of
+    slices; a batch of images is then one of single slices.
 
     ``channels``: width of each level, each half the resolution of the one before; the first works on
     pixel blocks (space to depth), which on a CPU costs half the memory traffic of full resolution at the
@@ -86,12 +86,13 @@ class PatchUNet(nn.Module):
     """
 
     def __init__(
-        self, inputs: int = 3, outputs: int = 1, channels: tuple[int, ...] = (48, 80, 112, 128), blocks: int = 2
+        self, inputs: int = ALONE, outputs: int = 1, channels: tuple[int, ...] = (48, 80, 112, 128), blocks: int = 2,
+        volumes: bool = False,
     ) -> None:
         super().__init__()
         width = 128
-        volumes = SEEN_BY_INPUTS.get(inputs) == VOLUME
         self.inputs, self.outputs, self.channels, self.blocks = inputs, outputs, channels, blocks
+        self.sees = seen_by(inputs, volumes)
         self.multiple = 2 ** len(channels)
         self.embedding = NoiseEmbedding(width)
         self.head = nn.Conv2d(4 * inputs, channels[0], 3, padding=1)
@@ -153,8 +154,13 @@ SIZES: dict[str, NetworkSize] = {
 """2.7, 6.9 and about 35 million parameters; time and memory of a step grow about as these."""
 
 
-def sized(size: str, inputs: int = ALONE, outputs: int = 1) -> PatchUNet:
+def sized(size: str, sees: str = SLICE) -> PatchUNet:
     """The untrained network of a named size; raises ValueError with the names there are."""
     if size not in SIZES:
         raise ValueError(f"no network size named '{size}': choose from {', '.join(SIZES)}")
-    return PatchUNet(inputs, outputs, SIZES[size].channels, SIZES[size].blocks)
+    return seeing_network(sees, SIZES[size].channels, SIZES[size].blocks)
+
+
+def seeing_network(sees: str, channels: tuple[int, ...], blocks: int) -> PatchUNet:
+    """The untrained network of single-channel images with positions that sees so much at once."""
+    return PatchUNet(ALONE + FURTHER_PLANES[sees], 1, channels, blocks, volumes=sees == VOLUME)

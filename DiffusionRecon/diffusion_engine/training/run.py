@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..pipeline import choose_device
-from ..priors.card import ALONE, FURTHER_PLANES, SEEN_BY_INPUTS, SLICE, PriorCard, write_card
+from ..priors.card import FURTHER_PLANES, SLICE, VOLUME, PriorCard, write_card
 from ..priors.grow import seeing, widened
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
@@ -153,10 +153,10 @@ def _planned(
     torch.manual_seed(seed)
     known: dict[str, Any] = {}
     if origin is None:
-        network = sized(size or "small", ALONE + FURTHER_PLANES[sees]).to(where)
+        network = sized(size or "small", sees).to(where)
     else:
         network, known = _continued(origin, exclude, where, size, sees)
-        sees = SEEN_BY_INPUTS[network.inputs]
+        sees = network.sees
     settings = TrainingSettings(
         steps=steps, patch_sizes=tuple(patches) or rule.patch_sizes,
         learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
@@ -178,7 +178,7 @@ def _continued(
     assert isinstance(network, PatchUNet)
     if size is not None and sized(size).channels != network.channels:
         network = widened(network, sized(size).channels)
-    if sees != SLICE and SEEN_BY_INPUTS[network.inputs] != sees:
+    if sees not in (SLICE, network.sees):
         network = seeing(network, sees)
     return network, {
         "origin": {"name": base.card.name, "sha256": base.card.sha256},
@@ -225,7 +225,7 @@ def export_prior(
         "pixel_mm": pixel_range(sources),
         "network": {
             "type": "PatchUNet", "inputs": network.inputs, "outputs": network.outputs,
-            "channels": list(network.channels), "blocks": network.blocks,
+            "channels": list(network.channels), "blocks": network.blocks, "volumes": network.sees == VOLUME,
         },
         "weights": f"{name}.safetensors", "sha256": digest, "date": datetime.date.today().isoformat(),
         "licence": "as chosen by whoever trained it",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..priors.card import NEIGHBOURS, SEEN_BY_INPUTS, SLICE, VOLUME
+from ..priors.card import NEIGHBOURS, SLICE, VOLUME
 from ..priors.denoiser import EDMDenoiser
 from ..priors.imported import ImportedDenoiser
 from ..priors.neighbours import denoised, slices_apart
@@ -30,7 +30,7 @@ def denoising_psnr(
     the slices are to be ``alone``.
     """
     generator = torch.Generator().manual_seed(1)
-    seen = SLICE if alone else SEEN_BY_INPUTS.get(getattr(denoiser.network, "inputs", 0), SLICE)
+    seen = SLICE if alone else getattr(denoiser.network, "sees", SLICE)
     result = {}
     for sigma in VALIDATION_SIGMAS:
         errors = []
