@@ -115,7 +115,7 @@ def test_a_loaded_prior_of_volumes_takes_slices_and_stacks(tmp_path: Path) -> No
     with pytest.raises(ValueError, match=r"\(slices, 1, rows, columns\)"):
         stack(x[:, 0], SIGMA, place)
     for sigma, planes in ((torch.ones(3), place), (SIGMA, None)):
-        with pytest.raises(ValueError, match="one noise level and needs position planes"):
+        with pytest.raises(ValueError, match="shares one noise level and needs position planes"):
             stack(x, sigma, planes)
     with pytest.raises(ValueError, match="sees a slice at a time: choose one that was trained on volumes"):
         check_seen(load_prior("ct-body").card, "volume")

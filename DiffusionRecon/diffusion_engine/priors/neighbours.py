@@ -64,6 +64,15 @@ def denoised(denoiser: Denoiser, noisy: Tensor, sigma: Tensor, place: Tensor) ->
     return denoiser(noisy[:, :1], sigma, torch.cat([place[:, :2].to(seen), seen], dim=1))
 
 
+def planes_of_stack(x: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
+    """The position planes of a stack (slices, 1, rows, columns) at one noise level; raises ValueError for others."""
+    if x.ndim != 4 or x.shape[1] != 1:
+        raise ValueError(f"expected slices (slices, 1, rows, columns), found {tuple(x.shape)}")
+    if sigma.numel() != 1 or condition is None:
+        raise ValueError("a stack of slices shares one noise level and needs position planes: give both")
+    return condition.to(x)
+
+
 @dataclass(frozen=True, eq=False)
 class StackDenoiser:
     """D(x; s) of a stack of any number of slices, which are its batch: each is seen with its neighbours.
@@ -83,14 +92,11 @@ class StackDenoiser:
             raise ValueError(f"expected a positive spacing and slice distance, found {self.spacing}, {self.slice_mm}")
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != 1:
-            raise ValueError(f"expected slices (slices, 1, rows, columns), found {tuple(x.shape)}")
-        if sigma.numel() != 1 or condition is None:
-            raise ValueError("a stack of slices shares one noise level and needs position planes: give both")
+        place = planes_of_stack(x, sigma, condition)
         gap = self.spacing * slices_apart(self.slice_mm)
         below, above = F.pad(x, (0, 0) * 3 + (gap, 0))[: len(x)], F.pad(x, (0, 0) * 3 + (0, gap))[-len(x) :]
         number = torch.arange(len(x), device=x.device)
         there = torch.stack([number >= gap, number < len(x) - gap], dim=1)
         close = (there * closeness(gap * self.slice_mm))[:, :, None, None].expand(-1, -1, *x.shape[-2:]).to(x)
-        place = condition.to(x).expand(len(x), *condition.shape[-3:])
+        place = place.expand(len(x), *place.shape[-3:])
         return denoised(self.denoiser, torch.cat([x, below, above], dim=1), sigma, torch.cat([place, close], dim=1))

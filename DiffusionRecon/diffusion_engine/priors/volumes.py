@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .neighbours import closeness, slices_apart
+from .neighbours import closeness, planes_of_stack, slices_apart
 
 
 def volume_planes(place: Tensor, distance_mm: float, depth: int) -> Tensor:
@@ -40,14 +40,11 @@ class VolumeDenoiser:
             raise ValueError(f"expected a positive distance of slices, found {self.slice_mm} mm")
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != 1:
-            raise ValueError(f"expected slices (slices, 1, rows, columns), found {tuple(x.shape)}")
-        if sigma.numel() != 1 or condition is None:
-            raise ValueError("a volume shares one noise level and needs position planes: give both")
+        place = planes_of_stack(x, sigma, condition)
         apart = slices_apart(self.slice_mm)
         result = torch.empty_like(x)
         for first in range(min(apart, len(x))):
             part = x[first::apart]
-            planes = volume_planes(condition.to(x), apart * self.slice_mm, len(part))
+            planes = volume_planes(place, apart * self.slice_mm, len(part))
             result[first::apart, 0] = self.denoiser(part[None, None, :, 0], sigma, planes[None])[0, 0]
         return result
