@@ -133,6 +133,9 @@ def test_what_cannot_be_adapted_to_a_scan_is_refused(folder: Path, tmp_path: Pat
     with pytest.raises(ValueError, match="name of its base"):
         adapt_scan.adapt_to_scan("ct-body", rods(), SETTINGS, tmp_path, "ct-body")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "mine.json").touch()
+    with pytest.raises(ValueError, match="a prior called 'mine'"):
+        adapt_scan.adapt_to_scan("ct-body", rods(), SETTINGS, tmp_path, "mine")
 
 
 def test_the_command_adapts_to_a_scan(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

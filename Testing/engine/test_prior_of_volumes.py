@@ -189,6 +189,8 @@ def test_from_files_to_a_reconstruction_by_a_prior_of_volumes(tmp_path: Path) ->
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write_volume(Volume(body.astype(np.float32), matrix, "HU"), tmp_path / name / "ct.nrrd")
+    (tmp_path / "few").mkdir()
+    write_volume(Volume(body[:5].astype(np.float32), matrix, "HU"), tmp_path / "few" / "ct.nrrd")
     origin = TrainingSlices("x", body.astype(np.float32) / 1000, np.full(10, 2.0), slice_mm=5.0)
     run.export_prior(busy(3), tmp_path, "slices", TrainingSettings(steps=1), [origin], [])
     card = run.train_prior(
@@ -196,6 +198,8 @@ def test_from_files_to_a_reconstruction_by_a_prior_of_volumes(tmp_path: Path) ->
         pixels=2 * DEPTH * 32 * 32, origin=str(tmp_path / "slices.json"),
     )
     assert (card["network"]["inputs"], card["network"]["volumes"]) == (4, True)
+    # What has too few slices is no training data of this prior.
+    assert [entry["name"] for entry in card["data"]] == ["one/ct.nrrd", "x"]
     assert card["training"]["alone_psnr_db"].keys() == card["denoising_psnr_db"].keys()
     prior = load_prior(str(tmp_path / "volumes.json"))
     assert prior.card.sees == "volume"

@@ -60,10 +60,12 @@ def adapt_to_scan(
 
     ``source``: a measurement, or a volume in HU to be scanned in the computer as ``settings`` say. ``rounds`` of
     ``steps`` training steps. ``each`` is told of the rounds that are done. Raises ValueError for a prior that is itself
-    an adapter's, taught for one method, or not of single slices, and for rounds below 1.
+    an adapter's, taught for one method, or not of single slices, for a name that is taken, and for rounds below 1.
     """
     if rounds < 1:
         raise ValueError(f"expected 1 round or more, found {rounds}: raise it")
+    if (out / f"{name}.json").exists():
+        raise ValueError(f"there is a prior called '{name}' in {out} already: choose another name")
     base = adaptable_prior(prior, name, device)
     if base.card.sees != SLICE:
         raise ValueError(f"the prior {base.card.name} sees more than a slice ({base.card.sees}): adapt another one")
@@ -76,14 +78,15 @@ def adapt_to_scan(
         images = next(learning)
         each(done)
     out.mkdir(parents=True, exist_ok=True)
-    pixels = np.full(problem.slices, problem.prior_grid.pixel_mm[0])
-    views = len(problem.geometry.angles_rad)
+    pixel, known = problem.prior_grid.pixel_mm[0], base.card.pixel_mm
+    scan = TrainingSlices("a scan alone", images.cpu().numpy(), np.full(problem.slices, pixel))
+    details = {"rounds": rounds, "views": len(problem.geometry.angles_rad)}
     return export_prior(
-        network, out, name, manner(base, steps, seed), [TrainingSlices("a scan alone", images.cpu().numpy(), pixels)],
-        [], details={"rounds": rounds, "views": views}, origin={"name": base.card.name, "sha256": base.card.sha256},
+        network, out, name, manner(base, steps, seed), [scan], [], details=details,
+        origin={"name": base.card.name, "sha256": base.card.sha256},
         earlier=[{**entry, "through": base.card.name} for entry in base.card.data],
         start_error=base.card.start_error, title=f"{base.card.title}, adapted to a scan ({name})",
-        pixel_mm=tuple(sorted((*base.card.pixel_mm, pixels[0])))[::2],
+        pixel_mm=(min(pixel, known[0]), max(pixel, known[1])),
     )
 
 

@@ -19,7 +19,7 @@ from ..priors.networks import PatchUNet, sized
 from ..sampling.noise import seeded
 from .averages import halflives_around
 from .curves import draw_curves
-from .data import PatchSampler, TrainingSlices
+from .data import DEPTH, PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
 from .sources import load_sources, reweighed
@@ -69,6 +69,10 @@ def train_prior(
         print("slices whose columns do not run from left to right are not mirrored")
     out.mkdir(parents=True, exist_ok=True)
     sampler = PatchSampler(sources, plan.sees, flip, rule.empty_std)
+    for source in sources:
+        if not any(source is kept for kept in sampler.sources):
+            print(f"left out {source.name}: not {DEPTH} neighbouring slices")
+    sources = sampler.sources
     held_sampler = PatchSampler(held, plan.sees, False, rule.empty_std) if held else None
     watch = Watch(network, settings.sigma_data, sampler, held_sampler)
     averages = averages_of(network, settings)
