@@ -176,7 +176,7 @@ def test_patches_larger_than_the_slice_are_padded_and_air_is_rare() -> None:
     mixed = np.stack([np.zeros((16, 16)), np.random.default_rng(0).normal(size=(16, 16))]).astype(np.float16)
     drawn, _ = PatchSampler([TrainingSlices("a", mixed, np.ones(2))]).draw(600, 16, torch.Generator().manual_seed(0))
     assert float((drawn.flatten(1).std(1) < 0.02).float().mean()) == pytest.approx(1 / 3, abs=0.07)
-    with pytest.raises(ValueError, match="no training slices"):
+    with pytest.raises(ValueError, match="no slices to train or validate on"):
         PatchSampler([])
 
 

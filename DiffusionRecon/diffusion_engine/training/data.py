@@ -94,7 +94,7 @@ class PatchSampler:
             sources = [source for source in sources if source.fits(DEPTH)]
         if not sources or (sees == NEIGHBOURS and not any(s.has_neighbours for s in sources)):
             of = {SLICE: "", NEIGHBOURS: " of neighbouring slices", VOLUME: f" of {DEPTH} neighbouring slices"}[sees]
-            raise ValueError(f"no training slices: expected at least one volume{of}")
+            raise ValueError(f"no slices to train or validate on: expected at least one volume{of}")
         if sees != SLICE and any(s.half_turn for s in sources):
             raise ValueError("sinograms have no neighbours that a prior learns from: train on them one by one")
         self.sources = sources
