@@ -55,7 +55,7 @@ def add(parsers: Parsers) -> None:
 
     sub = add_command(
         parsers, "adapt", adapt_command,
-        "Adapt a prior to a few CT volumes, or to a scan alone: writes a small adapter with a card.",
+        "Adapt a prior to a few CT volumes (writes a small adapter), or to a scan alone (writes a prior of its own).",
     )
     sub.add_argument("--prior", default="ct-body", help="the base: name or path of a card (ct-body)")
     sub.add_argument("--data", type=Path, help="folder of CT volumes in HU; without it give a scan:")
