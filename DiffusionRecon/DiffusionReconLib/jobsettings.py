@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from types import MappingProxyType
 from typing import Any
 
 from diffusion_engine.presets import preset_named
@@ -14,7 +13,6 @@ from diffusion_engine.solvers.listing import Listed, check_coupling, listed_coup
 from slicer.i18n import tr as _
 
 BALANCE_OPTION = "prior_variance"
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 KEPT = {"keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual", "keepDraws": "draws"}
 
 
@@ -97,7 +95,7 @@ def chosenCoupling(parameters: Any, method: Listed) -> str:
     return name
 
 
-def solverOptions(parameters: Any, method: Listed, brought: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+def solverOptions(parameters: Any, method: Listed, brought: Mapping[str, Any]) -> dict[str, Any]:
     """The options that differ from the method's defaults, first those `brought` by a preset.
 
     The balance scales the prior variance by powers of two.

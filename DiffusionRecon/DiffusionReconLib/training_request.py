@@ -27,8 +27,7 @@ class TrainingRequest:
     `data`: folder of volumes; `out`: folder for checkpoint, weights and card; `heldOut`: names of folders or files
     below `data` that are not trained on; `startFrom`: a prior, by name or path of its card, whose network is taken or
     grown; `size`: of the network, "" for that prior's, or small; `sees`: a slice, a slice with its neighbours, or a
-    volume at once; `minutes`: a wish in place of `steps` when it is not
-    0; `files`: pattern of file names.
+    volume at once; `minutes`: a wish in place of `steps` when it is not 0; `files`: pattern of file names.
     """
 
     data: str

@@ -15,7 +15,7 @@ import numpy as np
 
 from .classical.tv import tv
 from .costs import SURROGATE_ITERATIONS
-from .diffusion import diffusion_draws, options_of, steps_of
+from .diffusion import asked_acquisition, diffusion_draws
 from .evaluate import indices_at, stack_around
 from .io.folder import volumes_below
 from .posterior import calibration as rule
@@ -110,7 +110,7 @@ def fit_factors(
             for stack, counted in stacks:
                 problem, asked = scan(stack, geometry, views, settings, prior)
                 found.append(_errors(problem, asked, prior, counted))
-                acquisition = rule.acquisition_of(problem, asked, steps_of(asked), options_of(asked))
+                acquisition = asked_acquisition(problem, asked)
             parts.append(joined(found))
         yield make_entry(parts, acquisition, settings, slices * len(cases))
 

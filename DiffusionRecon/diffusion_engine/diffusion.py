@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .classical.fbp import fbp
 from .coupling import coupling_named
+from .posterior.calibration import Acquisition, acquisition_of
 from .priors.card import check_use
 from .priors.denoiser import positions
 from .priors.library import Prior
@@ -93,6 +94,11 @@ def options_of(settings: Settings) -> dict[str, Any]:
     """The options of a run's method that are not its defaults."""
     usual = method_named(settings.solver).settings()
     return {name: value for name, value in settings.solver_options.items() if getattr(usual, name, None) != value}
+
+
+def asked_acquisition(problem: Problem, settings: Settings) -> Acquisition:
+    """The acquisition of a run, as a calibration must know it."""
+    return acquisition_of(problem, settings, steps_of(settings), options_of(settings))
 
 
 def check_method(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from . import metrics
 from .classical.fbp import fbp
 from .classical.tv import tv, tv_steps
 from .costs import SURROGATE_ITERATIONS
-from .diffusion import diffusion_draws, options_of, steps_of
+from .diffusion import asked_acquisition, diffusion_draws
 from .io.folder import volumes_below
 from .likelihoods.gaussian import GaussianLikelihood
 from .pipeline import choose_device
@@ -203,9 +203,7 @@ def _trust(
 ) -> dict[str, list[float | None]]:
     """The columns of TRUST, a value a slice, over the body's voxels."""
     assert problem.reference is not None
-    entry = rule.matching_entry(
-        prior.card.calibration, rule.acquisition_of(problem, settings, steps_of(settings), options_of(settings))
-    ).entry
+    entry = rule.matching_entry(prior.card.calibration, asked_acquisition(problem, settings)).entry
     columns: dict[str, list[float | None]] = {key: [] for key in TRUST}
     for image, spread, truth, inside in zip(mean, std, problem.reference, rule.body(problem.reference), strict=True):
         error, own = (image - truth)[inside], spread[inside]

@@ -18,9 +18,9 @@ from torch import Tensor
 from .classical.fbp import fbp
 from .classical.tv import tv_steps
 from .costs import SURROGATE_ITERATIONS, Costs, foresee, measure
-from .diffusion import DrawStep, check_method, diffusion_draws, options_of, steps_of
+from .diffusion import DrawStep, asked_acquisition, check_method, diffusion_draws
 from .measurement import Measurement
-from .posterior.calibration import acquisition_of, matching_entry, rescaled
+from .posterior.calibration import matching_entry, rescaled
 from .posterior.draws import DrawStore
 from .posterior.gate import Gate, assess, blended
 from .posterior.residual import ResidualTest, accepted_range, summarise
@@ -215,7 +215,7 @@ def _calibrate(problem: Problem, settings: Settings, prior: Prior, tally: Tally)
     """Rescale the spread where the prior's card knows by how much for this acquisition, and the gate passed."""
     if "uncertainty" not in tally.images:
         return
-    asked = acquisition_of(problem, settings, steps_of(settings), options_of(settings))
+    asked = asked_acquisition(problem, settings)
     trusted: Gate | None = tally.gate
     tally.calibration = matching_entry(prior.card.calibration, asked, trusted is None or trusted.passed)
     if tally.calibration.entry is not None:

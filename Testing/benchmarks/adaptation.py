@@ -4,8 +4,8 @@
 
 The wrong prior is trained on random ellipses only (a small PatchUNet; kept in --work, where a second run finds it).
 The scan is simulated from the slice's native pixels without inverse crime, as in ``evaluate``. SCD sees the one slice,
-"by rounds" is ``adapt_to_scan`` on the scan of the whole volume, then DDS on the slice. The settings of both are their
-defaults unless given (of SCD as --option NAME=VALUE); they were chosen on training volumes, not on the one reported.
+"by rounds" is ``adapt_to_scan`` on the scan of the whole volume, then DDS on the slice. The settings of SCD are its
+defaults unless given as --option NAME=VALUE; they were chosen on a training slice, not on the one reported here.
 """
 
 from __future__ import annotations

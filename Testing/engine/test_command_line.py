@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from diffusion_engine import evaluate
 from diffusion_engine.__main__ import main
+from diffusion_engine.commands.options import given_settings
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.jobs import job, process
 from diffusion_engine.phantoms import synthetic_chest
@@ -187,3 +189,16 @@ def test_no_command_and_unknown_options_show_the_usage(capsys: pytest.CaptureFix
             main(arguments)
         assert end.value.code == 2
         assert "usage: python -m diffusion_engine" in capsys.readouterr().err
+
+
+def test_options_of_a_method_are_settings_and_text_is_refused() -> None:
+    def given(*options: str) -> dict[str, object]:
+        return given_settings(argparse.Namespace(steps=80, solver_options=list(options), views=None))
+
+    assert given("prior_variance=4", "mirrored=false") == {
+        "steps": 80, "solver_options": {"prior_variance": 4, "mirrored": False},
+    }
+    with pytest.raises(ValueError, match="expected a number, true or false as eta, found 'much'"):
+        given("eta=much")
+    with pytest.raises(ValueError, match="NAME=VALUE, found 'eta'"):
+        given("eta")

@@ -96,8 +96,14 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     # A prior that came with a preset goes with it; one that was chosen stays.
     choose(ui.presetComboBox, "Few views")
     assert settings()["prior"] == "ct-body-medium"
+    # The balance scales what the preset brings.
+    assert settings()["solver_options"] == {"prior_variance": 4.0}
+    ui.balanceSlider.value = -1.0
+    assert settings()["solver_options"] == {"prior_variance": 2.0}
+    ui.balanceSlider.value = 0.0
     choose(ui.presetComboBox, "Standard")
     assert settings()["prior"] == "ct-body"
+    assert "solver_options" not in settings()
     # So does a coupling.
     choose(ui.presetComboBox, "Volume")
     assert (settings()["prior"], settings()["coupling"]) == ("ct-body-stack", "neighbours")

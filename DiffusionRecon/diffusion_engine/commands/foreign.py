@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .options import Parsers, add_command, listed
+from .options import Parsers, add_command, listed, named_values
 
 
 def add(parsers: Parsers) -> None:
@@ -45,23 +43,9 @@ def import_command(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"expected one or two pixel sizes in mm, found '{options.pixel_mm}'")
     request = ImportRequest(
         options.path, options.family, options.unit, options.scale, options.offset, options.schedule,
-        _named(options.options), None if pixels is None else (pixels[0], pixels[-1]), options.data, options.files,
+        named_values(options.options), None if pixels is None else (pixels[0], pixels[-1]), options.data, options.files,
         options.slices, options.licence,
     )
     card = import_prior(request, options.out, options.name, options.device)
     print(f"wrote {options.out / card['name']}.json: give this path as --prior, or load it in the panel")
     return card
-
-
-def _named(given: Sequence[str]) -> dict[str, Any]:
-    """Options NAME=VALUE by name: values as JSON has them, else text."""
-    found: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"expected an option as NAME=VALUE, found '{text}'")
-        try:
-            found[name] = json.loads(value)
-        except json.JSONDecodeError:
-            found[name] = value
-    return found

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..priors.card import FURTHER_PLANES, SLICE
 from .options import Parsers, add_command, given_settings, listed
 from .scans import add_scan, scan_source
 
@@ -19,7 +20,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
     sub.add_argument("--size", help="of the network: small, medium, large (2.7, 6.9, 34.7 million); widens --from")
     sub.add_argument(
-        "--sees", default="slice", choices=("slice", "neighbours", "volume"),
+        "--sees", default=SLICE, choices=tuple(FURTHER_PLANES),
         help="what the prior sees at once: a slice, a slice with those below and above, or a volume (slice)",
     )
     sub.add_argument(
@@ -135,7 +136,7 @@ def distil_command(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
-    """Fit an adapter, write its weights and card, and return the card."""
+    """Fit an adapter, or adapt to a scan, write weights and card, and return the card."""
     if options.data is not None:
         from ..training.adapt import adapt_prior
 

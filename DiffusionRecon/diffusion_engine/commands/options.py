@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -62,17 +62,25 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
         if isinstance(values.get(key), str):
             values[key] = listed(values[key], parse)
     if "solver_options" in values:
-        values["solver_options"] = dict(_option(text) for text in values["solver_options"])
+        values["solver_options"] = named_values(values["solver_options"])
+        for name, value in values["solver_options"].items():
+            if isinstance(value, str):
+                raise ValueError(f"expected a number, true or false as {name}, found '{value}': correct it")
     return values
 
 
-def _option(text: str) -> tuple[str, Any]:
-    """The name and the value of "NAME=VALUE"; raises ValueError for what is neither number nor truth value."""
-    name, _, value = text.partition("=")
-    try:
-        return name.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        raise ValueError(f"expected NAME=VALUE with a number, true or false, found '{text}': correct it") from None
+def named_values(given: Sequence[str]) -> dict[str, Any]:
+    """Options NAME=VALUE by name: values as JSON has them, else text."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"expected an option as NAME=VALUE, found '{text}'")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
 
 
 def listed(text: str, parse: type) -> list[Any]:

@@ -114,7 +114,7 @@ def _fits(entry: Mapping[str, Any], asked: Acquisition) -> bool:
 
 
 def acquisition_of(
-    problem: Problem, settings: Settings, steps: int | None, options: Mapping[str, Any] | None = None
+    problem: Problem, settings: Settings, steps: int | None, options: Mapping[str, Any]
 ) -> Acquisition:
     """The acquisition of a problem; the noise is the median over its slices, ``steps`` what the method takes.
 
@@ -127,7 +127,7 @@ def acquisition_of(
     described = problem.describe()
     return Acquisition(
         described["type"], described["views"], described["arc_degrees"], float(percent.median()), settings.solver,
-        steps, settings.coupling, dict(options or {}),
+        steps, settings.coupling, options,
     )
 
 

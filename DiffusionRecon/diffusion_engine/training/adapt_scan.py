@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..classical.tv import tv
 from ..costs import SURROGATE_ITERATIONS
@@ -36,6 +35,7 @@ from ..problem import Problem, prepare
 from ..settings import Settings
 from ..volume import Volume
 from .adapt import adaptable_prior
+from .augment import warped
 from .data import PatchSampler, TrainingSlices
 from .run import export_prior
 from .train import TrainingSettings, train
@@ -45,9 +45,9 @@ SLICES = 24
 VARIANTS = 12
 """Turned versions of each slice."""
 RATE = 0.01
-"""Peak learning rate of a round: twice that of a training that continues, since a wrong prior has much to unlearn."""
+"""Peak learning rate of a round, twice that of a training that continues."""
 PIXELS = 131072
-"""Of all patches of a step; half as many learn half as fast."""
+"""Of all patches of a step."""
 STRETCH = 0.1
 """Standard deviation of the logarithm of their size."""
 
@@ -163,10 +163,7 @@ def turned(images: Tensor, pixel_mm: float, generator: torch.Generator) -> Train
     maps = torch.stack([
         torch.stack([cosine, -sine * ratio, zero], 1), torch.stack([sine / ratio, cosine, zero], 1),
     ], 1)
-    grid = F.affine_grid(maps, list(x.shape), align_corners=False)
-    warped = F.grid_sample(x, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    result = torch.where(moved[:, None, None, None], warped, x)
-    result = torch.maximum(result, x.amin((1, 2, 3), keepdim=True))
+    result = torch.maximum(warped(x, maps), x.amin((1, 2, 3), keepdim=True))
     for axis in (-1, -2):
         flipped = torch.rand(count, generator=generator) < 0.5
         result = torch.where(flipped[:, None, None, None], result.flip(axis), result)

@@ -63,10 +63,7 @@ def varied(patches: Tensor, places: Tensor, variants: Variants) -> tuple[Tensor,
     with the binomial filter B of 3 x 3 pixels, as another reconstruction kernel would. Swapping and mirroring turn the
     planes as well, so that they tell how the body lies. No value falls below the smallest of its patch.
     """
-    moved = (variants.maps != torch.eye(2, 3, device=patches.device)).any(2).any(1)
-    grid = F.affine_grid(variants.maps, list(patches.shape), align_corners=False)
-    warped = F.grid_sample(patches, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    result = torch.where(_column(moved), warped, patches)
+    result = warped(patches, variants.maps)
     soft = F.avg_pool2d(F.avg_pool2d(F.pad(result, (1, 1, 1, 1), mode="replicate"), 2, 1), 2, 1)
     result = result + _column(variants.sharpness) * (result - soft)
     result = torch.maximum(result, patches.amin((1, 2, 3), keepdim=True))
@@ -76,6 +73,14 @@ def varied(patches: Tensor, places: Tensor, variants: Variants) -> tuple[Tensor,
     ):
         result, places = (torch.where(_column(told), turn(x), x) for x in (result, places))
     return result, places
+
+
+def warped(images: Tensor, maps: Tensor) -> Tensor:
+    """Images (n, channels, rows, columns) seen through inverse maps (n, 2, 3); where one is the identity, untouched."""
+    moved = (maps != torch.eye(2, 3, device=images.device)).any(2).any(1)
+    grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+    found = F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    return torch.where(_column(moved), found, images)
 
 
 def _column(values: Tensor) -> Tensor:

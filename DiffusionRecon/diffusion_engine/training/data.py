@@ -121,9 +121,10 @@ class PatchSampler:
         while len(patches) < count:
             source = self.sources[int(torch.multinomial(self.weights, 1, generator=generator))]
             slices, rows, columns = source.values.shape
-            gap = 1 + below(LARGEST_GAP) if self.sees == VOLUME else 1
-            gap = gap if source.fits(self.depth, gap) else 1
-            apart = gap * slices_apart(source.slice_mm) if self.sees == VOLUME else 1
+            apart = 1
+            if self.sees == VOLUME:
+                gap = 1 + below(LARGEST_GAP)
+                apart = slices_apart(source.slice_mm) * (gap if source.fits(DEPTH, gap) else 1)
             k = below(slices - (self.depth - 1) * apart)
             chosen = slice(k, k + (self.depth - 1) * apart + 1, apart)
             tall, wide = size if source.half_turn else min(size, rows), min(size, columns)

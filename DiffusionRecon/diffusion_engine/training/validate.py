@@ -61,7 +61,7 @@ def held_slices(
                 apart = slices_apart(source.slice_mm)
                 part = range(max(k % apart, k - VOLUME_REACH * apart), len(source.values), apart)
                 part = part[: 2 * VOLUME_REACH + 1]
-                clean = torch.from_numpy(source.values[part.start : part.stop : apart].astype("float32"))[None]
+                clean = torch.from_numpy(source.values[list(part)].astype("float32"))[None]
                 place = volume_planes(place, apart * source.slice_mm, len(part))
             yield clean[None], place[None]
 
