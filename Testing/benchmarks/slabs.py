@@ -6,7 +6,7 @@ A made-up object (discs that drift from slice to slice) is scanned slab by slab 
 of one draw with z-TV are run, which use every array that a long run uses. ``gaussian`` stands for the network where
 only the size of the stack matters; ``ct-body`` adds the network's own memory, which the slab does not change. Peak
 memory is that of the whole process, torch included; "volume" is the size of one float32 volume of the stack. The exit
-code is 1 if the peak is 4 GB or more, or the files are larger than five volumes.
+code is 1 if the peak is 4 GB or more, or the files are larger than six volumes.
 """
 
 from __future__ import annotations

@@ -18,14 +18,17 @@ def likelihood(request: pytest.FixtureRequest, dense) -> GaussianLikelihood:
     return GaussianLikelihood(dense((4, 3), (3, 5)), random(2, 3, 5), variance)
 
 
-def test_proximal_is_the_dense_solution(likelihood: GaussianLikelihood) -> None:
-    x, g = random(2, 4, 3, seed=2), 0.7
+@pytest.mark.parametrize("uniform", [True, False])
+def test_proximal_is_the_dense_solution(likelihood: GaussianLikelihood, uniform: bool) -> None:
+    """With one variance for all pixels or one for each."""
+    x, g = random(2, 4, 3, seed=2), 0.7 if uniform else 0.1 + random(2, 4, 3, seed=3) ** 2
+    variance = torch.as_tensor(g, dtype=torch.float64).expand(2, 4, 3).flatten(1)
     found = likelihood.proximal(x, g, iterations=60, tolerance=1e-12)
     matrix = likelihood.operator.matrix
     weights = (1 / likelihood.variance).expand(2, 3, 5).flatten(1)
     for n in range(2):
-        system = torch.eye(12, dtype=torch.float64) / g + matrix.T @ (weights[n][:, None] * matrix)
-        right = x[n].flatten() / g + matrix.T @ (weights[n] * likelihood.data[n].flatten())
+        system = torch.diag(1 / variance[n]) + matrix.T @ (weights[n][:, None] * matrix)
+        right = x[n].flatten() / variance[n] + matrix.T @ (weights[n] * likelihood.data[n].flatten())
         torch.testing.assert_close(found[n].flatten(), torch.linalg.solve(system, right), rtol=1e-8, atol=1e-8)
 
 

@@ -75,7 +75,7 @@ def test_slabs_give_the_whole_stack_bit_for_bit(tmp_path: Path, likelihood, prio
     expected = whole(likelihood, prior, SliceNoise(3, period=period))
     found = run(tmp_path, likelihood, prior, SlabSettings(slices), SliceNoise(3, period=period))
     assert torch.equal(found.state.read(slice(None)), expected)
-    assert {path.name for path in tmp_path.iterdir()} == {"state.npy", "mean.npy", "squares.npy"}
+    assert {path.stem for path in tmp_path.iterdir()} == {"state", "mean", "squares", "estimate", "change"}
     sizes = [part.stop - part.start for part in found.parts()]
     assert sum(sizes) == SLICES
     assert max(sizes) <= slices
@@ -93,7 +93,7 @@ def test_slabs_with_ztv_give_the_whole_stack_within_tolerance(tmp_path: Path, st
         slabs = SlabSettings(slices, weight=3.0, sweeps=2, halo=halo)
         found = run(tmp_path / str(halo), stored, prior, slabs, SliceNoise(3), settings=settings)
         errors.append(float((found.state.read(slice(None)) - expected).norm()) / scale)
-        assert len(list((tmp_path / str(halo)).iterdir())) == 5
+        assert len(list((tmp_path / str(halo)).iterdir())) == 6
     assert errors[1] < 0.01
     assert errors[1] < errors[0] < 0.5
 
@@ -110,7 +110,7 @@ def test_moments_are_those_of_the_draws(tmp_path: Path, stored, prior) -> None:
         moments.add(whole(stored, prior, noise))
     found = run(tmp_path, stored, prior, SlabSettings(4), SliceNoise(3), draws=3)
     part = slice(2, 9)
-    torch.testing.assert_close(found.mean(part), moments.mean[part], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.mean(part), moments.mean[part], rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(found.std(part), moments.std[part], rtol=1e-4, atol=1e-5)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import qt
 import slicer
 import slicer.util
 from diffusion_engine.presets import PRESETS
+from diffusion_engine.solvers.listing import listed_methods
+from DiffusionReconLib.jobsettings import solverOptions
 from DiffusionReconLib.parameters import ReconParameters
 from host.application import saveBundle
 from prepared import OpenPanel, addChest, idle, makeRunner, nodeIDs, useRunner, writeSinogram
@@ -72,6 +75,15 @@ def test_standInTwoParameterNodesDoNotMix(openPanel: OpenPanel, tmp_path: Path) 
     assert (first.views, second.views, second.preset) == (33, 44, "classical")
 
 
+def test_theBalanceScalesWhatAPresetBrings() -> None:
+    method = listed_methods()["dds"]
+    parameters = SimpleNamespace(solverOptions="", balance=-1.0)
+    assert solverOptions(parameters, method, {"prior_variance": 4.0, "eta": 0.5}) == {"prior_variance": 2.0, "eta": 0.5}
+    assert solverOptions(parameters, method, {}) == {"prior_variance": 1.0}
+    parameters.balance = 0.0
+    assert solverOptions(parameters, method, {"prior_variance": 4.0}) == {"prior_variance": 4.0}
+
+
 def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_path: Path) -> None:
     panel = openPanel()
     useRunner(panel, makeRunner(tmp_path))
@@ -96,10 +108,8 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     # A prior that came with a preset goes with it; one that was chosen stays.
     choose(ui.presetComboBox, "Few views")
     assert settings()["prior"] == "ct-body-medium"
-    # The balance scales what the preset brings.
-    assert settings()["solver_options"] == {"prior_variance": 4.0}
     ui.balanceSlider.value = -1.0
-    assert settings()["solver_options"] == {"prior_variance": 2.0}
+    assert settings()["solver_options"] == {"prior_variance": 1.0}
     ui.balanceSlider.value = 0.0
     choose(ui.presetComboBox, "Standard")
     assert settings()["prior"] == "ct-body"

@@ -1,8 +1,8 @@
 """DDS of stacks that do not fit in memory: the state lives in files, a slab of slices at a time is worked on.
 
 Each step goes over the stack slab by slab, so that slices can be tied to their neighbours at every noise level. On
-disk lie the state x, mean and squares of the draws, and, with z-TV, the denoiser's estimate and the duals: five
-volumes at most, float32. In memory is one slab.
+disk lie the state x, mean and squares of the draws, the denoiser's estimate, how much it changes and, with z-TV, the
+duals: six volumes at most, float32. In memory is one slab.
 
 Without z-TV a slice's result depends on its own data and its own noise (:mod:`.shared_noise`, shared along z or not)
 alone: slabs of any size give what the whole stack gives, bit for bit, as far as denoiser and projector treat an image
@@ -28,8 +28,9 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
-from ..solvers.contract import clean_variance, denoise, finite
+from ..solvers.contract import denoise, finite
 from ..solvers.dds import DDSSettings
+from ..solvers.local_variance import LocalVariance
 from .shared_noise import SliceNoise, slice_noise
 from .ztv import ztv_proximal
 
@@ -106,9 +107,9 @@ class SlabRun:
         self.device = torch.device(device)
         self.state = StoredVolume(folder / "state.npy", shape)
         self.moments = [StoredVolume(folder / f"{name}.npy", shape) for name in ("mean", "squares")]
+        self.estimate, self.change = (StoredVolume(folder / f"{name}.npy", shape) for name in ("estimate", "change"))
         self.draws = 0
         if slabs.weight > 0:
-            self.estimate = StoredVolume(folder / "estimate.npy", shape)
             self.dual = StoredVolume(folder / "dual.npy", shape)
 
     def parts(self) -> list[slice]:
@@ -131,23 +132,21 @@ class SlabRun:
             self._begin(levels[0], noise, noise.take())
             for index in range(settings.steps):
                 sigma, following, call = levels[index], levels[index + 1], noise.take()
+                cold = index == 0
                 if self.slabs.weight > 0:
                     for part in parts:
-                        x = self._read(self.state, part)
-                        self.estimate.write(part, denoise(denoiser, x, sigma, condition, settings.mirrors(index)))
+                        self._estimate(part, denoiser, settings, sigma, index, condition)
                 carried = None
-                cold = index == 0
                 for n, part in enumerate(parts, 1):
-                    x = self._read(self.state, part)
                     if self.slabs.weight > 0:
-                        estimate = self._read(self.estimate, part)
                         clean, carried = self._coupled(part, sigma, settings, cold, carried)
                     else:
-                        estimate = denoise(denoiser, x, sigma, condition, settings.mirrors(index))
-                        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
+                        self._estimate(part, denoiser, settings, sigma, index, condition)
                         clean = self.part(part).proximal(
-                            estimate, variance, settings.cg_iterations, settings.cg_tolerance
+                            self._read(self.estimate, part), settings.variance(sigma, self._read(self.change, part)),
+                            settings.cg_iterations, settings.cg_tolerance,
                         )
+                    x, estimate = self._read(self.state, part), self._read(self.estimate, part)
                     fresh = slice_noise(noise.seed, call, noise.first + part.start, x, noise.period)
                     # The last level is 0: what is left in the state is the result.
                     moved = ddim(x, estimate, finite(clean, sigma), sigma, following, settings.eta, fresh)
@@ -174,6 +173,19 @@ class SlabRun:
             fresh = slice_noise(noise.seed, call, noise.first + part.start, start, noise.period)
             self.state.write(part, start + sigma * fresh)
 
+    def _estimate(
+        self, part: slice, denoiser: Denoiser, settings: DDSSettings, sigma: float, index: int,
+        condition: Tensor | None,
+    ) -> None:
+        """Call ``index`` of a draw, of a slab: its estimate, and how much it changed, into their files."""
+        x = self._read(self.state, part)
+        known = LocalVariance() if index == 0 else LocalVariance(
+            self._read(self.estimate, part), self._read(self.change, part)
+        )
+        estimate = denoise(denoiser, x, sigma, condition, settings.mirrors(index))
+        self.change.write(part, known.update(estimate, sigma))
+        self.estimate.write(part, estimate)
+
     def _coupled(
         self, part: slice, sigma: float, settings: DDSSettings, cold: bool, carried: Tensor | None
     ) -> tuple[Tensor, Tensor]:
@@ -188,7 +200,7 @@ class SlabRun:
         dual = self._read(self.dual, slice(low, high - 1))
         if carried is not None:
             dual[: part.start - low] = carried
-        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
+        variance = settings.variance(sigma, self._read(self.change, wide))
         clean, new = ztv_proximal(
             self.part(wide), self._read(self.estimate, wide), variance, self.slabs.weight,
             None if cold else dual, self.slabs.sweeps, settings.cg_iterations, settings.cg_tolerance,

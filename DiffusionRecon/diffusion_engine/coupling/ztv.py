@@ -8,9 +8,9 @@ by sweeps of
     u = shrink(D z + p / rho, lambda / rho)
     p = p + rho (D z - u), which is p + rho D z clipped to [-lambda, lambda]
 
-with rho = 1 / g, which gives the three terms of the linear system like weights. The first and the last slice are not
-tied to each other. Duals p and differences u stay warm over the steps of a draw, so that few sweeps a step suffice. One
-array v = p + u keeps both, whatever rho was: u is zero where |p| < lambda, and has the sign of p elsewhere.
+with rho = 1 / (mean of g), which gives the three terms of the linear system like weights. The first and the last slice
+are not tied to each other. Duals p and differences u stay warm over the steps of a draw, so that few sweeps a step
+suffice. One array v = p + u keeps both, whatever rho was: u is zero where |p| < lambda, and has its sign elsewhere.
 
 Sources: DiffusionMBIR, arXiv:2211.10655; DDS, arXiv:2303.05754; ADMM, doi:10.1561/2200000016.
 """
@@ -44,22 +44,26 @@ def clip(p: Tensor, weight: float) -> Tensor:
 
 
 def ztv_proximal(
-    likelihood: GaussianLikelihood, x: Tensor, prior_variance: float, weight: float, dual: Tensor | None = None,
-    sweeps: int = 2, iterations: int = 8, tolerance: float = 1e-3,
+    likelihood: GaussianLikelihood, x: Tensor, prior_variance: float | Tensor, weight: float,
+    dual: Tensor | None = None, sweeps: int = 2, iterations: int = 8, tolerance: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:
     """The minimiser above after ``sweeps`` of ADMM, and v = p + u (slices - 1, rows, columns) for the next call.
 
-    ``x``: (slices, rows, columns), in order along z; ``prior_variance`` g; ``weight`` lambda > 0 in 1 / unit of x;
+    ``x``: (slices, rows, columns), in order along z; ``prior_variance`` g, a number or in the shape of ``x``;
+    ``weight`` lambda > 0 in 1 / unit of x;
     ``dual``: v of the previous call, None at first. Conjugate gradients run over the whole stack at once and stop
     after ``iterations`` or when its residual has fallen below ``tolerance`` times its start, in each sweep.
     """
-    g, shape = prior_variance, x.shape
+    deviation, shape = prior_variance**0.5, x.shape
+    g = float(prior_variance.mean()) if isinstance(prior_variance, Tensor) else prior_variance
 
     def system(v: Tensor) -> Tensor:
-        z = v.reshape(shape)
+        # In e of z + deviation * e, so that it stays symmetric where the variance is not uniform.
+        e = v.reshape(shape)
+        z = deviation * e
         data = likelihood.operator.adjoint(likelihood.operator.forward(z) / likelihood.variance)
         # One image as tall as the stack: the scalars of the conjugate gradients are then those of the whole stack.
-        return (z + g * data + z_difference_adjoint(z_difference(z))).reshape(1, -1, shape[-1])
+        return (e + deviation * (data + z_difference_adjoint(z_difference(z)) / g)).reshape(1, -1, shape[-1])
 
     z = x
     if dual is None:
@@ -69,9 +73,10 @@ def ztv_proximal(
         p = clip(dual, weight)
         u = dual - p
     for _ in range(sweeps):
-        pull = z_difference_adjoint(u - z_difference(z) - g * p)
-        right = x - z - g * likelihood.gradient(z) + pull
-        z = z + conjugate_gradient(system, right.reshape(1, -1, shape[-1]), iterations, tolerance).reshape(shape)
+        pull = z_difference_adjoint((u - z_difference(z)) / g - p)
+        right = (x - z) / deviation + deviation * (pull - likelihood.gradient(z))
+        e = conjugate_gradient(system, right.reshape(1, -1, shape[-1]), iterations, tolerance).reshape(shape)
+        z = z + deviation * e
         moved = z_difference(z)
         new = clip(p + moved / g, weight)
         u, p = moved + g * (p - new), new
@@ -109,7 +114,9 @@ class ZTVLikelihood(GaussianLikelihood):
                 f"{tuple(self.data.shape)}: give the slices in order as the first axis"
             )
 
-    def proximal(self, x: Tensor, prior_variance: float, iterations: int = 8, tolerance: float = 1e-3) -> Tensor:
+    def proximal(
+        self, x: Tensor, prior_variance: float | Tensor, iterations: int = 8, tolerance: float = 1e-3
+    ) -> Tensor:
         """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v) + lambda |D z|_1 after ``sweeps`` of ADMM."""
         if self.weight == 0 or x.shape[0] == 1:
             return super().proximal(x, prior_variance, iterations, tolerance)

@@ -85,17 +85,21 @@ class GaussianLikelihood:
         """Mean over the detector of |(y - A x) / sigma|^2: (batch, views)."""
         return (_square(self.data - self.operator.forward(x)) / self.variance).mean(-1)
 
-    def proximal(self, x: Tensor, prior_variance: float, iterations: int = 8, tolerance: float = 1e-3) -> Tensor:
+    def proximal(
+        self, x: Tensor, prior_variance: float | Tensor, iterations: int = 8, tolerance: float = 1e-3
+    ) -> Tensor:
         """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v), by conjugate gradients from ``x``.
 
-        Solves (I + g A' V^-1 A)(z - x) = -g A' V^-1 (A x - y), g = ``prior_variance``, and stops an image when its
-        residual has fallen below ``tolerance`` times its start.
+        g = ``prior_variance`` is a number or differs from pixel to pixel, in the shape of ``x``. With z = x + g^(1/2) u
+        it solves (I + g^(1/2) A' V^-1 A g^(1/2)) u = -g^(1/2) A' V^-1 (A x - y), and stops an image when its residual
+        has fallen below ``tolerance`` times its start.
         """
+        deviation = prior_variance**0.5
 
-        def system(z: Tensor) -> Tensor:
-            return z + prior_variance * self.operator.adjoint(self.operator.forward(z) / self.variance)
+        def system(u: Tensor) -> Tensor:
+            return u + deviation * self.operator.adjoint(self.operator.forward(deviation * u) / self.variance)
 
-        return x + conjugate_gradient(system, -prior_variance * self.gradient(x), iterations, tolerance)
+        return x + deviation * conjugate_gradient(system, -deviation * self.gradient(x), iterations, tolerance)
 
     def conditional_draw(
         self, x: Tensor, prior_variance: float, noise: Noise, iterations: int = 50, tolerance: float = 1e-5

@@ -32,6 +32,7 @@ LISTED: list[dict[str, Any]] = [
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
             ["mirrored", True],
+            ["local_variance", True],
         ],
     },
     {
@@ -502,6 +503,7 @@ LISTED: list[dict[str, Any]] = [
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
             ["mirrored", False],
+            ["local_variance", True],
             ["weight", 0.01],
             ["sweeps", 1],
         ],
