@@ -110,7 +110,7 @@ def fit_factors(
             for stack, counted in stacks:
                 problem, asked = scan(stack, geometry, views, settings, prior)
                 found.append(_errors(problem, asked, prior, counted))
-                acquisition = asked_acquisition(problem, asked)
+                acquisition = asked_acquisition(problem, asked, prior)
             parts.append(joined(found))
         yield make_entry(parts, acquisition, settings, slices * len(cases))
 

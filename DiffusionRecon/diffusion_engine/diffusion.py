@@ -21,7 +21,7 @@ from .sampling.noise import Noise
 from .settings import Settings
 from .solvers.catalogue import METHODS, method_named
 from .solvers.contract import SolverStep
-from .solvers.listing import check_coupling
+from .solvers.listing import check_coupling, listed_methods
 from .solvers.start import predicted_start_error, start_level
 
 
@@ -70,9 +70,8 @@ def diffusion_draws(
     method = method_named(settings.solver)
     low, high = prior.card.sigma
     # No network is asked beyond the noise levels that it was trained on.
-    taught = {name: value for name, value in prior.card.sampler.items() if name != "method"}
     options = method.options(
-        {**taught, **settings.solver_options}, steps=settings.steps, sigma_start=sigma,
+        {**taught_options(prior), **settings.solver_options}, steps=settings.steps, sigma_start=sigma,
         sigma_data=prior.card.sigma_data, sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,
     )
     place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(start.device)
@@ -90,15 +89,21 @@ def steps_of(settings: Settings) -> int | None:
     return getattr(method_named(settings.solver).options(settings.solver_options, steps=settings.steps), "steps", None)
 
 
-def options_of(settings: Settings) -> dict[str, Any]:
-    """The options of a run's method that are not its defaults."""
-    usual = method_named(settings.solver).settings()
-    return {name: value for name, value in settings.solver_options.items() if getattr(usual, name, None) != value}
+def taught_options(prior: Prior) -> dict[str, Any]:
+    """The options that a prior was taught with, which stand in for its method's defaults."""
+    return {name: value for name, value in prior.card.sampler.items() if name != "method"}
 
 
-def asked_acquisition(problem: Problem, settings: Settings) -> Acquisition:
+def options_of(settings: Settings, prior: Prior) -> dict[str, Any]:
+    """All options of a run's method, its defaults too: where a version changes one, what was calibrated before is not
+    this run's."""
+    usual = {option.name: option.default for option in listed_methods()[settings.solver].options}
+    return {**usual, **taught_options(prior), **settings.solver_options}
+
+
+def asked_acquisition(problem: Problem, settings: Settings, prior: Prior) -> Acquisition:
     """The acquisition of a run, as a calibration must know it."""
-    return acquisition_of(problem, settings, steps_of(settings), options_of(settings))
+    return acquisition_of(problem, settings, steps_of(settings), options_of(settings, prior))
 
 
 def check_method(settings: Settings) -> None:

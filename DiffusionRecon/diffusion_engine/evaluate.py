@@ -203,7 +203,7 @@ def _trust(
 ) -> dict[str, list[float | None]]:
     """The columns of TRUST, a value a slice, over the body's voxels."""
     assert problem.reference is not None
-    entry = rule.matching_entry(prior.card.calibration, asked_acquisition(problem, settings)).entry
+    entry = rule.matching_entry(prior.card.calibration, asked_acquisition(problem, settings, prior)).entry
     columns: dict[str, list[float | None]] = {key: [] for key in TRUST}
     for image, spread, truth, inside in zip(mean, std, problem.reference, rule.body(problem.reference), strict=True):
         error, own = (image - truth)[inside], spread[inside]

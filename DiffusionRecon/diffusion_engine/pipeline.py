@@ -215,7 +215,7 @@ def _calibrate(problem: Problem, settings: Settings, prior: Prior, tally: Tally)
     """Rescale the spread where the prior's card knows by how much for this acquisition, and the gate passed."""
     if "uncertainty" not in tally.images:
         return
-    asked = asked_acquisition(problem, settings)
+    asked = asked_acquisition(problem, settings, prior)
     trusted: Gate | None = tally.gate
     tally.calibration = matching_entry(prior.card.calibration, asked, trusted is None or trusted.passed)
     if tally.calibration.entry is not None:

@@ -149,3 +149,5 @@ def test_the_command_adapts_to_a_scan(folder: Path, tmp_path: Path, capsys: pyte
     assert load_prior(str(folder / "told.json")).card.name == "told"
     assert main(["adapt", "--prior", base, "--out", str(folder), "--name", "none"]) != 0
     assert "give --input" in capsys.readouterr().err
+    assert main([*line, "--data", str(folder), "--out", str(folder), "--name", "both"]) != 0
+    assert "give --data or a scan, not both" in capsys.readouterr().err

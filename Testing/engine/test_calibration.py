@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior import calibration as rule
 from diffusion_engine.priors.card import read_card, sha256
-from diffusion_engine.priors.library import PRIORS_FOLDER
+from diffusion_engine.priors.library import PRIORS_FOLDER, load_prior
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.dds import DDSSettings
 
@@ -105,13 +106,38 @@ def test_an_entry_is_that_of_its_acquisition() -> None:
     assert rule.acquisition_in({k: v for k, v in made.items() if k not in ("steps", "coupling")}).coupling == "none"
 
 
-def test_options_count_where_they_are_not_the_defaults() -> None:
-    usual = DDSSettings().prior_variance
-    settings = Settings(solver_options={"prior_variance": usual, "eta": 0.5})
-    assert options_of(settings) == {"eta": 0.5}
-    made = entry(options={"eta": 0.5})
-    asked = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, options=options_of(settings))
-    assert rule.matching_entry([entry(), made], asked).entry == made
+def test_all_options_count_the_defaults_too() -> None:
+    """An entry of a version with another default, or without an option, is not that of a run of this one."""
+    prior = load_prior("ct-body")
+    usual = options_of(Settings(), prior)
+    assert usual.items() <= asdict(DDSSettings()).items()
+    assert {"eta", "prior_variance", "local_variance"} <= set(usual)
+    assert "steps" not in usual
+    assert options_of(Settings(solver_options={"eta": 1.0}), prior) == usual
+    own = options_of(Settings(solver_options={"eta": 0.5}), prior)
+    assert own == {**usual, "eta": 0.5}
+    made = entry(options=own)
+    lacking = {name: value for name, value in own.items() if name != "local_variance"}
+    others = [entry(), entry(options=usual), entry(options=lacking), entry(options={**own, "local_variance": False})]
+    asked = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, options=own)
+    assert rule.matching_entry([*others, made], asked).entry == made
+    assert rule.matching_entry(others, asked).entry is None
+
+
+def test_options_that_a_prior_was_taught_with_are_its_defaults() -> None:
+    found = options_of(Settings(solver="consistency"), load_prior("ct-body-few"))
+    assert found["sigma_end"] == 0.014
+    assert "method" not in found
+
+
+def test_shipped_calibrations_are_of_todays_options() -> None:
+    for name, preset in (("ct-body", "standard"), ("ct-body-medium", "few-views"), ("ct-body-stack", "volume"),
+                         ("ct-body-few", "fast")):
+        settings, prior = Settings.from_dict({"preset": preset}), load_prior(name)
+        asked = rule.Acquisition(
+            "parallel", 20, 180.0, 0.2, settings.solver, settings.steps, settings.coupling, options_of(settings, prior)
+        )
+        assert rule.matching_entry(prior.card.calibration, asked).entry is not None, preset
 
 
 def test_the_nearest_number_of_views_is_taken() -> None:

@@ -138,6 +138,8 @@ def distil_command(options: argparse.Namespace) -> dict[str, Any]:
 def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
     """Fit an adapter, or adapt to a scan, write weights and card, and return the card."""
     if options.data is not None:
+        if options.input is not None or options.sinogram is not None:
+            raise ValueError("give --data or a scan, not both: an adapter is fitted to volumes or a prior to one scan")
         from ..training.adapt import adapt_prior
 
         return adapt_prior(

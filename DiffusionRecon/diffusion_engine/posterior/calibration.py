@@ -42,7 +42,7 @@ RULE = (
 class Acquisition:
     """What a calibration depends on; ``noise_percent``: of the largest line integral of a slice.
 
-    ``steps``: None where the method has no such option; ``options``: those that are not the method's defaults.
+    ``steps``: None where the method has no such option; ``options``: all of the method's, by name.
     """
 
     geometry: str
@@ -56,7 +56,10 @@ class Acquisition:
 
 
 def acquisition_in(entry: Mapping[str, Any]) -> Acquisition:
-    """The acquisition that a card's entry was made for; fields that an older entry lacks have their defaults."""
+    """The acquisition that a card's entry was made for; fields that an older entry lacks have their defaults.
+
+    One without options fits no run of a method that has any: it was made under defaults that are not known.
+    """
     return Acquisition(**{own.name: entry[own.name] for own in fields(Acquisition) if own.name in entry})
 
 

@@ -5,8 +5,8 @@
     x = x0' + sigma' z
 
 the multistep sampler of consistency models with a data step in each, for any D: a consistency network, whose single
-call ends on the data manifold, or an ordinary denoiser. g(sigma) = c s^2 d^2 / (s^2 + d^2) as in DDS. Draws are
-concentrated. Sources: arXiv:2303.01469, algorithm 1; data step, arXiv:2303.05754.
+call ends on the data manifold, or an ordinary denoiser. g(sigma) = w c s^2 d^2 / (s^2 + d^2) as in DDS, w of
+:mod:`.local_variance`. Draws are concentrated. Sources: arXiv:2303.01469, algorithm 1; data step, arXiv:2303.05754.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
-from .contract import SolverStep, clean_variance, denoise, finite
+from .contract import SolverStep, denoise, finite
+from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """Denoiser calls, the first and last noise level (network units), and the weights of the data step."""
+    """Denoiser calls, the first and last noise level (network units), and the weights of the data step.
+
+    ``local_variance``: the prior's variance differs from pixel to pixel.
+    """
 
     steps: int = 4
     sigma_start: float = 0.6
@@ -34,6 +38,7 @@ class ConsistencySettings:
     prior_variance: float = 1.0
     cg_iterations: int = 8
     cg_tolerance: float = 1e-3
+    local_variance: bool = True
 
 
 def consistency(
@@ -48,10 +53,12 @@ def consistency(
     first, count = settings.sigma_start, settings.steps
     levels = [first, 0.0] if count == 1 else poly_grid(first, settings.sigma_end, count).tolist()
     x = start + first * noise.normal(start)
+    local = LocalVariance()
     for index in range(count):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)
-        variance = clean_variance(sigma, settings.sigma_data, settings.prior_variance)
+        change = local.update(estimate, sigma) if settings.local_variance else None
+        variance = prior_variance(sigma, settings.sigma_data, settings.prior_variance, change)
         clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, count, sigma, clean)
         x = clean + following * noise.normal(x)

@@ -25,8 +25,8 @@ from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
-from .contract import SolverStep, clean_variance, denoise, finite
-from .local_variance import LocalVariance, relative_variance
+from .contract import SolverStep, denoise, finite
+from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class DDSSettings:
 
     def variance(self, sigma: float, change: Tensor) -> float | Tensor:
         """g(sigma), a number, or (batch, rows, columns) where the estimates' ``change`` (same shape) sets it."""
-        uniform = clean_variance(sigma, self.sigma_data, self.prior_variance)
-        return uniform * relative_variance(change) if self.local_variance else uniform
+        return prior_variance(sigma, self.sigma_data, self.prior_variance, change if self.local_variance else None)
 
 
 def dds(

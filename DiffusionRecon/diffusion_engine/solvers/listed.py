@@ -271,6 +271,7 @@ LISTED: list[dict[str, Any]] = [
             ["prior_variance", 1.0],
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
+            ["local_variance", True],
         ],
     },
     {

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .contract import clean_variance
+
 MEMORY, FLOOR = 0.9, 0.3
 
 
@@ -43,3 +45,9 @@ def relative_variance(change: Tensor) -> Tensor:
     mean = root.mean((-2, -1), keepdim=True)
     relative = torch.where(mean > 0, root / mean.clamp_min(torch.finfo(mean.dtype).tiny), 1.0)
     return (FLOOR + relative) / (FLOOR + 1)
+
+
+def prior_variance(sigma: float, sigma_data: float, factor: float, change: Tensor | None) -> float | Tensor:
+    """w times :func:`clean_variance`: (batch, rows, columns) by how much estimates ``change``, a number for None."""
+    uniform = clean_variance(sigma, sigma_data, factor)
+    return uniform if change is None else uniform * relative_variance(change)
