@@ -46,11 +46,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
         _preset(
             "few-views", "Few views", "about 20 views or fewer: 8 draws of 80 steps, larger prior, ten times as slow",
-            solver="dds", prior="ct-body-medium", steps=80, draws=8,
+            solver="dds", prior="ct-body-medium", steps=80, draws=8, solver_options={"prior_variance": 2.0},
         ),
         _preset(
             "volume", "Volume", "several slices, few views: each is seen with its neighbours, 4 draws of 80 steps",
             solver="dds", prior="ct-body-stack", coupling="neighbours", steps=80, draws=4,
+            solver_options={"prior_variance": 2.0},
         ),
         _preset(
             "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", ("mmps",),

@@ -62,7 +62,9 @@ def test_without_inner_steps_it_is_dds(problem) -> None:
     """Adapters of zero change nothing, and the noise is drawn in the same order."""
     likelihood, truth = problem
     known = {"steps": 6, "sigma_start": 1.0, "cg_iterations": 40, "cg_tolerance": 1e-10, "eta": 0.5}
-    plain = DDSSettings(**known, mirrored=False, local_variance=False)
+    plain = DDSSettings(
+        **known, prior_variance=SETTINGS.prior_variance, mirrored=False, local_variance=False
+    )
     steps = list(dds(Smoother(), likelihood, torch.zeros_like(truth), plain, seeded(3)))
     found = run(Smoother(), likelihood, replace(SETTINGS, first_inner_steps=0, inner_steps=0, eta=0.5))
     assert torch.equal(found, steps[-1].estimate)

@@ -79,7 +79,7 @@ def test_theBalanceScalesWhatAPresetBrings() -> None:
     method = listed_methods()["dds"]
     parameters = SimpleNamespace(solverOptions="", balance=-1.0)
     assert solverOptions(parameters, method, {"prior_variance": 4.0, "eta": 0.5}) == {"prior_variance": 2.0, "eta": 0.5}
-    assert solverOptions(parameters, method, {}) == {"prior_variance": 1.0}
+    assert solverOptions(parameters, method, {}) == {"prior_variance": 0.5}
     parameters.balance = 0.0
     assert solverOptions(parameters, method, {"prior_variance": 4.0}) == {"prior_variance": 4.0}
 
@@ -108,6 +108,8 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     # A prior that came with a preset goes with it; one that was chosen stays.
     choose(ui.presetComboBox, "Few views")
     assert settings()["prior"] == "ct-body-medium"
+    # The balance scales what the preset brings.
+    assert settings()["solver_options"] == {"prior_variance": 2.0}
     ui.balanceSlider.value = -1.0
     assert settings()["solver_options"] == {"prior_variance": 1.0}
     ui.balanceSlider.value = 0.0
@@ -133,7 +135,7 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     editors = ui.optionsWidget.findChildren(qt.QDoubleSpinBox)
     next(editor for editor in editors if "'eta'" in editor.toolTip).value = 0.25
     found = settings()
-    assert found["solver_options"] == {"eta": 0.25, "prior_variance": 1.0}
+    assert found["solver_options"] == {"eta": 0.25, "prior_variance": 0.5}
     assert (found["steps"], found["sigma_start"]) == (12, 0.5)
     assert found.get("preset") is None
     # Coupling, precision and slab; what the method cannot do is said where Apply is disabled.

@@ -28,7 +28,7 @@ LISTED: list[dict[str, Any]] = [
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
-            ["prior_variance", 2.0],
+            ["prior_variance", 1.0],
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
             ["mirrored", True],
@@ -500,7 +500,7 @@ LISTED: list[dict[str, Any]] = [
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
-            ["prior_variance", 2.0],
+            ["prior_variance", 1.0],
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
             ["mirrored", False],
