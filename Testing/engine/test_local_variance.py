@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
@@ -67,7 +65,7 @@ def test_dds_corrects_where_the_prior_is_unsure(dense) -> None:
 
     errors = {}
     for local in (False, True):
-        settings = replace(DDSSettings(steps=10, sigma_start=1.0, mirrored=False), local_variance=local)
+        settings = DDSSettings(steps=10, sigma_start=1.0, mirrored=False, local_variance=local)
         *_, last = dds(half, likelihood, torch.zeros_like(truth), settings, seeded(2))
         errors[local] = float((last.estimate - truth)[..., :4].norm())
     assert errors[True] < 0.8 * errors[False]

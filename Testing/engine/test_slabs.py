@@ -104,13 +104,13 @@ def test_one_slab_with_ztv_is_the_whole_stack(tmp_path: Path, stored, prior) -> 
     assert torch.equal(found.state.read(slice(None)), expected)
 
 
-def test_moments_are_those_of_the_draws(tmp_path: Path, stored, prior) -> None:
+def test_moments_are_those_of_the_draws(tmp_path: Path, likelihood, prior) -> None:
     noise, moments = SliceNoise(3), RunningMoments()
     for _ in range(3):
-        moments.add(whole(stored, prior, noise))
-    found = run(tmp_path, stored, prior, SlabSettings(4), SliceNoise(3), draws=3)
+        moments.add(whole(likelihood, prior, noise))
+    found = run(tmp_path, likelihood, prior, SlabSettings(4), SliceNoise(3), draws=3)
     part = slice(2, 9)
-    torch.testing.assert_close(found.mean(part), moments.mean[part], rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(found.mean(part), moments.mean[part], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.std(part), moments.std[part], rtol=1e-4, atol=1e-5)
 
 

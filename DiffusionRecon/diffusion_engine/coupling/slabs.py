@@ -139,14 +139,13 @@ class SlabRun:
                 carried = None
                 for n, part in enumerate(parts, 1):
                     if self.slabs.weight > 0:
+                        x, estimate = self._read(self.state, part), self._read(self.estimate, part)
                         clean, carried = self._coupled(part, sigma, settings, cold, carried)
                     else:
-                        self._estimate(part, denoiser, settings, sigma, index, condition)
+                        x, estimate, change = self._estimate(part, denoiser, settings, sigma, index, condition)
                         clean = self.part(part).proximal(
-                            self._read(self.estimate, part), settings.variance(sigma, self._read(self.change, part)),
-                            settings.cg_iterations, settings.cg_tolerance,
+                            estimate, settings.variance(sigma, change), settings.cg_iterations, settings.cg_tolerance
                         )
-                    x, estimate = self._read(self.state, part), self._read(self.estimate, part)
                     fresh = slice_noise(noise.seed, call, noise.first + part.start, x, noise.period)
                     # The last level is 0: what is left in the state is the result.
                     moved = ddim(x, estimate, finite(clean, sigma), sigma, following, settings.eta, fresh)
@@ -176,15 +175,17 @@ class SlabRun:
     def _estimate(
         self, part: slice, denoiser: Denoiser, settings: DDSSettings, sigma: float, index: int,
         condition: Tensor | None,
-    ) -> None:
-        """Call ``index`` of a draw, of a slab: its estimate, and how much it changed, into their files."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Call ``index`` of a draw, of a slab: its state; its estimate and how much that changed, which are stored."""
         x = self._read(self.state, part)
         known = LocalVariance() if index == 0 else LocalVariance(
             self._read(self.estimate, part), self._read(self.change, part)
         )
         estimate = denoise(denoiser, x, sigma, condition, settings.mirrors(index))
-        self.change.write(part, known.update(estimate, sigma))
+        change = known.update(estimate, sigma)
+        self.change.write(part, change)
         self.estimate.write(part, estimate)
+        return x, estimate, change
 
     def _coupled(
         self, part: slice, sigma: float, settings: DDSSettings, cold: bool, carried: Tensor | None

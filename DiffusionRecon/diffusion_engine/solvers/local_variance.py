@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..classical.conjugate_gradient import ratio
 from .contract import clean_variance
 
 MEMORY, FLOOR = 0.9, 0.3
@@ -43,7 +44,7 @@ def relative_variance(change: Tensor) -> Tensor:
     """Weights w of mean 1 in each image of m (batch, rows, columns); 1 everywhere in an image without any change."""
     root = change.sqrt()
     mean = root.mean((-2, -1), keepdim=True)
-    relative = torch.where(mean > 0, root / mean.clamp_min(torch.finfo(mean.dtype).tiny), 1.0)
+    relative = torch.where(mean > 0, ratio(root, mean), 1.0)
     return (FLOOR + relative) / (FLOOR + 1)
 
 
