@@ -152,9 +152,10 @@ def test_train_makes_a_prior(small: Volume, tmp_path: Path) -> None:
         write_volume(small, data / name / "ct.nrrd")
     command = ["train", "--data", str(data), "--exclude", "b", "--steps", "2", "--name", "mine", "--device", "cpu"]
     command += ["--out", str(out), "--json", str(tmp_path / "card.json")]
-    assert main([*command, "--pixels", "8192"]) == 0
+    assert main([*command, "--pixels", "8192", "--log-sigma=-2.8,1.1"]) == 0
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["held_out"], card["training"]["pixels_per_step"]) == (["b"], 8192)
+    assert card["training"]["log_sigma"] == [-2.8, 1.1]
     assert (out / card["weights"]).exists()
     assert main(["priors", "--folder", str(out)]) == 0
 
@@ -170,6 +171,9 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
     assert "expected a folder" in refused(capsys, "evaluate", "--data", tmp_path / "none")
     assert "no CT volume" in refused(capsys, "train", "--data", out, "--out", out)
     assert "expected 256 pixels or more" in refused(capsys, "train", "--data", out, "--out", out, "--pixels", 100)
+    for noise in ("-2.8", "-2.8,0", "-2.8,1,1"):
+        assert "give two numbers" in refused(capsys, "train", "--data", out, "--out", out, f"--log-sigma={noise}")
+    assert "numbers with commas" in refused(capsys, "train", "--data", out, "--out", out, "--log-sigma=low,1")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
     assert "expected an empty folder" in refused(capsys, "reconstruct", "--input", image, "--out", tmp_path / "full")

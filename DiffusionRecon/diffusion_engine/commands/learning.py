@@ -35,6 +35,10 @@ def add(parsers: Parsers) -> None:
     )
     sub.add_argument("--patch", default="", help="edges of the patches in pixels, with commas (as suits the unit)")
     sub.add_argument("--pixels", type=int, help="of all patches of a step together (65536)")
+    sub.add_argument(
+        "--log-sigma", default="", help="mean and spread of the noise's logarithm, such as --log-sigma=-2.8,1.1 for "
+        "few views (as suits the unit: -1.8,1.3 for HU)",
+    )
     sub.add_argument("--rate", type=float, help="peak learning rate (0.02; 0.005 with --from)")
     sub.add_argument("--compile", action="store_true", help="a tenth to a quarter faster; needs a C++ compiler")
     sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
@@ -107,7 +111,8 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
         return found
     card = train_prior(
         options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-        rate=options.rate, compiled=options.compile, augment=options.augment, each=each,
+        rate=options.rate, log_sigma=listed(options.log_sigma, float), compiled=options.compile,
+        augment=options.augment, each=each,
     )
     if options.split:
         from ..training.split import split

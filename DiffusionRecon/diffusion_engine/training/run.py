@@ -39,8 +39,8 @@ def train_prior(
     data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False, augment: bool = False,
-    each: Callable[[TrainingStep], None] | None = None,
+    patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), compiled: bool = False,
+    augment: bool = False, each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -50,8 +50,9 @@ def train_prior(
     network sees at once, a "slice", a slice with its "neighbours", or a "volume" (patches of 8 slices); ``flip``:
     mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names -> factor on how often
     they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is whole in larger ones),
-    by default as suits the unit; ``pixels``: of all patches of a step together; ``compiled``, ``augment``: see
-    :class:`TrainingSettings`.
+    by default as suits the unit; ``pixels``: of all patches of a step together; ``log_sigma``: mean and standard
+    deviation of ln sigma, sigma the noise levels trained at, by default as suits the unit; ``compiled``, ``augment``:
+    see :class:`TrainingSettings`.
 
     Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising
     PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is chosen on
@@ -59,8 +60,8 @@ def train_prior(
     checkpoint continues.
     """
     plan = _planned(
-        data, exclude, steps, seed, device, origin, unit, size, sees, files, weigh, rate, patches, pixels, compiled,
-        augment,
+        data, exclude, steps, seed, device, origin, unit, size, sees, files, weigh, rate, patches, pixels, log_sigma,
+        compiled, augment,
     )
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
     for left_out in plan.skipped:
@@ -137,12 +138,18 @@ class _Plan:
 def _planned(
     data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
     size: str | None, sees: str, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), pixels: int | None = None, compiled: bool = False, augment: bool = False,
+    patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), compiled: bool = False,
+    augment: bool = False,
 ) -> _Plan:
     if any(edge < 16 for edge in patches):
         raise ValueError(f"expected patches of 16 pixels or more, found {list(patches)}: choose larger ones")
     if pixels is not None and pixels < 256:
         raise ValueError(f"expected 256 pixels or more in a step, found {pixels}: choose more")
+    if log_sigma and (len(log_sigma) != 2 or not log_sigma[1] > 0):
+        raise ValueError(
+            f"expected mean and positive standard deviation of the logarithm of the noise, found {list(log_sigma)}: "
+            "give two numbers such as -2.8,1.1"
+        )
     if compiled and not any(map(shutil.which, COMPILERS)):
         raise ValueError(f"compiling needs a C++ compiler, found none of {COMPILERS}: install one, or do not compile")
     rule = rule_of(unit)
@@ -161,11 +168,12 @@ def _planned(
     else:
         network, known = _continued(origin, exclude, where, size, sees)
         sees = network.sees
+    mean, std = log_sigma or (rule.log_sigma_mean, rule.log_sigma_std)
     settings = TrainingSettings(
         steps=steps, patch_sizes=tuple(patches) or rule.patch_sizes,
         learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
-        warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=rule.log_sigma_mean,
-        log_sigma_std=rule.log_sigma_std, further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
+        warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=mean, log_sigma_std=std,
+        further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
         sigma_data=rule.sigma_data, seed=seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
         compiled=compiled, augment=augment, **({} if pixels is None else {"pixels_per_step": pixels}),
     )
