@@ -136,7 +136,8 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         """Train a prior on the volumes below the folder `data`; returns the path of its card, for settings["prior"].
 
         `folder`: where it is kept (by default with the other trained priors). `settings`: unit, heldOut, steps or
-        minutes, size, sees, flip, augment, startFrom, files, seed, device, see DiffusionReconLib.training_request.
+        minutes, size, sees, flip, augment, startFrom, files, seed, device, processes, see
+        DiffusionReconLib.training_request.
         `progress` is called with each message of the engine and cancels by returning False. Called again after a
         cancel it goes on from the last checkpoint. `wait=False` returns the running training at once, to be polled
         and closed. Raises ValueError for unusable input, TrainingCancelled, or RuntimeError.

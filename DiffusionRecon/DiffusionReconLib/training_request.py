@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 
 SIZES = ("small", "medium", "large")
 NAME = re.compile(r"[^\W_][\w-]*")
-FREE = ("out", "name", "minutes", "device")
+FREE = ("out", "name", "minutes", "device", "processes")
 """What may differ when a training is continued."""
 RECORD, CHECKPOINT, CARD, LOG = "training", "checkpoint", "json", "log"
 
@@ -27,7 +27,8 @@ class TrainingRequest:
     `data`: folder of volumes; `out`: folder for checkpoint, weights and card; `heldOut`: names of folders or files
     below `data` that are not trained on; `startFrom`: a prior, by name or path of its card, whose network is taken or
     grown; `size`: of the network, "" for that prior's, or small; `sees`: a slice, a slice with its neighbours, or a
-    volume at once; `minutes`: a wish in place of `steps` when it is not 0; `files`: pattern of file names.
+    volume at once; `minutes`: a wish in place of `steps` when it is not 0; `files`: pattern of file names; `processes`:
+    that share every step on a processor.
     """
 
     data: str
@@ -45,6 +46,7 @@ class TrainingRequest:
     minutes: float = 0.0
     seed: int = 0
     device: str = "auto"
+    processes: int = 1
 
     def file(self, ending: str) -> Path:
         """A file of this training: `RECORD`, `CHECKPOINT`, `CARD` or `LOG`."""
@@ -115,7 +117,7 @@ class TrainingRequest:
         given = {
             "data": self.data, "out": self.out, "name": self.name, "unit": self.unit, "files": self.files or "*",
             "exclude": ",".join(self.heldOut), "from": self.startFrom, "size": self.size, "steps": self.steps,
-            "seed": self.seed, "device": self.device, "sees": self.sees,
+            "seed": self.seed, "device": self.device, "sees": self.sees, "processes": self.processes,
         }
         line = [f"--{key}={value}" for key, value in given.items() if value != ""]
         switches = {"flip": self.flip, "augment": self.augment, "forecast": forecast}

@@ -201,11 +201,12 @@ def test_standInTheEnginesRefusalIsOneSentence(trainer: Panel) -> None:
 
 def test_theConsolesCallTrainsAndIsCancelled(trainer: Panel, tiny: Path, volumes: Path, tmp_path: Path) -> None:
     logic, out = trainer.widget.logic, tmp_path / "mine"
-    settings = {"startFrom": str(tiny), "device": "cpu", "steps": 12}
+    settings = {"startFrom": str(tiny), "device": "cpu", "steps": 12, "processes": 2}
     seen: list[dict] = []
     card = logic.trainPrior(volumes, "short", out, seen.append, **settings)
     assert card == (out / "short.json").resolve()
-    assert json.loads(card.read_text(encoding="utf-8"))["training"]["steps"] == 12
+    training = json.loads(card.read_text(encoding="utf-8"))["training"]
+    assert (training["steps"], training["processes"]) == (12, 2)
     assert seen[-1]["event"] == "done"
     assert [each["step"] for each in seen if each["event"] == "progress"][-1] == 12
     assert out.resolve() in [folder.resolve() for folder in trained_priors.priorFolders()]

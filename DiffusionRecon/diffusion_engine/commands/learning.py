@@ -41,6 +41,9 @@ def add(parsers: Parsers) -> None:
     )
     sub.add_argument("--rate", type=float, help="peak learning rate (0.02; 0.005 with --from)")
     sub.add_argument("--compile", action="store_true", help="a tenth to a quarter faster; needs a C++ compiler")
+    sub.add_argument(
+        "--processes", type=int, default=1, help="that share every step on a processor, such as one for each core (1)"
+    )
     sub.add_argument("--split", action="store_true", help="write the weights as parts below 16 MB too (see parts)")
     sub.add_argument("--forecast", action="store_true", help="say how long it will take, and train nothing")
     sub.add_argument(
@@ -102,7 +105,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
     from ..training.run import foresee_prior, train_prior
 
     run = (options.steps, options.seed, options.device, options.origin)
-    what = {name: getattr(options, name) for name in ("unit", "size", "sees", "flip", "files", "pixels")}
+    what = {name: getattr(options, name) for name in ("unit", "size", "sees", "flip", "files", "pixels", "processes")}
     what["patches"] = listed(options.patch, int)
     exclude = listed(options.exclude, str)
     if options.forecast:

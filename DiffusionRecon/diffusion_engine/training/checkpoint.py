@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .averages import Averages
 from .optimiser import MuonWithAdam
+from .team import ALONE, Team
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -48,6 +49,7 @@ class Run:
     settings: Any
     checkpoint: Path | None
     save_every: int
+    team: Team = ALONE
 
     def resume(self) -> int:
         """Take over the checkpoint's state and return the steps done; 0 where there is none."""
@@ -61,21 +63,25 @@ class Run:
         self.averages.restore(state["averages"])
         return int(state["step"])
 
-    def advance(self, loss: Tensor, step: int, rate: float) -> None:
-        """Follow the gradient of the loss at step ``step`` (from 0) and save where it is time.
+    def advance(self, loss: Tensor, step: int, rate: float) -> float:
+        """Follow the gradient of the loss at step ``step`` (from 0) and save where it is time; returns the loss.
 
-        Raises FloatingPointError when the loss is not finite.
+        Of a team, both are sums over its processes. Raises FloatingPointError when the loss is not finite.
         """
-        if not math.isfinite(loss.item()):
+        value = self.team.total(loss.detach().clone()).item()
+        if not math.isfinite(value):
             raise FloatingPointError(f"the training loss is not finite at step {step + 1}: lower the learning rate")
         self.network.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.total_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
         self.optimiser.step(rate)
         self.averages.update(self.network, step)
         last = step + 1 == self.settings.steps
-        if self.checkpoint is not None and ((step + 1) % self.save_every == 0 or last):
+        due = self.team.rank == 0 and ((step + 1) % self.save_every == 0 or last)
+        if self.checkpoint is not None and due:
             save_checkpoint(self.checkpoint, self.settings, {
                 "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
                 "generator": self.generator.get_state(), "averages": self.averages.values, "step": step + 1,
             })
+        return value

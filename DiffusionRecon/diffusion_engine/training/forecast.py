@@ -13,20 +13,22 @@ from torch import Tensor, nn
 from ..jobs.forecast import MEGABYTE, SHARE, free_memory_mb
 from ..priors.denoiser import EDMDenoiser
 from .data import PatchSampler
-from .train import TrainingSettings, edm_loss
+from .train import TrainingSettings, edm_loss, patches_of
 
 PART = 4
 """On a processor, whose time grows with the work, a quarter of a step is measured."""
 
 
 def foresee_training(
-    network: nn.Module, sampler: PatchSampler, settings: TrainingSettings, free_mb: float | None = None
+    network: nn.Module, sampler: PatchSampler, settings: TrainingSettings, free_mb: float | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Seconds and memory of a whole run of ``settings``; the network and all random numbers of the run stay untouched.
 
     memory = process + weights (gradient, momenta, averages, one more copy while a checkpoint is written)
     + what one step keeps for its gradient, the largest of the patch sizes. seconds: mean over the patch sizes.
-    ``free_mb``: memory to fit in, by default what is free now on the device. Returns seconds, memory_mb, sentence.
+    ``free_mb``: memory to fit in, by default what is free now on the device; ``processes``: that share the steps, each
+    with the weights and the volumes, in no more time than one alone. Returns seconds, memory_mb, sentence.
     Raises ValueError with advice when it cannot fit.
     """
     device = next(network.parameters()).device
@@ -35,7 +37,7 @@ def foresee_training(
     generator = torch.Generator().manual_seed(settings.seed)
     seconds, kept = [], []
     for size in settings.patch_sizes:
-        whole = max(1, settings.pixels_per_step // (sampler.depth * size**2))
+        whole = patches_of(settings, size, sampler.depth)
         elapsed = 0.0
         # The first call of a size pays for plans and caches that the others reuse.
         for count in (1, max(1, whole // PART) if device.type == "cpu" else whole):
@@ -60,7 +62,7 @@ def foresee_training(
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     copies = 6 + len(settings.further_halflives)
     here = psutil.Process().memory_info().rss / MEGABYTE if device.type == "cpu" else 0.0
-    needed = (copies * weights + max(kept)) / MEGABYTE
+    needed = (processes * copies * weights + max(kept)) / MEGABYTE + (processes - 1) * here
     if free_mb is None:
         free_mb = torch.cuda.mem_get_info(device)[0] / MEGABYTE if device.type == "cuda" else free_memory_mb()
     if needed > SHARE * free_mb:

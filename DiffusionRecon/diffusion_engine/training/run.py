@@ -23,7 +23,8 @@ from .data import DEPTH, PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
 from .sources import load_sources, reweighed
-from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, train
+from .team import Team, check_team, gathered
+from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, patches_of, train
 from .units import LINE_INTEGRAL, UNITS, UnitRule, rule_of
 from .validate import denoising_psnr
 from .watch import LOG_EVERY, Log, Watch, logged
@@ -40,7 +41,7 @@ def train_prior(
     origin: str | None = None, *, unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False,
     files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
     patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), compiled: bool = False,
-    augment: bool = False, each: Callable[[TrainingStep], None] | None = None,
+    augment: bool = False, processes: int = 1, each: Callable[[TrainingStep], None] | None = None,
 ) -> dict[str, Any]:
     """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
 
@@ -52,24 +53,27 @@ def train_prior(
     they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is whole in larger ones),
     by default as suits the unit; ``pixels``: of all patches of a step together; ``log_sigma``: mean and standard
     deviation of ln sigma, sigma the noise levels trained at, by default as suits the unit; ``compiled``, ``augment``:
-    see :class:`TrainingSettings`.
+    see :class:`TrainingSettings`; ``processes``: that share every step on a processor (see :mod:`.team`).
 
     Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising
     PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is chosen on
     the excluded volumes. ``each`` is called after every step; whatever it raises ends the run, which the last
     checkpoint continues.
     """
-    plan = _planned(
+    asked = (
         data, exclude, steps, seed, device, origin, unit, size, sees, files, weigh, rate, patches, pixels, log_sigma,
         compiled, augment,
     )
+    plan = _planned(*asked)
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
     for left_out in plan.skipped:
         print(f"left out {left_out}")
     if flip and not all(s.left_right for s in sources):
         print("slices whose columns do not run from left to right are not mirrored")
-    out.mkdir(parents=True, exist_ok=True)
     sampler = PatchSampler(sources, plan.sees, flip, rule.empty_std)
+    counts = [patches_of(settings, edge, sampler.depth) for edge in settings.patch_sizes]
+    check_team(processes, next(network.parameters()).device, counts)
+    out.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if not any(source is kept for kept in sampler.sources):
             print(f"left out {source.name}: not {DEPTH} neighbouring slices")
@@ -80,19 +84,21 @@ def train_prior(
     log = Log(out / f"{name}.log")
     checkpoint = out / f"{name}.checkpoint"
     if not checkpoint.exists():
-        print(foresee_training(network, sampler, settings)["sentence"], flush=True)
-    run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages)
-    logged(
-        run if each is None else _told(run, each), log,
-        lambda: watch.look(averages.values[settings.average_halflife_steps]),
-    )
+        print(foresee_training(network, sampler, settings, processes=processes)["sentence"], flush=True)
+    with gathered(processes, _assist, (checkpoint, flip, asked)) as team:
+        run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages, team)
+        logged(
+            run if each is None else _told(run, each), log,
+            lambda: watch.look(averages.values[settings.average_halflife_steps]),
+        )
     draw_curves(log.entries(), out / f"{name}.png")
     choice: dict[str, Any] = {}
     if held:
         best, scores = watch.best(averages.values)
         network.load_state_dict(averages.values[best])
         choice = {"average_halflife_steps": best, "averages_psnr_db": scores}
-    details = {"flip": flip, "augment": augment, "files": files, **choice}
+    shared = {"processes": processes} if processes > 1 else {}
+    details = {"flip": flip, "augment": augment, "files": files, **shared, **choice}
     card = export_prior(network, out, name, settings, sources, held, rule, details, **plan.known)
     if held and not any("copies" in entry for entry in log.entries()):
         prior = load_prior(str(out / f"{name}.json"), choose_device(device), unit)
@@ -104,14 +110,22 @@ def train_prior(
 def foresee_prior(
     data: Path, exclude: Sequence[str], steps: int, seed: int = 0, device: str = "auto", origin: str | None = None, *,
     unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False, files: str = "*",
-    patches: Sequence[int] = (), pixels: int | None = None,
+    patches: Sequence[int] = (), pixels: int | None = None, processes: int = 1,
 ) -> dict[str, Any]:
     """What :func:`train_prior` would take with these arguments: see :func:`foresee_training`. Writes nothing."""
     plan = _planned(
         data, exclude, steps, seed, device, origin, unit, size, sees, files, patches=patches, pixels=pixels
     )
     sampler = PatchSampler(plan.sources, plan.sees, flip, plan.rule.empty_std)
-    return foresee_training(plan.network, sampler, plan.settings)
+    return foresee_training(plan.network, sampler, plan.settings, processes=processes)
+
+
+def _assist(team: Team, checkpoint: Path, flip: bool, asked: tuple[Any, ...]) -> None:
+    """Train with the first process of a team, which keeps the results."""
+    plan = _planned(*asked)
+    sampler = PatchSampler(plan.sources, plan.sees, flip, plan.rule.empty_std)
+    for _ in train(plan.network, sampler, plan.settings, checkpoint, team=team):
+        pass
 
 
 def _told(run: Iterable[TrainingStep], each: Callable[[TrainingStep], None]) -> Iterator[TrainingStep]:

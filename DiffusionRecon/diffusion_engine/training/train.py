@@ -19,6 +19,7 @@ from .batches import Batch, one_ahead
 from .checkpoint import Run
 from .data import PatchSampler
 from .optimiser import MuonWithAdam
+from .team import ALONE, Team
 
 AVERAGE_HALFLIFE = 500
 """Steps over which the weights are averaged, unless held-out volumes tell better."""
@@ -84,10 +85,15 @@ def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -
     return (normal * settings.log_sigma_std + settings.log_sigma_mean).exp()
 
 
+def patches_of(settings: TrainingSettings, size: int, depth: int) -> int:
+    """How many patches of a size, of ``depth`` slices, one step learns from."""
+    return max(1, settings.pixels_per_step // (depth * size**2))
+
+
 def draw_batch(sampler: PatchSampler, settings: TrainingSettings, generator: torch.Generator) -> Batch:
     """Patches of one of the sizes, with noise levels and noise, and variants where they are wanted."""
     size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
-    count = max(1, settings.pixels_per_step // (sampler.depth * size**2))
+    count = patches_of(settings, size, sampler.depth)
     clean, place = sampler.draw(count, size, generator)
     sigma = levels(settings, count, generator)
     noise = torch.randn(clean.shape, generator=generator)
@@ -116,12 +122,13 @@ def rate(settings: Paced, step: int) -> float:
 
 def train(
     network: nn.Module, sampler: PatchSampler, settings: TrainingSettings, checkpoint: Path | None = None,
-    save_every: int = 250, averages: Averages | None = None,
+    save_every: int = 250, averages: Averages | None = None, team: Team = ALONE,
 ) -> Iterator[TrainingStep]:
     """Train ``network`` in place, a step at a time; afterwards it holds the averaged weights.
 
     ``checkpoint``: file that holds the whole state; an existing one is continued (bit-identical on the same
     CPU). ``averages``: to read the other averages while it trains and afterwards, of the settings' half-lives.
+    ``team``: of all processes, where several train together (see :mod:`.team`).
     Raises ValueError when the checkpoint's settings differ, FloatingPointError when the loss stops being finite.
     """
     device = next(network.parameters()).device
@@ -134,7 +141,7 @@ def train(
     generator = torch.Generator().manual_seed(settings.seed)
     if averages is None:
         averages = averages_of(network, settings)
-    run = Run(network, optimiser, generator, averages, settings, checkpoint, save_every)
+    run = Run(network, optimiser, generator, averages, settings, checkpoint, save_every, team)
     done = run.resume()
     # Drawn ahead by a generator of its own: that of the run stands where its last step ended.
     drawing = torch.Generator()
@@ -142,9 +149,9 @@ def train(
     batches = one_ahead(lambda: draw_batch(sampler, settings, drawing), settings.steps - done)
     for step, batch in enumerate(batches, done):
         generator.set_state(batch.after)
-        loss = edm_loss(called, *batch.on(device), settings.bf16)
-        run.advance(loss, step, rate(settings, step))
-        yield TrainingStep(step + 1, settings.steps, loss.item(), rate(settings, step))
+        part, share = team.part(batch)
+        loss = run.advance(share * edm_loss(called, *part.on(device), settings.bf16), step, rate(settings, step))
+        yield TrainingStep(step + 1, settings.steps, loss, rate(settings, step))
     network.load_state_dict(averages.values[settings.average_halflife_steps])
 
 
