@@ -12,11 +12,11 @@ from .commands import foreign, learning, scans, trust, weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 2 unusable input (one sentence on stderr)."""
+    """Run a command; returns the exit code: 0 done, 2 unusable input or a lost process (one sentence on stderr)."""
     options = _parser().parse_args(arguments)
     try:
         result = options.command(options)
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, ChildProcessError) as error:
         print(str(error), file=sys.stderr)
         return 2
     except OSError as error:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.jobs.worker import sentence
 from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.training import run
@@ -90,11 +91,17 @@ def test_a_prior_by_two_processes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a step of 3 patches cannot be shared by 4 processes"):
         run.train_prior(tmp_path, [], tmp_path / "other", "p", 3, device="cpu", patches=[16], pixels=768, processes=4)
     assert not (tmp_path / "other").exists()
+    with pytest.raises(ValueError, match="a step of 3 patches cannot be shared by 4 processes"):
+        run.foresee_prior(tmp_path, [], 3, device="cpu", patches=[16], pixels=768, processes=4)
+    with pytest.raises(ValueError, match="two numbers such as"):
+        run.foresee_prior(tmp_path, [], 3, device="cpu", patches=[16], log_sigma=[-1.0])
 
 
 def test_a_lost_process_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="another process of the training ended"), gathered(2, leave, []) as team:
+    lost = pytest.raises(ChildProcessError, match="another process of the training ended")
+    with lost as told, gathered(2, leave, []) as team:
         list(train(network(), sampler(), SETTINGS, team=team))
+    assert sentence(told.value) == str(told.value)
 
 
 def test_which_teams_there_are() -> None:

@@ -24,7 +24,8 @@ def add(parsers: Parsers) -> None:
         help="what the prior sees at once: a slice, a slice with those below and above, or a volume (slice)",
     )
     sub.add_argument(
-        "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, not for the torso"
+        "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, and for DDS, whose "
+        "every second call sees the image reversed",
     )
     sub.add_argument(
         "--augment", action="store_true",
@@ -106,7 +107,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
 
     run = (options.steps, options.seed, options.device, options.origin)
     what = {name: getattr(options, name) for name in ("unit", "size", "sees", "flip", "files", "pixels", "processes")}
-    what["patches"] = listed(options.patch, int)
+    what.update(patches=listed(options.patch, int), log_sigma=listed(options.log_sigma, float))
     exclude = listed(options.exclude, str)
     if options.forecast:
         found = foresee_prior(options.data, exclude, *run, **what)
@@ -114,8 +115,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
         return found
     card = train_prior(
         options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-        rate=options.rate, log_sigma=listed(options.log_sigma, float), compiled=options.compile,
-        augment=options.augment, each=each,
+        rate=options.rate, compiled=options.compile, augment=options.augment, each=each,
     )
     if options.split:
         from ..training.split import split

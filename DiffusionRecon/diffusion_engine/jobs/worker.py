@@ -79,7 +79,7 @@ def sentence(error: BaseException, what: str = "reconstruction", smaller: str = 
     ``what`` failed, and the ``smaller`` choices that would need less memory.
     """
     text = " ".join(str(error).split())
-    if isinstance(error, (ValueError, FloatingPointError)) and text:
+    if isinstance(error, (ValueError, FloatingPointError, ChildProcessError)) and text:
         return text
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
         return f"The memory did not suffice: choose {smaller}."

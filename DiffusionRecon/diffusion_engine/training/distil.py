@@ -29,7 +29,7 @@ from .averages import Averages
 from .checkpoint import Run
 from .data import PatchSampler
 from .optimiser import MuonWithAdam
-from .train import TrainingStep
+from .train import TrainingStep, patches_of
 
 LOSSES = ("huber", "l2")
 
@@ -126,7 +126,7 @@ def distil(
         rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
         shadow.network.load_state_dict(averages.values[settings.target_halflife_steps])
         size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
-        count = max(1, settings.pixels_per_step // size**2)
+        count = patches_of(settings.pixels_per_step, size)
         clean, place = (part.to(device) for part in sampler.draw(count, size, generator))
         noise = torch.randn(clean.shape, generator=generator).to(device)
         first = torch.randint(settings.levels, (count,), generator=generator)

@@ -37,7 +37,7 @@ def foresee_training(
     generator = torch.Generator().manual_seed(settings.seed)
     seconds, kept = [], []
     for size in settings.patch_sizes:
-        whole = patches_of(settings, size, sampler.depth)
+        whole = patches_of(settings.pixels_per_step, size, sampler.depth)
         elapsed = 0.0
         # The first call of a size pays for plans and caches that the others reuse.
         for count in (1, max(1, whole // PART) if device.type == "cpu" else whole):

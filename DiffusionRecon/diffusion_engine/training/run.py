@@ -71,8 +71,7 @@ def train_prior(
     if flip and not all(s.left_right for s in sources):
         print("slices whose columns do not run from left to right are not mirrored")
     sampler = PatchSampler(sources, plan.sees, flip, rule.empty_std)
-    counts = [patches_of(settings, edge, sampler.depth) for edge in settings.patch_sizes]
-    check_team(processes, next(network.parameters()).device, counts)
+    _check_processes(processes, plan, sampler)
     out.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if not any(source is kept for kept in sampler.sources):
@@ -110,13 +109,15 @@ def train_prior(
 def foresee_prior(
     data: Path, exclude: Sequence[str], steps: int, seed: int = 0, device: str = "auto", origin: str | None = None, *,
     unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False, files: str = "*",
-    patches: Sequence[int] = (), pixels: int | None = None, processes: int = 1,
+    patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), processes: int = 1,
 ) -> dict[str, Any]:
     """What :func:`train_prior` would take with these arguments: see :func:`foresee_training`. Writes nothing."""
     plan = _planned(
-        data, exclude, steps, seed, device, origin, unit, size, sees, files, patches=patches, pixels=pixels
+        data, exclude, steps, seed, device, origin, unit, size, sees, files, patches=patches, pixels=pixels,
+        log_sigma=log_sigma,
     )
     sampler = PatchSampler(plan.sources, plan.sees, flip, plan.rule.empty_std)
+    _check_processes(processes, plan, sampler)
     return foresee_training(plan.network, sampler, plan.settings, processes=processes)
 
 
@@ -147,6 +148,11 @@ class _Plan:
     sees: str
     settings: TrainingSettings
     known: dict[str, Any]
+
+
+def _check_processes(processes: int, plan: _Plan, sampler: PatchSampler) -> None:
+    counts = [patches_of(plan.settings.pixels_per_step, edge, sampler.depth) for edge in plan.settings.patch_sizes]
+    check_team(processes, next(plan.network.parameters()).device, counts)
 
 
 def _planned(

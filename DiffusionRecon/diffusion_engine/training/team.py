@@ -45,12 +45,12 @@ class Team:
         return part, len(sigma) / len(batch.sigma)
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum of a tensor over the processes; raises RuntimeError when one of them is gone."""
+        """Sum of a tensor over the processes; raises ChildProcessError when one of them is gone."""
         if self.size > 1:
             try:
                 distributed.all_reduce(value)
             except RuntimeError as error:
-                raise RuntimeError(
+                raise ChildProcessError(
                     "another process of the training ended: start it again to go on from its checkpoint"
                 ) from error
         return value
@@ -85,7 +85,7 @@ def check_team(size: int, device: torch.device, counts: Sequence[int]) -> None:
 def gathered(size: int, assist: Callable[..., None], arguments: Sequence[Any]) -> Iterator[Team]:
     """This process as the first of a team, whose others call ``assist(team, *arguments)`` meanwhile.
 
-    The threads of this process are divided among all. Raises RuntimeError when one ends before the work begins.
+    The threads of this process are divided among all. Raises ChildProcessError when one ends before the work begins.
     """
     if size == 1:
         yield ALONE
@@ -109,7 +109,7 @@ def gathered(size: int, assist: Callable[..., None], arguments: Sequence[Any]) -
                 try:
                     here.recv()
                 except EOFError:
-                    raise RuntimeError("another process of the training could not start: choose fewer") from None
+                    raise ChildProcessError("another process of the training could not start: choose fewer") from None
             torch.set_num_threads(each)
             distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=size)
             yield Team(0, size)

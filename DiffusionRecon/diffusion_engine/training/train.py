@@ -85,15 +85,15 @@ def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -
     return (normal * settings.log_sigma_std + settings.log_sigma_mean).exp()
 
 
-def patches_of(settings: TrainingSettings, size: int, depth: int) -> int:
-    """How many patches of a size, of ``depth`` slices, one step learns from."""
-    return max(1, settings.pixels_per_step // (depth * size**2))
+def patches_of(pixels_per_step: int, size: int, depth: int = 1) -> int:
+    """How many patches of a size, of ``depth`` slices, one step learns from: one at least."""
+    return max(1, pixels_per_step // (depth * size**2))
 
 
 def draw_batch(sampler: PatchSampler, settings: TrainingSettings, generator: torch.Generator) -> Batch:
     """Patches of one of the sizes, with noise levels and noise, and variants where they are wanted."""
     size = settings.patch_sizes[int(torch.randint(len(settings.patch_sizes), (1,), generator=generator))]
-    count = patches_of(settings, size, sampler.depth)
+    count = patches_of(settings.pixels_per_step, size, sampler.depth)
     clean, place = sampler.draw(count, size, generator)
     sigma = levels(settings, count, generator)
     noise = torch.randn(clean.shape, generator=generator)
