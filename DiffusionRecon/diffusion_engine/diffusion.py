@@ -17,7 +17,7 @@ from .priors.denoiser import positions
 from .priors.library import Prior
 from .priors.slices import resample
 from .problem import Problem
-from .sampling.noise import Noise
+from .sampling.noise import Noise, numbered_draws
 from .settings import Settings
 from .solvers.catalogue import METHODS, method_named
 from .solvers.contract import SolverStep
@@ -78,7 +78,7 @@ def diffusion_draws(
     noise = Noise(generator)
     coupling, spacing = coupling_named(settings.coupling), problem.frame.spacing_mm[2]
     denoiser = coupling.denoiser(prior, spacing)
-    for draw in range(1, settings.draws + 1):
+    for draw in numbered_draws(noise, settings.draws, getattr(options, "antithetic", False)):
         coupled, shared = coupling.couple(network, noise, spacing)
         for step in method.solve(denoiser, coupled, start, options, shared, place):
             yield DrawStep(draw, step, float(sigma))

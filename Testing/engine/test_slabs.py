@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.posterior.moments import RunningMoments
 from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.sampling.noise import numbered_draws
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from torch import Tensor
 
@@ -104,11 +106,12 @@ def test_one_slab_with_ztv_is_the_whole_stack(tmp_path: Path, stored, prior) -> 
     assert torch.equal(found.state.read(slice(None)), expected)
 
 
-def test_moments_are_those_of_the_draws(tmp_path: Path, likelihood, prior) -> None:
-    noise, moments = SliceNoise(3), RunningMoments()
-    for _ in range(3):
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_moments_are_those_of_the_draws(tmp_path: Path, likelihood, prior, antithetic: bool) -> None:
+    noise, moments, settings = SliceNoise(3), RunningMoments(), replace(SETTINGS, antithetic=antithetic)
+    for _ in numbered_draws(noise, 3, antithetic):
         moments.add(whole(likelihood, prior, noise))
-    found = run(tmp_path, likelihood, prior, SlabSettings(4), SliceNoise(3), draws=3)
+    found = run(tmp_path, likelihood, prior, SlabSettings(4), SliceNoise(3), draws=3, settings=settings)
     part = slice(2, 9)
     torch.testing.assert_close(found.mean(part), moments.mean[part], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.std(part), moments.std[part], rtol=1e-4, atol=1e-5)

@@ -65,7 +65,9 @@ def shared_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm:
     if isinstance(noise, SliceNoise):
         return likelihood, noise.shared(period)
     seed = int(torch.randint(2**62, (1,), generator=noise.generator))
-    return likelihood, SliceNoise(seed, 0, period)
+    shared = SliceNoise(seed, 0, period)
+    shared.sign = noise.sign
+    return likelihood, shared
 
 
 def ztv_and_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:

@@ -13,6 +13,7 @@ Sources: spherical interpolation of noise, arXiv:2010.02502; along the slices of
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,17 +47,30 @@ class SliceNoise(Noise):
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal numbers of the shape, dtype and device of ``like`` (slices, ...)."""
-        return slice_noise(self.seed, self.take(), self.first, like, self.period)
+        return self.part(self.take(), 0, like)
+
+    def part(self, call: int, start: int, like: Tensor) -> Tensor:
+        """The noise of one call (see :meth:`take`) for the slices from number ``start`` on, as :meth:`normal`."""
+        return self.sign * slice_noise(self.seed, call, self.first + start, like, self.period)
+
+    @property
+    def place(self) -> Any:
+        return super().place, self.call
+
+    @place.setter
+    def place(self, place: Any) -> None:
+        state, self._calls[0] = place
+        self.generator.set_state(state)
 
     def take(self) -> int:
-        """The number of this call, for :func:`slice_noise`; the next call gets the next one."""
+        """The number of this call, for :meth:`part`; the next call gets the next one."""
         self._calls[0] += 1
         return self._calls[0] - 1
 
     def shared(self, period: int) -> SliceNoise:
         """The same noise with another period; the two count their calls together, so that no number comes twice."""
         other = SliceNoise(self.seed, self.first, period)
-        other._calls, other.generator = self._calls, self.generator
+        other._calls, other.generator, other.sign = self._calls, self.generator, self.sign
         return other
 
 

@@ -28,10 +28,11 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
+from ..sampling.noise import numbered_draws
 from ..solvers.contract import denoise, finite
 from ..solvers.dds import DDSSettings
 from ..solvers.local_variance import LocalVariance
-from .shared_noise import SliceNoise, slice_noise
+from .shared_noise import SliceNoise
 from .ztv import ztv_proximal
 
 Part = Callable[[slice], GaussianLikelihood]
@@ -128,7 +129,7 @@ class SlabRun:
         """
         levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
         parts = self.parts()
-        for number in range(1, draws + 1):
+        for number in numbered_draws(noise, draws, settings.antithetic):
             self._begin(levels[0], noise, noise.take())
             for index in range(settings.steps):
                 sigma, following, call = levels[index], levels[index + 1], noise.take()
@@ -146,7 +147,7 @@ class SlabRun:
                         clean = self.part(part).proximal(
                             estimate, settings.variance(sigma, change), settings.cg_iterations, settings.cg_tolerance
                         )
-                    fresh = slice_noise(noise.seed, call, noise.first + part.start, x, noise.period)
+                    fresh = noise.part(call, part.start, x)
                     # The last level is 0: what is left in the state is the result.
                     moved = ddim(x, estimate, finite(clean, sigma), sigma, following, settings.eta, fresh)
                     self.state.write(part, moved if following > 0 else clean)
@@ -169,7 +170,7 @@ class SlabRun:
         """The state of a new draw: the start with noise of the first level."""
         for part in self.parts():
             start = self.start(part).to(self.device)
-            fresh = slice_noise(noise.seed, call, noise.first + part.start, start, noise.period)
+            fresh = noise.part(call, part.start, start)
             self.state.write(part, start + sigma * fresh)
 
     def _estimate(

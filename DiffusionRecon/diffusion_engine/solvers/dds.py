@@ -33,7 +33,9 @@ from .local_variance import LocalVariance, prior_variance
 class DDSSettings:
     """Steps, noise levels (network units) and the weights of one run.
 
-    ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel.
+    ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel;
+    ``antithetic``: of several draws every second one has the opposite noise of the one before it, which whoever draws
+    sees to (:func:`..sampling.noise.numbered_draws`).
     """
 
     steps: int = 30
@@ -46,6 +48,7 @@ class DDSSettings:
     cg_tolerance: float = 1e-3
     mirrored: bool = True
     local_variance: bool = True
+    antithetic: bool = False
 
     def mirrors(self, index: int) -> bool:
         """Whether the call of step ``index`` (from 0) sees the image reversed."""

@@ -33,6 +33,7 @@ LISTED: list[dict[str, Any]] = [
             ["cg_tolerance", 0.001],
             ["mirrored", True],
             ["local_variance", True],
+            ["antithetic", False],
         ],
     },
     {
@@ -505,6 +506,7 @@ LISTED: list[dict[str, Any]] = [
             ["cg_tolerance", 0.001],
             ["mirrored", False],
             ["local_variance", True],
+            ["antithetic", False],
             ["weight", 0.01],
             ["sweeps", 1],
         ],
