@@ -109,9 +109,9 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     choose(ui.presetComboBox, "Few views")
     assert settings()["prior"] == "ct-body-medium"
     # The balance scales what the preset brings.
-    assert settings()["solver_options"] == {"prior_variance": 2.0}
+    assert settings()["solver_options"] == {"prior_variance": 2.0, "antithetic": True}
     ui.balanceSlider.value = -1.0
-    assert settings()["solver_options"] == {"prior_variance": 1.0}
+    assert settings()["solver_options"] == {"prior_variance": 1.0, "antithetic": True}
     ui.balanceSlider.value = 0.0
     choose(ui.presetComboBox, "Standard")
     assert settings()["prior"] == "ct-body"
