@@ -83,7 +83,8 @@ class PatchSampler:
     neighbour is missing, as at the ends, for sources of independent slices, and now and then everywhere; "volume" for
     8 slices, near or twice as far apart, of sources that have so many (see :mod:`..priors.volumes`). ``flip``: half of
     the patches are cut from the mirrored slice, where its columns run from left to right; for anatomy that is as likely
-    so, such as the brain, and not for the torso, whose organs have sides. ``empty_std``: patches of less deviation show
+    so, such as the brain; of the torso, whose organs have sides, only for DDS, whose every second call sees the image
+    reversed. ``empty_std``: patches of less deviation show
     only air. Sinograms begin at any view (see :func:`continued`): the middle of a patch is every view equally often.
     """
 
