@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from diffusion_engine.solvers.listing import listed_methods
+from diffusion_engine.solvers.listing import Listed, listed_methods
 from slicer.i18n import tr as _
 
 MEGAPIXEL = 1e6
@@ -68,10 +68,13 @@ def stepsOf(settings: Mapping[str, Any]) -> float:
 
 
 def drawWork(settings: Mapping[str, Any]) -> float:
-    """Network calls of a draw: the method's own number, in proportion where another number of steps is asked for."""
-    method = listed_methods()[settings.get("solver", "dds")]
-    asked = settings.get("steps")
-    return method.work * asked / method.steps if asked and method.steps else method.work
+    """Network calls of a draw."""
+    return methodOf(settings).draw_work(settings.get("steps"), settings.get("solver_options", {}))
+
+
+def methodOf(settings: Mapping[str, Any]) -> Listed:
+    """The diffusion method of a run, the usual one where none is named."""
+    return listed_methods()[settings.get("solver", "dds")]
 
 
 def rateOf(report: Mapping[str, Any], slices: int) -> Rate | None:
@@ -105,7 +108,7 @@ def estimate(
     units = slices * (settings.get("draws", 4) if "diffusion" in settings.get("methods", ("diffusion",)) else 1)
     seconds = (slices + 1) * rows * columns / MEGAPIXEL * steps * rate.stepSeconds
     together = slices if settings.get("coupling", "none") != "none" else min(settings.get("slab", 8), slices)
-    batch = 4 * 24 * rows * columns * together / 1e6
+    batch = methodOf(settings).step_megabytes(rows * columns, together, settings.get("solver_options", {}))
     micro = MicroRun(rate.startSeconds, seconds / units, rate.baseMegabytes, batch)
     plain = {**settings, "slices": None, "region": None, "draws": settings.get("draws", 4)}
     plan = forecast(shape, plain, lambda: micro, freeMegabytes)

@@ -57,16 +57,16 @@ def methodSettings(parameters: Any) -> dict[str, Any]:
     if method is None:
         return _plain(settings)
     settings.update(solver=method.name, draws=int(parameters.draws), prior=parameters.prior)
-    settings.update(coupling=chosenCoupling(parameters, method), precision=parameters.precision)
     if parameters.solver:  # a method by its name is no longer the preset
         settings["preset"] = None
         settings.pop("methods", None)
-        settings.pop("solver_options", None)
     if parameters.steps:
         settings["steps"] = int(parameters.steps)
     if parameters.sigmaStart > 0:
         settings["sigma_start"] = float(parameters.sigmaStart)
-    options = solverOptions(parameters, method, settings.pop("solver_options", {}))
+    options = solverOptions(parameters, method, broughtOptions(parameters))
+    settings.update(coupling=chosenCoupling(parameters, method, options), precision=parameters.precision)
+    settings.pop("solver_options", None)
     if options:
         settings["solver_options"] = options
     return _plain(settings)
@@ -86,27 +86,31 @@ def chosenMethod(parameters: Any) -> Listed | None:
     return methods[name]
 
 
-def chosenCoupling(parameters: Any, method: Listed) -> str:
+def chosenCoupling(parameters: Any, method: Listed, options: Mapping[str, Any]) -> str:
     """The coupling of slices; raises ValueError for one that this version does not have or the method cannot take."""
     name = parameters.coupling
     if name not in listed_couplings():
         raise ValueError(_("This version has no coupling '{name}': choose another one.").format(name=name))
-    check_coupling(name, method.name, method.stacks)
+    check_coupling(name, method, options)
     return name
 
 
+def broughtOptions(parameters: Any) -> Mapping[str, Any]:
+    """The options that the preset brings; none where a method is chosen by its name."""
+    return {} if parameters.solver else preset_named(parameters.preset).changes.get("solver_options", {})
+
+
 def solverOptions(parameters: Any, method: Listed, brought: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that differ from the method's defaults, first those `brought` by a preset.
+    """The options `brought` by a preset, and those chosen that differ from them or else from the method's defaults.
 
     The balance scales the prior variance by powers of two.
     """
     chosen = storedOptions(parameters).get(method.name, {})
     defaults = {option.name: option.default for option in method.options}
-    options = {name: value for name, value in chosen.items() if name in defaults and value != defaults[name]}
-    options = {**brought, **options}
+    usual = {**defaults, **brought}
+    options = {**brought, **{name: value for name, value in chosen.items() if name in usual and value != usual[name]}}
     if parameters.balance and defaults.get(BALANCE_OPTION):
-        usual = brought.get(BALANCE_OPTION, defaults[BALANCE_OPTION])
-        options[BALANCE_OPTION] = usual * 2.0 ** float(parameters.balance)
+        options[BALANCE_OPTION] = usual[BALANCE_OPTION] * 2.0 ** float(parameters.balance)
     return options
 
 

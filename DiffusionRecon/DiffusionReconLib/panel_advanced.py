@@ -10,7 +10,7 @@ import qt
 from diffusion_engine.solvers.listing import Listed, Option, listed_couplings, listed_methods
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.jobsettings import BALANCE_OPTION, chosenMethod, storedOptions
+from DiffusionReconLib.jobsettings import BALANCE_OPTION, broughtOptions, chosenMethod, storedOptions
 from DiffusionReconLib.panel_part import Choices, Part, setText
 
 SPREADS = {
@@ -147,9 +147,11 @@ class AdvancedPart(Part):
         return editor
 
     def _showOptions(self, method: Listed | None) -> None:
-        stored = storedOptions(self.parameters).get(method.name, {}) if method else {}
+        chosen: dict[str, Any] = {}
+        if method is not None:
+            chosen = {**broughtOptions(self.parameters), **storedOptions(self.parameters).get(method.name, {})}
         for name, (editor, option) in self._editors.items():
-            value = stored.get(name, option.default)
+            value = chosen.get(name, option.default)
             editor.blockSignals(True)
             if isinstance(option.default, bool):
                 editor.checked = bool(value)
@@ -162,7 +164,7 @@ class AdvancedPart(Part):
             return
         options = storedOptions(self.parameters)
         own = options.setdefault(self._built, {})
-        if value == option.default:
+        if value == broughtOptions(self.parameters).get(option.name, option.default):
             own.pop(option.name, None)
         else:
             own[option.name] = value

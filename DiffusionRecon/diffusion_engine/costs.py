@@ -16,13 +16,10 @@ from .priors.denoiser import positions
 from .priors.library import Prior
 from .problem import Problem
 from .settings import Settings
-from .solvers.catalogue import method_named
+from .solvers.listing import listed_methods
 
 SURROGATE_ITERATIONS = 60
 """TV iterations of the rough image from which the error of the diffusion start is predicted."""
-
-ARRAYS_A_STEP = 24
-"""Working arrays of a solver step, in images: state, estimates, conjugate gradients, the network's widest layers."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,7 @@ def measure(problem: Problem, settings: Settings, prior: Prior | None) -> Costs:
     def step() -> None:
         network.proximal(prior(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
 
-    method = method_named(settings.solver)
-    work = method.draw_work(method.options(settings.solver_options, steps=settings.steps))
+    work = listed_methods()[settings.solver].draw_work(settings.steps, settings.solver_options)
     return Costs(iteration, work * _timed(step) / count)
 
 
@@ -63,7 +59,8 @@ def foresee(problem: Problem, settings: Settings, costs: Costs, slices_at_once: 
     """Seconds and memory of the run; raises ValueError with advice when it cannot fit."""
     rows, columns = problem.grid.shape
     pixels = max(rows * columns, problem.prior_grid.rows * problem.prior_grid.columns)
-    batch = 4 * ARRAYS_A_STEP * pixels * min(slices_at_once, problem.slices) / MEGABYTE
+    method, together = listed_methods()[settings.solver], min(slices_at_once, problem.slices)
+    batch = method.step_megabytes(pixels, together, settings.solver_options)
     units = settings.draws if "diffusion" in settings.methods else 1
     micro = MicroRun(0.0, costs.slice_seconds(settings) / units, psutil.Process().memory_info().rss / MEGABYTE, batch)
     wanted = {**settings.to_dict(), "slices": None, "region": None}

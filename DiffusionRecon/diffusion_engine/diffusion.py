@@ -116,4 +116,4 @@ def check_method(settings: Settings) -> None:
             f"{sorted(m.name for m in METHODS.values() if settings.modality in m.modalities)}"
         )
     coupling_named(settings.coupling)
-    check_coupling(settings.coupling, method.name, method.stacks)
+    check_coupling(settings.coupling, listed_methods()[method.name], settings.solver_options)

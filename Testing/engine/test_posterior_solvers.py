@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood, SolveSettings
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.hamiltonian import Chain, hamiltonian_move
 from diffusion_engine.sampling.movers import multistep_estimates
@@ -17,7 +17,7 @@ from diffusion_engine.solvers.catalogue import METHODS, method_named
 from diffusion_engine.solvers.contract import SPREADS, denoise, linearise
 from diffusion_engine.solvers.daps import DAPSSettings, daps
 from diffusion_engine.solvers.mmps import MMPSSettings, mmps
-from diffusion_engine.solvers.moment_matching import SolveSettings, jacobian_spectrum, posterior_denoiser
+from diffusion_engine.solvers.moment_matching import jacobian_spectrum, posterior_denoiser
 from diffusion_engine.solvers.pnp_dm import PnPDMSettings, pnp_dm
 from diffusion_engine.solvers.tmpd import TMPDSettings, tmpd
 

@@ -9,6 +9,7 @@ from diffusion_engine.diffusion import check_method, steps_of
 from diffusion_engine.presets import PRESETS
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.catalogue import METHODS
+from diffusion_engine.solvers.listing import listed_methods
 
 
 def test_settings_survive_json() -> None:
@@ -80,6 +81,10 @@ def test_every_preset_has_a_method_of_the_catalogue() -> None:
     ({"solver": "magic"}, "no method named"), ({"solver_options": {"magic": 1}}, "no option"),
     ({"solver": "score_mri"}, "not offered for ct"), ({"coupling": "magic"}, "no coupling named"),
     ({"solver": "mmps", "coupling": "ztv"}, "cannot tie slices"),
+    ({"solver_options": {"products": -1}}, "expected 0 products or more"),
+    ({"solver": "mmps", "solver_options": {"products": 0}}, "expected 1 product"),
+    ({"coupling": "ztv", "solver_options": {"products": 1}}, "dds with products cannot .* products 0"),
+    ({"coupling": "neighbours", "solver_options": {"products": 1}}, "dds with products cannot .* products 0"),
 ])
 def test_what_cannot_run_together_is_refused_before_any_work(changes: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
@@ -90,4 +95,12 @@ def test_the_steps_are_the_methods_own_unless_given() -> None:
     assert steps_of(Settings(solver="dps")) == METHODS["dps"].settings().steps
     assert steps_of(Settings(solver="dps", steps=7)) == 7
     assert steps_of(Settings(solver="tweedie")) is None
-    assert METHODS["mmps"].draw_work(METHODS["mmps"].options({}, steps=15)) == METHODS["mmps"].work / 2
+
+
+def test_work_goes_with_steps_and_products() -> None:
+    methods = listed_methods()
+    assert methods["mmps"].draw_work(15, {}) == METHODS["mmps"].work / 2
+    assert methods["mmps"].draw_work(None, {"products": 1}) == METHODS["mmps"].work / 2
+    assert methods["dds"].draw_work(20, {"products": 3}) == 80
+    assert methods["dds"].draw_work(None, {"steps": 15}) == 15
+    assert methods["tweedie"].draw_work(None, {}) == METHODS["tweedie"].work

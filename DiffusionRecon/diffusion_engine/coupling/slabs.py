@@ -30,10 +30,10 @@ from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import numbered_draws
 from ..solvers.contract import denoise, finite
-from ..solvers.dds import DDSSettings
+from ..solvers.dds import DDSSettings, corrected
 from ..solvers.local_variance import LocalVariance
 from .shared_noise import SliceNoise
-from .ztv import ztv_proximal
+from .ztv import NO_COVARIANCE, ztv_proximal
 
 Part = Callable[[slice], GaussianLikelihood]
 Start = Callable[[slice], Tensor]
@@ -125,8 +125,11 @@ class SlabRun:
     ) -> Iterator[SlabStep]:
         """``draws`` draws into the moments, a slab of a step at a time; ``state`` then holds the last draw.
 
-        Raises FloatingPointError where an estimate is not finite.
+        Raises ValueError for the covariance of the network together with z-TV, FloatingPointError where an estimate is
+        not finite.
         """
+        if self.slabs.weight > 0 and settings.products > 0:
+            raise ValueError(NO_COVARIANCE)
         levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
         parts = self.parts()
         for number in numbered_draws(noise, draws, settings.antithetic):
@@ -143,13 +146,14 @@ class SlabRun:
                         x, estimate = self._read(self.state, part), self._read(self.estimate, part)
                         clean, carried = self._coupled(part, sigma, settings, cold, carried)
                     else:
-                        x, estimate, change = self._estimate(part, denoiser, settings, sigma, index, condition)
-                        clean = self.part(part).proximal(
-                            estimate, settings.variance(sigma, change), settings.cg_iterations, settings.cg_tolerance
+                        x, local = self._known(part, index)
+                        estimate, clean = corrected(
+                            denoiser, self.part(part), x, sigma, index, settings, local, condition
                         )
+                        self._keep(part, local)
                     fresh = noise.part(call, part.start, x)
                     # The last level is 0: what is left in the state is the result.
-                    moved = ddim(x, estimate, finite(clean, sigma), sigma, following, settings.eta, fresh)
+                    moved = ddim(x, estimate, clean, sigma, following, settings.eta, fresh)
                     self.state.write(part, moved if following > 0 else clean)
                     yield SlabStep(number, draws, index + 1, settings.steps, n, len(parts), sigma)
             self._add()
@@ -176,17 +180,25 @@ class SlabRun:
     def _estimate(
         self, part: slice, denoiser: Denoiser, settings: DDSSettings, sigma: float, index: int,
         condition: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Call ``index`` of a draw, of a slab: its state; its estimate and how much that changed, which are stored."""
+    ) -> None:
+        """Store the estimate of call ``index`` of a draw, of a slab, and how much it changed."""
+        x, local = self._known(part, index)
+        local.update(denoise(denoiser, x, sigma, condition, settings.mirrors(index)), sigma)
+        self._keep(part, local)
+
+    def _known(self, part: slice, index: int) -> tuple[Tensor, LocalVariance]:
+        """The state of a slab before call ``index`` of a draw, and what is known of its estimates."""
         x = self._read(self.state, part)
-        known = LocalVariance() if index == 0 else LocalVariance(
-            self._read(self.estimate, part), self._read(self.change, part)
-        )
-        estimate = denoise(denoiser, x, sigma, condition, settings.mirrors(index))
-        change = known.update(estimate, sigma)
-        self.change.write(part, change)
-        self.estimate.write(part, estimate)
-        return x, estimate, change
+        if index == 0:
+            return x, LocalVariance()
+        return x, LocalVariance(self._read(self.estimate, part), self._read(self.change, part))
+
+    def _keep(self, part: slice, local: LocalVariance) -> None:
+        """Store the last estimate of a slab and how much it changed."""
+        assert local.previous is not None
+        assert local.change is not None
+        self.estimate.write(part, local.previous)
+        self.change.write(part, local.change)
 
     def _coupled(
         self, part: slice, sigma: float, settings: DDSSettings, cold: bool, carried: Tensor | None
@@ -210,7 +222,7 @@ class SlabRun:
         last = min(part.stop, high - 1)
         self.dual.write(slice(part.start, last), new[part.start - low : last - low])
         following = max(0, part.stop - self.slabs.halo)
-        return clean[part.start - low : part.stop - low], dual[following - low : last - low]
+        return finite(clean[part.start - low : part.stop - low], sigma), dual[following - low : last - low]
 
     def _add(self) -> None:
         """Welford's update by the finished draw, slab by slab."""

@@ -17,14 +17,20 @@ Sources: DiffusionMBIR, arXiv:2211.10655; DDS, arXiv:2303.05754; ADMM, doi:10.15
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..classical.conjugate_gradient import conjugate_gradient
-from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
 from ..sampling.noise import Noise
+
+NO_COVARIANCE = (
+    "a data step with the covariance of the network cannot hold z-TV, which is not Gaussian: choose products 0, or "
+    "shared noise as the coupling"
+)
 
 
 def z_difference(x: Tensor) -> Tensor:
@@ -124,6 +130,15 @@ class ZTVLikelihood(GaussianLikelihood):
             self, x, prior_variance, self.weight, self.warm.dual, self.sweeps, iterations, tolerance
         )
         return z
+
+    def conditional_mean(
+        self, x: Tensor, covariance: Callable[[Tensor], Tensor], approximation: Callable[[Tensor], Tensor],
+        settings: SolveSettings,
+    ) -> Tensor:
+        """Exact where the weight is 0; raises ValueError otherwise, since z-TV is not Gaussian."""
+        if self.weight == 0:
+            return super().conditional_mean(x, covariance, approximation, settings)
+        raise ValueError(NO_COVARIANCE)
 
     def conditional_draw(
         self, x: Tensor, prior_variance: float, noise: Noise, iterations: int = 50, tolerance: float = 1e-5

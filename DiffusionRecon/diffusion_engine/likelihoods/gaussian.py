@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient
+from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
 from ..physics.operator import LinearOperator, some_views
 from ..sampling.noise import Noise
 
@@ -36,6 +37,23 @@ class ScaledOperator:
     def subset(self, index: slice | Tensor) -> ScaledOperator:
         """The same for some views."""
         return ScaledOperator(some_views(self.operator, index), self.scale)
+
+
+@dataclass(frozen=True)
+class SolveSettings:
+    """Accuracy of a system with an expensive covariance: ``products`` with it at most; inner iterations of scans only.
+
+    Raises ValueError for fewer than one product.
+    """
+
+    products: int = 3
+    tolerance: float = 1e-3
+    inner_iterations: int = 15
+    inner_tolerance: float = 1e-2
+
+    def __post_init__(self) -> None:
+        if self.products < 1:
+            raise ValueError(f"expected 1 product with the Jacobian or more, found {self.products}: change the option")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +118,44 @@ class GaussianLikelihood:
             return u + deviation * self.operator.adjoint(self.operator.forward(deviation * u) / self.variance)
 
         return x + deviation * conjugate_gradient(system, -deviation * self.gradient(x), iterations, tolerance)
+
+    def conditional_mean(
+        self, x: Tensor, covariance: Callable[[Tensor], Tensor], approximation: Callable[[Tensor], Tensor],
+        settings: SolveSettings,
+    ) -> Tensor:
+        """argmin_z (z - x)' C^-1 (z - x) / 2 + sum (y - A z)^2 / (2 v) = x + C A' w, (V + A C A') w = y - A x.
+
+        C = ``covariance``, a function of images in the shape of ``x``, which is expensive: w comes from flexible
+        conjugate gradients that call it ``settings.products`` times at most, since the sum of C A' over the search
+        directions is C A' w itself. They are preconditioned by the same system with C replaced by ``approximation``.
+        Each image has scalars of its own, so C must not mix those of a batch. A network's Jacobian is only nearly a
+        covariance: a direction of no positive curvature is left.
+        Flexible conjugate gradients: doi:10.1137/S1064827597323415.
+        """
+        operator, whiten = self.operator, self.variance.rsqrt()
+
+        def approximate(v: Tensor) -> Tensor:
+            return v + whiten * operator.forward(approximation(operator.adjoint(whiten * v)))
+
+        residual = whiten * (self.data - operator.forward(x))
+        floor = item_dot(residual, residual) * settings.tolerance**2
+        scale = torch.ones_like(floor)
+        direction, change = torch.zeros_like(residual), torch.zeros_like(residual)
+        for _ in range(settings.products):
+            if not bool((item_dot(residual, residual) > floor).any()):
+                break
+            towards = conjugate_gradient(
+                approximate, residual, settings.inner_iterations, settings.inner_tolerance, item_dot, apart=False
+            )
+            direction = towards + ratio(item_dot(towards, change), scale) * direction
+            scale = item_dot(residual, towards)
+            lifted = covariance(operator.adjoint(whiten * direction))
+            image = direction + whiten * operator.forward(lifted)
+            step = ratio(item_dot(direction, residual), item_dot(direction, image))
+            x = x + step.reshape(-1, *([1] * (x.ndim - 1))) * lifted
+            change = -step * image
+            residual = residual + change
+        return x
 
     def conditional_draw(
         self, x: Tensor, prior_variance: float, noise: Noise, iterations: int = 50, tolerance: float = 1e-5

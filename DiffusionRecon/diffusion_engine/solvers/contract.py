@@ -46,13 +46,17 @@ def denoise(
 
 
 def linearise(
-    denoiser: Denoiser, x: Tensor, sigma: float, condition: Tensor | None = None
+    denoiser: Denoiser, x: Tensor, sigma: float, condition: Tensor | None = None, mirrored: bool = False
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """D(x; sigma) of images (batch, rows, columns), and v -> J' v with its Jacobian J, by reverse differentiation.
 
     J = Cov[clean | x] / sigma^2 for an exact denoiser, so it is symmetric and J' v is also J v. Each product costs
-    about two denoiser calls. The graph lives as long as the returned function.
+    one or two denoiser calls. The graph lives as long as the returned function. ``mirrored``: see :func:`denoise`.
     """
+    if mirrored:
+        place = None if condition is None else mirrored_positions(condition)
+        turned, back = linearise(denoiser, x.flip(-1), sigma, place)
+        return turned.flip(-1), lambda v: back(v.flip(-1)).flip(-1)
     leaf = x.detach().requires_grad_()
     with torch.enable_grad():
         estimate = denoiser(leaf[:, None], torch.tensor(sigma), condition)[:, 0]
@@ -109,8 +113,3 @@ class Method:
         if wrong:
             raise ValueError(f"the method {self.name} has no option {wrong}: choose from {sorted(names)}")
         return self.settings(**{**{k: v for k, v in known.items() if k in names and v is not None}, **given})
-
-    def draw_work(self, options: Any) -> float:
-        """Network calls that a draw with ``options`` costs."""
-        usual = getattr(self.settings(), "steps", None)
-        return self.work if usual is None else self.work * options.steps / usual

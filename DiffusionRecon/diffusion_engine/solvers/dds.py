@@ -6,11 +6,16 @@
 
 started at sigma_0 from a classical image plus noise of that level (come-closer diffusion). The data weight W comes
 from the measured noise, the prior's from g(sigma) = w c s^2 d^2 / (s^2 + d^2); w, of mean 1 over an image, is larger
-where the network is less sure (:mod:`.local_variance`). Every second call sees the image left-right reversed, so that
+where the network is less sure (:mod:`.local_variance`). With ``products`` the prior's weight is the whole covariance
+C = c s^2 J that the network itself states, J = dD/dx, by so many products with J a step:
+
+    x0' = argmin_z (z - x0)' C^-1 (z - x0) / 2 + |W(A z - y)|^2 / 2
+
+Every second call sees the image left-right reversed, so that
 what a network gets wrong one way is not repeated. Draws are concentrated: each step pulls towards a point estimate, so
 their spread is narrower than the posterior's.
 
-Sources: DDS, arXiv:2303.05754; start, arXiv:2112.05146; reversed calls, arXiv:2312.01831.
+Sources: DDS, arXiv:2303.05754; covariance, arXiv:2405.13712; start, arXiv:2112.05146; reversed calls, arXiv:2312.01831.
 """
 
 from __future__ import annotations
@@ -20,12 +25,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
-from .contract import SolverStep, denoise, finite
+from .contract import SolverStep, denoise, finite, linearise
 from .local_variance import LocalVariance, prior_variance
 
 
@@ -34,8 +39,9 @@ class DDSSettings:
     """Steps, noise levels (network units) and the weights of one run.
 
     ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel;
+    ``products`` with the network's Jacobian in a step, each of them as much work as a step without (0: no covariance);
     ``antithetic``: of several draws every second one has the opposite noise of the one before it, which whoever draws
-    sees to (:func:`..sampling.noise.numbered_draws`).
+    sees to (:func:`..sampling.noise.numbered_draws`). Raises ValueError for a negative number of products.
     """
 
     steps: int = 30
@@ -48,7 +54,12 @@ class DDSSettings:
     cg_tolerance: float = 1e-3
     mirrored: bool = True
     local_variance: bool = True
+    products: int = 0
     antithetic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.products < 0:
+            raise ValueError(f"expected 0 products or more, found {self.products}: change the option")
 
     def mirrors(self, index: int) -> bool:
         """Whether the call of step ``index`` (from 0) sees the image reversed."""
@@ -73,8 +84,28 @@ def dds(
     local = LocalVariance()
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
-        estimate = denoise(denoiser, x, sigma, condition, settings.mirrors(index))
-        variance = settings.variance(sigma, local.update(estimate, sigma))
-        clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
+        estimate, clean = corrected(denoiser, likelihood, x, sigma, index, settings, local, condition)
         yield SolverStep(index + 1, settings.steps, sigma, clean)
         x = ddim(x, estimate, clean, sigma, following, settings.eta, noise.normal(x))
+
+
+def corrected(
+    denoiser: Denoiser, likelihood: GaussianLikelihood, x: Tensor, sigma: float, index: int, settings: DDSSettings,
+    local: LocalVariance, condition: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """x0 of call ``index``, which updates ``local``, and x0': images (batch, rows, columns).
+
+    Raises FloatingPointError where x0' is not finite.
+    """
+    mirrored, iterations, tolerance = settings.mirrors(index), settings.cg_iterations, settings.cg_tolerance
+    if settings.products == 0:
+        estimate = denoise(denoiser, x, sigma, condition, mirrored)
+        variance = settings.variance(sigma, local.update(estimate, sigma))
+        return estimate, finite(likelihood.proximal(estimate, variance, iterations, tolerance), sigma)
+    estimate, product = linearise(denoiser, x, sigma, condition, mirrored)
+    variance = settings.variance(sigma, local.update(estimate, sigma))
+    clean = likelihood.conditional_mean(
+        estimate, lambda v: settings.prior_variance * sigma**2 * product(v), lambda v: variance * v,
+        SolveSettings(settings.products, tolerance, iterations),
+    )
+    return estimate, finite(clean, sigma)

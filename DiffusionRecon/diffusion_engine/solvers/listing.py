@@ -5,7 +5,7 @@ The table is written from the catalogue by ``python -m diffusion_engine.solvers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from .listed import COUPLED, LISTED
 
 FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
 """Options that a run sets itself, from its settings and the prior's card."""
+
+ARRAYS_A_STEP, ARRAYS_OF_A_GRAPH = 110, 720
+"""Working arrays of a step in images of 32 bits, without and with products: measured, the larger one of the networks of
+single slices (the small one: 100 and 550)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,21 @@ class Listed:
     stacks: bool
     options: tuple[Option, ...]
 
+    def products(self, options: Mapping[str, Any]) -> int:
+        """Products with the network's Jacobian in a step of a run with ``options``."""
+        usual = {option.name: option.default for option in self.options}
+        return int({**usual, **options}.get("products", 0))
+
+    def draw_work(self, steps: int | None, options: Mapping[str, Any]) -> float:
+        """Network calls that a draw costs: ``work`` in proportion to its steps and to 1 + products of each."""
+        asked = options.get("steps", steps)
+        share = asked / self.steps if asked and self.steps else 1.0
+        return self.work * share * (1 + self.products(options)) / (1 + self.products({}))
+
+    def step_megabytes(self, pixels: int, images: int, options: Mapping[str, Any]) -> float:
+        """Working memory of a step of ``images`` at once, each of ``pixels``, in MB."""
+        return 4e-6 * pixels * images * (ARRAYS_OF_A_GRAPH if self.products(options) else ARRAYS_A_STEP)
+
 
 def listed_methods(modality: str | None = None) -> dict[str, Listed]:
     """The methods by name, those for one modality when it is given."""
@@ -62,13 +81,16 @@ def listed_couplings() -> dict[str, str]:
     return dict(COUPLED)
 
 
-def check_coupling(coupling: str, method: str, stacks: bool) -> None:
-    """Raise ValueError for a coupling other than by noise of a method that cannot tie slices so."""
-    if ("ztv" in coupling or coupling in (NEIGHBOURS, VOLUME)) and not stacks:
+def check_coupling(coupling: str, method: Listed, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a coupling other than by noise of a method, with its options, that cannot tie slices so."""
+    # The covariance of slices that a network sees together would be that of the whole stack.
+    alone = method.stacks and method.products(options) > 0
+    if ("ztv" in coupling or coupling in (NEIGHBOURS, VOLUME)) and (alone or not method.stacks):
         how = {NEIGHBOURS: "their neighbours", VOLUME: "a prior of volumes"}.get(coupling, "total variation")
+        others = f"one of {sorted(name for name, entry in listed_methods().items() if entry.stacks)}"
         raise ValueError(
-            f"the method {method} cannot tie slices by {how}: choose the coupling 'noise' or one of "
-            f"{sorted(name for name, entry in listed_methods().items() if entry.stacks)}"
+            f"the method {method.name}{' with products' if alone else ''} cannot tie slices by {how}: choose the "
+            f"coupling 'noise' or {'products 0' if alone else others}"
         )
 
 

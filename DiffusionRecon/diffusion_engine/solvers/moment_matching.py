@@ -4,39 +4,26 @@
     D_y(x; s) = D + s^2 J A' w,  (V + A s^2 J A') w = y - A D
 
 w comes from conjugate gradients, each of whose iterations takes one product with J, a backward pass through the
-network. Two things keep these few. The sum of J A' over the search directions is J A' w itself, so no product is spent
-on it; and the preconditioner solves the same system with J replaced by the stationary matrix F' diag(j) F, whose radial
-spectrum j is measured by one product with a random vector: that takes scans, but no network.
+network (:meth:`..likelihoods.gaussian.GaussianLikelihood.conditional_mean`). Their preconditioner has J replaced by the
+stationary matrix F' diag(j) F, whose radial spectrum j is measured by one product with a random vector.
 
-Source: moment matching, arXiv:2405.13712. Flexible conjugate gradients: doi:10.1137/S1064827597323415.
+Source: moment matching, arXiv:2405.13712.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
-from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
 from ..priors.denoiser import Denoiser
 from ..sampling.noise import Noise
 from .contract import finite, linearise
 
 SMALLEST_SHARE = 1e-4
 """Floor of the measured spectrum of J, whose eigenvalues lie between 0 and 1."""
-
-
-@dataclass(frozen=True)
-class SolveSettings:
-    """Accuracy of the linear systems: ``products`` with the Jacobian at most, and inner iterations of scans only."""
-
-    products: int = 3
-    tolerance: float = 1e-3
-    inner_iterations: int = 15
-    inner_tolerance: float = 1e-2
 
 
 def posterior_denoiser(
@@ -48,38 +35,14 @@ def posterior_denoiser(
     Raises FloatingPointError where the result is not finite.
     """
     estimate, product = linearise(denoiser, x, sigma, condition)
-    operator = likelihood.operator
-    whiten = likelihood.variance.rsqrt()
     spectrum = sigma**2 * jacobian_spectrum(product, noise.normal(x))
 
-    def lift(v: Tensor) -> Tensor:
-        return sigma**2 * product(operator.adjoint(whiten * v))
-
     def stationary(v: Tensor) -> Tensor:
-        back = torch.fft.ifft2(spectrum * torch.fft.fft2(operator.adjoint(whiten * v)))
-        return v + whiten * operator.forward(back if x.is_complex() else back.real)
+        image = torch.fft.ifft2(spectrum * torch.fft.fft2(v))
+        return image if v.is_complex() else image.real
 
-    right = whiten * (likelihood.data - operator.forward(estimate))
-    total = torch.zeros_like(x)
-    residual, floor = right, item_dot(right, right) * settings.tolerance**2
-    scale = torch.ones_like(floor)
-    direction, change = torch.zeros_like(right), torch.zeros_like(right)
-    for _ in range(settings.products):
-        if not bool((item_dot(residual, residual) > floor).any()):
-            break
-        towards = conjugate_gradient(
-            stationary, residual, settings.inner_iterations, settings.inner_tolerance, item_dot, apart=False
-        )
-        direction = towards + ratio(item_dot(towards, change), scale) * direction
-        scale = item_dot(residual, towards)
-        lifted = lift(direction)
-        image = direction + whiten * operator.forward(lifted)
-        # A network's Jacobian is only nearly a covariance: a direction of no positive curvature is left.
-        step = ratio(item_dot(direction, residual), item_dot(direction, image))
-        total = total + step.reshape(-1, *([1] * (x.ndim - 1))) * lifted
-        change = -step * image
-        residual = residual + change
-    return finite(estimate + total, sigma)
+    clean = likelihood.conditional_mean(estimate, lambda v: sigma**2 * product(v), stationary, settings)
+    return finite(clean, sigma)
 
 
 def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Tensor:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.movers import multistep_estimates
 from ..sampling.noise import Noise
 from .contract import SolverStep
-from .moment_matching import SolveSettings, posterior_denoiser
+from .moment_matching import posterior_denoiser
 
 
 @dataclass(frozen=True)
