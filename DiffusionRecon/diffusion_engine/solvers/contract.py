@@ -87,7 +87,8 @@ class Method:
     only when the truth table earned it; ``start``: "image", a classical image plus noise of level sigma_start, or
     "noise"; ``modalities``: where it was run and did not diverge; ``calls``: network calls a draw at the defaults, in
     words; ``source``: DOI or arXiv; ``work``: of a draw at the defaults, in network calls, a gradient counting as two;
-    ``stacks``: its data step is the likelihood's proximal one alone, so that slices can be tied there.
+    ``stacks``: its data step is the likelihood's proximal one alone, unless it has products, so that slices can be
+    tied there.
     """
 
     name: str

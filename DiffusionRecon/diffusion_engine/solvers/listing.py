@@ -16,9 +16,9 @@ from .listed import COUPLED, LISTED
 FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
 """Options that a run sets itself, from its settings and the prior's card."""
 
-ARRAYS_A_STEP, ARRAYS_OF_A_GRAPH = 110, 720
-"""Working arrays of a step in images of 32 bits, without and with products: measured, the larger one of the networks of
-single slices (the small one: 100 and 550)."""
+ARRAYS_A_STEP, ARRAYS_OF_A_GRAPH = 24, 720
+"""Working arrays of 32 bits of a step, for each image: state, estimates and conjugate gradients, while the network
+works on a bounded number of pixels at once; with products its whole graph (measured: medium network; small: 550)."""
 
 
 @dataclass(frozen=True)
