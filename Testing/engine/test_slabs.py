@@ -84,6 +84,16 @@ def test_slabs_give_the_whole_stack_bit_for_bit(tmp_path: Path, likelihood, prio
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_slabs_with_products_give_the_whole_stack_within_tolerance(tmp_path: Path, likelihood, prior) -> None:
+    settings = replace(SETTINGS, products=2)
+    expected = whole(likelihood, prior, SliceNoise(3), settings)
+    scale = float((expected - whole(likelihood, prior, SliceNoise(3))).norm())
+    found = run(tmp_path, likelihood, prior, SlabSettings(5), SliceNoise(3), settings=settings)
+    assert float((found.state.read(slice(None)) - expected).norm()) < 0.001 * scale
+    with pytest.raises(ValueError, match=r"cannot hold z-TV.*choose products 0"):
+        run(tmp_path, likelihood, prior, SlabSettings(5, weight=1.0), SliceNoise(3), settings=settings)
+
+
 @pytest.mark.parametrize("slices", [3, 7])
 def test_slabs_with_ztv_give_the_whole_stack_within_tolerance(tmp_path: Path, stored, prior, slices: int) -> None:
     settings = DDSSettings(steps=4, sigma_start=0.6, cg_iterations=40, cg_tolerance=1e-6)

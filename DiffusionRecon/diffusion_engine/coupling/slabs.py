@@ -6,7 +6,8 @@ duals: six volumes at most, float32. In memory is one slab.
 
 Without z-TV a slice's result depends on its own data and its own noise (:mod:`.shared_noise`, shared along z or not)
 alone: slabs of any size give what the whole stack gives, bit for bit, as far as denoiser and projector treat an image
-alike in batches of any size (the stored projection matrix sums in another order below four slices). With z-TV the
+alike in batches of any size (the stored projection matrix sums in another order below four slices), and with products
+up to the tolerance of the conjugate gradients, which end for all images of a slab together. With z-TV the
 proximal step sees ``halo`` slices beyond either end of its slab. What a slice does to another falls quickly with their
 distance, and a slab's result approaches the whole stack's, up to the tolerance of the conjugate gradients.
 
