@@ -45,9 +45,10 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         ),
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
         _preset(
-            "few-views", "Few views", "about 20 views or fewer: 8 draws of 80 steps, larger prior, ten times as slow",
-            solver="dds", prior="ct-body-medium", steps=80, draws=8,
-            solver_options={"prior_variance": 2.0, "antithetic": True},
+            "few-views", "Few views",
+            "about 20 views or fewer: 8 draws of 30 thorough steps, larger prior, fifteen times as slow",
+            solver="dds", prior="ct-body-medium", steps=30, draws=8,
+            solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
         ),
         _preset(
             "volume", "Volume", "several slices, few views: each is seen with its neighbours, 4 draws of 80 steps",

@@ -109,10 +109,23 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     choose(ui.presetComboBox, "Few views")
     assert settings()["prior"] == "ct-body-medium"
     # The balance scales what the preset brings.
-    assert settings()["solver_options"] == {"prior_variance": 2.0, "antithetic": True}
+    assert settings()["solver_options"] == {"prior_variance": 2.0, "products": 3, "antithetic": True}
     ui.balanceSlider.value = -1.0
-    assert settings()["solver_options"] == {"prior_variance": 1.0, "antithetic": True}
+    assert settings()["solver_options"] == {"prior_variance": 1.0, "products": 3, "antithetic": True}
     ui.balanceSlider.value = 0.0
+    # Advanced shows what it brings, and can turn it off: what else is chosen may ask for that.
+    products = next(editor for editor in ui.optionsWidget.findChildren(qt.QSpinBox) if "'products'" in editor.toolTip)
+    assert products.value == 3
+    choose(ui.couplingComboBox, "Total variation along z")
+    assert "dds with products cannot tie slices by total variation" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled
+    products.value = 0
+    assert ui.applyButton.enabled
+    assert settings()["solver_options"]["products"] == 0
+    choose(ui.couplingComboBox, "Each slice alone")
+    products.value = 3
+    assert settings()["solver_options"] == {"prior_variance": 2.0, "products": 3, "antithetic": True}
+    assert panel.widget.panel.parameters.solverOptions == "{}"
     choose(ui.presetComboBox, "Standard")
     assert settings()["prior"] == "ct-body"
     assert "solver_options" not in settings()
