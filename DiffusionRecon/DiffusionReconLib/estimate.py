@@ -64,12 +64,10 @@ def stepsOf(settings: Mapping[str, Any]) -> float:
     methods = settings.get("methods", ("fbp", "tv", "diffusion"))
     diffusion = "diffusion" in methods
     iterations = settings.get("tv_iterations", 400) if "tv" in methods else SURROGATE_ITERATIONS * diffusion
-    return TV_SHARE * iterations + (settings.get("draws", 4) * drawWork(settings) if diffusion else 0)
-
-
-def drawWork(settings: Mapping[str, Any]) -> float:
-    """Network calls of a draw."""
-    return methodOf(settings).draw_work(settings.get("steps"), settings.get("solver_options", {}))
+    if not diffusion:
+        return TV_SHARE * iterations
+    calls = methodOf(settings).draw_work(settings.get("steps"), settings.get("solver_options", {}))
+    return TV_SHARE * iterations + settings.get("draws", 4) * calls
 
 
 def methodOf(settings: Mapping[str, Any]) -> Listed:
