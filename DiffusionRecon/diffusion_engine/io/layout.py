@@ -176,10 +176,10 @@ def spacings(place: Path, found: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def with_third_axis(columns: np.ndarray) -> np.ndarray:
-    """(3, 3) from the two axes (3, 2) of one slice: the third is perpendicular to them and 1 mm long."""
+    """(3, 3) from the two axes (3, 2) of one slice: the third is perpendicular, 1 mm long, in its main direction upwards."""
     normal = np.cross(columns[:, 0], columns[:, 1])
-    length = np.linalg.norm(normal)
-    return np.column_stack([columns, normal / length if length > 0 else normal])
+    largest = normal[np.argmax(np.abs(normal))]
+    return np.column_stack([columns, normal / (np.linalg.norm(normal) * np.sign(largest)) if largest else normal])
 
 
 def affine(columns: np.ndarray, origin: np.ndarray) -> np.ndarray:
