@@ -87,13 +87,15 @@ def three_axes(place: Path, extents: Sequence[int]) -> tuple[int, int, int]:
     if any(n < 1 for n in extents):
         raise damaged(place, f"axes of {' x '.join(map(str, extents))} voxels")
     if len(extents) > 3:
-        raise ValueError(
-            f"expected a 3D image in {place}, found {len(extents)} axes {tuple(extents)}: "
-            "extract one time point or channel"
-        )
+        raise refuse_times(place, f"{len(extents)} axes {tuple(extents)}")
     if len(extents) < 2:
         raise ValueError(f"expected a 2D or 3D image in {place}, found {len(extents)} axis: choose another file")
     return extents[0], extents[1], extents[2] if len(extents) == 3 else 1
+
+
+def refuse_times(place: Path, found: str) -> ValueError:
+    """The error for an image of several times."""
+    return ValueError(f"expected a 3D image in {place}, found {found}: extract one time point or channel")
 
 
 def refuse_channels(place: Path, channels: int) -> ValueError:
@@ -176,7 +178,7 @@ def spacings(place: Path, found: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def with_third_axis(columns: np.ndarray) -> np.ndarray:
-    """(3, 3) from the two axes (3, 2) of one slice: the third is perpendicular, 1 mm long, in its main direction upwards."""
+    """(3, 3) from the two axes (3, 2) of one slice: the third is perpendicular, 1 mm long, its largest part positive."""
     normal = np.cross(columns[:, 0], columns[:, 1])
     largest = normal[np.argmax(np.abs(normal))]
     return np.column_stack([columns, normal / (np.linalg.norm(normal) * np.sign(largest)) if largest else normal])

@@ -71,7 +71,7 @@ def _fields(place: Path) -> tuple[dict[str, str], int]:
         if sign:
             fields[name.strip().lower()] = text.strip()
         if name.strip().lower() == "elementdatafile":
-            if fields.get("objecttype", "Image").lower() != "image" or not fields["elementdatafile"]:
+            if fields.get("objecttype", "Image").lower() != "image" or not fields.get("elementdatafile"):
                 break
             if fields["elementdatafile"].lower().startswith("list"):
                 fields["files"] = head[at:].decode("utf-8", "replace")

@@ -62,10 +62,10 @@ def read_header(place: Path) -> Layout:
     for n in sorted(set(range(rank)) - set(axes)):
         if kinds[n] == "complex":
             raise layout.refuse_type(place, "complex")
-        if sizes[n] != 1 and kinds[n] != "time":
-            raise layout.refuse_channels(place, sizes[n])
         if sizes[n] != 1:
-            layout.three_axes(place, [sizes[n] for n in range(rank)])
+            if kinds[n] == "time":
+                raise layout.refuse_times(place, f"{sizes[n]} times")
+            raise layout.refuse_channels(place, sizes[n])
     extents = layout.three_axes(place, [sizes[n] for n in axes])
     kind = fields.get("type", "").lower()
     if kind not in _TYPES:
