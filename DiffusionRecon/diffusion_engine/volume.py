@@ -149,7 +149,7 @@ def check_image(volume: Volume) -> None:
             "repair or mask them first"
         )
     check_rectangular(volume.ijk_to_ras)
-    check_size(volume)
+    check_size(volume.ijk_to_ras, volume.array.shape)
 
 
 def check_rectangular(ijk_to_ras: np.ndarray) -> None:
@@ -163,14 +163,15 @@ def check_rectangular(ijk_to_ras: np.ndarray) -> None:
         )
 
 
-def check_size(volume: Volume) -> None:
+def check_size(ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise ValueError, one sentence, for voxels or an image of a size that no patient and no specimen has.
 
+    ``ijk_to_ras``: (4, 4), in mm; ``shape``: slices, rows, columns.
     Accepted: voxels of ``VOXEL_MM`` in an image up to ``LARGEST_IMAGE_MM``; one of 64 pixels and more along a side is
     at least ``SMALLEST_IMAGE_MM`` wide. Sizes in micrometres or metres that were taken as mm lie outside.
     """
-    spacing = np.asarray(volume.spacing_mm)
-    extents = np.array(volume.array.shape[::-1])
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    extents = np.array(shape[::-1])
     sides = spacing * extents
     too_small = extents.max() >= 64 and sides.max() < SMALLEST_IMAGE_MM
     if spacing.min() < VOXEL_MM[0] or spacing.max() > VOXEL_MM[1] or sides.max() > LARGEST_IMAGE_MM or too_small:

@@ -147,7 +147,7 @@ def test_check_refuses_tiny(shape: tuple[int, int, int]) -> None:
     ],
 )
 def test_sizes_of_patients_and_specimens_are_accepted(spacing: tuple[float, ...], shape: tuple[int, ...]) -> None:
-    check_size(Volume(np.broadcast_to(np.int16(0), shape), np.diag([-spacing[0], -spacing[1], spacing[2], 1]), "HU"))
+    check_size(np.diag([-spacing[0], -spacing[1], spacing[2], 1]), shape)
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e-3])
@@ -168,7 +168,7 @@ def test_micrometres_and_metres_taken_as_mm_are_refused(
 @pytest.mark.parametrize("spacing", [(101.0, 1.0, 1.0), (1.0, 1.0, 1600.0), (9e-5, 9e-5, 1.0), (12.0, 12.0, 1.0)])
 def test_sizes_beyond_the_limits_are_refused(spacing: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="a patient or a specimen"):
-        check_size(Volume(np.zeros((2, 300, 4), np.int16), np.diag([*spacing, 1.0]), "HU"))
+        check_size(np.diag([*spacing, 1.0]), (2, 300, 4))
 
 
 def test_check_refuses_shear_and_accepts_rounding() -> None:

@@ -178,7 +178,7 @@ def spacings(place: Path, found: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def with_third_axis(columns: np.ndarray) -> np.ndarray:
-    """(3, 3) from the two axes (3, 2) of one slice: the third is perpendicular, 1 mm long, its largest part positive."""
+    """(3, 3) from a slice's two axes (3, 2): the third is perpendicular and 1 mm long, its largest part positive."""
     normal = np.cross(columns[:, 0], columns[:, 1])
     largest = normal[np.argmax(np.abs(normal))]
     return np.column_stack([columns, normal / (np.linalg.norm(normal) * np.sign(largest)) if largest else normal])
