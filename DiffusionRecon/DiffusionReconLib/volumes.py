@@ -12,7 +12,7 @@ import numpy as np
 import slicer
 import slicer.util
 import vtk
-from diffusion_engine.volume import Volume
+from diffusion_engine.volume import Volume, check_size
 
 # Unit: (code, meaning) of the UCUM scheme, as Slicer's DICOM plugin writes them.
 UNITS = {
@@ -115,6 +115,10 @@ def checkedMatrix(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
         )
     matrix = _ijkToRas(node)
     _refuseShear(matrix, name)
+    try:
+        check_size(matrix, image.GetDimensions()[::-1])
+    except ValueError as error:
+        raise ValueError(f"The volume '{name}' cannot be used: {error}.") from error
     return matrix
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .io.images import read_volume, write_volume
+from .io.images import read_array, write_volume
 from .physics.ct_geometry import CTGeometry
 from .physics.geometry_json import SinogramExtras, check_sinogram_shape, read_geometry, write_geometry
 from .volume import Volume
@@ -44,7 +44,7 @@ class Measurement:
 def read_measurement(sinogram: str | os.PathLike[str], geometry: str | os.PathLike[str]) -> Measurement:
     """Read a sinogram (image file with axes slices, views, detectors) and the geometry.json that belongs to it."""
     rays, extras = read_geometry(geometry)
-    values = read_volume(sinogram).array.astype(np.float32)
+    values = read_array(sinogram).astype(np.float32)
     return Measurement(values, rays, extras.slice_spacing_mm, extras.values, extras.i0)
 
 

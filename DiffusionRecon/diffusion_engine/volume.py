@@ -19,6 +19,12 @@ AIR_HU = -1000.0
 SHEAR_TOLERANCE = 1e-3
 """Largest cosine between two axes of a grid that still counts as rectangular (0.06 degrees)."""
 
+VOXEL_MM = (1e-4, 100.0)
+"""Least and greatest distance of neighbouring voxels that is not questioned."""
+
+SMALLEST_IMAGE_MM, LARGEST_IMAGE_MM = 0.5, 3000.0
+"""Longest side of a whole image that is not questioned."""
+
 Values = TypeVar("Values", float, np.ndarray, "Tensor")
 
 
@@ -125,7 +131,8 @@ def _shifted(ijk_to_ras: np.ndarray, ijk: tuple[float, float, float]) -> np.ndar
 def check_image(volume: Volume) -> None:
     """Raise ValueError, one sentence, when the volume cannot be worked on.
 
-    Refused: no voxels or slices below 2 x 2 pixels, NaN or infinite voxels, axes that are not perpendicular.
+    Refused: no voxels or slices below 2 x 2 pixels, NaN or infinite voxels, axes that are not perpendicular, and a
+    size in mm that no patient and no specimen has.
     """
     slices, rows, columns = volume.array.shape
     if slices < 1 or min(rows, columns) < 2:
@@ -141,12 +148,37 @@ def check_image(volume: Volume) -> None:
             f"expected finite voxels, found {count} NaN or infinite, the first in slice {k}, row {j}, column {i}: "
             "repair or mask them first"
         )
-    axes = volume.ijk_to_ras[:3, :3] / np.asarray(volume.spacing_mm)
+    check_rectangular(volume.ijk_to_ras)
+    check_size(volume.ijk_to_ras, volume.array.shape)
+
+
+def check_rectangular(ijk_to_ras: np.ndarray) -> None:
+    """Raise ValueError, one sentence, for a matrix whose axes are not perpendicular."""
+    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     skew = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if skew > SHEAR_TOLERANCE:
         raise ValueError(
             f"expected perpendicular axes, found a grid sheared by {np.degrees(np.arcsin(min(skew, 1.0))):.2f} degrees "
             "(tilted gantry): resample the image to a rectangular grid first"
+        )
+
+
+def check_size(ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise ValueError, one sentence, for voxels or an image of a size that no patient and no specimen has.
+
+    ``ijk_to_ras``: (4, 4), in mm; ``shape``: slices, rows, columns.
+    Accepted: voxels of ``VOXEL_MM`` in an image up to ``LARGEST_IMAGE_MM``; one of 64 pixels and more along a side is
+    at least ``SMALLEST_IMAGE_MM`` wide. Sizes in micrometres or metres that were taken as mm lie outside.
+    """
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    extents = np.array(shape[::-1])
+    sides = spacing * extents
+    too_small = extents.max() >= 64 and sides.max() < SMALLEST_IMAGE_MM
+    if spacing.min() < VOXEL_MM[0] or spacing.max() > VOXEL_MM[1] or sides.max() > LARGEST_IMAGE_MM or too_small:
+        voxel, image = (" x ".join(f"{n:.4g}" for n in sizes) for sizes in (spacing, sides))
+        raise ValueError(
+            f"expected an image of a patient or a specimen, found voxels of {voxel} mm and an image of {image} mm: "
+            "are these sizes in another unit than mm? Correct them in the file or in the volume's properties"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import gzip
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.volume import Volume, check_image
+from nifti_files import write_nifti
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -177,20 +177,9 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_nifti_in_both_byte_orders(tmp_path: Path, order: str, packed: bool) -> None:
-    header = bytearray(352)
-    for place, code, numbers in (
-        (0, "i", (348,)),
-        (40, "8h", (3, 4, 3, 2, 1, 1, 1, 1)),
-        (70, "2h", (4, 16)),
-        (76, "8f", (1,) * 8),
-        (108, "f", (352,)),
-    ):
-        struct.pack_into(order + code, header, place, *numbers)
-    header[344:348] = b"n+1\0"
-    values = np.arange(24, dtype=f"{order}i2").reshape(2, 3, 4)
-    content = bytes(header) + values.tobytes()
+    values = np.arange(24, dtype="i2").reshape(2, 3, 4)
     path = tmp_path / ("x.nii.gz" if packed else "x.nii")
-    path.write_bytes(gzip.compress(content) if packed else content)
+    content = write_nifti(path, values, order)
     assert np.array_equal(read_volume(path).array, values)
     path.write_bytes(gzip.compress(content[:-1]) if packed else content[:-1])
     with pytest.raises(ValueError, match="found 399 of 400 bytes"):

@@ -11,6 +11,7 @@ from diffusion_engine.volume import (
     Volume,
     attenuation_to_hu,
     check_image,
+    check_size,
     hu_to_attenuation,
     question_hu,
 )
@@ -135,6 +136,39 @@ def test_check_names_the_first_bad_voxel(value: float) -> None:
 def test_check_refuses_tiny(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="2 x 2 pixels"):
         check_image(make(np.zeros(shape)))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape"),
+    [
+        ((0.7, 0.7, 5.0), (400, 512, 512)), ((1.0, 1.0, 1.0), (2100, 4, 500)), ((0.01, 0.01, 0.01), (3, 64, 64)),
+        ((0.01, 0.01, 0.01), (1, 16, 16)), ((0.0006, 0.0006, 0.0006), (1, 8, 1024)), ((50.0, 50.0, 50.0), (2, 40, 40)),
+        ((4.0, 4.0, 25.0), (3, 64, 64)),
+    ],
+)
+def test_sizes_of_patients_and_specimens_are_accepted(spacing: tuple[float, ...], shape: tuple[int, ...]) -> None:
+    check_size(np.diag([-spacing[0], -spacing[1], spacing[2], 1]), shape)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+@pytest.mark.parametrize(
+    ("spacing", "shape"),
+    [((3.6, 3.6, 5.0), (1, 96, 96)), ((0.7, 0.7, 5.0), (40, 512, 512)), ((1.5, 1.5, 1.5), (3, 256, 256))],
+)
+def test_micrometres_and_metres_taken_as_mm_are_refused(
+    factor: float, spacing: tuple[float, ...], shape: tuple[int, ...]
+) -> None:
+    sizes = [n * factor for n in spacing]
+    volume = Volume(np.zeros(shape, np.int16), np.diag([-sizes[0], -sizes[1], sizes[2], 1]), "HU")
+    with pytest.raises(ValueError, match=f"found voxels of {sizes[0]:.4g} x .* in another unit than mm") as caught:
+        check_image(volume)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spacing", [(101.0, 1.0, 1.0), (1.0, 1.0, 1600.0), (9e-5, 9e-5, 1.0), (12.0, 12.0, 1.0)])
+def test_sizes_beyond_the_limits_are_refused(spacing: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="a patient or a specimen"):
+        check_size(np.diag([*spacing, 1.0]), (2, 300, 4))
 
 
 def test_check_refuses_shear_and_accepts_rounding() -> None:

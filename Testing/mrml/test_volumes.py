@@ -157,11 +157,13 @@ def test_unitWithoutCodeComesFromModalityOrAir(application: Application) -> None
 def test_unusableNodesAreRefusedInOneSentence(application: Application) -> None:
     sheared = GEOMETRIES["axial"].copy()
     sheared[1, 2] = 0.2
+    micrometres = GEOMETRIES["axial"] @ np.diag([3600.0, 3600.0, 5000.0, 1.0])
     holes = np.zeros(SHAPE, np.float32)
     holes[1, 2, 3] = np.nan
     labels = slicer.util.addVolumeFromArray(np.ones(SHAPE, np.uint8), nodeClassName="vtkMRMLLabelMapVolumeNode")
     refused = {
         "sheared grid": makeNode(sheared),
+        "voxels of 3600 x 3600 x 5000 mm": makeNode(micrometres),
         "1 voxels that are not finite": slicer.util.addVolumeFromArray(holes, np.eye(4), "holes"),
         "no voxels": slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"),
         "not a scalar volume": labels,

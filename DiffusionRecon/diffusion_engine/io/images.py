@@ -1,24 +1,32 @@
-"""Image files in and out: NRRD, NIfTI, MetaImage and DICOM, with their geometry and unit."""
+"""Image files in and out: NRRD, NIfTI, MetaImage and DICOM, with their geometry and unit.
+
+NRRD, NIfTI and MetaImage are read here by their standards: ITK's readers turn NaN into 0, replace voxel sizes, pass
+over units of length and give memory contents where a file ends early.
+"""
 
 from __future__ import annotations
 
-import gzip
 import os
-import re
-import struct
 import uuid
-import zlib
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..volume import Volume
-from . import dicom
+from ..volume import Volume, check_rectangular
+from . import dicom, metaimage, nifti, nrrd_header
+from .layout import Layout
+from .voxels import check_voxels, read_voxels
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", ".dcm")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
 UNKNOWN_UNIT = "a.u."
+HEADERS: dict[str, Callable[[Path], Layout]] = {
+    ".nrrd": nrrd_header.read_header, ".nhdr": nrrd_header.read_header, ".nii": nifti.read_header,
+    ".nii.gz": nifti.read_header, ".mha": metaimage.read_header, ".mhd": metaimage.read_header,
+}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -28,33 +36,34 @@ def read_volume(path: str | os.PathLike[str], unit: str | None = None, series: s
     ``unit`` of the values; when None, the one stored by :func:`write_volume`, "HU" for DICOM CT, else "a.u.".
     ``series``: UID of the DICOM series to take; when None, the only one or, with a warning, the one that has
     more than twice the images of any other. The stored voxel type is kept (DICOM series: float32, rescaled).
-    A 2D image becomes one slice. Raises ValueError, one sentence that names the file, for a missing, truncated,
-    unsupported, colour, vector, complex or 4D image, and for DICOM slices that are unevenly spaced or leaning.
+    A 2D image becomes one slice; NaN stays NaN. What a header leaves open (orientation, voxel size, one of two places)
+    is said by ``warnings.warn``. Raises ValueError, one sentence that names the file, for a missing, truncated,
+    contradictory, unsupported, sheared, colour, vector, complex or 4D image, one that exceeds the free memory, and for
+    DICOM slices that are unevenly spaced or leaning.
     """
-    place = Path(path)
-    if not place.exists():
-        raise ValueError(f"expected an image file or DICOM folder, found nothing at {place}: check the path")
+    place = _existing(path)
+    layout = _layout(place)
+    if layout is None:
+        return _read_dicom(place, unit, series)
+    matrix, remarks = layout.grid()
     try:
-        if place.is_dir():
-            found = dicom.list_series(place)
-            dicom.check_whole(place, found)
-            chosen = dicom.choose_series(found, place, series)
-            image = dicom.read_series(chosen)
-            fields = dicom.header(chosen.files[0])
-        else:
-            image, fields = _read_file(place)
-    except RuntimeError as error:
-        raise ValueError(
-            f"expected a complete image in {place}, found one that cannot be read ({_cause(error)}): copy it again"
-        ) from error
-    if "complex" in image.GetPixelIDTypeAsString():
-        raise ValueError(f"expected real voxels in {place}, found complex ones: take the magnitude first")
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise ValueError(
-            f"expected one number a voxel in {place}, found {image.GetNumberOfComponentsPerPixel()} "
-            "(colour or vector image): convert it to a scalar image"
-        )
-    return Volume(_array(image), _ijk_to_ras(image), unit or _stored_unit(fields))
+        check_rectangular(matrix)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    array = read_voxels(layout)
+    for remark in (*remarks, *layout.remarks):
+        warnings.warn(f"{place} {remark}.", stacklevel=2)
+    return Volume(array, matrix, unit or layout.unit or UNKNOWN_UNIT)
+
+
+def read_array(path: str | os.PathLike[str]) -> np.ndarray:
+    """The values alone, (slices, rows, columns), of a file that is no picture of a patient, such as a sinogram.
+
+    As :func:`read_volume`, but what the file says of place and voxel size is not looked at.
+    """
+    place = _existing(path)
+    layout = _layout(place)
+    return _read_dicom(place, None, None).array if layout is None else read_voxels(layout)
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -79,7 +88,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
         partial.touch()
         sitk.WriteImage(image, str(partial), useCompression=ending != ".nii")
         if ending in (".nii", ".nii.gz"):
-            _check_nifti_complete(partial)
+            check_voxels(nifti.read_header(partial))  # ITK ends on a full disk without an error
         os.replace(partial, place)
     except (RuntimeError, OSError, ValueError) as error:
         raise ValueError(
@@ -90,21 +99,55 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _read_file(place: Path) -> tuple[sitk.Image, dict[str, str]]:
-    """The image in a file and its text fields."""
+def _existing(path: str | os.PathLike[str]) -> Path:
+    place = Path(path)
+    if not place.exists():
+        raise ValueError(f"expected an image file or DICOM folder, found nothing at {place}: check the path")
+    return place
+
+
+def _layout(place: Path) -> Layout | None:
+    """The layout of an image file, None for DICOM; ValueError for another file and one that cannot be opened."""
     ending = _ending(place)
-    if ending not in READABLE:
+    if place.is_dir() or ending == ".dcm":
+        return None
+    if ending not in HEADERS:
         raise ValueError(
             f"expected {', '.join(READABLE)} or a DICOM folder, found the file {place.name}: convert it to one of these"
         )
+    try:
+        return HEADERS[ending](place)
+    except OSError as error:
+        raise ValueError(f"expected to read {place}, but it failed ({_cause(error)}): check the file") from error
+
+
+def _read_dicom(place: Path, unit: str | None, series: str | None) -> Volume:
+    """A DICOM file or folder."""
+    try:
+        if place.is_dir():
+            found = dicom.list_series(place)
+            dicom.check_whole(place, found)
+            chosen = dicom.choose_series(found, place, series)
+            image = dicom.read_series(chosen)
+            fields = dicom.header(chosen.files[0])
+        else:
+            image, fields = _read_file(place)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected a complete image in {place}, found one that cannot be read ({_cause(error)}): copy it again"
+        ) from error
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise ValueError(
+            f"expected one number a voxel in {place}, found {image.GetNumberOfComponentsPerPixel()} "
+            "(colour or vector image): convert it to a scalar image"
+        )
+    return Volume(_array(image), _ijk_to_ras(image), unit or _stored_unit(fields))
+
+
+def _read_file(place: Path) -> tuple[sitk.Image, dict[str, str]]:
+    """The image in a DICOM file and its text fields."""
     reader = sitk.ImageFileReader()
-    if ending == ".dcm":
-        reader.SetImageIO("GDCMImageIO")
-    elif ending in (".nii", ".nii.gz"):
-        try:
-            _check_nifti_complete(place)
-        except ValueError as error:
-            raise ValueError(f"expected a complete image in {place}, found {error}: copy or export it again") from error
+    reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(place))
     reader.ReadImageInformation()
     if reader.GetDimension() > 3:
@@ -157,59 +200,9 @@ def _image(volume: Volume) -> sitk.Image:
 
 
 def _stored_unit(fields: dict[str, str]) -> str:
-    """The unit that a file's text fields name."""
-    if "0008|0060" in fields:
-        is_hu = fields["0008|0060"].strip() == "CT" and fields.get("0028|1054", "HU").strip() in ("HU", "")
-        return "HU" if is_hu else UNKNOWN_UNIT
-    if fields.get("unit", "").strip():
-        return fields["unit"].strip()
-    note = re.fullmatch(r"unit=(.+)", fields.get("descrip", fields.get("ITK_FileNotes", "")).strip())
-    return note.group(1) if note else UNKNOWN_UNIT
-
-
-def _check_nifti_complete(place: Path) -> None:
-    """Raise ValueError when a NIfTI-1 or -2 file holds fewer bytes than its header announces.
-
-    ITK's NIfTI reader fills missing voxels and its writer ends on a full disk, both without an error.
-    """
-    with open(place, "rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(place, "rb") if packed else open(place, "rb") as stream:
-            head = stream.read(540)
-            wanted = _nifti_bytes(head)
-            found = len(head)
-            while chunk := stream.read(1 << 22):
-                found += len(chunk)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError("a compressed stream that breaks off") from error
-    if found < wanted:
-        raise ValueError(f"{found} of {wanted} bytes")
-
-
-def _nifti_bytes(head: bytes) -> int:
-    """Length of the whole uncompressed file by its header (header size first tells version and byte order)."""
-    for order in "<>":
-        size = struct.unpack(f"{order}i", head[:4])[0] if len(head) >= 4 else 0
-        if size == 348 and len(head) >= 348:
-            extents = struct.unpack(f"{order}8h", head[40:56])
-            bits = struct.unpack(f"{order}h", head[72:74])[0]
-            offset = int(struct.unpack(f"{order}f", head[108:112])[0])
-            detached = head[344:347] == b"ni1"
-        elif size == 540 and len(head) >= 540:
-            extents = struct.unpack(f"{order}8q", head[16:80])
-            bits = struct.unpack(f"{order}h", head[14:16])[0]
-            offset = struct.unpack(f"{order}q", head[168:176])[0]
-            detached = head[4:7] == b"ni2"
-        else:
-            continue
-        if detached:
-            raise ValueError("only the header of a .hdr/.img pair")
-        voxels = 1
-        for extent in extents[1 : 1 + max(0, min(extents[0], 7))]:
-            voxels *= max(1, extent)
-        return offset + voxels * bits // 8
-    raise ValueError("no NIfTI header")
+    """The unit that a DICOM file's fields name."""
+    is_hu = fields.get("0008|0060", "").strip() == "CT" and fields.get("0028|1054", "HU").strip() in ("HU", "")
+    return "HU" if is_hu else UNKNOWN_UNIT
 
 
 def _cause(error: Exception) -> str:

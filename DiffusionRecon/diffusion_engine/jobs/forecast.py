@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
+from ..memory import MEGABYTE, free_memory_mb
 
-MEGABYTE = 1e6
 SHARE = 0.9
 """Part of the free memory that a job may plan to use."""
 
@@ -94,19 +92,6 @@ def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[st
     if source_shape is None:
         return 0
     return 4 * _voxels(selected_shape(source_shape, settings)) * (volume_count(settings) + 1)
-
-
-def free_memory_mb() -> float:
-    """Memory that a new process can use, in MB: what the machine has free, or a container's smaller limit."""
-    free = psutil.virtual_memory().available
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        if limit != "max":
-            free = min(free, int(limit) - used)
-    except OSError:
-        pass  # not Linux, or no such limit
-    return free / MEGABYTE
 
 
 def _voxels(shape: tuple[int, int, int]) -> int:
