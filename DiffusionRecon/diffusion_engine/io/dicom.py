@@ -29,6 +29,27 @@ class DicomSeries:
         return f"{self.modality or 'unknown'} {name}of {len(self.files)} images, {self.uid}"
 
 
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds a DICOM image, whatever its name: by the mark "DICM", or bare with the tags of an image.
+
+    False for a DICOMDIR, a report and whatever has no pixels; true for an image that is cut short (reading it says so).
+    """
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(132)
+        marked = head[128:] == b"DICM"
+        # A bare data set begins with a low element of group 2 or 8, little endian.
+        if not marked and (head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3:4] != b"\x00"):
+            return False
+        wanted = ["SOPClassUID", "Rows", "Columns"]
+        data = pydicom.dcmread(path, stop_before_pixels=True, force=not marked, specific_tags=wanted)
+    except OSError:
+        return False
+    except Exception:  # pydicom has no common base for what it raises at damaged headers
+        return marked
+    return "Rows" in data and "Columns" in data and (marked or "SOPClassUID" in data)
+
+
 def list_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
     """The DICOM image series directly in a folder, the largest first; an empty list when there are none."""
     found = []
