@@ -15,34 +15,28 @@ import SimpleITK as sitk
 
 from ..volume import Volume
 from . import dicom
+from .conventions import LPS_TO_RAS, UNKNOWN_UNIT
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", ".dcm")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
-UNKNOWN_UNIT = "a.u."
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_volume(path: str | os.PathLike[str], unit: str | None = None, series: str | None = None) -> Volume:
-    """Read an image file (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd, .dcm) or a folder of DICOM slices.
+    """Read an image file (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd), a DICOM file of any name or a DICOM folder.
 
     ``unit`` of the values; when None, the one stored by :func:`write_volume`, "HU" for DICOM CT, else "a.u.".
     ``series``: UID of the DICOM series to take; when None, the only one or, with a warning, the one that has
-    more than twice the images of any other. The stored voxel type is kept (DICOM series: float32, rescaled).
+    more than twice the images of any other. The stored voxel type is kept (DICOM: float32, rescaled).
     A 2D image becomes one slice. Raises ValueError, one sentence that names the file, for a missing, truncated,
     unsupported, colour, vector, complex or 4D image, and for DICOM slices that are unevenly spaced or leaning.
     """
     place = Path(path)
     if not place.exists():
         raise ValueError(f"expected an image file or DICOM folder, found nothing at {place}: check the path")
+    if place.is_dir() or _ending(place) == ".dcm" or (_ending(place) not in READABLE and dicom.is_dicom(place)):
+        return dicom.read_dicom(place, unit, series)
     try:
-        if place.is_dir():
-            found = dicom.list_series(place)
-            dicom.check_whole(place, found)
-            chosen = dicom.choose_series(found, place, series)
-            image = dicom.read_series(chosen)
-            fields = dicom.header(chosen.files[0])
-        else:
-            image, fields = _read_file(place)
+        image, fields = _read_file(place)
     except RuntimeError as error:
         raise ValueError(
             f"expected a complete image in {place}, found one that cannot be read ({_cause(error)}): copy it again"
@@ -98,9 +92,7 @@ def _read_file(place: Path) -> tuple[sitk.Image, dict[str, str]]:
             f"expected {', '.join(READABLE)} or a DICOM folder, found the file {place.name}: convert it to one of these"
         )
     reader = sitk.ImageFileReader()
-    if ending == ".dcm":
-        reader.SetImageIO("GDCMImageIO")
-    elif ending in (".nii", ".nii.gz"):
+    if ending in (".nii", ".nii.gz"):
         try:
             _check_nifti_complete(place)
         except ValueError as error:
@@ -158,9 +150,6 @@ def _image(volume: Volume) -> sitk.Image:
 
 def _stored_unit(fields: dict[str, str]) -> str:
     """The unit that a file's text fields name."""
-    if "0008|0060" in fields:
-        is_hu = fields["0008|0060"].strip() == "CT" and fields.get("0028|1054", "HU").strip() in ("HU", "")
-        return "HU" if is_hu else UNKNOWN_UNIT
     if fields.get("unit", "").strip():
         return fields["unit"].strip()
     note = re.fullmatch(r"unit=(.+)", fields.get("descrip", fields.get("ITK_FileNotes", "")).strip())
