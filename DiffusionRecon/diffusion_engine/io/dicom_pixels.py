@@ -43,11 +43,11 @@ class Words:
 
 def words_of(file: DicomFile) -> Words:
     """How a file's pixels are stored; ValueError, one sentence, for colour, palettes and impossible bits."""
-    samples, photometric = file.whole("SamplesPerPixel", 1), file.text("PhotometricInterpretation")
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
+    samples, colours = file.whole("SamplesPerPixel", 1), file.text("PhotometricInterpretation")
+    if samples != 1 or colours not in ("MONOCHROME1", "MONOCHROME2", ""):
         raise ValueError(
-            f"expected one number a voxel in {file.path}, found {samples} ({photometric or 'colour'}: colour or vector "
-            "image): convert it to a scalar image"
+            f"expected grey values in {file.path}, found {samples} number{'s' if samples > 1 else ''} a pixel of "
+            f"{colours or 'unknown colours'} (colour or vector image): convert it to a scalar image"
         )
     if file.data.get("ModalityLUTSequence"):
         raise ValueError(
@@ -95,7 +95,7 @@ def check_size(file: DicomFile) -> None:
             )
         return
     extra = pixels.length - wanted
-    if extra < 0 or extra >= row or (extra > 1 and any(_bytes(file, pixels, wanted, extra))):
+    if extra < 0 or (extra > 1 and (extra >= row or any(_bytes(file, pixels, wanted, extra)))):
         raise ValueError(
             f"expected {wanted} bytes of pixels in {file.path.name} ({frames} x {rows} x {columns} of "
             f"{words.allocated} bits), found {pixels.length} ({pixels.length / row:.4g} rows): "
