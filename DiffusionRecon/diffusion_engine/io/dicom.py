@@ -112,6 +112,8 @@ def read_dicom(path: str | os.PathLike[str], unit: str | None = None, series: st
         ) from error
     if not is_image(file.data):
         raise ValueError(f"expected a DICOM image, found {place} without pixels: choose an image of CT, MR or PET")
+    if "Rows" not in file.data:
+        raise ValueError(f"expected a complete image in {place}, found a header without Rows: copy it again")
     return _stacked([file], place.name, unit)
 
 
@@ -181,12 +183,14 @@ def _stacked(files: Sequence[DicomFile], name: str, unit: str | None) -> Volume:
     for k in sorted(range(len(chosen)), key=lambda k: chosen[k].source):  # each file is opened once
         array[k] = values.of(chosen[k], count=True)
     values.padding.tell(name)
-    for remark in sorted(set().union(*(file.remarks for file in files))):
-        warnings.warn(f"The header of {name} {remark}.", stacklevel=4)
-    if is_ct and not planes[0].rescaled:
-        warnings.warn(
-            f"The header of {name} lacks a rescale slope or intercept: its values are not known to be HU.", stacklevel=4
-        )
+    commas = next((file.commas[0] for file in files if file.commas), None)
+    for remark, holds in (
+        (f"writes numbers with decimal commas ({commas}), which were read as points", commas is not None),
+        ("lacks a rescale slope or intercept: its values are not known to be HU", is_ct and not planes[0].rescaled),
+        ("states no slice thickness: 1 mm was taken", len(chosen) == 1 and chosen[0].thickness is None),
+    ):
+        if holds:
+            warnings.warn(f"The header of {name} {remark}.", stacklevel=4)
     return Volume(array, LPS_TO_RAS @ lps_matrix(chosen), unit or ("HU" if is_hu else UNKNOWN_UNIT))
 
 

@@ -47,15 +47,15 @@ class Pixels:
 class DicomFile:
     """The header of a DICOM image file; ``pixels`` is None where the file ends before them.
 
-    ``inflated``: the pixels' bytes where the file is deflated as a whole. ``remarks`` collects, while the header is
-    looked at, what the user is told once for a series.
+    ``inflated``: the pixels' bytes where the file is deflated as a whole. ``commas``: the first number with a
+    decimal comma, noted while the header is looked at.
     """
 
     path: Path
     data: pydicom.Dataset
     pixels: Pixels | None
     inflated: bytes | None = None
-    remarks: set[str] = field(default_factory=set)
+    commas: list[str] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,13 +83,13 @@ class DicomFile:
     ) -> tuple[float, ...] | None:
         """The numbers of a field, None when it is missing or empty; ValueError when they are not ``count`` finite ones.
 
-        A comma is read as the decimal point, and remarked: no DICOM number holds one otherwise.
+        A comma is read as the decimal point, and noted: no DICOM number holds one otherwise.
         """
         texts = _texts(self.data if item is None else item, keyword)
         if not any(texts):
             return None
-        if any("," in text for text in texts):
-            self.remarks.add(f"writes numbers with decimal commas, which were read as points ({keyword} {texts[0]})")
+        if not self.commas and any("," in text for text in texts):
+            self.commas.append(f"{keyword} {' '.join(texts)}")
         try:
             values = tuple(float(text.replace(",", ".")) for text in texts)
         except ValueError:
@@ -188,10 +188,8 @@ def _open_deflated(place: Path, stream: BinaryIO) -> DicomFile:
     meta = read_file_meta_info(place)
     stream.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
     inflate, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    packed = stream.read()
-    while packed and not inflate.eof:
-        length += len(inflate.decompress(packed, 1 << 20))
-        packed = inflate.unconsumed_tail
+    while packed := stream.read(1 << 14):
+        length += len(inflate.decompress(packed))
         if length > INFLATED_LIMIT:
             raise ValueError(f"a deflated file of more than {INFLATED_LIMIT >> 20} MiB, convert it to plain pixels")
     data = pydicom.dcmread(place)
