@@ -1,70 +1,61 @@
-"""DICOM folders in: the series found, the one chosen, and its slices checked for even spacing."""
+"""DICOM files and folders in: the series found, the one chosen, its planes checked and stacked."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
-import SimpleITK as sitk
 
-UNEVEN_FRACTION = 0.1
-"""Largest distance of a slice from its place on an even grid, as a fraction of the slice spacing."""
+from ..volume import Volume
+from .conventions import LPS_TO_RAS, UNKNOWN_UNIT
+from .dicom_file import DicomFile, is_image, open_dicom
+from .dicom_padding import PaddingCount, is_padding, words_beyond
+from .dicom_pixels import FrameReader, check_size
+from .frames import planes_of
+from .planes import Plane, by_place, check_alike, check_even, check_one_stack, lps_matrix
 
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """One series of a folder: its UID, modality, description and files in spatial order."""
+    """One series of a folder: its UID, modality, description and image files in the order of their names."""
 
     uid: str
     modality: str
     description: str
-    files: tuple[str, ...]
+    files: tuple[DicomFile, ...]
+
+    @property
+    def images(self) -> int:
+        """How many images it has: frames of all files."""
+        return sum(file.shape[0] for file in self.files)
 
     def __str__(self) -> str:
         name = f'"{self.description}" ' if self.description else ""
-        return f"{self.modality or 'unknown'} {name}of {len(self.files)} images, {self.uid}"
+        return f"{self.modality or 'unknown'} {name}of {self.images} images, {self.uid}"
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds a DICOM image, whatever its name: by the mark "DICM", or bare with the tags of an image.
+
+    False for a DICOMDIR, a report and whatever has no pixels; true for an image that is cut short (reading it says so).
+    """
+    marked = _looks_like_dicom(Path(path))
+    if marked is None:
+        return False
+    try:
+        data = open_dicom(path).data
+    except ValueError:
+        return marked
+    return is_image(data) and (marked or "SOPClassUID" in data)
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
     """The DICOM image series directly in a folder, the largest first; an empty list when there are none."""
-    found = []
-    quiet = sitk.ProcessObject.GetGlobalWarningDisplay()
-    # Files that are no DICOM are common in such folders; ITK would print a warning for a folder without any.
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-            files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-            if files:
-                first = header(files[0])
-                true_uid, modality, description = (first.get(f, "") for f in ("0020|000e", "0008|0060", "0008|103e"))
-                found.append(DicomSeries(true_uid or uid, modality, description, tuple(files)))
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(quiet)
-    return sorted(found, key=lambda series: (-len(series.files), series.uid))
-
-
-def check_whole(folder: str | os.PathLike[str], found: list[DicomSeries]) -> None:
-    """Raise ValueError when the folder holds a DICOM image that no series lists because it cannot be read.
-
-    GDCM leaves truncated files out without a word; a series that lacks its last slice looks complete.
-    """
-    listed = {Path(file).name for series in found for file in series.files}
-    for path in sorted(Path(folder).iterdir()):
-        if path.name in listed or not path.is_file():
-            continue
-        with open(path, "rb") as stream:
-            if stream.read(132)[128:] != b"DICM":
-                continue
-        data = pydicom.dcmread(path, stop_before_pixels=True)
-        if "Rows" in data:
-            raise ValueError(
-                f"expected complete DICOM images in {folder}, found {path.name} that cannot be read: "
-                "copy it again or take it out of the folder"
-            )
+    return _scan(Path(folder))[0]
 
 
 def choose_series(found: list[DicomSeries], folder: Path, uid: str | None = None) -> DicomSeries:
@@ -80,89 +71,176 @@ def choose_series(found: list[DicomSeries], folder: Path, uid: str | None = None
                 return series
         raise ValueError(f"expected DICOM series {uid} in {folder}, found {'; '.join(map(str, found))}: name one")
     if len(found) > 1:
-        if len(found[0].files) <= 2 * len(found[1].files):
+        if found[0].images <= 2 * found[1].images:
             raise ValueError(
                 f"expected one DICOM series in {folder}, found {len(found)} ({'; '.join(map(str, found))}): "
                 "name one by its UID or put it into a folder of its own"
             )
         warnings.warn(
             f"The folder {folder.name} holds {len(found)} DICOM series; the largest was read ({found[0]}).",
-            stacklevel=3,
+            stacklevel=4,
         )
     return found[0]
 
 
-def header(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The DICOM text fields of a file by their "group|element" name, without its pixels."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    # GDCM pads text with blanks to an even length.
-    return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+def read_dicom(path: str | os.PathLike[str], unit: str | None = None, series: str | None = None) -> Volume:
+    """The volume of a DICOM file, or of one series of a folder: float32, every image rescaled by its own numbers.
 
-
-def read_series(series: DicomSeries) -> sitk.Image:
-    """The image of a series as float32, its rescale slope and intercept applied slice by slice.
-
-    Raises ValueError when the slices do not lie evenly on one line perpendicular to them (missing or double
-    slices, tilted gantry), RuntimeError from SimpleITK when a file cannot be read.
+    Classic images and the frames of enhanced (multi-frame) ones go the same way: sorted along their normal, then
+    checked for one orientation, size and spacing, one image at each place, even distances and no leaning. Copies of an
+    image and padding outside the field of view of a CT are settled with a warning. ``unit``: of the values, None for
+    "HU" in CT whose header rescales to it, else "a.u."; ``series``: see :func:`choose_series`. Pixels of more than
+    24 bits become float64. Raises ValueError, one sentence, for everything that is not one even stack.
     """
-    if len(series.files) == 1:
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(series.files[0])
-        return reader.Execute()
-    check_even(series)
-    stack = sitk.ImageSeriesReader()
-    stack.SetImageIO("GDCMImageIO")
-    stack.SetFileNames(series.files)
-    # The first slice's slope would decide the pixel type of all: PET slices have one slope each.
-    stack.SetOutputPixelType(sitk.sitkFloat32)
-    return stack.Execute()
+    place = Path(path)
+    if place.is_dir():
+        found, broken = _scan(place)
+        if broken:
+            raise ValueError(
+                f"expected complete DICOM images in {place}, found {broken[0]} that cannot be read: "
+                "copy it again or take it out of the folder"
+            )
+        chosen = choose_series(found, place, series)
+        return _stacked(chosen.files, f"DICOM series {chosen.uid}", unit)
+    try:
+        if _looks_like_dicom(place) is None:
+            raise ValueError("no DICOM header")
+        file = open_dicom(place)
+    except ValueError as error:
+        raise ValueError(
+            f"expected a complete image in {place}, found one that cannot be read ({error}): copy it again"
+        ) from error
+    if not is_image(file.data):
+        raise ValueError(f"expected a DICOM image, found {place} without pixels: choose an image of CT, MR or PET")
+    if "Rows" not in file.data:
+        raise ValueError(f"expected a complete image in {place}, found a header without Rows: copy it again")
+    return _stacked([file], place.name, unit)
 
 
-def check_even(series: DicomSeries) -> None:
-    """Raise ValueError, one sentence, unless the slices are one stack with one orientation, size and even spacing."""
-    headers = [header(path) for path in series.files]
-    shapes = {(h.get("0028|0010"), h.get("0028|0011")) for h in headers}
-    if len(shapes) > 1:
-        raise ValueError(f"expected slices of one size in DICOM series {series.uid}, found several: split the series")
-    if any("0020|0032" not in h or "0020|0037" not in h for h in headers):
-        raise ValueError(
-            f"expected a position and orientation in all images of DICOM series {series.uid}, found some without: "
-            "choose an axial series"
-        )
-    places = np.array([_numbers(h["0020|0032"]) for h in headers])
-    orientations = np.array([_numbers(h["0020|0037"]) for h in headers])
-    if np.abs(orientations - orientations[0]).max() > 1e-3:
-        raise ValueError(f"expected one orientation in DICOM series {series.uid}, found several: split the series")
-    normal = np.cross(orientations[0, :3], orientations[0, 3:])
-    along = places @ normal
-    gaps = np.diff(along)
-    usual = float(np.median(gaps))
-    if gaps.min() < 1e-3:
-        at = int(np.argmin(gaps))
-        raise ValueError(
-            f"expected one image at each place in DICOM series {series.uid}, found several near slice {at + 1}: "
-            "split its time points or phases"
-        )
-    step = (places[-1] - places[0]) / (len(places) - 1)
-    even = places[0] + np.arange(len(places))[:, None] * step
-    if np.abs((places - even) @ normal).max() > UNEVEN_FRACTION * usual:
-        at = int(np.argmax(np.abs(gaps - usual)))
-        raise ValueError(
-            f"expected even slice spacing in DICOM series {series.uid}, found {gaps[at]:.3g} mm between slices "
-            f"{at + 1} and {at + 2} where most are {usual:.3g} mm apart: complete the series or resample it"
-        )
-    sideways = np.linalg.norm(step - (step @ normal) * normal) / np.linalg.norm(step)
-    if sideways > 1e-2:
-        raise ValueError(
-            f"expected slices stacked along their normal in DICOM series {series.uid}, found a stack leaning by "
-            f"{np.degrees(np.arcsin(min(1.0, float(sideways)))):.1f} degrees (tilted gantry): resample it first"
-        )
+def _looks_like_dicom(path: Path) -> bool | None:
+    """True for a file with the mark "DICM", False for one that begins as a bare data set does, None for others."""
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(132)
+    except OSError:
+        return None
+    if head[128:] == b"DICM":
+        return True
+    # A bare data set begins with a low element of group 2 or 8, little endian.
+    return False if head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00" else None
 
 
-def _numbers(text: str) -> list[float]:
-    """The numbers of a DICOM decimal string with several values."""
-    return [float(part) for part in text.split("\\")]
+def _scan(folder: Path) -> tuple[list[DicomSeries], list[str]]:
+    """The series of a folder, the largest first, and the names of images that are cut short or damaged."""
+    series: dict[str, list[DicomFile]] = {}
+    broken = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_file():
+            continue
+        marked = _looks_like_dicom(path)
+        named = path.suffix.lower() == ".dcm" and not path.name.startswith(".")
+        if marked is None and not named:
+            continue
+        try:
+            file = open_dicom(path)
+        except ValueError:
+            if marked or named:
+                broken.append(path.name)
+            continue
+        if not is_image(file.data):
+            if marked is None:
+                broken.append(path.name)
+        elif _is_cut(file):
+            broken.append(path.name)
+        else:
+            series.setdefault(file.text("SeriesInstanceUID"), []).append(file)
+    found = [
+        DicomSeries(uid, files[0].text("Modality"), files[0].text("SeriesDescription"), tuple(files))
+        for uid, files in series.items()
+    ]
+    return sorted(found, key=lambda s: (-s.images, s.uid)), broken
+
+
+def _is_cut(file: DicomFile) -> bool:
+    """Whether the file ends before its pixels do."""
+    return "Rows" not in file.data or file.pixels is None or (file.pixels.length or 0) > file.pixels.available
+
+
+def _stacked(files: Sequence[DicomFile], name: str, unit: str | None) -> Volume:
+    """The volume of all planes of some files; ``name``: what a message calls them."""
+    for file in files:
+        check_size(file)
+    planes = planes_of(files, name)
+    check_alike(planes, name)
+    check_one_stack(planes, name)
+    is_ct = files[0].text("Modality") == "CT"
+    is_hu = is_ct and planes[0].rescaled and planes[0].kind == ""
+    values = _Values(files, is_hu)
+    chosen = _one_of_each(by_place(planes), values, name)
+    check_even(chosen, name)
+    wide = any(file.whole("BitsAllocated", 0) > 16 and file.whole("BitsStored", 0) > 24 for file in files)
+    array = np.empty((len(chosen), *chosen[0].shape), np.float64 if wide else np.float32)
+    for k in sorted(range(len(chosen)), key=lambda k: chosen[k].source):  # each file is opened once
+        array[k] = values.of(chosen[k], count=True)
+    values.padding.tell(name)
+    commas = next((file.commas[0] for file in files if file.commas), None)
+    for remark, holds in (
+        (f"writes numbers with decimal commas ({commas}), which were read as points", commas is not None),
+        ("lacks a rescale slope or intercept: its values are not known to be HU", is_ct and not planes[0].rescaled),
+        ("states no slice thickness: 1 mm was taken", len(chosen) == 1 and chosen[0].thickness is None),
+    ):
+        if holds:
+            warnings.warn(f"The header of {name} {remark}.", stacklevel=4)
+    return Volume(array, LPS_TO_RAS @ lps_matrix(chosen), unit or ("HU" if is_hu else UNKNOWN_UNIT))
+
+
+class _Values:
+    """The rescaled values of planes, the file of the last one kept open."""
+
+    def __init__(self, files: Sequence[DicomFile], is_hu: bool) -> None:
+        self.files, self.is_hu, self.padding = files, is_hu, PaddingCount()
+        self._last: tuple[int, FrameReader] | None = None
+
+    def of(self, plane: Plane, count: bool = False) -> np.ndarray:
+        """Values of a plane, float64 (rows, columns); ``count`` its padding."""
+        number, index = plane.source
+        if self._last is None or self._last[0] != number:
+            self._last = number, FrameReader(self.files[number])
+        reader = self._last[1]
+        raw = reader.raw(index)
+        beyond = words_beyond(reader.file, reader.words, raw)
+        numbers = reader.numbers(raw, beyond)
+        padding = is_padding(reader.file, reader.words, numbers) | beyond
+        values = numbers.astype(np.float64) * plane.slope + plane.intercept
+        (self.padding if count else PaddingCount()).settle(values, padding, beyond, self.is_hu)
+        return values
+
+
+def _one_of_each(places: list[list[Plane]], values: _Values, name: str) -> list[Plane]:
+    """One plane of each place, in spatial order: of copies the first, with a warning; ValueError for others."""
+    chosen, copies = [], 0
+    for n, place in enumerate(places):
+        first = min(place, key=lambda plane: plane.source)
+        chosen.append(first)
+        if len(place) == 1:
+            continue
+        wanted = values.of(first)
+        for plane in place:
+            if plane is first:
+                continue
+            moved = np.abs(np.subtract(plane.position, first.position)).max() > 0.01 * min(first.spacing)
+            if moved or not np.array_equal(values.of(plane), wanted, equal_nan=True):
+                several = max(len(p) for p in places)
+                raise ValueError(
+                    f"expected one image at each place in {name}, found several near slice {n + 1} (up to {several} at "
+                    f"each of {len(places)} places, such as {first.name} and {plane.name}): "
+                    "split its time points or phases"
+                )
+            copies += 1
+    if copies:
+        warnings.warn(
+            f"{copies} of {sum(map(len, places))} images of {name} are copies of others (the same place and values); "
+            "one of each was read.",
+            stacklevel=5,
+        )
+    return chosen

@@ -17,25 +17,24 @@ import SimpleITK as sitk
 
 from ..volume import Volume, check_rectangular
 from . import dicom, metaimage, nifti, nrrd_header
+from .conventions import LPS_TO_RAS, UNKNOWN_UNIT
 from .layout import Layout
 from .voxels import check_voxels, read_voxels
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", ".dcm")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
-UNKNOWN_UNIT = "a.u."
 HEADERS: dict[str, Callable[[Path], Layout]] = {
     ".nrrd": nrrd_header.read_header, ".nhdr": nrrd_header.read_header, ".nii": nifti.read_header,
     ".nii.gz": nifti.read_header, ".mha": metaimage.read_header, ".mhd": metaimage.read_header,
 }
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_volume(path: str | os.PathLike[str], unit: str | None = None, series: str | None = None) -> Volume:
-    """Read an image file (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd, .dcm) or a folder of DICOM slices.
+    """Read an image file (.nrrd, .nhdr, .nii, .nii.gz, .mha, .mhd), a DICOM file of any name or a DICOM folder.
 
     ``unit`` of the values; when None, the one stored by :func:`write_volume`, "HU" for DICOM CT, else "a.u.".
     ``series``: UID of the DICOM series to take; when None, the only one or, with a warning, the one that has
-    more than twice the images of any other. The stored voxel type is kept (DICOM series: float32, rescaled).
+    more than twice the images of any other. The stored voxel type is kept (DICOM: float32, rescaled).
     A 2D image becomes one slice; NaN stays NaN. What a header leaves open (orientation, voxel size, one of two places)
     is said by ``warnings.warn``. Raises ValueError, one sentence that names the file, for a missing, truncated,
     contradictory, unsupported, sheared, colour, vector, complex or 4D image, one that exceeds the free memory, and for
@@ -44,7 +43,7 @@ def read_volume(path: str | os.PathLike[str], unit: str | None = None, series: s
     place = _existing(path)
     layout = _layout(place)
     if layout is None:
-        return _read_dicom(place, unit, series)
+        return dicom.read_dicom(place, unit, series)
     matrix, remarks = layout.grid()
     try:
         check_rectangular(matrix)
@@ -63,7 +62,7 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     """
     place = _existing(path)
     layout = _layout(place)
-    return _read_dicom(place, None, None).array if layout is None else read_voxels(layout)
+    return dicom.read_dicom(place).array if layout is None else read_voxels(layout)
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -109,7 +108,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 def _layout(place: Path) -> Layout | None:
     """The layout of an image file, None for DICOM; ValueError for another file and one that cannot be opened."""
     ending = _ending(place)
-    if place.is_dir() or ending == ".dcm":
+    if place.is_dir() or ending == ".dcm" or (ending not in HEADERS and dicom.is_dicom(place)):
         return None
     if ending not in HEADERS:
         raise ValueError(
@@ -121,64 +120,10 @@ def _layout(place: Path) -> Layout | None:
         raise ValueError(f"expected to read {place}, but it failed ({_cause(error)}): check the file") from error
 
 
-def _read_dicom(place: Path, unit: str | None, series: str | None) -> Volume:
-    """A DICOM file or folder."""
-    try:
-        if place.is_dir():
-            found = dicom.list_series(place)
-            dicom.check_whole(place, found)
-            chosen = dicom.choose_series(found, place, series)
-            image = dicom.read_series(chosen)
-            fields = dicom.header(chosen.files[0])
-        else:
-            image, fields = _read_file(place)
-    except RuntimeError as error:
-        raise ValueError(
-            f"expected a complete image in {place}, found one that cannot be read ({_cause(error)}): copy it again"
-        ) from error
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise ValueError(
-            f"expected one number a voxel in {place}, found {image.GetNumberOfComponentsPerPixel()} "
-            "(colour or vector image): convert it to a scalar image"
-        )
-    return Volume(_array(image), _ijk_to_ras(image), unit or _stored_unit(fields))
-
-
-def _read_file(place: Path) -> tuple[sitk.Image, dict[str, str]]:
-    """The image in a DICOM file and its text fields."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(place))
-    reader.ReadImageInformation()
-    if reader.GetDimension() > 3:
-        raise ValueError(
-            f"expected a 3D image in {place}, found {reader.GetDimension()} axes {reader.GetSize()}: "
-            "extract one time point or channel"
-        )
-    fields = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-    return reader.Execute(), fields
-
-
 def _ending(place: Path) -> str:
     """The file name's ending in small letters, ".nii.gz" as one."""
     name = place.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else place.suffix.lower()
-
-
-def _array(image: sitk.Image) -> np.ndarray:
-    """The voxels (slices, rows, columns); a 2D image is one slice."""
-    array = sitk.GetArrayFromImage(image)
-    return array[None] if array.ndim == 2 else array
-
-
-def _ijk_to_ras(image: sitk.Image) -> np.ndarray:
-    """Index to patient matrix: ITK has x = direction diag(spacing) index + origin in LPS; RAS flips the first two."""
-    n = image.GetDimension()
-    matrix = np.eye(4)
-    direction = np.asarray(image.GetDirection(), dtype=np.float64).reshape(n, n)
-    matrix[:n, :n] = direction * np.asarray(image.GetSpacing(), dtype=np.float64)
-    matrix[:n, 3] = image.GetOrigin()
-    return LPS_TO_RAS @ matrix
 
 
 def _image(volume: Volume) -> sitk.Image:
@@ -197,12 +142,6 @@ def _image(volume: Volume) -> sitk.Image:
     image.SetMetaData("unit", volume.unit)
     image.SetMetaData("ITK_FileNotes", f"unit={volume.unit}")  # the only free text that NIfTI keeps
     return image
-
-
-def _stored_unit(fields: dict[str, str]) -> str:
-    """The unit that a DICOM file's fields name."""
-    is_hu = fields.get("0008|0060", "").strip() == "CT" and fields.get("0028|1054", "HU").strip() in ("HU", "")
-    return "HU" if is_hu else UNKNOWN_UNIT
 
 
 def _cause(error: Exception) -> str:
