@@ -27,7 +27,7 @@ def values() -> np.ndarray:
 
 
 def test_draws_come_back_to_the_stated_rounding(values: np.ndarray, tmp_path: Path) -> None:
-    with filled(tmp_path, values) as store:
+    with filled(tmp_path / "draws", values) as store:
         np.testing.assert_array_equal(store.read(0), values[0])
         for n in range(1, 7):
             bound = np.abs(values[n] - values[0]) / 2048 + 2 * np.spacing(np.abs(values[n]))
@@ -38,7 +38,7 @@ def test_draws_come_back_to_the_stated_rounding(values: np.ndarray, tmp_path: Pa
 
 
 def test_slabs_change_nothing(values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with filled(tmp_path, values) as store:
+    with filled(tmp_path / "draws", values) as store:
         whole = [store.quantile(0.5), *store.interval(0.9), *store.exceedance(0.0)]
         monkeypatch.setattr(module, "SLAB_BYTES", 1)
         assert [part for part, _ in store.slabs()] == [slice(n, n + 1) for n in range(5)]
@@ -50,13 +50,13 @@ def test_slabs_change_nothing(values: np.ndarray, tmp_path: Path, monkeypatch: p
 
 
 def test_the_files_go_with_the_store(values: np.ndarray, tmp_path: Path) -> None:
-    store = filled(tmp_path, values)
+    store = filled(tmp_path / "draws", values)
     assert len(list(tmp_path.rglob("*.npy"))) == 2
     assert max(path.stat().st_size for path in tmp_path.rglob("*.npy")) < 1.1 * values[1:].nbytes / 2 + 200
     store.close()
     store.close()
     assert list(tmp_path.iterdir()) == []
-    with DrawStore(1, (1, 2, 2), tmp_path) as one:
+    with DrawStore(1, (1, 2, 2), tmp_path / "draws") as one:
         one.write(0, slice(0, 1), np.ones((1, 2, 2), np.float32))
         assert one.read(0).tolist() == [[[1, 1], [1, 1]]]
 
@@ -64,7 +64,7 @@ def test_the_files_go_with_the_store(values: np.ndarray, tmp_path: Path) -> None
 def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 draw or more"):
         DrawStore(0, (1, 2, 2))
-    with DrawStore(2, (1, 1, 2), tmp_path) as store:
+    with DrawStore(2, (1, 1, 2), tmp_path / "draws") as store:
         store.write(0, slice(0, 1), np.zeros((1, 1, 2), np.float32))
         for bad in (np.nan, np.inf):
             with pytest.raises(FloatingPointError, match="NaN or infinite"):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from ..settings import Settings
+
 MEGABYTE = 1e6
+GROUPS = Path("/sys/fs/cgroup")
 SHARE = 0.9
 """Part of the free memory that a job may plan to use."""
 
@@ -90,23 +95,59 @@ def volume_count(settings: Mapping[str, Any]) -> int:
 
 
 def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[str, Any]) -> int:
-    """Disk space of the outputs and a preview, float32 and uncompressed; without a shape, nothing can be said: 0."""
+    """Disk space of a job: its outputs and a preview, float32 and uncompressed; kept draws count where they are kept.
+
+    While the job computes, kept draws lie in its folder in half the space (see :func:`draw_bytes`) of the volumes that
+    take their place at its end. Without a shape nothing can be said: 0. Raises ValueError for bad settings.
+    """
     if source_shape is None:
         return 0
-    return 4 * _voxels(selected_shape(source_shape, settings)) * (volume_count(settings) + 1)
+    known = {entry.name for entry in fields(Settings)}
+    asked = Settings.from_dict({name: value for name, value in settings.items() if name in known})
+    values = {**asked.to_dict(), "draws": asked.draws if asked.keeps_draws else 0}
+    voxels = _voxels(selected_shape(source_shape, values))
+    delivered = 4 * voxels * volume_count(values)
+    return max(delivered, draw_bytes(values["draws"], voxels)) + 4 * voxels
+
+
+def draw_bytes(draws: int, voxels: int) -> int:
+    """Disk space of draws while they are kept: the first in float32, how far the others lie from it in float16."""
+    return voxels * (4 + 2 * (draws - 1)) if draws else 0
 
 
 def free_memory_mb() -> float:
     """Memory that a new process can use, in MB: what the machine has free, or a container's smaller limit."""
-    free = psutil.virtual_memory().available
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        if limit != "max":
-            free = min(free, int(limit) - used)
-    except OSError:
-        pass  # not Linux, or no such limit
-    return free / MEGABYTE
+    free = float(psutil.virtual_memory().available)
+    limit, used = _container()
+    return min(free, limit - used) / MEGABYTE
+
+
+def total_memory_mb() -> float:
+    """The memory of this machine, or a container's smaller limit, in MB."""
+    return min(float(psutil.virtual_memory().total), _container()[0]) / MEGABYTE
+
+
+def _container() -> tuple[float, float]:
+    """Limit and use of this container's memory in bytes, both versions of control groups; no limit: infinity."""
+    for group, limit, used in (
+        ("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        place = GROUPS / group
+        with contextlib.suppress(OSError, ValueError):  # not Linux, or "max", which is no limit
+            allowed = int((place / limit).read_text(encoding="ascii"))
+            taken = int((place / used).read_text(encoding="ascii"))
+            return float(allowed), float(taken - _cached(place))
+    return math.inf, 0.0
+
+
+def _cached(place: Path) -> int:
+    """What the container holds of files and gives back when memory is wanted, in bytes."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError):
+        for line in (place / "memory.stat").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(" ")
+            found[name] = int(value)
+    return found.get("total_inactive_file", found.get("inactive_file", 0))
 
 
 def _voxels(shape: tuple[int, int, int]) -> int:
