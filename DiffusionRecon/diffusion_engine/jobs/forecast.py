@@ -104,7 +104,8 @@ def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[st
         return 0
     known = {entry.name for entry in fields(Settings)}
     asked = Settings.from_dict({name: value for name, value in settings.items() if name in known})
-    values = {**asked.to_dict(), "draws": asked.draws if asked.keeps_draws else 0}
+    kept = asked.keeps_draws and "diffusion" in asked.methods
+    values = {**asked.to_dict(), "draws": asked.draws if kept else 0}
     voxels = _voxels(selected_shape(source_shape, values))
     delivered = 4 * voxels * volume_count(values)
     return max(delivered, draw_bytes(values["draws"], voxels)) + 4 * voxels
