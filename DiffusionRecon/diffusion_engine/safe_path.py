@@ -29,13 +29,8 @@ def code_line(code: str, python: str = sys.executable) -> list[str]:
 
 
 def safe_environment() -> dict[str, str]:
-    """This process's environment with the engine first on the path, and the current folder not on it.
-
-    An empty part of PYTHONPATH means the current folder, and is most often an accident.
-    """
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    places = [ENGINE, *(place for place in named if place not in ("", os.curdir))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
+    """This process's environment with the engine first on the path, and the current folder not on it."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([ENGINE, *_named_places()]), "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
@@ -44,9 +39,9 @@ def no_current_folder(elsewhere: Path | None = None) -> Iterator[None]:
 
     ``elsewhere``: an empty folder, the current one meanwhile for a Python that does not know PYTHONSAFEPATH.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
     here = os.getcwd() if elsewhere is not None and sys.version_info < (3, 11) else None
-    os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ.update(PYTHONPATH=os.pathsep.join(_named_places()), PYTHONSAFEPATH="1")
     try:
         if elsewhere is not None and here is not None:
             os.chdir(elsewhere)
@@ -54,10 +49,17 @@ def no_current_folder(elsewhere: Path | None = None) -> Iterator[None]:
     finally:
         if here is not None:
             os.chdir(here)
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _named_places() -> list[str]:
+    """The parts of PYTHONPATH without the current folder, for which an empty one stands, most often by accident."""
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [place for place in named if place not in ("", os.curdir)]
 
 
 def _knows_flag(python: str) -> bool:

@@ -96,7 +96,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            time.sleep(0.05)  # it may be about to be written
+            time.sleep(0.02)  # it may be about to be written
             continue
         whole = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in KINDS)
         return found if whole and 0 < found["pid"] < 2**31 else None
