@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffusion_engine.io.images import write_volume
-from diffusion_engine.jobs import job, worker
+from diffusion_engine.jobs import job, process, worker
 from diffusion_engine.jobs.inside import is_plain
 from diffusion_engine.measurement import Measurement
 from diffusion_engine.physics.ct_geometry import CTGeometry
@@ -172,12 +172,19 @@ def test_a_result_never_takes_the_place_of_the_input(folder: Path) -> None:
 
 def test_a_folder_in_the_place_of_a_file_is_told_before_the_work(folder: Path) -> None:
     (folder / job.RESULT).unlink()
-    for name in (job.RESULT, job.PREVIEW, job.LOG, job.CANCEL):
+    job.check_free_names(folder)
+    for name in (job.RESULT, job.PREVIEW, job.LOG, job.CANCEL, "run.lock", "fbp.nrrd"):
         (folder / name).mkdir()
         with pytest.raises(ValueError, match=f"no folder named {name}"):
-            job.check_free_names(folder)
+            process.start(folder)
         job.clear_outputs(folder)
         (folder / name).rmdir()
+    for name in (job.STAGING, job.DRAWS):
+        (folder / name).touch()
+        with pytest.raises(ValueError, match=f"no file named {name}"):
+            process.start(folder)
+        (folder / name).unlink()
+    assert not (folder / "run.lock").exists()
 
 
 def test_plain_names() -> None:

@@ -181,10 +181,15 @@ def clear_outputs(folder: str | os.PathLike[str], keep_finished: bool = False) -
 
 
 def check_free_names(folder: Path) -> None:
-    """Raise ValueError where a folder lies at a place of a file that a run writes, before it has computed anything."""
-    for name in (RESULT, PREVIEW, LOG, CANCEL):
-        if (folder / name).is_dir():
-            raise ValueError(f"expected no folder named {name} in the job folder {folder}, found one: remove it")
+    """Raise ValueError where a folder lies at a place of a file that a run writes, or a file at that of a folder.
+
+    Asked before the run computes anything: at its end it would be lost.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and (path.name in (RESULT, PREVIEW, LOG, CANCEL, LOCK) or path.suffix == ".nrrd"):
+            raise ValueError(f"expected no folder named {path.name} in the job folder {folder}, found one: remove it")
+        if path.name in (STAGING, DRAWS) and not path.is_dir():
+            raise ValueError(f"expected no file named {path.name} in the job folder {folder}, found one: remove it")
 
 
 def fresh_log(folder: Path) -> Path:

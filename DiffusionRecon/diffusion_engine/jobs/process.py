@@ -228,9 +228,9 @@ def start(
     place = Path(folder).resolve()
     jobs.read_job(place)
     jobs.check_folder(place, 0)
+    jobs.check_free_names(place)
     run = lock.take(place)
     try:
-        jobs.check_free_names(place)
         jobs.clear_outputs(place)
         line = list(command) if command else module_line("diffusion_engine.jobs.worker", python)
         return launch(place, [*line, str(place), "--attached", f"--run={run}"], run=run)

@@ -49,7 +49,6 @@ def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
     """
     try:
         job = jobs.read_job(folder)
-        jobs.check_free_names(folder)
         jobs.clear_outputs(folder)
         source = read_source(folder, job)
         shape = source.array.shape if isinstance(source, Volume) else None
@@ -210,6 +209,7 @@ def main(arguments: list[str], pipeline: Pipeline | None = None) -> int:
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
         try:
             jobs.read_job(folder)  # before anything is written: what is no job folder stays as it is
+            jobs.check_free_names(folder)
             run = lock.take(folder, options.run)
         except ValueError as error:
             _say(out, {"event": "error", "message": str(error)})
