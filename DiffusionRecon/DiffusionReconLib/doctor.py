@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
+from diffusion_engine.safe_path import code_line, safe_environment
 from slicer.i18n import tr as _
 
 PROBE = """
@@ -33,8 +34,8 @@ class Doctor:
         if sys.platform == "win32":
             options["creationflags"] = subprocess.CREATE_NO_WINDOW
         self._process: subprocess.Popen | None = subprocess.Popen(
-            [python, "-c", PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            **options,
+            code_line(PROBE, python), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=safe_environment(), **options,
         )
 
     def poll(self) -> str | None:

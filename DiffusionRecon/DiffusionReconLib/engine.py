@@ -23,7 +23,7 @@ import slicer
 LAST_EVENTS = ("done", "cancelled", "error")
 LOG_LINES = 20
 POLL_SECONDS = 0.05
-END_SECONDS = 5.0
+END_SECONDS = 20.0
 COPY_SECONDS = 0.01
 """How long one poll may read nodes."""
 

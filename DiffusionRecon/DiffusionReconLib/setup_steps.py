@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from diffusion_engine.safe_path import no_current_folder
 from slicer.i18n import tr as _
 
 READY, INSTALLING, BLOCKED = "ready", "installing", "blocked"
@@ -210,9 +211,10 @@ class SlicerInstaller:
         import PyTorchUtils
 
         try:
-            PyTorchUtils.PyTorchUtilsLogic().installTorch(
-                askConfirmation=False, torchVersionRequirement=f">={TORCH.lowest}"
-            )
+            with no_current_folder():
+                PyTorchUtils.PyTorchUtilsLogic().installTorch(
+                    askConfirmation=False, torchVersionRequirement=f">={TORCH.lowest}"
+                )
         except Exception as error:
             logging.exception("PyTorch could not be installed")
             log(str(error))
@@ -231,10 +233,11 @@ class SlicerInstaller:
             Path(path).unlink(missing_ok=True)
             ended(code)
 
-        slicer.packaging.pip_install(
-            [need.requirement for need in needs], constraints=path, blocking=False, show_progress=False,
-            requester=REQUESTER, logCallback=log, completedCallback=finish,
-        )
+        with no_current_folder():
+            slicer.packaging.pip_install(
+                [need.requirement for need in needs], constraints=path, blocking=False, show_progress=False,
+                requester=REQUESTER, logCallback=log, completedCallback=finish,
+            )
 
 
 def installed(need: Need) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,8 +29,9 @@ class TrainingCancelled(Exception):
 def launchEngine(folder: Path, arguments: list[str]) -> EngineProcess:
     """Start the engine's command line in Slicer's own Python; `folder` is for its log and for the request to stop."""
     from diffusion_engine.jobs.process import launch
+    from diffusion_engine.safe_path import module_line
 
-    line = [sys.executable, "-m", "diffusion_engine", *arguments, f"--messages={folder}"]
+    line = [*module_line("diffusion_engine"), *arguments, f"--messages={folder}"]
     return launch(folder, line, "training")
 
 

@@ -1,34 +1,69 @@
 """The engine from a shell: simulate, reconstruct, evaluate, calibrate, train, distil, adapt, import, priors, parts."""
 
+# ruff: noqa: E402 (what follows the first lines is to be found on the path that they leave)
 from __future__ import annotations
+
+import os
+import sys
+
+# What lies in the current folder is the user's, and no library: a torch.py there is not to be run.
+_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False) and sys.path[0] != _ENGINE:
+    sys.path[:1] = [place for place in sys.path[:1] if place != os.getcwd()]
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .commands import foreign, learning, scans, trust, weights
+from .jobs.memory import did_not_suffice, ran_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 2 unusable input or a lost process (one sentence on stderr)."""
+    """Run a command; the exit code: 0 done, 2 unusable input or a lost process (one sentence on stderr), 130 stopped.
+
+    2 also where the memory did not suffice, or where the result cannot be written.
+    """
     options = _parser().parse_args(arguments)
     try:
+        _check_report(options.json)
         result = options.command(options)
+        _report(options.json, result)
     except (ValueError, FloatingPointError, ChildProcessError) as error:
-        print(str(error), file=sys.stderr)
-        return 2
+        return _refused(str(error))
+    except KeyboardInterrupt:
+        return _refused("stopped", 130)
     except OSError as error:
-        print(f"a file or folder cannot be used ({error}): choose another one", file=sys.stderr)
-        return 2
-    if options.json is not None:
-        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
-        if options.json == "-":
-            sys.stdout.write(text)
-        else:
-            Path(options.json).write_text(text, encoding="utf-8")
+        if ran_out(error):
+            return _refused(did_not_suffice(options.what))
+        return _refused(f"a file or folder cannot be used ({error}): choose another one")
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        return _refused(did_not_suffice(options.what))
     return 0
+
+
+def _refused(sentence: str, code: int = 2) -> int:
+    print(" ".join(sentence.split()), file=sys.stderr)
+    return code
+
+
+def _check_report(path: str | None) -> None:
+    """Raise ValueError before the work where the report could not be written after it."""
+    if path not in (None, "-") and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
+        raise ValueError(f"expected a file in a folder that exists for --json, found {path}: choose another one")
+
+
+def _report(path: str | None, result: object) -> None:
+    if path is None:
+        return
+    text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+    else:
+        Path(path).write_text(text, encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,10 @@ def reconstruct(
     return result
 
 
-def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Iterator[Progress | Result]:
-    """The steps of :func:`reconstruct`: many Progress, last the Result."""
+def reconstruct_steps(
+    source: Volume | Measurement, settings: Settings, folder: Path | None = None
+) -> Iterator[Progress | Result]:
+    """The steps of :func:`reconstruct`: many Progress, last the Result. ``folder``: a new one for kept draws."""
     began = time.perf_counter()
     yield Progress("prepare", 0, 1, 0.0)
     device = choose_device(settings.device)
@@ -96,7 +99,7 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     tally.plan = foresee(problem, settings, costs, together)
     tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
     kept = settings.draws if prior is not None and settings.keeps_draws else 0
-    with DrawStore(kept, shape) if kept else nullcontext() as store:
+    with DrawStore(kept, shape, folder) if kept else nullcontext() as store:
         for first in range(0, problem.slices, together):
             chunk = slice(first, min(first + together, problem.slices))
             yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images, store)

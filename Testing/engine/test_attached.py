@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from diffusion_engine.jobs import process
-from diffusion_engine.training.attached import SMALLER, Cancelled, follower, sentence
+from diffusion_engine.training.attached import Cancelled, follower, sentence
 from diffusion_engine.training.train import TrainingStep
 
 
@@ -38,8 +38,8 @@ def test_the_file_cancel_stops_it(tmp_path: Path) -> None:
 
 def test_what_went_wrong_is_one_sentence(tmp_path: Path) -> None:
     assert sentence(ValueError("two\nlines")) == "two lines"
-    assert "smaller network" in sentence(RuntimeError("CUDA out of memory. Tried to allocate"), "training", SMALLER)
-    assert sentence(KeyError("x"), "training", SMALLER).startswith("The training failed (KeyError: 'x')")
+    assert "smaller network" in sentence(RuntimeError("CUDA out of memory. Tried to allocate"), "training")
+    assert sentence(KeyError("x"), "training").startswith("The training failed (KeyError: 'x')")
     last = process.launch(tmp_path, [sys.executable, "-c", "raise SystemExit(7)"], "training").wait()
     assert last["event"] == "error"
     assert last["message"].startswith("The training process ended before its result (exit code 7)")

@@ -97,7 +97,7 @@ def test_the_next_is_made_while_the_last_is_used() -> None:
 
     items = one_ahead(make, 3)
     assert next(items) == 0
-    assert begun.wait(5)
+    assert begun.wait(60)
     assert list(items) == [1, 2]
     assert made == [0, 1, 2]
     assert list(one_ahead(make, 0)) == []

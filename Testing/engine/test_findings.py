@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusion_engine.posterior.findings import Finding, find_regions, half_width
+from diffusion_engine.posterior import findings
+from diffusion_engine.posterior.findings import Finding, _components, find_regions, half_width
 from diffusion_engine.posterior.intervals import prediction_interval, spread_factor
 from diffusion_engine.volume import Volume
 
@@ -131,6 +132,58 @@ def test_regions_that_touch_at_corners_only_stay_apart() -> None:
     spread = np.zeros(SHAPE)
     spread[2, 4:8, 4:8] = spread[3, 8:12, 8:12] = 100.0
     assert len(found(uncertainty=volume(spread), not_seen_share=None)) == 2
+
+
+def by_looking_through_all(parts: np.ndarray) -> list[np.ndarray]:
+    """The same places by going through the whole volume for every part."""
+    return [np.flatnonzero(parts == part) for part in range(1, int(parts.max()) + 1)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_regions_are_those_of_looking_through_all(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    spread, share = rng.gamma(0.7, 12.0, SHAPE), rng.random(SHAPE)
+    mean, draws = volume(rng.normal(0, 300, SHAPE)), [rng.normal(0, 300, SHAPE).astype(np.float32) for _ in range(3)]
+    masks = {"a": rng.random(SHAPE) < 0.6, "b": rng.random(SHAPE) < 0.5, "c": np.zeros(SHAPE, bool)}
+    arguments = (volume(spread), mean, volume(share, "1"), draws if seed % 2 else [], 40.0, 0.5, 4.0, masks)
+    quick = find_regions(*arguments)
+    monkeypatch.setattr(findings, "_places", lambda parts, sizes: by_looking_through_all(parts))
+    slow = find_regions(*arguments)
+    assert len(quick.findings) > 20
+    assert quick.findings == slow.findings
+    np.testing.assert_array_equal(quick.labels, slow.labels)
+
+
+class Watched(np.ndarray):
+    """Counts the elements that are gone through in whole-array operations."""
+
+    seen = 0
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **named: object) -> object:
+        Watched.seen += max(getattr(each, "size", 1) for each in inputs)
+        plain = [np.asarray(each) if isinstance(each, Watched) else each for each in inputs]
+        return getattr(ufunc, method)(*plain, **named)
+
+    def __array_function__(self, function: object, types: object, arguments: tuple, named: dict) -> object:
+        Watched.seen += max(getattr(each, "size", 1) for each in arguments)
+        plain = [np.asarray(each) if isinstance(each, Watched) else each for each in arguments]
+        return function(*plain, **named)
+
+
+def test_eight_thousand_regions_are_found_in_a_few_looks_at_the_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume that is gone through once for every region makes 8,000 times its voxels; here it is some 10 times."""
+    shape = (40, 40, 40)
+    spread = np.full(shape, 1.0)
+    spread[::2, ::2, ::2] = 50.0
+    grid = [Volume(np.asarray(each, np.float32), np.eye(4), "HU") for each in (spread, np.zeros(shape))]
+    whole = _components(spread > 20)
+    Watched.seen = 0
+    monkeypatch.setattr(findings, "_components", lambda mask: whole.view(Watched))
+    masks = {name: np.ones(shape, bool).view(Watched) for name in ("body", "more")}
+    regions = find_regions(*grid, None, [], 40.0, 0.5, 0.5, masks)
+    assert len(regions.findings) == 8000
+    assert regions.findings[0].segment == "body"
+    assert 0 < Watched.seen < 30 * spread.size
 
 
 def test_refusals() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusion_engine import memory
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs import forecast, job
 from diffusion_engine.jobs.progress import TimeLeft
@@ -129,7 +130,7 @@ def test_an_impossible_fraction_raises(fraction: float) -> None:
 
 def test_peak_memory_sees_an_allocation_that_is_gone_and_a_child() -> None:
     code = (
-        "import subprocess, sys, time\n"
+        "import subprocess, sys\n"
         "from diffusion_engine.jobs.progress import PeakMemory\n"
         "memory = PeakMemory()\n"
         "before = memory.update()\n"
@@ -139,7 +140,7 @@ def test_peak_memory_sees_an_allocation_that_is_gone_and_a_child() -> None:
         "hold = 'b = bytearray(b\"x\") * 100_000_000; print(1, flush=True); input()'\n"
         "child = subprocess.Popen([sys.executable, '-c', hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
         "child.stdout.readline()\n"
-        "time.sleep(1.1)\n"
+        "memory._looked = -1e9\n"
         "with_child = memory.update()\n"
         "child.communicate(b'\\n')\n"
         "print(after - before, with_child - after, memory.update() - with_child)\n"
@@ -190,11 +191,30 @@ def test_forecast_needs_draws_and_a_part_of_the_image() -> None:
 
 
 def test_free_memory_is_what_the_machine_has() -> None:
-    assert 10 < forecast.free_memory_mb() < 1e8
+    assert 10 < memory.free_memory_mb() < 1e8
 
 
 def test_output_bytes_count_the_selected_part() -> None:
     whole = forecast.output_bytes((10, 20, 30), SETTINGS)
-    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 6 + 4 + 1)
+    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 6 + 1)
     part = {**SETTINGS, "slices": [2, 4], "region": [0, 10, 5, 15]}
-    assert forecast.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 14
+    assert forecast.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 10
+
+
+@pytest.mark.parametrize("keep", [{"keep_draws": True}, {"keep": ["mean", "draws"]}])
+def test_output_bytes_count_draws_where_they_are_kept(keep: dict) -> None:
+    shape, voxels = (10, 20, 30), 6000
+    for draws in (1, 7):
+        found = forecast.output_bytes(shape, {**SETTINGS, **keep, "draws": draws})
+        assert found == 4 * voxels * (1 + 2 + 6 + draws + 1)
+        assert forecast.draw_bytes(draws, voxels) <= 4 * voxels * draws < found
+    assert forecast.output_bytes(shape, {**SETTINGS, **keep, "preset": "posterior", "draws": 8}) == (
+        forecast.output_bytes(shape, {"methods": SETTINGS["methods"], **keep, "preset": "posterior"})
+    )
+    assert forecast.output_bytes(shape, {"methods": ["fbp"], **keep}) == 4 * voxels * 3
+
+
+@pytest.mark.parametrize("bad", [{"slices": 3}, {"draws": "four"}, {"methods": 1}, {"region": [1, 2, 3]}, {"keep": 5}])
+def test_output_bytes_of_bad_settings_are_one_sentence(bad: dict) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        forecast.output_bytes((10, 20, 30), {**SETTINGS, **bad})

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs import job, process
 from diffusion_engine.volume import Volume
+from waiting import wait_until
 
 DRIVER = '''
 import subprocess, sys, time
@@ -54,14 +53,14 @@ yield Result({"mean": source.with_array(source.array + noise)}, {"seed": setting
 """
 SLEEPS = """
 yield Progress("sampling", 1, 2, 0.5, source)
-time.sleep(30)
+time.sleep(600)
 yield Result({"mean": source}, {})
 """
 WITH_CHILD = """
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 Path(settings["pid_file"]).write_text(str(child.pid))
 yield Progress("sampling", 1, 2, 0.5)
-time.sleep(30)
+time.sleep(600)
 yield Result({"mean": source}, {})
 """
 
@@ -93,13 +92,6 @@ def run(tmp_path: Path, source: Volume):
         one.wait()
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
-
-
 def gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
@@ -119,7 +111,8 @@ def test_progress_is_monotone_and_the_result_whole(run, source: Volume) -> None:
     assert fractions == sorted(fractions)
     assert 0 < fractions[0] < fractions[-1] <= 1
     assert all(message["memory_mb"] > 10 for message in steps)
-    assert steps[-2]["seconds_left"] < 3
+    assert steps[0]["seconds_left"] is None or steps[0]["seconds_left"] >= 0
+    assert steps[-1]["seconds_left"] == 0
     assert "preview.nrrd" in {message["preview"] for message in steps}
     assert np.array_equal(read_volume(started.folder / "preview.nrrd").array, source.array)
     report, volumes = job.read_result(started.folder)
@@ -143,30 +136,30 @@ def test_same_folder_again_gives_the_same_bytes(run) -> None:
     assert (first.folder / "mean.nrrd").read_bytes() == before
 
 
-def test_cancel_inside_one_long_step_takes_less_than_two_seconds(run) -> None:
+def test_cancel_inside_one_long_step_does_not_wait_for_its_end(run) -> None:
     started = run(SLEEPS)
-    until(lambda: any(message["event"] == "progress" for message in started.poll()))
-    begin = time.monotonic()
+    wait_until(lambda: any(message["event"] == "progress" for message in started.poll()))
     started.cancel()
-    assert time.monotonic() - begin < 0.2, "cancel itself must not block a user interface"
+    assert started.running()  # cancel itself must not hold up a user interface: the worker has its second of grace
     assert started.wait() == {"event": "cancelled"}
-    assert time.monotonic() - begin < 2.0
     assert gone(started.pid)
+    assert leftovers(started.folder) == set()
+    assert process.GRACE_S <= 1.0
+
+
+def test_cancel_while_the_worker_still_imports(run, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    started = run(SLEEPS, slow_import=f"Path({str(there)!r}).touch(); time.sleep(600)")
+    wait_until(there.exists)
+    started.cancel()
+    assert started.wait() == {"event": "cancelled"}
     assert leftovers(started.folder) == set()
 
 
-def test_cancel_while_the_worker_still_imports(run) -> None:
-    started = run(SLEEPS, slow_import="time.sleep(30)")
-    time.sleep(0.3)
-    begin = time.monotonic()
-    started.cancel()
-    assert started.wait() == {"event": "cancelled"}
-    assert time.monotonic() - begin < 2.0
-
-
-def test_cancel_between_steps_ends_the_worker_itself(run) -> None:
+def test_cancel_between_steps_ends_the_worker_itself(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE_S", 60.0)
     started = run(SHORT)
-    until(lambda: any(message["event"] == "progress" for message in started.poll()))
+    wait_until(lambda: any(message["event"] == "progress" for message in started.poll()))
     started.cancel()
     assert started.wait() == {"event": "cancelled"}
     assert started._process.returncode == 3
@@ -185,15 +178,45 @@ def test_cancel_after_the_end_changes_nothing(run) -> None:
 def test_kill_9_gives_one_sentence_and_leaves_nothing_half(run, tmp_path: Path) -> None:
     pid_file = tmp_path / "child.pid"
     started = run(WITH_CHILD, pid_file=str(pid_file))
-    until(lambda: any(message["event"] == "progress" for message in started.poll()))
+    wait_until(lambda: any(message["event"] == "progress" for message in started.poll()))
     os.kill(started.pid, signal.SIGKILL)
     messages: list[dict] = []
     started.wait(messages.append)
     assert [message["event"] for message in messages] == ["error"]
     assert "SIGKILL" in messages[0]["message"]
+    assert "memory" not in messages[0]["message"]
     assert "\n" not in messages[0]["message"]
     assert leftovers(started.folder) == set()
-    until(lambda: gone(int(pid_file.read_text())), 3)
+    wait_until(lambda: gone(int(pid_file.read_text())))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
+@pytest.mark.parametrize("body", [SHORT, WITH_CHILD])
+def test_a_group_is_signalled_only_while_its_number_is_its_own(
+    run, body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the end of its leader is taken note of, the number may be that of another's group."""
+    signalled: list[tuple[int, int | None, bool]] = []
+    really = os.killpg
+
+    def recorded(group: int, number: int) -> None:
+        signalled.append((group, started._process.returncode, psutil.pid_exists(group)))
+        really(group, number)
+
+    monkeypatch.setattr(os, "killpg", recorded)
+    started = run(body, pid_file=str(tmp_path / "child.pid"))
+    if body is WITH_CHILD:
+        wait_until(lambda: any(message["event"] == "progress" for message in started.poll()))
+        os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    ended = list(signalled)
+    assert ended
+    assert all(each == (started.pid, None, True) for each in ended)
+    started.cancel()
+    started.poll()
+    started._end_tree()
+    started._end_after_grace()
+    assert signalled == ended
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
@@ -217,11 +240,11 @@ yield Result({"mean": source, "tv": source}, {})
 def test_cancel_ends_the_children_too(run, tmp_path: Path) -> None:
     pid_file = tmp_path / "child.pid"
     started = run(WITH_CHILD, pid_file=str(pid_file))
-    until(pid_file.exists)
-    until(lambda: pid_file.read_text() != "")
+    wait_until(pid_file.exists)
+    wait_until(lambda: pid_file.read_text() != "")
     started.cancel()
     started.wait()
-    until(lambda: gone(int(pid_file.read_text())), 3)
+    wait_until(lambda: gone(int(pid_file.read_text())))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
@@ -234,19 +257,19 @@ def test_worker_ends_when_its_parent_dies(run, source: Volume, tmp_path: Path) -
     parent = subprocess.Popen(
         [sys.executable, "-c", "import sys, time; from diffusion_engine.jobs import process; "
          f"print(process.start({str(folder)!r}, command=[sys.executable, {str(tmp_path / 'driver.py')!r}]).pid, "
-         "flush=True); time.sleep(60)"],
+         "flush=True); time.sleep(600)"],
         stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
         assert parent.stdout is not None
         worker_pid = int(parent.stdout.readline())
-        until(lambda: pid_file.exists() and pid_file.read_text() != "")
+        wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
     finally:
         parent.kill()
         parent.wait()
         parent.stdout.close()
-    until(lambda: gone(worker_pid), 3)
-    until(lambda: gone(int(pid_file.read_text())), 3)
+    wait_until(lambda: gone(worker_pid))
+    wait_until(lambda: gone(int(pid_file.read_text())))
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def train_until_killed(folder: Path) -> None:
     for step in train(network(), sampler(), SETTINGS, folder / "run.checkpoint", save_every=1):
         print(step.step, flush=True)
         time.sleep(0.05)
+        if step.step == SETTINGS.steps - 1:
+            sys.stdin.read()  # never to the end: a kill that comes late is one all the same
 
 
 def test_a_killed_process_is_continued_bit_for_bit(tmp_path: Path) -> None:
@@ -52,9 +54,11 @@ def test_a_killed_process_is_continued_bit_for_bit(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     code = "import sys, pathlib, test_trainer_resume as t; t.train_until_killed(pathlib.Path(sys.argv[1]))"
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment,
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment,
         cwd=Path(__file__).parent,
     )
+    assert child.stdin is not None
     assert child.stdout is not None
     try:
         for line in child.stdout:
@@ -64,6 +68,7 @@ def test_a_killed_process_is_continued_bit_for_bit(tmp_path: Path) -> None:
     finally:
         child.kill()
         child.wait()
+        child.stdin.close()
         child.stdout.close()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

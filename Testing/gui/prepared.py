@@ -98,7 +98,7 @@ def writeSinogram(folder: Path, slices: int = 3) -> Path:
     return path
 
 
-def idle(panel: Panel, seconds: float = 20.0) -> None:
+def idle(panel: Panel, seconds: float = 60.0) -> None:
     """Wait until the panel has nothing to do any more."""
     waitUntil(lambda: not panel.widget.panel.run.busy, seconds, "the end of the run")
 

@@ -9,7 +9,7 @@ from typing import Any
 from PySide6 import QtCore, QtWidgets
 
 
-def waitUntil(predicate: Callable[[], Any], seconds: float = 10.0, what: str = "") -> Any:
+def waitUntil(predicate: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
     """Let the event loop turn until the predicate holds, and return its value; AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -151,7 +152,10 @@ def test_slicersOwnPackagesArePinned(application: Application, monkeypatch: pyte
 
     given: dict[str, Any] = {}
 
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
     def install(requirements: list[str], constraints: str, completedCallback: Any, **named: Any) -> None:
+        assert os.environ["PYTHONSAFEPATH"] == "1"  # pip, too, runs nothing of the current folder
         given.update(named, requirements=requirements, constraints=Path(constraints).read_text(encoding="utf-8"))
         completedCallback(0)
 
@@ -161,6 +165,7 @@ def test_slicersOwnPackagesArePinned(application: Application, monkeypatch: pyte
     assert codes == [0]
     assert given["requirements"] == ["monai>=1.5"]
     assert given["blocking"] is False
+    assert "PYTHONSAFEPATH" not in os.environ
     lines = given["constraints"].split()
     assert f"numpy=={numpy.__version__}" in lines
     assert {line.partition("==")[0] for line in lines} >= {"numpy", "SimpleITK", "torch"}
@@ -174,7 +179,12 @@ def test_tooOldCountsAsMissing(application: Application, monkeypatch: pytest.Mon
 
 def test_torchComesThroughItsExtension(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict] = []
-    logic = types.SimpleNamespace(installTorch=lambda **named: asked.append(named))
+
+    def install(**named: Any) -> None:
+        assert os.environ["PYTHONSAFEPATH"] == "1"
+        asked.append(named)
+
+    logic = types.SimpleNamespace(installTorch=install)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
     assert SlicerInstaller().installTorch(print) == 0
     assert asked == [{"askConfirmation": False, "torchVersionRequirement": ">=2.8"}]
@@ -196,9 +206,21 @@ def test_doctorSaysWhatRunsWhereAndWhy(facts: dict, nvidia: bool, words: str, ap
 
 def test_doctorSpeaksOfAPythonThatGivesNoAnswer(application: Application) -> None:
     doctor = Doctor("/bin/true" if sys.platform != "win32" else sys.executable)
-    doctor._process.wait(60)
+    doctor._process.wait()
     assert "PyTorch does not start" in doctor.poll()
     assert doctor.poll() is None
+
+
+def test_doctorRunsNothingOfTheCurrentFolder(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch", "json", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('ran {name}')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", *sys.path]))
+    doctor = Doctor()
+    doctor._process.wait()
+    assert "does not start" not in doctor.poll()
 
 
 def test_estimateGrowsWithTheWorkAndSaysWhenItCannotFit(application: Application) -> None:

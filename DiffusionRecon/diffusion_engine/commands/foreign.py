@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import Parsers, add_command, listed, named_values
+from .options import Parsers, add_command, listed, named_values, prior_name
 
 
 def add(parsers: Parsers) -> None:
@@ -29,7 +29,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--pixel-mm", help="pixel sizes it was trained on: low,high (those of --data)")
     sub.add_argument("--slices", type=int, default=3, help="slices of the self-test (3)")
     sub.add_argument("--licence", default="as chosen by its authors", help="of the weights, for the card")
-    sub.add_argument("--name", required=True, help="of the prior")
+    sub.add_argument("--name", type=prior_name, required=True, help="of the prior")
     sub.add_argument("--out", type=Path, required=True, help="folder for weights and card")
     sub.add_argument("--device", default="auto")
 

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..jobs.lock import held
 from ..priors.card import FURTHER_PLANES, SLICE
-from .options import Parsers, add_command, given_settings, listed
+from .options import Parsers, add_command, given_settings, listed, prior_name
 from .scans import add_scan, scan_source
 
 
@@ -16,6 +17,7 @@ def add(parsers: Parsers) -> None:
     sub = add_command(
         parsers, "train", train_command, "Train a prior from a folder of volumes; continues its checkpoint."
     )
+    sub.set_defaults(what="training")
     _add_training(sub, "my-prior")
     sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
     sub.add_argument("--size", help="of the network: small, medium, large (2.7, 6.9, 34.7 million); widens --from")
@@ -55,6 +57,7 @@ def add(parsers: Parsers) -> None:
     sub = add_command(
         parsers, "distil", distil_command, "Teach a prior's whole flow to a student of one call or a few."
     )
+    sub.set_defaults(what="training")
     sub.add_argument("--prior", required=True, help="the teacher: name or path of a card")
     _add_training(sub, "my-student")
     sub.add_argument("--skip", type=int, default=3, help="levels that the teacher passes at once (3)")
@@ -66,13 +69,14 @@ def add(parsers: Parsers) -> None:
         parsers, "adapt", adapt_command,
         "Adapt a prior to a few CT volumes (writes a small adapter), or to a scan alone (writes a prior of its own).",
     )
+    sub.set_defaults(what="training")
     sub.add_argument("--prior", default="ct-body", help="the base: name or path of a card (ct-body)")
     sub.add_argument("--data", type=Path, help="folder of CT volumes in HU; without it give a scan:")
     sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
     add_scan(sub)
     sub.add_argument("--rounds", type=int, default=4, help="how often a scan is reconstructed and learnt from (4)")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
-    sub.add_argument("--name", default="my-adapter", help="name of the adapter (my-adapter)")
+    sub.add_argument("--name", type=prior_name, default="my-adapter", help="name of the adapter (my-adapter)")
     sub.add_argument("--steps", type=int, default=500, help="training steps, for a scan those of each round (500)")
     sub.add_argument("--rank", type=int, default=8, help="rank of the change of each layer (8)")
     sub.add_argument("--seed", type=int, default=0)
@@ -87,7 +91,7 @@ def _add_training(sub: argparse.ArgumentParser, name: str) -> None:
     sub.add_argument("--files", default="*", help="pattern of the file names to take, such as 'mr*'")
     sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
-    sub.add_argument("--name", default=name, help=f"name of the prior ({name})")
+    sub.add_argument("--name", type=prior_name, default=name, help=f"name of the prior ({name})")
     sub.add_argument("--steps", type=int, default=2000, help="training steps (2000)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
@@ -113,10 +117,11 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
         found = foresee_prior(options.data, exclude, *run, **what)
         print(found["sentence"], flush=True)
         return found
-    card = train_prior(
-        options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-        rate=options.rate, compiled=options.compile, augment=options.augment, each=each,
-    )
+    with held(options.out, options.name):
+        card = train_prior(
+            options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
+            rate=options.rate, compiled=options.compile, augment=options.augment, each=each,
+        )
     if options.split:
         from ..training.split import split
 
@@ -137,10 +142,11 @@ def distil_command(options: argparse.Namespace) -> dict[str, Any]:
     """Distil, export the student's weights and card, and return the card."""
     from ..training.distil_run import distil_prior
 
-    return distil_prior(
-        options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
-        options.seed, options.device, options.unit, options.skip, options.files, options.calls,
-    )
+    with held(options.out, options.name):
+        return distil_prior(
+            options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
+            options.seed, options.device, options.unit, options.skip, options.files, options.calls,
+        )
 
 
 def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
@@ -150,16 +156,18 @@ def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
             raise ValueError("give --data or a scan, not both: an adapter is fitted to volumes or a prior to one scan")
         from ..training.adapt import adapt_prior
 
-        return adapt_prior(
-            options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
-            options.rank, options.seed, options.device,
-        )
+        with held(options.out, options.name):
+            return adapt_prior(
+                options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
+                options.rank, options.seed, options.device,
+            )
     from ..settings import Settings
     from ..training.adapt_scan import adapt_to_scan
 
     given = {key: value for key, value in given_settings(options).items() if key not in ("prior", "steps")}
-    return adapt_to_scan(
-        options.prior, scan_source(options), Settings.from_dict(given), options.out, options.name, options.steps,
-        options.rounds, options.seed, options.device,
-        lambda done: print(f"round {done} of {options.rounds}", flush=True),
-    )
+    with held(options.out, options.name):
+        return adapt_to_scan(
+            options.prior, scan_source(options), Settings.from_dict(given), options.out, options.name, options.steps,
+            options.rounds, options.seed, options.device,
+            lambda done: print(f"round {done} of {options.rounds}", flush=True),
+        )

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from ..jobs.inside import is_plain
+
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What a parser's ``add_subparsers`` returns."""
 
@@ -17,7 +19,7 @@ def add_command(
     """Register a command, a function of the parsed options that returns JSON values; returns the parser to add to."""
     sub = parsers.add_parser(name, help=text, description=text)
     sub.add_argument("--json", metavar="FILE", help="write the machine-readable result there (- for stdout)")
-    sub.set_defaults(command=command)
+    sub.set_defaults(command=command, what="reconstruction")
     return sub
 
 
@@ -67,6 +69,13 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
             if isinstance(value, str):
                 raise ValueError(f"expected a number, true or false as {name}, found '{value}': correct it")
     return values
+
+
+def prior_name(text: str) -> str:
+    """A name that files of a folder can begin with; raises ArgumentTypeError for a path, or none at all."""
+    if not is_plain(text) or text.startswith("."):
+        raise argparse.ArgumentTypeError(f"expected a name, found '{text}': no path, and no dot at its beginning")
+    return text
 
 
 def named_values(given: Sequence[str]) -> dict[str, Any]:

@@ -100,7 +100,13 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
             text = "" if left is None else f", {left:.0f} s left"
             print(f"\r{message['stage']}: {100 * message['fraction']:.0f} %{text}        ", end="", file=sys.stderr)
 
-    last = process.start(options.out).wait(show)
+    running = process.start(options.out)
+    try:
+        last = running.wait(show)
+    except KeyboardInterrupt:
+        running.cancel()
+        running.wait()
+        raise
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if last["event"] != "done":

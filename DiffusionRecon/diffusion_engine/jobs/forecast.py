@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..memory import MEGABYTE, free_memory_mb
+from ..settings import Settings
 
 SHARE = 0.9
 """Part of the free memory that a job may plan to use."""
@@ -88,10 +89,25 @@ def volume_count(settings: Mapping[str, Any]) -> int:
 
 
 def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[str, Any]) -> int:
-    """Disk space of the outputs and a preview, float32 and uncompressed; without a shape, nothing can be said: 0."""
+    """Disk space of a job: its outputs and a preview, float32 and uncompressed; kept draws count where they are kept.
+
+    While the job computes, kept draws lie in its folder in half the space (see :func:`draw_bytes`) of the volumes that
+    take their place at its end. Without a shape nothing can be said: 0. Raises ValueError for bad settings.
+    """
     if source_shape is None:
         return 0
-    return 4 * _voxels(selected_shape(source_shape, settings)) * (volume_count(settings) + 1)
+    known = {entry.name for entry in fields(Settings)}
+    asked = Settings.from_dict({name: value for name, value in settings.items() if name in known})
+    kept = asked.keeps_draws and "diffusion" in asked.methods
+    values = {**asked.to_dict(), "draws": asked.draws if kept else 0}
+    voxels = _voxels(selected_shape(source_shape, values))
+    delivered = 4 * voxels * volume_count(values)
+    return max(delivered, draw_bytes(values["draws"], voxels)) + 4 * voxels
+
+
+def draw_bytes(draws: int, voxels: int) -> int:
+    """Disk space of draws while they are kept: the first in float32, how far the others lie from it in float16."""
+    return voxels * (4 + 2 * (draws - 1)) if draws else 0
 
 
 def _voxels(shape: tuple[int, int, int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,13 +16,19 @@ from typing import Any
 from ..io.images import write_volume
 from ..measurement import Measurement, write_measurement
 from ..volume import Volume
+from .inside import inside, is_plain, named_files, readable, result_path
+from .lock import LOCK
 
 JOB, RESULT, LOG, CANCEL = "job.json", "result.json", "worker.log", "cancel"
-STAGING = "outputs.part"
+STAGING, DRAWS = "outputs.part", "draws.part"
+"""Folders of a running job: finished outputs before they are moved, and draws that are kept."""
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.\w+")
 """Names of files while they are being written, here and by ``io.images``."""
 INPUT, SINOGRAM, GEOMETRY, PREVIEW = "input.nrrd", "sinogram.nrrd", "geometry.json", "preview.nrrd"
+OWN = (JOB, RESULT, LOG, CANCEL, LOCK, INPUT, SINOGRAM, GEOMETRY, PREVIEW)
+"""Files of a job folder that are no results, whatever a report says."""
 KINDS = ("simulate", "measured")
+WRITE_AGAIN = "write the job again"
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,12 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
 
 
 def read_job(folder: str | os.PathLike[str]) -> Job:
-    """The job of a folder; raises ValueError, one sentence, when it is missing, damaged or names missing files."""
+    """The job of a folder; raises ValueError, one sentence, when it is missing or damaged or its files are not there.
+
+    Files lie in the folder itself: a path or a link to elsewhere is refused.
+    """
     place = Path(folder)
-    content = _read_json(place / JOB, "write the job again")
+    content = _read_json(place / JOB, WRITE_AGAIN)
     if not isinstance(content, dict) or set(content) != {"kind", "input", "geometry", "settings"}:
         raise ValueError(f"expected kind, input, geometry, settings in {place / JOB}, found other content: rewrite it")
     job = Job(**content)
@@ -79,24 +89,37 @@ def read_job(folder: str | os.PathLike[str]) -> Job:
         raise ValueError(f"expected a job of kind {' or '.join(KINDS)} with settings, found {job.kind!r}: write it")
     if (job.kind == "measured") != (job.geometry is not None):
         raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it")
-    for name in filter(None, (job.input, job.geometry)):
-        if Path(name).name != name or not (place / name).is_file():
-            raise ValueError(f"expected the file {name} in the job folder {place}, found none: write the job again")
+    inside(place, job.input, "the job's input", WRITE_AGAIN)
+    if job.geometry is not None:
+        inside(place, job.geometry, "the job's geometry", WRITE_AGAIN)
     return job
 
 
 def read_result(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Path]]:
     """The report (result.json) of a finished job and its volume files by key.
 
-    Raises ValueError, one sentence, when the job has no whole result.
+    Raises ValueError, one sentence, when the job has no whole result, or names files that are no results of its own.
     """
     place = Path(folder)
+    again = "run the job again"
     report = _read_json(place / RESULT, "run the job first")
-    volumes = {key: place / name for key, name in report["files"].items()}
-    for path in volumes.values():
-        if not path.is_file():
-            raise ValueError(f"expected the result file {path}, found none: run the job again")
+    if not isinstance(report, dict) or not isinstance(report.get("files"), dict):
+        raise ValueError(f"expected a report with its files in {place / RESULT}, found other content: {again}")
+    own = own_files(place)
+    volumes = {key: result_path(place, name, own) for key, name in report["files"].items()}
+    for key, path in volumes.items():
+        inside(place, path.name, f"the result {key}", again)
     return report, volumes
+
+
+def own_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """The files of a job folder that no result may take the place of: those of fixed names and those the job names."""
+    place = Path(folder)
+    content = readable(place / JOB)
+    found = [content.get("input"), content.get("geometry")] if isinstance(content, dict) else []
+    named = [place / str(name) for name in found if is_plain(name)]
+    beside = named_files(place, named[-1]) if len(named) == 2 else []
+    return [*(place / name for name in OWN), *named, *beside]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -135,9 +158,10 @@ def check_folder(folder: str | os.PathLike[str], needed_bytes: int) -> None:
 
 
 def clear_outputs(folder: str | os.PathLike[str], keep_finished: bool = False) -> None:
-    """Remove what an earlier or ended run left: staged and half-moved outputs, preview, and the result.
+    """Remove what an earlier or ended run left: kept draws, staged and half-moved outputs, preview, and the result.
 
-    ``keep_finished``: leave a whole result alone. Only files that a run itself listed are removed.
+    ``keep_finished``: leave a whole result alone. Only files that a run itself listed are removed; the job's own files,
+    and what lies outside the folder, stay whatever a list says.
     """
     place = Path(folder)
     finished = (place / RESULT).is_file()
@@ -145,32 +169,60 @@ def clear_outputs(folder: str | os.PathLike[str], keep_finished: bool = False) -
         _remove_listed(place, place / RESULT)
         (place / RESULT).unlink()
         finished = False
-    if (place / STAGING).is_dir():
-        if not finished:
-            _remove_listed(place, place / STAGING / RESULT)
-        shutil.rmtree(place / STAGING, ignore_errors=True)
+    if (place / STAGING).is_dir() and not finished:
+        _remove_listed(place, place / STAGING / RESULT)
+    for name in (STAGING, DRAWS):
+        _remove_folder(place / name)
     for path in place.iterdir():
-        if PARTIAL.fullmatch(path.name):
+        if PARTIAL.fullmatch(path.name) and not path.is_dir():
             path.unlink(missing_ok=True)
-    if not finished:
+    if not finished and not (place / PREVIEW).is_dir():
         (place / PREVIEW).unlink(missing_ok=True)
 
 
+def check_free_names(folder: Path) -> None:
+    """Raise ValueError where a folder lies at a place of a file that a run writes, or a file at that of a folder.
+
+    Asked before the run computes anything: at its end it would be lost.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and (path.name in (RESULT, PREVIEW, LOG, CANCEL, LOCK) or path.suffix == ".nrrd"):
+            raise ValueError(f"expected no folder named {path.name} in the job folder {folder}, found one: remove it")
+        if path.name in (STAGING, DRAWS) and not path.is_dir():
+            raise ValueError(f"expected no file named {path.name} in the job folder {folder}, found one: remove it")
+
+
+def fresh_log(folder: Path) -> Path:
+    """The path of an empty log; one that leads elsewhere is replaced, not written through."""
+    path = folder / LOG
+    if path.is_symlink():
+        path.unlink()
+    return path
+
+
+def _remove_folder(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()  # only the link: what it leads to is none of the job's
+    elif path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _remove_listed(place: Path, report: Path) -> None:
-    """Delete the files that a report names, when the report can be read."""
-    try:
-        names = json.loads(report.read_text(encoding="utf-8"))["files"].values()
-    except (OSError, ValueError, KeyError):
-        return
-    for name in names:
-        if Path(name).name == name:
-            (place / name).unlink(missing_ok=True)
+    """Delete the results that a report names, when the report can be read; what is no result stays."""
+    content = readable(report)
+    files = content.get("files") if isinstance(content, dict) else None
+    own = own_files(place)
+    for name in files.values() if isinstance(files, dict) else ():
+        with contextlib.suppress(ValueError):
+            path = result_path(place, name, own)
+            if path.is_file() and not path.is_symlink():
+                path.unlink()
 
 
 def _read_json(path: Path, remedy: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"expected the file {path}, but it cannot be read ({error.strerror}): {remedy}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON in {path}, found something else ({error}): {remedy}") from error

@@ -17,60 +17,82 @@ from typing import IO, Any
 
 import psutil
 
+from ..safe_path import module_line, safe_environment
 from . import job as jobs
+from . import lock
+from .memory import Witness
 
 GRACE_S = 1.0
 EXIT_S = 5.0
+LOOK_S = 1.0
 FINAL = ("done", "cancelled", "error")
 
 Message = dict[str, Any]
 
 
 class JobProcess:
-    """A running worker and everything it started; made by :func:`start`, used from one thread."""
+    """A running worker and everything it started; made by :func:`start`, used from one thread.
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes], what: str = "reconstruction") -> None:
+    ``run``: the identifier under which the folder is held until the end, see :mod:`.lock`.
+    """
+
+    def __init__(
+        self, folder: Path, process: subprocess.Popen[bytes], what: str = "reconstruction", run: str | None = None,
+        witness: Witness | None = None,
+    ) -> None:
         assert process.stdout is not None
         self.folder = folder
         self.what = what
         self.pid = process.pid
         self._process = process
+        self._run = run
+        self._witness = witness or Witness()
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=_read, args=(process.stdout, self._lines), daemon=True)
         self._reader.start()
+        self._reaping = threading.Lock()
         self._tree: dict[int, psutil.Process] = {}
         with contextlib.suppress(psutil.Error):
             self._tree[process.pid] = psutil.Process(process.pid)
         self._looked = 0.0
+        self._ended_at = 0.0
         self._cancelled = False
         self._last: Message | None = None
         self._last_time = 0.0
 
     def running(self) -> bool:
         """Whether messages may still come: True until :meth:`poll` has returned the last one and the worker ended."""
-        return self._last is None or self._process.poll() is None
+        if self._last is None or not self._ended():
+            return True
+        self._settle()
+        return False
 
     def poll(self) -> list[Message]:
         """The messages since the last call, without waiting; the last of all is done, cancelled or error.
 
         A worker that ended without a last message (killed, crashed) gives one error, and its children are ended.
         """
-        ended = self._process.poll() is not None
+        ended = self._ended()
+        now = time.monotonic()
         if ended:
+            self._ended_at = self._ended_at or now
             self._end_tree()
-            self._reader.join(1.0)
-        elif time.monotonic() - self._looked > 1.0:
+        elif now - self._looked > LOOK_S:
             self._remember_tree()
+            self._witness.look(self._tree.values())
         messages = self._drain() if self._last is None else []
-        if ended and self._last is None:
+        # What a worker said before its end may still be on its way; only a child that got away holds the pipe longer.
+        heard = not self._reader.is_alive() or now - self._ended_at > EXIT_S
+        if ended and heard and self._last is None:
+            messages += self._drain()
+        if ended and heard and self._last is None:
             jobs.clear_outputs(self.folder, keep_finished=True)
             # A result that was whole before the end is a result, whoever ended the worker.
             messages.append(self._finish(self._epitaph()))
-        if not ended and self._last is not None and time.monotonic() - self._last_time > EXIT_S:
+        if not ended and self._last is not None and now - self._last_time > EXIT_S:
             self._end_tree()
-        if ended and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+        if ended and self._last is not None:
+            self._settle()
         return messages
 
     def cancel(self) -> None:
@@ -92,7 +114,6 @@ class JobProcess:
                     on_message(message)
             if not messages:
                 time.sleep(0.05)
-        self._end_tree()
         assert self._last is not None
         return self._last
 
@@ -107,6 +128,8 @@ class JobProcess:
                 message = json.loads(line)
             except ValueError:
                 continue  # half a line of a killed worker
+            if not isinstance(message, dict) or "event" not in message:
+                continue  # a launcher speaks
             messages.append(self._finish(message) if message["event"] in FINAL else message)
         return messages
 
@@ -123,15 +146,51 @@ class JobProcess:
         if self._cancelled:
             return {"event": "cancelled"}
         code = self._process.returncode
+        memory = self._witness.testimony(code, self.folder / jobs.LOG, self.what)
+        if memory is not None:
+            return {"event": "error", "message": memory}
         how = f"exit code {code}"
         if code < 0:
             with contextlib.suppress(ValueError):
                 how = f"signal {signal.Signals(-code).name}"
-        cause = ", as when memory runs out or someone kills it" if code == -9 else ""
+        cause = ", as when someone kills it" if code in (-9, 137) else ""
         return {"event": "error", "message": (
             f"The {self.what} process ended before its result ({how}{cause}): no result was saved; "
             f"see {jobs.LOG}, then run it again."
         )}
+
+    def _ended(self) -> bool:
+        """Whether the worker has ended; what is left of its process group goes with it.
+
+        On POSIX the group is ended while the worker's number is still its own: once its end is taken note of, that
+        number may be another's.
+        """
+        with self._reaping:
+            if self._process.returncode is not None:
+                return True
+            if os.name == "posix":
+                state = _state(self.pid)
+                if state == psutil.STATUS_ZOMBIE:
+                    self._end_group()
+                elif state is not None:
+                    return False
+            return self._process.poll() is not None
+
+    def _settle(self) -> None:
+        """After the end and the last word: no process is left, and the folder is free."""
+        self._end_tree()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        if self._run is not None:
+            lock.release(self.folder, self._run)
+            self._run = None
+
+    def _end_group(self) -> None:
+        """Kill the process group, if its leader's end was not taken note of yet; called with the lock held."""
+        if os.name == "posix" and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _remember_tree(self) -> None:
         """Note the worker's descendants while they can be found through it: after its death nobody knows them."""
@@ -142,21 +201,19 @@ class JobProcess:
                 self._tree.update({child.pid: child for child in root.children(recursive=True)})
 
     def _end_after_grace(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(GRACE_S)
+        end = time.monotonic() + GRACE_S
+        while not self._ended() and time.monotonic() < end:
+            time.sleep(0.02)
         self._end_tree()
 
     def _end_tree(self) -> None:
         """Kill the worker, its descendants and, on POSIX, its whole process group; harmless when all are gone."""
         self._remember_tree()
-        if os.name == "posix":
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+        with self._reaping:
+            self._end_group()
         for process in list(self._tree.values()):
             with contextlib.suppress(psutil.Error):
-                process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
+                process.kill()  # psutil looks whether the number is still the same process's
 
 
 def start(
@@ -164,37 +221,53 @@ def start(
 ) -> JobProcess:
     """Start the worker on a job folder, in a process group of its own.
 
-    ``command``: what to run in place of ``python -m diffusion_engine.jobs.worker``; it gets the folder and
-    ``--attached`` appended. Raises ValueError, one sentence, for a bad job or folder or a python that does not start.
+    ``command``: what to run in place of ``python -m diffusion_engine.jobs.worker``; it gets the folder, ``--attached``
+    and ``--run`` appended. Raises ValueError, one sentence, for a bad job or folder, one in which another run goes on,
+    or a python that does not start.
     """
     place = Path(folder).resolve()
     jobs.read_job(place)
     jobs.check_folder(place, 0)
-    jobs.clear_outputs(place)
-    return launch(place, [*(command or [python, "-m", "diffusion_engine.jobs.worker"]), str(place), "--attached"])
+    jobs.check_free_names(place)
+    run = lock.take(place)
+    try:
+        jobs.clear_outputs(place)
+        line = list(command) if command else module_line("diffusion_engine.jobs.worker", python)
+        return launch(place, [*line, str(place), "--attached", f"--run={run}"], run=run)
+    except BaseException:
+        lock.release(place, run)
+        raise
 
 
-def launch(place: Path, line: Sequence[str], what: str = "reconstruction") -> JobProcess:
+def launch(place: Path, line: Sequence[str], what: str = "reconstruction", run: str | None = None) -> JobProcess:
     """Start a command that speaks as the worker does, in a process group of its own with ``place`` as its folder.
 
-    ``what``: it does, for the sentence that is said when it ends without a word. Raises ValueError for a command that
-    does not start.
+    ``what``: it does, for the sentence that is said when it ends without a word; ``run``: see :class:`JobProcess`. It
+    imports nothing from the current folder (:mod:`..safe_path`). Raises ValueError for a command that does not start.
     """
     (place / jobs.CANCEL).unlink(missing_ok=True)
-    environment = dict(os.environ)
-    engine = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [engine, environment.get("PYTHONPATH")]))
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    witness = Witness()
     try:
-        with open(place / jobs.LOG, "wb") as log:
+        with open(jobs.fresh_log(place), "wb") as log:
             process = subprocess.Popen(
-                line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, **options
+                line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=safe_environment(), **options
             )
     except OSError as error:
         raise ValueError(f"expected to start {line[0]}, but it failed ({error.strerror}): check its path") from error
-    return JobProcess(place, process, what)
+    return JobProcess(place, process, what, run, witness)
+
+
+def _state(pid: int) -> str | None:
+    """What a child does, without taking note of its end; None where the system does not say, or has another know."""
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.ZombieProcess:
+        return str(psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return None
 
 
 def _read(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:

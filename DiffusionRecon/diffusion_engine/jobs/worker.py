@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,16 +27,18 @@ from ..io.images import read_volume, write_volume
 from ..measurement import Measurement, read_measurement
 from ..volume import Volume
 from . import job as jobs
+from . import lock
 from .forecast import output_bytes
+from .inside import result_path
+from .memory import did_not_suffice, ran_out
 from .progress import PeakMemory, TimeLeft
 
 DONE, ERROR, CANCELLED = 0, 1, 3
 PREVIEW_EVERY_S = 1.0
 REPORT_EVERY_S = 0.1
-SMALLER = "fewer slices, a smaller region, fewer views, or the device cpu"
 
-Pipeline = Callable[[Any, dict[str, Any]], Iterator[Any]]
-"""(Volume or Measurement, settings) to an iterator of Progress that ends with a Result, see ``pipeline``."""
+Pipeline = Callable[[Any, dict[str, Any]], Generator[Any, None, None]]
+"""(Volume or Measurement, settings) to a generator of Progress that ends with a Result, see ``pipeline``."""
 
 
 def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
@@ -50,7 +53,11 @@ def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
         source = read_source(folder, job)
         shape = source.array.shape if isinstance(source, Volume) else None
         jobs.check_folder(folder, output_bytes(shape, job.settings))
-        result = _iterate(folder, pipeline(source, job.settings), out)
+        steps = pipeline(source, job.settings)
+        try:
+            result = _iterate(folder, steps, out)
+        finally:
+            steps.close()  # what it keeps in the folder goes before the folder is cleared
         if result is None:
             jobs.clear_outputs(folder)
             _say(out, {"event": "cancelled"})
@@ -73,16 +80,16 @@ def read_source(folder: Path, job: jobs.Job) -> Volume | Measurement:
     return read_measurement(folder / job.input, folder / job.geometry)
 
 
-def sentence(error: BaseException, what: str = "reconstruction", smaller: str = SMALLER) -> str:
+def sentence(error: BaseException, what: str = "reconstruction") -> str:
     """One line for the user; errors that are not about the input name their kind and the log.
 
-    ``what`` failed, and the ``smaller`` choices that would need less memory.
+    ``what`` failed: what would need less memory depends on it.
     """
     text = " ".join(str(error).split())
     if isinstance(error, (ValueError, FloatingPointError, ChildProcessError)) and text:
         return text
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
-        return f"The memory did not suffice: choose {smaller}."
+    if ran_out(error):
+        return did_not_suffice(what)
     return f"The {what} failed ({type(error).__name__}: {text[:300] or 'no message'}): see worker.log."
 
 
@@ -128,6 +135,9 @@ def _deliver(folder: Path, result: Any) -> None:
                 "nothing was saved; check the input, or try another seed or method"
             )
     files = {key: f"{key}.nrrd" for key in volumes}
+    own = jobs.own_files(folder)
+    for name in files.values():
+        result_path(folder, name, own)
     staging = folder / jobs.STAGING
     staging.mkdir()
     # The list comes first: it tells a later clean-up which files a killed run had already moved.
@@ -145,8 +155,11 @@ def _say(out: TextIO, message: dict[str, Any]) -> None:
     out.flush()
 
 
-def end_with_parent(folder: Path) -> None:
-    """End this process and its children as soon as stdin closes, which is when the process that started it ends."""
+def end_with_parent(leave: Callable[[], None] | None = None) -> None:
+    """End this process and its children as soon as stdin closes, which is when the process that started it ends.
+
+    ``leave``: called last of all, to tidy up.
+    """
 
     def watch() -> None:
         # os.read, not sys.stdin: a thread inside sys.stdin makes the interpreter abort on a normal exit.
@@ -156,15 +169,19 @@ def end_with_parent(folder: Path) -> None:
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
-        with contextlib.suppress(OSError):
-            jobs.clear_outputs(folder, keep_finished=True)
+        if leave is not None:
+            with contextlib.suppress(OSError):
+                leave()
         os._exit(ERROR)
 
     threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
-def reconstruct(source: Any, settings: dict[str, Any]) -> Iterator[Any]:
-    """The engine's own pipeline; torch is imported here, so that a bad job is refused before that."""
+def reconstruct(source: Any, settings: dict[str, Any], folder: Path | None = None) -> Generator[Any, None, None]:
+    """The engine's own pipeline; torch is imported here, so that a bad job is refused before that.
+
+    ``folder``: of the job, where draws are kept meanwhile.
+    """
     import torch
 
     from ..pipeline import reconstruct_steps
@@ -173,30 +190,56 @@ def reconstruct(source: Any, settings: dict[str, Any]) -> Iterator[Any]:
     if "OMP_NUM_THREADS" not in os.environ:
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, min(allowed, psutil.cpu_count(logical=False) or allowed)))
-    yield from reconstruct_steps(source, Settings.from_dict(settings))
+    keep = None if folder is None else folder / jobs.DRAWS
+    yield from reconstruct_steps(source, Settings.from_dict(settings), keep)
 
 
-def main(arguments: list[str], pipeline: Pipeline = reconstruct) -> int:
-    """Run a job folder: ``FOLDER [--attached]``; attached, the process ends when its stdin closes."""
+def main(arguments: list[str], pipeline: Pipeline | None = None) -> int:
+    """Run a job folder: ``FOLDER [--attached]``; attached, the process ends when its stdin closes.
+
+    ``pipeline``: in place of :func:`reconstruct`.
+    """
     parser = argparse.ArgumentParser(prog="python -m diffusion_engine.jobs.worker", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--attached", action="store_true", help="end when stdin closes (the parent process is gone)")
+    parser.add_argument("--run", help="the identifier under which the process that started this one holds the folder")
     options = parser.parse_args(arguments)
-    folder: Path = options.folder
+    folder: Path = options.folder.resolve()
     # Messages get a stream of their own; whatever libraries print to fd 1 and 2 lands in the log.
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
         try:
-            log = open(folder / jobs.LOG, "ab")  # noqa: SIM115 (it is the process's stdout until its end)
+            jobs.read_job(folder)  # before anything is written: what is no job folder stays as it is
+            jobs.check_free_names(folder)
+            run = lock.take(folder, options.run)
+        except ValueError as error:
+            _say(out, {"event": "error", "message": str(error)})
+            return ERROR
         except OSError as error:
-            _say(out, {"event": "error", "message": (
-                f"expected a job folder that can be written, found {folder} ({error.strerror}): choose another folder"
-            )})
+            _say(out, {"event": "error", "message": _unwritable(folder, error)})
+            return ERROR
+        try:
+            log = open(jobs.fresh_log(folder), "ab")  # noqa: SIM115 (it is the process's stdout until its end)
+        except OSError as error:
+            _say(out, {"event": "error", "message": _unwritable(folder, error)})
+            lock.release(folder, run)
             return ERROR
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+
+        def leave() -> None:
+            jobs.clear_outputs(folder, keep_finished=True)
+            lock.release(folder, run)
+
         if options.attached:
-            end_with_parent(folder)
-        return run_job(folder, pipeline, out)
+            end_with_parent(leave)
+        try:
+            return run_job(folder, pipeline or functools.partial(reconstruct, folder=folder), out)
+        finally:
+            lock.release(folder, run)
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"expected a job folder that can be written, found {folder} ({error.strerror}): choose another folder"
 
 
 if __name__ == "__main__":

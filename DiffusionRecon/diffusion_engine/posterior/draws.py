@@ -6,6 +6,7 @@ No torch here: what reads draws may run inside Slicer.
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from .intervals import LEVEL, prediction_interval
+from .reserved import reserved_array
 
 SLAB_BYTES = 64 << 20
 """Memory of the draws that are looked at together."""
@@ -23,23 +25,24 @@ class DrawStore:
     """Draws (draws, slices, rows, columns) as a memory-mapped float16 file of differences from the first draw.
 
     x_n = first + d_n with ``first`` in float32 on disk as well. Half precision rounds d_n by at most |d_n| / 2048, so a
-    draw that lies 100 HU from the first is kept to 0.05 HU; the first is exact to float32. ``folder``: where the files
-    live, a temporary one when None, removed by :meth:`close`. A context manager. Raises ValueError for no draws or an
-    empty shape.
+    draw that lies 100 HU from the first is kept to 0.05 HU; the first is exact to float32. ``folder``: a new one for
+    the files, a temporary one when None, removed by :meth:`close`. Their space on the disk is taken at once. A context
+    manager. Raises ValueError for no draws, an empty shape, a folder that is there, or a disk without room.
     """
 
     def __init__(self, draws: int, shape: tuple[int, int, int], folder: Path | None = None) -> None:
         if draws < 1 or min(shape) < 1:
             raise ValueError(f"expected 1 draw or more of at least one voxel, found {draws} of {shape}: ask for draws")
         self.count, self.shape = draws, shape
-        self._place = tempfile.TemporaryDirectory(prefix="draws-", dir=folder, ignore_cleanup_errors=True)
-        home = Path(self._place.name)
-        self._first: np.ndarray = np.lib.format.open_memmap(
-            home / "first.npy", mode="w+", dtype=np.float32, shape=shape
-        )
-        self._away: np.ndarray = np.lib.format.open_memmap(
-            home / "away.npy", mode="w+", dtype=np.float16, shape=(draws - 1, *shape)
-        ) if draws > 1 else np.zeros((0, *shape), np.float16)
+        self._home = Path(tempfile.mkdtemp(prefix="draws-")) if folder is None else _made(folder)
+        try:
+            self._first = reserved_array(self._home / "first.npy", shape, np.float32)
+            self._away = reserved_array(self._home / "away.npy", (draws - 1, *shape), np.float16) if draws > 1 else (
+                np.zeros((0, *shape), np.float16)
+            )
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> DrawStore:
         return self
@@ -53,7 +56,7 @@ class DrawStore:
         """Forget the draws and remove their files; more calls do nothing."""
         # A mapped file cannot be removed on Windows, so the maps go first.
         self._first, self._away = np.zeros(0, np.float32), np.zeros(0, np.float16)
-        self._place.cleanup()
+        shutil.rmtree(self._home, ignore_errors=True)
 
     def write(self, draw: int, slices: slice, images: np.ndarray) -> None:
         """Keep some slices of a draw (from 0), in HU; the first draw of a slice comes before the others.
@@ -108,6 +111,16 @@ class DrawStore:
             above = (values > threshold).sum(0)
             share[part], low[part], high[part] = above / self.count, lows[above], highs[above]
         return share, low, high
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise ValueError(
+            f"expected to make the folder {folder} for draws, but it failed ({error.strerror}): choose another one"
+        ) from error
+    return folder
 
 
 def exchangeable_quantile(values: np.ndarray, level: float) -> np.ndarray:

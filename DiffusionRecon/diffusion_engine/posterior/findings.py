@@ -103,8 +103,9 @@ def find_regions(
     kept.sort(key=lambda part: -weights[part])
     labels = np.zeros(parts.shape, np.int32)
     found = []
+    places, totals = _places(parts, sizes), {name: int(np.count_nonzero(mask)) for name, mask in segments.items()}
     for number, part in enumerate(kept, 1):
-        place = np.nonzero(parts == part)
+        place = np.unravel_index(places[part - 1], parts.shape)
         labels[place] = number
         widths = wide[place]
         share = None if not_seen_share is None else float(np.mean(not_seen_share.array[place], dtype=np.float64))
@@ -120,7 +121,7 @@ def find_regions(
                 mean_value=value,
                 interval=interval,
                 not_seen_share=share,
-                segment=_segment(segments, place),
+                segment=_segment(segments, totals, place),
                 half_width=float(widths.max()),
                 basis=basis,
             )
@@ -155,6 +156,13 @@ def _components(mask: np.ndarray) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ConnectedComponent(image, False)).astype(np.int64)
 
 
+def _places(parts: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+    """The flat indices of every part from 1 on, each in the order of the volume, which is gone through once."""
+    inside = np.flatnonzero(parts)
+    by_part = inside[np.argsort(parts.ravel()[inside], kind="stable")]
+    return np.split(by_part, np.cumsum(sizes[1:])[:-1])
+
+
 def _value(
     mean: Volume, draws: Sequence[np.ndarray], widths: np.ndarray, place: tuple[np.ndarray, ...], level: float
 ) -> tuple[float, tuple[float, float], str]:
@@ -185,15 +193,17 @@ def _ras(volume: Volume, kji: np.ndarray) -> Place:
     return right, anterior, superior
 
 
-def _segment(segments: Mapping[str, np.ndarray], place: tuple[np.ndarray, ...]) -> str | None:
+def _segment(
+    segments: Mapping[str, np.ndarray], totals: Mapping[str, int], place: tuple[np.ndarray, ...]
+) -> str | None:
     """The smallest of the segments that hold half of the region or more, else the one that holds most of it.
 
-    Segments may lie within one another: a lung in a body.
+    Segments may lie within one another: a lung in a body. ``totals``: their voxels.
     """
     held = {name: int(np.count_nonzero(mask[place])) for name, mask in segments.items()}
     if not any(held.values()):
         return None
     holders = [name for name, count in held.items() if 2 * count >= len(place[0])]
     if holders:
-        return min(holders, key=lambda name: int(np.count_nonzero(segments[name])))
+        return min(holders, key=lambda name: totals[name])
     return max(held, key=lambda name: held[name])

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # torch comes with `work`, so that its absence is told as wel
     from .train import TrainingStep
 
 REPORT_EVERY_S = 0.25
-SMALLER = "a smaller network, the device cpu, or close other programs"
 
 Each = Callable[["TrainingStep"], None]
 
@@ -39,17 +38,17 @@ def attached(folder: Path, work: Callable[[Each], dict[str, Any]]) -> dict[str, 
     """
     # Messages get a stream of their own; the log is the process's stdout and stderr until its end.
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
-        with open(folder / jobs.LOG, "ab") as log:
+        with open(jobs.fresh_log(folder), "ab") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        end_with_parent(folder)
+        end_with_parent()
         try:
             result = work(follower(folder, out))
         except Cancelled:
             _say(out, {"event": "cancelled"})
             raise
         except Exception as error:
-            _say(out, {"event": "error", "message": sentence(error, "training", SMALLER)})
+            _say(out, {"event": "error", "message": sentence(error, "training")})
             raise
         _say(out, {"event": "done", "result": result})
         return result

@@ -9,6 +9,7 @@ one process but for rounding. On a processor the threads of one process meet in 
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from ..safe_path import no_current_folder
 from .augment import Variants
 from .batches import Batch
 
@@ -94,15 +96,18 @@ def gathered(size: int, assist: Callable[..., None], arguments: Sequence[Any]) -
     each = max(1, threads // size)
     spawning = multiprocessing.get_context("spawn")
     helpers = []
+    current = os.getcwd()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         meeting = (Path(folder) / "meeting").as_uri()
         try:
             for rank in range(1, size):
                 here, there = spawning.Pipe(duplex=False)
                 helper = spawning.Process(
-                    target=_help, args=(Team(rank, size), meeting, each, there, assist, arguments), daemon=True
+                    target=_help, args=(Team(rank, size), meeting, each, there, current, assist, arguments),
+                    daemon=True,
                 )
-                helper.start()
+                with no_current_folder(Path(folder)):
+                    helper.start()
                 there.close()
                 helpers.append((helper, here))
             for _, here in helpers:
@@ -123,8 +128,10 @@ def gathered(size: int, assist: Callable[..., None], arguments: Sequence[Any]) -
 
 
 def _help(
-    team: Team, meeting: str, threads: int, told: Connection, assist: Callable[..., None], arguments: Sequence[Any]
+    team: Team, meeting: str, threads: int, told: Connection, current: str, assist: Callable[..., None],
+    arguments: Sequence[Any],
 ) -> None:
+    os.chdir(current)  # where the paths of the arguments begin
     torch.set_num_threads(threads)
     told.send("here")
     distributed.init_process_group("gloo", init_method=meeting, rank=team.rank, world_size=team.size)
