@@ -25,6 +25,7 @@ from .posterior.draws import DrawStore
 from .posterior.gate import assess, blended, without_fallback
 from .posterior.residual import (
     CONVERGED,
+    LEAST_HU,
     UNFITTED,
     UNFITTED_SHARE,
     ResidualTest,
@@ -230,8 +231,8 @@ def _calibrate(problem: Problem, settings: Settings, prior: Prior, tally: Tally)
     """Rescale the spread where the prior's card knows by how much for this acquisition, and nothing speaks against."""
     if "uncertainty" not in tally.images:
         return
-    fits = all(test.passed for test in tally.tests if test.kind == "mean")
-    doubt = "" if fits else "the image does not leave the residual that the noise should"
+    explained = all(test.explains for test in tally.tests if test.kind == "mean")
+    doubt = "" if explained else "the image does not explain the data"
     if tally.gate is not None and not tally.gate.passed:
         doubt = "the image is unlike those it was calibrated on"
     tally.calibration = matching_entry(prior.card.calibration, asked_acquisition(problem, settings, prior), doubt)
@@ -272,12 +273,18 @@ def _ratio(views: Tensor) -> float:
 
 
 def _explains(problem: Problem, settings: Settings, kind: str, images: np.ndarray, ratio: float) -> bool:
-    """Whether the residual of images in HU, ``ratio`` times the noise, is small against the data themselves."""
+    """Whether the residual of images in HU, ``ratio`` times the noise, is small against the data themselves.
+
+    Of images with values that no body has, the residual of what is possible in them counts.
+    """
     data, variance = problem.likelihood.data, problem.likelihood.variance
+    possible = np.maximum(images, LEAST_HU)
     if kind != UNFITTED:
+        if float(images.min()) < LEAST_HU:
+            ratio = _ratio(problem.residuals(possible, problem.likelihood))
         iterations = settings.tv_iterations if kind == "tv" else CONVERGED
         return ratio <= ceiling(float((data.square() / variance).mean()), data[0].numel(), iterations)
-    attenuation = hu_to_attenuation(np.maximum(images, AIR_HU), problem.water_per_mm).astype(np.float32)
+    attenuation = hu_to_attenuation(possible, problem.water_per_mm).astype(np.float32)
     left = data - problem.likelihood.operator.forward(torch.from_numpy(attenuation).to(data.device))
     counted = (variance < torch.inf).expand_as(data)
     return bool(left[counted].norm() <= UNFITTED_SHARE * data[counted].norm())

@@ -62,6 +62,8 @@ def make_report(
             "prior had to decide, but is narrower than the true error; do not read it as a posterior standard "
             "deviation."
         )
+    if problem.reference is not None and not _allows_ssim(problem):
+        notes.append(f"The images have fewer than {metrics.SSIM_WINDOW} pixels one way: no SSIM is given.")
     notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
     notes += [test.statement for test in tally.tests]
     return {
@@ -104,8 +106,16 @@ def make_report(
 
 
 def _quality(problem: Problem, image: np.ndarray) -> dict[str, float]:
-    """PSNR and SSIM of the delivered part, where there is a reference."""
+    """PSNR and SSIM of the delivered part, where there is a reference, and it is large enough."""
     if problem.reference is None:
         return {}
     image, reference = problem.cropped(image), problem.cropped(problem.reference)
-    return {"psnr": round(metrics.psnr(image, reference), 3), "ssim": round(metrics.ssim(image, reference), 4)}
+    quality = {"psnr": round(metrics.psnr(image, reference), 3)}
+    if _allows_ssim(problem):
+        quality["ssim"] = round(metrics.ssim(image, reference), 4)
+    return quality
+
+
+def _allows_ssim(problem: Problem) -> bool:
+    assert problem.reference is not None
+    return min(problem.cropped(problem.reference).shape[1:]) >= metrics.SSIM_WINDOW

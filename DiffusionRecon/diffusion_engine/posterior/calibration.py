@@ -47,9 +47,9 @@ RULE = (
 class Acquisition:
     """What a calibration depends on; ``noise_percent``: of the largest line integral of a slice.
 
-    ``arc_degrees``: union of what the views have seen, within half a turn (parallel) or a turn (fan);
-    ``largest_gap_degrees``: between neighbouring views there, None where they are evenly spaced; ``draws``: behind the
-    spread; ``steps``: None where the method has no such option; ``options``: all of the method's, by name;
+    ``views``: in different directions; ``arc_degrees``: union of what they have seen, within half a turn (parallel) or
+    a turn (fan); ``largest_gap_degrees``: between neighbouring ones there, None where evenly spaced; ``draws``: behind
+    the spread; ``steps``: None where the method has no such option; ``options``: all of the method's, by name;
     ``noise_range``: 90 over 10 % quantile of the readings' standard deviations, 1 for white noise; ``resampled``: the
     prior worked on other pixels than the image's; ``truncated``: the field of view cut the body off.
     """
@@ -162,12 +162,19 @@ def acquisition_of(
     largest = likelihood.data.flatten(1).where(counted, 0).amax(1).clamp_min(1e-12)
     seen = seen_arc(geometry)
     return Acquisition(
-        geometry.type, len(geometry.angles_rad), math.degrees(seen.covered_rad), float((100 * std / largest).median()),
+        geometry.type, _directions(geometry.angles_rad, seen.period_rad), math.degrees(seen.covered_rad), float((100 * std / largest).median()),
         settings.solver, steps, settings.coupling, options, draws=settings.draws,
         largest_gap_degrees=math.degrees(seen.largest_gap_rad),
         noise_range=float(np.median([_range(own[use]) for own, use in zip(variance.flatten(1), counted, strict=True)])),
         resampled=problem.prior_grid != problem.grid, truncated=problem.truncated,
     )
+
+
+def _directions(angles_rad: Sequence[float], period_rad: float) -> int:
+    """Number of views that are not another one again: the second half turn of parallel beams may only repeat."""
+    ordered = np.sort(np.mod(angles_rad, period_rad))
+    gaps = np.diff(np.append(ordered, ordered[0] + period_rad))
+    return max(1, int((gaps > 1e-3 * period_rad / len(gaps)).sum()))
 
 
 def _range(variance: Tensor) -> float:
