@@ -26,8 +26,8 @@ def nrmse(image: np.ndarray, reference: np.ndarray) -> float:
 def ssim(image: np.ndarray, reference: np.ndarray, data_range: float = CT_RANGE_HU) -> float:
     """Structural similarity, Gaussian window of 1.5 pixels, mean over the slices of (slices, rows, columns) arrays.
 
-    MONAI's implementation (doi:10.1109/TIP.2003.819861), imported here because it takes seconds. Raises ValueError for
-    images of fewer than SSIM_WINDOW pixels each way.
+    MONAI's implementation (doi:10.1109/TIP.2003.819861), imported here because it takes seconds. Raises ValueError
+    for images of fewer than SSIM_WINDOW pixels each way.
     """
     if min(np.shape(image)[-2:]) < SSIM_WINDOW:
         raise ValueError(
@@ -41,7 +41,7 @@ def ssim(image: np.ndarray, reference: np.ndarray, data_range: float = CT_RANGE_
         return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(x), dtype=np.float32)).reshape(-1, 1, *x.shape[-2:])
 
     value, _ = compute_ssim_and_cs(
-        planes(image), planes(reference), spatial_dims=2, kernel_size=(SSIM_WINDOW, SSIM_WINDOW), kernel_sigma=(1.5, 1.5),
-        data_range=data_range,
+        planes(image), planes(reference), spatial_dims=2, kernel_size=(SSIM_WINDOW, SSIM_WINDOW),
+        kernel_sigma=(1.5, 1.5), data_range=data_range,
     )
     return float(value.mean())

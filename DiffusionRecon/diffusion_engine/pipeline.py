@@ -278,13 +278,12 @@ def _explains(problem: Problem, settings: Settings, kind: str, images: np.ndarra
     Of images with values that no body has, the residual of what is possible in them counts.
     """
     data, variance = problem.likelihood.data, problem.likelihood.variance
-    possible = np.maximum(images, LEAST_HU)
     if kind != UNFITTED:
         if float(images.min()) < LEAST_HU:
-            ratio = _ratio(problem.residuals(possible, problem.likelihood))
+            ratio = _ratio(problem.residuals(np.maximum(images, LEAST_HU), problem.likelihood))
         iterations = settings.tv_iterations if kind == "tv" else CONVERGED
         return ratio <= ceiling(float((data.square() / variance).mean()), data[0].numel(), iterations)
-    attenuation = hu_to_attenuation(possible, problem.water_per_mm).astype(np.float32)
+    attenuation = hu_to_attenuation(np.maximum(images, AIR_HU), problem.water_per_mm).astype(np.float32)
     left = data - problem.likelihood.operator.forward(torch.from_numpy(attenuation).to(data.device))
     counted = (variance < torch.inf).expand_as(data)
     return bool(left[counted].norm() <= UNFITTED_SHARE * data[counted].norm())

@@ -1,4 +1,4 @@
-"""A prior that costs nothing: the exact denoiser of white Gaussian images around water, which notes what it is asked."""
+"""A prior that costs nothing: the exact denoiser of white Gaussian images around water; it notes what it is asked."""
 
 from __future__ import annotations
 

@@ -118,7 +118,9 @@ def test_likeness_is_asked_of_the_image_that_the_scores_were_fitted_on(
     assert float((scored[0] - tv(water, iterations=120) + 1).abs().max()) > 0.05
 
 
-def test_the_level_of_the_start_grows_with_the_noise_of_the_scan(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_level_of_the_start_grows_with_the_noise_of_the_scan(
+    small: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FBP of 60 views errs by little but the noise."""
     stub_prior(monkeypatch, start_error={"ratio": 1.0, "smallest": 1e-3, "largest": 9.0})
     quiet, loud = (

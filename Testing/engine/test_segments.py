@@ -46,7 +46,8 @@ def test_volume_by_a_rule_varies_with_the_draws_and_stays_within_the_mask() -> N
     for draw, columns in zip(draws, (5, 6, 7, 8), strict=True):
         draw[1:3, 3:7, 3:columns] = 40.0
         draw[1:3, 3:7, columns:8] = -850.0
-    (row,) = segment_intervals(volume(image), draws, {"nodule": ball()}, {"nodule": IntensityRule(low=-300.0)}, level=0.9)
+    rules = {"nodule": IntensityRule(low=-300.0)}
+    (row,) = segment_intervals(volume(image), draws, {"nodule": ball()}, rules, level=0.9)
     assert row.volume_mm3 == pytest.approx(32 * VOXEL_MM3)
     low, high = row.volume_interval_mm3
     assert 0 <= low < 16 * VOXEL_MM3

@@ -161,10 +161,11 @@ def acquisition_of(
     std = (variance.flatten(1).where(counted, 0).sum(1) / counted.sum(1).clamp_min(1)).sqrt()
     largest = likelihood.data.flatten(1).where(counted, 0).amax(1).clamp_min(1e-12)
     seen = seen_arc(geometry)
+    views = _directions(geometry.angles_rad, seen.period_rad)
+    percent = float((100 * std / largest).median())
     return Acquisition(
-        geometry.type, _directions(geometry.angles_rad, seen.period_rad), math.degrees(seen.covered_rad), float((100 * std / largest).median()),
-        settings.solver, steps, settings.coupling, options, draws=settings.draws,
-        largest_gap_degrees=math.degrees(seen.largest_gap_rad),
+        geometry.type, views, math.degrees(seen.covered_rad), percent, settings.solver, steps, settings.coupling,
+        options, draws=settings.draws, largest_gap_degrees=math.degrees(seen.largest_gap_rad),
         noise_range=float(np.median([_range(own[use]) for own, use in zip(variance.flatten(1), counted, strict=True)])),
         resampled=problem.prior_grid != problem.grid, truncated=problem.truncated,
     )

@@ -27,12 +27,13 @@ class Finding:
     """One region. Places are RAS in mm; ``mean_value``, ``interval`` and ``half_width`` are in the image's unit.
 
     ``reason``: "uncertain", "not seen" or "uncertain and not seen". ``basis`` of both widths: "draws" or "map". From
-    the draws, ``interval`` goes from the smallest to the largest mean over the region of a draw, or holds that of a further
-    one with probability ``level`` where there is one; from the map it is the mean and the average of the voxels' half
-    widths to both sides, as if all voxels erred together. ``half_width``: the largest of a voxel in the region, see
-    :func:`half_width`; where a calibration has stretched the map, the widths from the map are stretched and those from
-    the draws are not. ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the
-    smallest segment that holds half of the region, else the one that holds most of it, None outside all.
+    the draws, ``interval`` goes from the smallest to the largest mean over the region of a draw, or holds that of a
+    further one with probability ``level`` where there is one; from the map it is the mean and the average of the
+    voxels' half widths to both sides, as if all voxels erred together. ``half_width``: the largest of a voxel in the
+    region, see :func:`half_width`; where a calibration has stretched the map, the widths from the map are stretched and
+    those from the draws are not. ``not_seen_share``: mean share of the variance, 0..1, None without that map.
+    ``segment``: the smallest segment that holds half of the region, else the one that holds most of it, None outside
+    all.
     """
 
     number: int

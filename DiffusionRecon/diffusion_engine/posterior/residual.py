@@ -28,10 +28,10 @@ where the photons are counted."""
 NOISE_SHARE = 0.3
 """The largest share of that norm that may be noise: above it the data say next to nothing at their noise level."""
 LEAST_HU = -1100.0
-"""Nothing attenuates less than air; noise may go a little below."""
+"""Nothing attenuates less than air; the noise of a fitted image may go a little below."""
 UNFITTED, UNFITTED_SHARE = "fbp", 0.8
-"""The image that was not fitted, and the share of the data's plain norm that it may leave once what is below LEAST_HU
-is raised to it: 8 views leave 0.4, an arc of 40 degrees 0.7; readings without logarithm 0.83, noise alone 3."""
+"""The image that was not fitted, and the share of the data's plain norm that it may leave once what is below
+air is raised to it: 8 views leave 0.4, an arc of 40 degrees 0.7; readings without logarithm 0.83, noise alone 3."""
 
 TRUST_CLASSICAL = "Trust the classical image first."
 COMPARE = "Reconstruct by TV as well, and trust that image first where it passes."
