@@ -40,11 +40,17 @@ def _residual(report: dict) -> BannerLine:
     if test is None:
         return BannerLine("Residual test: not made.", WARNING)
     low, high = test["accepted"]
-    text = f"{test['ratio']:.2f} times the noise (normal here: {low:.2f} to {high:.2f})"
+    text = f"{test['ratio']:.2f} times the noise"
+    if test.get("explains", True):
+        text += f" (normal here: {low:.2f} to {high:.2f})"
+    else:
+        text += ", too large a part of the data themselves"
     if test["passed"]:
         # Passing it proves no more than that: what the scanner cannot see leaves no residual.
         return BannerLine(f"Residual test passed: {text}. It cannot see invented structure.", GOOD)
-    return BannerLine(f"Residual test failed: {text}. Trust the classical image first.", BAD)
+    # Reports of earlier versions have no advice.
+    advice = test.get("advice", "Check geometry, units and noise level before any image is used.")
+    return BannerLine(f"Residual test failed: {text}. {advice}".rstrip(), BAD)
 
 
 def _gate(gate: dict | None) -> BannerLine:
@@ -54,6 +60,8 @@ def _gate(gate: dict | None) -> BannerLine:
     if gate["passed"]:
         return BannerLine(f"Like the prior's training data: {score}.", GOOD)
     share = f"{100 * gate['blend']:.0f} % of the shown image is the classical one"
+    if not gate["blend"]:
+        share = "no image explains the data, so none takes its place"
     return BannerLine(f"Unlike the prior's training data: {score}; {share}.", BAD)
 
 

@@ -14,8 +14,9 @@ from slicer.i18n import tr as _
 from DiffusionReconLib.panel_part import Choices, Part, setText
 
 BANNER_COLOURS = {"good": "#2e7d32", "warning": "#b26a00", "bad": "#c62828", "plain": "palette(text)"}
-FINDING_COLUMNS = (_("Verdict"), _("R, A, S (mm)"), _("Mean [90 %]"), _("Not seen"), _("Volume"), _("Segment"))
-SEGMENT_COLUMNS = (_("Segment"), _("Mean [90 %]"), _("Volume [90 %]"))
+# {spread}: what the brackets hold differs from result to result.
+FINDING_COLUMNS = (_("Verdict"), _("R, A, S (mm)"), _("Mean [{spread}]"), _("Not seen"), _("Volume"), _("Segment"))
+SEGMENT_COLUMNS = (_("Segment"), _("Mean [{spread}]"), _("Volume [{spread}]"))
 KEYS = {"F": "findButton", "N": "nextButton", "P": "previousButton", "1": "trustButton", "2": "doubtButton",
         "3": "rescanButton"}
 CUBIC_CM = 1000.0
@@ -79,7 +80,7 @@ class ReviewPart(Part):
             self._shortcuts.append(shortcut)
         for table, columns in ((ui.findingsTable, FINDING_COLUMNS), (ui.segmentsTable, SEGMENT_COLUMNS)):
             table.setColumnCount(len(columns))
-            table.setHorizontalHeaderLabels(list(columns))
+            _setHeadings(table, columns, _("spread"))
             table.verticalHeader().setVisible(False)
 
     def show(self, nodes: dict[str, Any]) -> None:
@@ -162,6 +163,8 @@ class ReviewPart(Part):
         table, current = self.ui.findingsTable, self._review()
         found = review.findings(current) if current is not None else []
         self._quiet = True
+        if self._nodes:
+            _setHeadings(table, FINDING_COLUMNS, review.spreadHeading(self._nodes))
         table.setRowCount(len(found))
         for row, finding in enumerate(found):
             for column, text in enumerate(self._findingTexts(current, finding)):
@@ -236,6 +239,8 @@ class ReviewPart(Part):
         measured = self._segmentsOf is not None
         try:
             rows = review.segmentRows(self._nodes, segmentation) if measured else ()
+            if rows:
+                _setHeadings(table, SEGMENT_COLUMNS, review.spreadHeading(self._nodes))
         except ValueError as error:
             rows = ()
             setText(self.ui.verdictLabel, str(error), True)
@@ -265,6 +270,10 @@ class ReviewPart(Part):
         else:
             results.compare(self._nodes)
         self._comparing = not self._comparing
+
+
+def _setHeadings(table: Any, columns: tuple[str, ...], spread: str) -> None:
+    table.setHorizontalHeaderLabels([column.format(spread=spread) for column in columns])
 
 
 def _withInterval(value: float | None, interval: Any, form: str, unit: str) -> str:

@@ -21,10 +21,11 @@ from vtk.util import numpy_support
 from DiffusionReconLib.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.results import resultNodes, resultReport
 from DiffusionReconLib.review import IMAGE_REFERENCE, REPORT_REFERENCE, banner, findings, verdict
+from DiffusionReconLib.review_table import readDraws, readLevel
 
 CSV_HEADER = (
     "Number", "Reason", "R (mm)", "A (mm)", "S (mm)", "Peak R (mm)", "Peak A (mm)", "Peak S (mm)", "Volume (mm3)",
-    "Mean", "Low", "High", "Unit", "Interval from", "Not-seen share", "Segment", "Verdict", "Comment", "Reviewer",
+    "Mean", "Low", "High", "Unit", "Low to high", "Not-seen share", "Segment", "Verdict", "Comment", "Reviewer",
     "Time",
 )  # fmt: skip
 # Spreadsheets run a cell that begins so as a formula.
@@ -53,15 +54,20 @@ def reviewContent(review: slicer.vtkMRMLTableNode) -> dict:
         "half_width": float(attribute("Threshold")),
         "not_seen_share": float(attribute("ShareThreshold")),
         "minimum_mm3": float(attribute("MinimumMm3")),
-        "interval_level": float(attribute("Level")),
+        "interval_level": readLevel(review),
+        "draws": readDraws(review),
     }
+    draws = criteria["draws"]
     return {
         "image": image.GetName() if image is not None else "",
         "unit": attribute("Unit"),
         "coordinates": "RAS, mm, in the image's own frame",
         "criteria": criteria,
         "verdict": asdict(verdict(review)),
-        "findings": [{**asdict(each), **asdict(verdict(review, each.number))} for each in findings(review)],
+        "findings": [
+            {**asdict(each), "spread": each.spread_in_words(draws), **asdict(verdict(review, each.number))}
+            for each in findings(review)
+        ],
         "banner": [asdict(line) for line in banner(report)],
         "provenance": report,
     }
@@ -83,7 +89,7 @@ def exportCsv(review: slicer.vtkMRMLTableNode, path: str | Path) -> Path:
         writer.writerow(
             [
                 each["number"], each["reason"], *each["centre_ras_mm"], *each["peak_ras_mm"], each["volume_mm3"],
-                each["mean_value"], *each["interval"], content["unit"], each["basis"], "" if share is None else share,
+                each["mean_value"], *each["interval"], content["unit"], each["spread"], "" if share is None else share,
                 *map(_harmless, texts),
             ]
         )  # fmt: skip
@@ -128,10 +134,10 @@ def exportHtml(
 <p><strong>{_text(whole["verdict"] or "none yet")}</strong> {_signature(whole)}</p>
 <p class="text">{_text(whole["comment"])}</p>
 <h2>Findings</h2>
-<p>{len(content["findings"])} regions of at least {criteria["minimum_mm3"]:g} mm³ whose
-{100 * criteria["interval_level"]:g} % interval reaches ±{criteria["half_width"]:.3g} {_text(unit)} or whose variance
-the scan leaves open by {100 * criteria["not_seen_share"]:g} % or more. Places: R, A, S in mm.</p>
-<table><thead><tr><th>No.</th><th>Reason</th><th>Place</th><th>Volume (mm³)</th><th>Mean with interval
+<p>{len(content["findings"])} regions of at least {criteria["minimum_mm3"]:g} mm³ whose half width in the map of the
+uncertainty reaches ±{criteria["half_width"]:.3g} {_text(unit)} or whose variance the scan leaves open by
+{100 * criteria["not_seen_share"]:g} % or more. Places: R, A, S in mm.</p>
+<table><thead><tr><th>No.</th><th>Reason</th><th>Place</th><th>Volume (mm³)</th><th>Mean with spread
 ({_text(unit)})</th><th>Not seen</th><th>Segment</th><th>Verdict</th><th>Comment</th></tr></thead>
 <tbody>{rows}</tbody></table>
 <h2>Pictures</h2>{pictures or "<p>None.</p>"}
@@ -182,7 +188,7 @@ def _row(finding: dict, unit: str) -> str:
     low, high = finding["interval"]
     share = finding["not_seen_share"]
     place = ", ".join(f"{value:.1f}" for value in finding["peak_ras_mm"])
-    mean = f"{finding['mean_value']:.1f} ({low:.1f} to {high:.1f}, from the {finding['basis']})"
+    mean = f"{finding['mean_value']:.1f} ({low:.1f} to {high:.1f}, {finding['spread']})"
     numbers = [place, f"{finding['volume_mm3']:.0f}", mean, "" if share is None else f"{100 * share:.0f} %"]
     cells = "".join(f'<td class="n">{_text(text)}</td>' for text in numbers)
     judged = f"{_text(finding['verdict'] or 'none yet')}<br>{_signature(finding)}"

@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 import slicer.util
 from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN, Finding, Regions, find_regions
-from diffusion_engine.posterior.intervals import spread_factor
+from diffusion_engine.posterior.intervals import claimed_level, spread_factor
 from diffusion_engine.posterior.segments import IntensityRule, SegmentInterval, segment_intervals
 
 from DiffusionReconLib.banner import BannerLine, banner
@@ -19,6 +19,7 @@ from DiffusionReconLib.display import WINDOW_PERCENTILE, niceUpperLimit
 from DiffusionReconLib.publish import ATTRIBUTE_PREFIX, sceneKeptOnFailure
 from DiffusionReconLib.results import Nodes, drawArrays, needed, resultImage, resultReport
 from DiffusionReconLib.review_table import (
+    DRAWS,
     Verdict,
     addTable,
     escaped,
@@ -32,7 +33,8 @@ from DiffusionReconLib.volumes import volumeFromNode
 
 __all__ = [
     "VERDICTS", "BannerLine", "Verdict", "banner", "currentFinding", "defaultThreshold", "findings", "goToFinding",
-    "makeReview", "nextFinding", "previousFinding", "reviewOf", "reviews", "segmentRows", "setVerdict", "verdict",
+    "makeReview", "nextFinding", "previousFinding", "reviewOf", "reviews", "segmentRows", "setVerdict", "spreadHeading",
+    "verdict",
 ]  # fmt: skip
 
 VERDICTS = ("trust", "doubt", "rescan")
@@ -54,28 +56,32 @@ def makeReview(
 ) -> slicer.vtkMRMLTableNode:
     """Find the regions of a published result and add the review's table and the highlighted findings to the scene.
 
-    `threshold`: half width of a voxel's 90 % interval, in the image's unit (default: `defaultThreshold`);
+    `threshold`: half width of a voxel in the map of the uncertainty, in the image's unit (default: `defaultThreshold`);
     `segmentationNode`: its segments name the places of the findings. Raises ValueError for a result without
     uncertainty, with the scene as it was.
     """
     spread, image = needed(nodes, "uncertainty"), needed(nodes, "mean")
     share = nodes.get("not_seen_share")
     threshold = defaultThreshold(nodes) if threshold is None else threshold
+    draws = drawArrays(nodes)
+    level = _level(nodes, len(draws))
     regions = find_regions(
         volumeFromNode(spread),
         volumeFromNode(image),
         None if share is None else volumeFromNode(share),
-        drawArrays(nodes),
+        draws,
         threshold,
         shareThreshold,
         minimumMm3,
         _masks(segmentationNode, image),
         draw_count=_drawCount(nodes),
+        level=level,
     )
     with sceneKeptOnFailure():
         node = addTable(f"{image.GetName()} review", regions.findings)
         described = {"Unit": volumeFromNode(image).unit, "Threshold": threshold, "ShareThreshold": shareThreshold}
-        for name, value in {**described, "MinimumMm3": minimumMm3, "Level": 0.9}.items():
+        described |= {"MinimumMm3": minimumMm3, "Level": "" if level is None else level, DRAWS: len(draws)}
+        for name, value in described.items():
             node.SetAttribute(ATTRIBUTE_PREFIX + name, str(value))
         node.SetNodeReferenceID(REPORT_REFERENCE, nodes["report"].GetID())
         node.SetNodeReferenceID(IMAGE_REFERENCE, image.GetID())
@@ -187,9 +193,26 @@ def segmentRows(
     segmentationNode: slicer.vtkMRMLSegmentationNode,
     rules: dict[str, IntensityRule] | None = None,
 ) -> tuple[SegmentInterval, ...]:
-    """Mean value and volume of every segment with 90 % intervals over the result's draws (`rules` by segment name)."""
-    image = resultImage(nodes)
-    return segment_intervals(volumeFromNode(image), drawArrays(nodes), _masks(segmentationNode, image), rules)
+    """Mean value and volume of every segment with their spread over the result's draws (`rules` by segment name).
+
+    Smallest to largest of the draws; an interval with its level only over many draws of a posterior method.
+    """
+    image, draws = resultImage(nodes), drawArrays(nodes)
+    level = _level(nodes, len(draws))
+    return segment_intervals(volumeFromNode(image), draws, _masks(segmentationNode, image), rules, level=level)
+
+
+def spreadHeading(nodes: Nodes) -> str:
+    """What stands in brackets behind a value of the result's tables, in a few words."""
+    count = len(drawArrays(nodes))
+    level = _level(nodes, count)
+    if count < 2:
+        return "± of its voxels"
+    return f"range of {count} draws" if level is None else f"{100 * level:g} %, under the prior"
+
+
+def _level(nodes: Nodes, draws: int) -> float | None:
+    return claimed_level(resultReport(nodes).get("spread"), draws)
 
 
 def _drawCount(nodes: Nodes) -> int | None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import slicer
 import vtk
-from diffusion_engine.posterior.findings import Finding
+from diffusion_engine.posterior.findings import FROM_DRAWS, Finding
+
+from DiffusionReconLib.publish import ATTRIBUTE_PREFIX
 
 # Header by field; units are in the header, the image's own unit is an attribute of the node.
 COLUMNS = (
@@ -14,6 +16,8 @@ COLUMNS = (
     "Mean", "Low", "High", "Not-seen share", "Segment", "Half width", "Interval from", "Verdict", "Comment",
     "Reviewer", "Time",
 )  # fmt: skip
+# The attribute with the number of draws that the spreads are of.
+DRAWS = "Draws"
 # What a table's file cannot hold: its writer quotes nothing.
 ESCAPES = (("\\", "\\\\"), ('"', "\\q"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
@@ -51,6 +55,21 @@ def addTable(name: str, findings: tuple[Finding, ...]) -> slicer.vtkMRMLTableNod
 def readFindings(node: slicer.vtkMRMLTableNode) -> list[Finding]:
     """The findings of a table, exactly as they went in."""
     return [_finding(node, row) for row in range(node.GetNumberOfRows())]
+
+
+def readLevel(node: slicer.vtkMRMLTableNode) -> float | None:
+    """The level that the review's intervals may claim, None where they are spreads of estimates.
+
+    A review without the number of its draws is of an earlier version, which claimed a level of any draws.
+    """
+    level = node.GetAttribute(ATTRIBUTE_PREFIX + "Level")
+    return float(level) if level and readDraws(node) is not None else None
+
+
+def readDraws(node: slicer.vtkMRMLTableNode) -> int | None:
+    """How many draws the review's spreads are of, None where that is not known."""
+    count = node.GetAttribute(ATTRIBUTE_PREFIX + DRAWS)
+    return int(count) if count else None
 
 
 def readVerdict(node: slicer.vtkMRMLTableNode, number: int) -> Verdict:
@@ -105,7 +124,7 @@ def _finding(node: slicer.vtkMRMLTableNode, row: int) -> Finding:
     def number(column: str) -> float:
         return float(cell(node, row, column))
 
-    share = cell(node, row, "Not-seen share")
+    share, basis = cell(node, row, "Not-seen share"), cell(node, row, "Interval from")
     return Finding(
         number=int(cell(node, row, "Number")),
         reason=cell(node, row, "Reason"),
@@ -117,5 +136,6 @@ def _finding(node: slicer.vtkMRMLTableNode, row: int) -> Finding:
         not_seen_share=float(share) if share else None,
         segment=cell(node, row, "Segment") or None,
         half_width=number("Half width"),
-        basis=cell(node, row, "Interval from"),
+        basis=basis,
+        level=readLevel(node) if basis == FROM_DRAWS else None,
     )

@@ -1,7 +1,7 @@
 """A review as a DICOM Comprehensive 3D SR: a measurement report (TID 1500) with one group a finding.
 
 Places are points in the patient's coordinates (LPS, mm) of the input's frame of reference. What DICOM has no code for
-(verdict, reason, ends of the interval) has one of the scheme 99DIFFUSION with its meaning in words.
+(verdict, reason, ends of the spread) has one of the scheme 99DIFFUSION with its meaning in words.
 """
 
 from __future__ import annotations
@@ -72,12 +72,13 @@ def _group(sr: Any, finding: dict, content: dict, frameOfReference: str) -> Any:
     quantity = QUANTITIES.get(content["unit"])
     value = Code(*quantity) if quantity else _code("value", "Image value")
     low, high = finding["interval"]
-    level = f"{100 * content['criteria']['interval_level']:g} % interval, from the {finding['basis']}"
+    # Only an interval that may claim its level is called one.
+    kind, words = "spread" if finding["level"] is None else "interval", finding["spread"]
     measured = [
         sr.Measurement(Code("118565006", "SCT", "Volume"), finding["volume_mm3"], Code("mm3", "UCUM", "mm3")),
         sr.Measurement(value, finding["mean_value"], unit, derivation=Code("373098007", "SCT", "Mean")),
-        sr.Measurement(value, low, unit, derivation=_code("interval-low", f"Low end of the {level}")),
-        sr.Measurement(value, high, unit, derivation=_code("interval-high", f"High end of the {level}")),
+        sr.Measurement(value, low, unit, derivation=_code(f"{kind}-low", f"Low end: {words}")),
+        sr.Measurement(value, high, unit, derivation=_code(f"{kind}-high", f"High end: {words}")),
     ]
     if finding["not_seen_share"] is not None:
         name = _code("not-seen-share", "Share of the variance that the scan does not determine")

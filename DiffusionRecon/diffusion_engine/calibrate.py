@@ -130,6 +130,7 @@ def make_entry(
     after = factor * np.maximum(std, rule.FLOOR_HU)
     return {
         **asdict(acquisition), "arc_degrees": round(acquisition.arc_degrees, 2),
+        "largest_gap_degrees": round(acquisition.gap_degrees, 4), "noise_range": round(acquisition.noise_range, 3),
         "noise_percent": round(acquisition.noise_percent, 4), "draws": draws, "slices": slices,
         "factor": round(factor, 4), "floor_hu": rule.FLOOR_HU,
         "coverage90": round(rule.coverage(error, std, draws), 4),

@@ -102,8 +102,11 @@ def options_of(settings: Settings, prior: Prior) -> dict[str, Any]:
 
 
 def asked_acquisition(problem: Problem, settings: Settings, prior: Prior) -> Acquisition:
-    """The acquisition of a run, as a calibration must know it."""
-    return acquisition_of(problem, settings, steps_of(settings), options_of(settings, prior))
+    """The acquisition of a run, as a calibration must know it: a start that was set by hand is an option too."""
+    options = options_of(settings, prior)
+    if settings.sigma_start is not None:
+        options["sigma_start"] = settings.sigma_start
+    return acquisition_of(problem, settings, steps_of(settings), options)
 
 
 def check_method(settings: Settings) -> None:

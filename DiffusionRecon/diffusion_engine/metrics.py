@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 CT_RANGE_HU = 2000.0
+SSIM_WINDOW = 11
+"""Pixels that an image must have each way for an SSIM."""
 
 
 def psnr(image: np.ndarray, reference: np.ndarray, data_range: float = CT_RANGE_HU) -> float:
@@ -24,8 +26,14 @@ def nrmse(image: np.ndarray, reference: np.ndarray) -> float:
 def ssim(image: np.ndarray, reference: np.ndarray, data_range: float = CT_RANGE_HU) -> float:
     """Structural similarity, Gaussian window of 1.5 pixels, mean over the slices of (slices, rows, columns) arrays.
 
-    MONAI's implementation (doi:10.1109/TIP.2003.819861), imported here because it takes seconds.
+    MONAI's implementation (doi:10.1109/TIP.2003.819861), imported here because it takes seconds. Raises ValueError
+    for images of fewer than SSIM_WINDOW pixels each way.
     """
+    if min(np.shape(image)[-2:]) < SSIM_WINDOW:
+        raise ValueError(
+            f"expected images of {SSIM_WINDOW} pixels each way or more for an SSIM, found {np.shape(image)[-2:]}: "
+            "compare larger ones"
+        )
     import torch
     from monai.metrics.regression import compute_ssim_and_cs
 
@@ -33,7 +41,7 @@ def ssim(image: np.ndarray, reference: np.ndarray, data_range: float = CT_RANGE_
         return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(x), dtype=np.float32)).reshape(-1, 1, *x.shape[-2:])
 
     value, _ = compute_ssim_and_cs(
-        planes(image), planes(reference), spatial_dims=2, kernel_size=(11, 11), kernel_sigma=(1.5, 1.5),
-        data_range=data_range,
+        planes(image), planes(reference), spatial_dims=2, kernel_size=(SSIM_WINDOW, SSIM_WINDOW),
+        kernel_sigma=(1.5, 1.5), data_range=data_range,
     )
     return float(value.mean())

@@ -23,8 +23,18 @@ from .diffusion import DrawStep, asked_acquisition, check_method, diffusion_draw
 from .measurement import Measurement
 from .posterior.calibration import matching_entry, rescaled
 from .posterior.draws import DrawStore
-from .posterior.gate import Gate, assess, blended
-from .posterior.residual import ResidualTest, accepted_range, summarise
+from .posterior.gate import assess, blended, without_fallback
+from .posterior.residual import (
+    CONVERGED,
+    LEAST_HU,
+    UNFITTED,
+    UNFITTED_SHARE,
+    ResidualTest,
+    accepted_range,
+    advised,
+    ceiling,
+    summarise,
+)
 from .posterior.typicality import typicality_scores
 from .priors.card import check_use
 from .priors.library import Prior, load_prior
@@ -33,7 +43,7 @@ from .problem import Problem, prepare, rescan
 from .products import DrawProducts, product_keys
 from .report import Tally, make_report
 from .settings import PRECISIONS, Settings
-from .volume import Volume, attenuation_to_hu
+from .volume import AIR_HU, Volume, attenuation_to_hu, hu_to_attenuation
 
 __all__ = ["DrawStep", "Progress", "Result", "choose_device", "diffusion_draws", "reconstruct", "reconstruct_steps"]
 
@@ -103,13 +113,12 @@ def reconstruct_steps(
         for first in range(0, problem.slices, together):
             chunk = slice(first, min(first + together, problem.slices))
             yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images, store)
+        yield from _residual_tests(problem, settings, prior, costs, tally)
         if prior is not None:
             tally.gate = assess(tally.scores, prior.card.typicality)
             yield from _fall_back(problem, settings, tally)
             _calibrate(problem, settings, prior, tally)
-        tests: list[ResidualTest] = []
-        yield from _residual_tests(problem, settings, prior, costs, tally, tests)
-        report = make_report(problem, settings, prior, tally, tests, time.perf_counter() - began)
+        report = make_report(problem, settings, prior, tally, time.perf_counter() - began)
         volumes = _delivered(problem, settings, tally.images)
         if store is not None:
             volumes.update({f"draw_{n + 1}": problem.deliver(store.read(n)) for n in range(kept)})
@@ -196,7 +205,10 @@ def _chunk(
 
 
 def _fall_back(problem: Problem, settings: Settings, tally: Tally) -> Iterator[Progress]:
-    """Blend the mean towards TV where the gate did not pass; TV is made now if it was not asked for."""
+    """Blend the mean towards TV where the gate did not pass; TV is made now if it was not asked for.
+
+    Not where TV does not explain the data: then no image is recommended.
+    """
     if tally.gate is None or tally.gate.passed:
         return
     classical = tally.images.get("tv")
@@ -211,38 +223,70 @@ def _fall_back(problem: Problem, settings: Settings, tally: Tally) -> Iterator[P
                     yield Progress("tv", step, total, min(0.99, 0.01 + 0.98 * tally.done / tally.total))
                 if step == total:
                     classical[chunk] = ((image - 1) * 1000).cpu().numpy()
+    ratio = _ratio(problem.residuals(classical, problem.likelihood))
+    if not _explains(problem, settings, "tv", classical, ratio):
+        tally.gate = without_fallback(tally.gate, ratio)
+        return
     tally.images["fallback"] = blended(tally.gate, tally.images["mean"], classical)
 
 
 def _calibrate(problem: Problem, settings: Settings, prior: Prior, tally: Tally) -> None:
-    """Rescale the spread where the prior's card knows by how much for this acquisition, and the gate passed."""
+    """Rescale the spread where the prior's card knows by how much for this acquisition, and nothing speaks against."""
     if "uncertainty" not in tally.images:
         return
-    asked = asked_acquisition(problem, settings, prior)
-    trusted: Gate | None = tally.gate
-    tally.calibration = matching_entry(prior.card.calibration, asked, trusted is None or trusted.passed)
+    explained = all(test.explains for test in tally.tests if test.kind == "mean")
+    doubt = "" if explained else "the image does not explain the data"
+    if tally.gate is not None and not tally.gate.passed:
+        doubt = "the image is unlike those it was calibrated on"
+    tally.calibration = matching_entry(prior.card.calibration, asked_acquisition(problem, settings, prior), doubt)
     if tally.calibration.entry is not None:
         tally.images["uncertainty"] = rescaled(tally.images["uncertainty"], tally.calibration.entry)
 
 
 def _residual_tests(
-    problem: Problem, settings: Settings, prior: Prior | None, costs: Costs, tally: Tally, tests: list[ResidualTest],
+    problem: Problem, settings: Settings, prior: Prior | None, costs: Costs, tally: Tally
 ) -> Iterator[Progress]:
     """Residual of every kind of image, and what the same kind reaches on a simulated scan of the central slice."""
     middle = problem.slices // 2
     best = "mean" if prior is not None else settings.methods[-1]
-    again = rescan(problem, tally.images[best][middle], middle, settings)
+    image = tally.images[best][middle]
+    # Nothing attenuates less than air: of an image with such values no other image would explain the scan.
+    again = rescan(problem, image if best == UNFITTED else np.maximum(image, AIR_HU), middle, settings)
     copies = {key: np.zeros_like(image[:1]) for key, image in tally.images.items() if key in ("fbp", "tv", "mean")}
     seconds = dict(tally.seconds)
     levels = list(tally.sigma_start)
     yield from _chunk(again, settings, prior, costs, slice(0, 1), tally, copies, None)
     tally.seconds, tally.sigma_start = seconds, levels
     readings = problem.likelihood.data[0].numel()
+    tests = []
     for key, copy in copies.items():
-        simulated = problem.residuals(copy, again.likelihood)
+        expected = _ratio(problem.residuals(copy, again.likelihood))
         views = problem.residuals(tally.images[key], problem.likelihood)
-        expected = summarise([float(v) for v in simulated.mean(-1)])
-        ratio = summarise([float(v) for v in views.mean(-1)])
+        ratio = _ratio(views)
         per_view = tuple(round(float(v), 3) for v in views.mean(0))
-        accepted = accepted_range(expected, readings, fitted=key != "fbp")
-        tests.append(ResidualTest(key, ratio, per_view, accepted))
+        accepted = accepted_range(expected, readings, fitted=key != UNFITTED)
+        explains = _explains(problem, settings, key, tally.images[key], ratio)
+        tests.append(ResidualTest(key, ratio, per_view, accepted, explains))
+    tally.tests = advised(tests)
+
+
+def _ratio(views: Tensor) -> float:
+    """Mean over the slices of a residual (slices, views); raises where one is not finite."""
+    return summarise([float(v) for v in views.mean(-1)])
+
+
+def _explains(problem: Problem, settings: Settings, kind: str, images: np.ndarray, ratio: float) -> bool:
+    """Whether the residual of images in HU, ``ratio`` times the noise, is small against the data themselves.
+
+    Of images with values that no body has, the residual of what is possible in them counts.
+    """
+    data, variance = problem.likelihood.data, problem.likelihood.variance
+    if kind != UNFITTED:
+        if float(images.min()) < LEAST_HU:
+            ratio = _ratio(problem.residuals(np.maximum(images, LEAST_HU), problem.likelihood))
+        iterations = settings.tv_iterations if kind == "tv" else CONVERGED
+        return ratio <= ceiling(float((data.square() / variance).mean()), data[0].numel(), iterations)
+    attenuation = hu_to_attenuation(np.maximum(images, AIR_HU), problem.water_per_mm).astype(np.float32)
+    left = data - problem.likelihood.operator.forward(torch.from_numpy(attenuation).to(data.device))
+    counted = (variance < torch.inf).expand_as(data)
+    return bool(left[counted].norm() <= UNFITTED_SHARE * data[counted].norm())

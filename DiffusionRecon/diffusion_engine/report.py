@@ -31,6 +31,7 @@ class Tally:
     plan: dict[str, Any] = field(default_factory=dict)
     sigma_start: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    tests: list[ResidualTest] = field(default_factory=list)
     gate: Gate | None = None
     calibration: Calibration | None = None
 
@@ -39,12 +40,12 @@ class Tally:
 
 
 def make_report(
-    problem: Problem, settings: Settings, prior: Prior | None, tally: Tally, tests: list[ResidualTest], seconds: float
+    problem: Problem, settings: Settings, prior: Prior | None, tally: Tally, seconds: float
 ) -> dict[str, Any]:
     """The report as JSON values; see the keys below."""
     names = {"mean": "diffusion"}
     scores: dict[str, dict[str, Any]] = {}
-    for test in tests:
+    for test in tally.tests:
         name = names.get(test.kind, test.kind)
         scores[name] = {"residual_ratio": round(test.ratio, 4), "seconds": round(tally.seconds.get(name, 0.0), 3)}
         scores[name].update(_quality(problem, tally.images[test.kind]))
@@ -61,8 +62,10 @@ def make_report(
             "prior had to decide, but is narrower than the true error; do not read it as a posterior standard "
             "deviation."
         )
+    if problem.reference is not None and not _allows_ssim(problem):
+        notes.append(f"The images have fewer than {metrics.SSIM_WINDOW} pixels one way: no SSIM is given.")
     notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
-    notes += [test.statement for test in tests]
+    notes += [test.statement for test in tally.tests]
     return {
         "modality": settings.modality,
         "method": settings.solver if prior is not None else settings.methods[-1],
@@ -81,8 +84,11 @@ def make_report(
         "files": {},
         "forecast": tally.plan,
         "residual_tests": [
-            {"kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "passed": t.passed, "per_view": t.per_view}
-            for t in tests
+            {
+                "kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "explains": t.explains, "passed": t.passed,
+                "advice": t.advice, "per_view": t.per_view,
+            }
+            for t in tally.tests
         ],
         "sigma_start": tally.sigma_start,
         "intensity": {"unit": "HU", "water_per_mm": settings.water_per_mm},
@@ -100,8 +106,16 @@ def make_report(
 
 
 def _quality(problem: Problem, image: np.ndarray) -> dict[str, float]:
-    """PSNR and SSIM of the delivered part, where there is a reference."""
+    """PSNR and SSIM of the delivered part, where there is a reference, and it is large enough."""
     if problem.reference is None:
         return {}
     image, reference = problem.cropped(image), problem.cropped(problem.reference)
-    return {"psnr": round(metrics.psnr(image, reference), 3), "ssim": round(metrics.ssim(image, reference), 4)}
+    quality = {"psnr": round(metrics.psnr(image, reference), 3)}
+    if _allows_ssim(problem):
+        quality["ssim"] = round(metrics.ssim(image, reference), 4)
+    return quality
+
+
+def _allows_ssim(problem: Problem) -> bool:
+    assert problem.reference is not None
+    return min(problem.cropped(problem.reference).shape[1:]) >= metrics.SSIM_WINDOW

@@ -7,14 +7,18 @@ import math
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusion_engine.__main__ import main
 from diffusion_engine.calibrate import make_entry
 from diffusion_engine.diffusion import options_of
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
+from diffusion_engine.physics.ct import CTGeometry
 from diffusion_engine.posterior import calibration as rule
 from diffusion_engine.priors.card import read_card, sha256
 from diffusion_engine.priors.library import PRIORS_FOLDER, load_prior
@@ -74,24 +78,84 @@ def entry(**changes: object) -> dict:
     ({"steps": 10}, False), ({"options": {"prior_variance": 4.0}}, False), ({"options": {}}, True),
     ({"geometry": "fan_flat"}, False), ({"noise_percent": 0.39}, True), ({"noise_percent": 0.41}, False),
     ({"noise_percent": 0.09}, False), ({"arc_degrees": 60.0}, False), ({"arc_degrees": 190.0}, True),
+    ({"draws": 3}, False), ({"draws": 8}, False), ({"largest_gap_degrees": 9.0}, True),
+    ({"largest_gap_degrees": 17.9}, True), ({"largest_gap_degrees": 19.0}, False), ({"noise_range": 1.9}, True),
+    ({"noise_range": 2.1}, False), ({"resampled": True}, False), ({"truncated": True}, False),
 ])
 def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
     asked = rule.Acquisition(**{
         "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "steps": 30,
-        **changes,
+        "draws": 4, **changes,
     })
     found = rule.matching_entry([entry()], asked)
     assert (found.entry is not None) == fits
     assert found.to_dict()["matched"] == fits
     assert found.to_dict()["factor"] == (2.0 if fits else 1.0)
-    assert rule.matching_entry([entry()], asked, trusted=False).entry is None
+    doubted = rule.matching_entry([entry()], asked, "the image is unlike")
+    assert doubted.entry is None
+    assert doubted.sentence == "The spread is not calibrated: the image is unlike."
+
+
+def measured(angles: np.ndarray, kind: str = "parallel", variance: torch.Tensor | None = None, **changes: Any) -> Any:
+    """What a calibration needs to know of a scan with these view angles (degrees)."""
+    distances = (570.0, 1040.0) if kind != "parallel" else ()
+    geometry = CTGeometry(kind, tuple(np.radians(angles)), 4, 1.0, 0.0, *distances)
+    data = torch.full((1, len(angles), 4), 5.0)
+    likelihood = SimpleNamespace(data=data, variance=torch.tensor(1e-4) if variance is None else variance)
+    problem = SimpleNamespace(
+        likelihood=likelihood, geometry=geometry, prior_grid=1, grid=1, truncated=False, describe=dict, **changes
+    )
+    return rule.acquisition_of(problem, Settings(draws=4), 30, {})
+
+
+@pytest.mark.parametrize(("angles", "arc", "gap", "fits"), [
+    (np.arange(60) * 3.0, 180, 3, True),
+    (np.arange(60) * 3.0 - 720, 180, 3, True),  # wrapped
+    (np.arange(60) * 6.0, 180, 6, False),  # a turn of parallel beams: every line twice
+    (np.arange(120) * 3.0, 180, 3, True),
+    (np.arange(60) * 111.246, 180, 3.83, True),  # golden angle
+    (np.arange(60) * 1.0, 60, 121, False),  # a limited arc
+    (np.r_[np.arange(30) * 0.5, 165 + np.arange(30) * 0.5], 30, 150.5, False),  # one arc across the ends
+    (np.r_[np.arange(50) * 3.0, 150 + np.arange(10) * 0.5], 155, 25.5, False),  # dense here, unseen there
+])
+def test_the_arc_is_what_the_views_have_seen(angles: np.ndarray, arc: float, gap: float, fits: bool) -> None:
+    asked = measured(angles)
+    assert asked.arc_degrees == pytest.approx(arc, rel=0.02)
+    assert asked.gap_degrees == pytest.approx(gap, rel=0.02)
+    made = entry(views=60, options={}, noise_percent=0.2)
+    assert (rule.matching_entry([made], asked).entry is not None) == fits
+
+
+def test_a_limited_scan_may_have_its_own_calibration() -> None:
+    """An entry without a gap had evenly spaced views."""
+    asked = measured(np.arange(60) * 1.0)
+    made = entry(views=60, arc_degrees=60.0, options={})
+    assert rule.acquisition_in(made).gap_degrees == pytest.approx(121)
+    assert rule.matching_entry([made], asked).entry == made
+    fan = entry(views=60, arc_degrees=360.0, geometry="fan_flat", options={})
+    assert rule.matching_entry([fan], measured(np.arange(60) * 6.0, "fan_flat")).entry == fan
+
+
+def test_the_noise_is_that_of_all_readings_that_count() -> None:
+    variance = torch.full((1, 60, 4), 1e-4)
+    assert measured(np.arange(60) * 3.0, variance=variance).noise_percent == pytest.approx(0.2)
+    assert measured(np.arange(60) * 3.0, variance=variance).noise_range == pytest.approx(1)
+    variance[0, 0] = 1e-8
+    assert measured(np.arange(60) * 3.0, variance=variance).noise_percent == pytest.approx(0.2, rel=0.01)
+    variance[0, :, 3] = torch.inf
+    assert measured(np.arange(60) * 3.0, variance=variance).noise_percent == pytest.approx(0.2, rel=0.01)
+    variance[0, :, :2] = 1e-2
+    uneven = measured(np.arange(60) * 3.0, variance=variance)
+    assert uneven.noise_range == pytest.approx(10, rel=0.01)
+    assert rule.matching_entry([entry(views=60, options={}, noise_percent=uneven.noise_percent)], uneven).entry is None
 
 
 @pytest.mark.parametrize(("changes", "other"), [
-    ({}, False), ({"factor": 3.0, "draws": 8, "slices": 2}, False), ({"coupling": "none"}, False),
+    ({}, False), ({"factor": 3.0, "slices": 2}, False), ({"draws": 8}, True), ({"coupling": "none"}, False),
     ({"steps": 10}, True), ({"coupling": "noise"}, True), ({"solver": "tmpd"}, True), ({"geometry": "fan_flat"}, True),
     ({"views": 21}, True), ({"arc_degrees": 170.0}, True), ({"noise_percent": 0.3}, True),
     ({"options": {"eta": 0.5}}, True),
+    ({"largest_gap_degrees": 20.0}, True),
 ])
 def test_an_entry_replaces_only_one_of_the_same_acquisition(changes: dict, other: bool) -> None:
     old, beside, made = entry(), entry(views=60), entry(**changes)
@@ -99,7 +163,7 @@ def test_an_entry_replaces_only_one_of_the_same_acquisition(changes: dict, other
 
 
 def test_an_entry_is_that_of_its_acquisition() -> None:
-    acquisition = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, "noise")
+    acquisition = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, "noise", draws=4, largest_gap_degrees=9.0)
     made = make_entry([drawn(4, 0.5, 2000)], acquisition, Settings(draws=4), 6)
     assert rule.acquisition_in(made) == acquisition
     assert rule.matching_entry([made], acquisition).entry == made
@@ -119,7 +183,7 @@ def test_all_options_count_the_defaults_too() -> None:
     made = entry(options=own)
     lacking = {name: value for name, value in own.items() if name != "local_variance"}
     others = [entry(), entry(options=usual), entry(options=lacking), entry(options={**own, "local_variance": False})]
-    asked = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, options=own)
+    asked = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, options=own, draws=4)
     assert rule.matching_entry([*others, made], asked).entry == made
     assert rule.matching_entry(others, asked).entry is None
 
@@ -135,13 +199,14 @@ def test_shipped_calibrations_are_of_todays_options() -> None:
                          ("ct-body-few", "fast")):
         settings, prior = Settings.from_dict({"preset": preset}), load_prior(name)
         asked = rule.Acquisition(
-            "parallel", 20, 180.0, 0.2, settings.solver, settings.steps, settings.coupling, options_of(settings, prior)
+            "parallel", 20, 180.0, 0.2, settings.solver, settings.steps, settings.coupling, options_of(settings, prior),
+            draws=settings.draws,
         )
         assert rule.matching_entry(prior.card.calibration, asked).entry is not None, preset
 
 
 def test_the_nearest_number_of_views_is_taken() -> None:
-    asked = rule.Acquisition("parallel", 22, 180.0, 0.2, "dds", 30)
+    asked = rule.Acquisition("parallel", 22, 180.0, 0.2, "dds", 30, draws=4)
     found = rule.matching_entry([entry(views=26, factor=1.0), entry(factor=3.0)], asked)
     assert found.to_dict()["factor"] == 3.0
     assert "60 % of the body's voxels before and 89 % after" in found.sentence
@@ -149,7 +214,7 @@ def test_the_nearest_number_of_views_is_taken() -> None:
 
 def test_the_coverage_after_is_of_volumes_that_the_factor_has_not_seen() -> None:
     parts = [drawn(4, 0.5, 20_000, seed=1), drawn(4, 0.25, 20_000, seed=2)]
-    made = make_entry(parts, rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30), Settings(draws=4), 6)
+    made = make_entry(parts, rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, draws=4), Settings(draws=4), 6)
     wide, close = (rule.conformal_factor(*part, 4) for part in parts)
     crossed = [
         rule.coverage(parts[0][0], close * np.maximum(parts[0][1], 2), 4),

@@ -102,18 +102,40 @@ def test_interval_of_the_mean_comes_from_the_draws_or_says_that_it_does_not() ->
     _, mean, _ = scene()
     rng = np.random.default_rng(0)
     draws = [mean.array + rng.normal(0, 30, SHAPE).astype(np.float32) for _ in range(6)]
-    drawn = found(draws=draws)[0]
+    drawn = found(draws=draws, level=0.9)[0]
     region = (slice(1, 4), slice(2, 6), slice(3, 7))
     low, high = prediction_interval(np.array([np.mean(draw[region], dtype=float) for draw in draws]))
     assert drawn.basis == "draws"
     assert drawn.interval == pytest.approx((float(low), float(high)))
-    mapped = found(draw_count=6)[0]
-    assert mapped.basis == "map"
+    ends = found(draws=draws)[0]
+    values = [float(np.mean(draw[region], dtype=float)) for draw in draws]
+    assert ends.interval == pytest.approx((min(values), max(values)))
+    assert (drawn.level, ends.level) == (0.9, None)
+    assert ends.spread_in_words(6) == "smallest to largest of 6 draws"
+    assert drawn.spread_in_words(6) == "90 % interval of 6 draws, under the prior"
+    mapped = found(draw_count=6, level=0.9)[0]
+    assert (mapped.basis, mapped.level) == ("map", None)
+    assert mapped.spread_in_words(6) == "average half width of the voxels, from the map"
     assert mapped.mean_value == drawn.mean_value == pytest.approx(float(mean.array[region].mean()))
     half = spread_factor(6) * (47 * 50.0 + 80.0) / 48
     assert mapped.interval == pytest.approx((mapped.mean_value - half, mapped.mean_value + half))
     # Voxels that vary on their own average out; the map cannot know that.
     assert drawn.interval[1] - drawn.interval[0] < mapped.interval[1] - mapped.interval[0]
+
+
+@pytest.mark.parametrize("stretch", [1.0, 2.5])
+def test_widths_of_a_row_are_all_of_the_draws_or_all_of_the_map(stretch: float) -> None:
+    """A calibration stretches the map of the voxels and not the draws."""
+    _, mean, _ = scene()
+    rng = np.random.default_rng(0)
+    draws = [mean.array + rng.normal(0, 30, SHAPE).astype(np.float32) for _ in range(6)]
+    raw = np.std(draws, axis=0, ddof=1)
+    (row,) = found(draws=draws, uncertainty=volume(stretch * raw), not_seen_share=None, threshold=1.0)
+    assert row.half_width == pytest.approx(spread_factor(6) * raw.max(), rel=1e-3)
+    (mapped,) = found(draw_count=6, uncertainty=volume(stretch * raw), not_seen_share=None, threshold=1.0)
+    assert mapped.half_width == pytest.approx(stretch * spread_factor(6) * raw.max(), rel=1e-3)
+    half = stretch * spread_factor(6) * raw.mean()
+    assert mapped.interval[1] - mapped.mean_value == pytest.approx(half, rel=1e-3)
 
 
 def test_segment_is_the_smallest_that_holds_half_of_the_region() -> None:

@@ -113,11 +113,12 @@ def test_a_matching_calibration_rescales_the_spread(small: Volume, tmp_path: Pat
     entry = {
         "geometry": "parallel", "views": 15, "arc_degrees": 180.0, "noise_percent": 0.25, "solver": "dds", "steps": 2,
         "draws": 2, "slices": 6, "factor": 2.5, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.9,
-        "options": {option.name: option.default for option in listed_methods()["dds"].options},
+        "options": {option.name: option.default for option in listed_methods()["dds"].options}, "resampled": True,
     }
     settings = {**SETTINGS, "methods": ["diffusion"], "keep": ["uncertainty", "draws"]}
     other = {**entry, "views": 40}
-    plain = reconstruct(small, settings, prior=card(tmp_path, typicality={}, calibration=[other]))
+    elsewhere = {**entry, "resampled": False}
+    plain = reconstruct(small, settings, prior=card(tmp_path, typicality={}, calibration=[other, elsewhere]))
     assert plain.report["calibration"]["matched"] is False
     assert "not calibrated" in plain.report["calibration"]["sentence"]
     scaled = reconstruct(small, settings, prior=card(tmp_path, typicality={}, calibration=[other, entry]))

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffusion_engine.posterior.intervals import interval_rule, prediction_interval, spread_factor
+from diffusion_engine.posterior.intervals import (
+    claimed_level,
+    interval_rule,
+    prediction_interval,
+    spread_factor,
+    spread_in_words,
+    spread_of,
+)
 
 TRIALS = 40_000
 
@@ -80,3 +87,25 @@ def test_refusals() -> None:
         prediction_interval(np.ones(4), 1.0)
     with pytest.raises(FloatingPointError, match="NaN"):
         prediction_interval(np.array([1.0, np.nan, 2.0]))
+
+
+@pytest.mark.parametrize(("spread", "count", "level"), [
+    ("posterior", 19, 0.9), ("posterior", 64, 0.9), ("posterior", 18, None), ("posterior", 8, None),
+    ("posterior", 1, None), ("posterior", 0, None), ("concentrated", 64, None), ("point", 64, None), (None, 64, None),
+])
+def test_only_many_draws_of_a_posterior_claim_a_level(spread: str | None, count: int, level: float | None) -> None:
+    assert claimed_level(spread, count) == level
+
+
+def test_without_a_level_a_spread_is_smallest_to_largest() -> None:
+    values = np.array([-792.4, -791.8, -792.1, -792.0])
+    assert spread_of(values, None) == (-792.4, -791.8)
+    low, high = spread_of(values, 0.9)
+    assert (low, high) == pytest.approx(tuple(float(end) for end in prediction_interval(values)))
+    assert spread_in_words(4, None) == "smallest to largest of 4 draws"
+    assert spread_in_words(None, None) == "smallest to largest of the draws"
+    assert "%" not in spread_in_words(4, None)
+    assert spread_in_words(24, 0.9) == "90 % interval of 24 draws, under the prior"
+    for wrong in (np.array([1.0]), np.array([1.0, np.nan])):
+        with pytest.raises((ValueError, FloatingPointError)):
+            spread_of(wrong, None)

@@ -32,7 +32,7 @@ def test_mean_and_its_interval_cover_a_further_draw() -> None:
     held = 0
     for seed in range(400):
         *given, further = draws_around(image, 9, seed)
-        (row,) = segment_intervals(volume(image), given, {"ball": mask})
+        (row,) = segment_intervals(volume(image), given, {"ball": mask}, level=0.9)
         low, high = row.mean_interval
         held += low <= further[mask].mean() <= high
     assert abs(held / 400 - 0.9) < 4 * np.sqrt(0.09 / 400)
@@ -46,12 +46,22 @@ def test_volume_by_a_rule_varies_with_the_draws_and_stays_within_the_mask() -> N
     for draw, columns in zip(draws, (5, 6, 7, 8), strict=True):
         draw[1:3, 3:7, 3:columns] = 40.0
         draw[1:3, 3:7, columns:8] = -850.0
-    (row,) = segment_intervals(volume(image), draws, {"nodule": ball()}, {"nodule": IntensityRule(low=-300.0)})
+    rules = {"nodule": IntensityRule(low=-300.0)}
+    (row,) = segment_intervals(volume(image), draws, {"nodule": ball()}, rules, level=0.9)
     assert row.volume_mm3 == pytest.approx(32 * VOXEL_MM3)
     low, high = row.volume_interval_mm3
     assert 0 <= low < 16 * VOXEL_MM3
     assert 40 * VOXEL_MM3 < high <= 72 * VOXEL_MM3
     assert row.rule == "voxels of the mask from -300 HU up"
+
+
+def test_without_a_level_the_ends_are_the_smallest_and_the_largest_draw() -> None:
+    image, mask = np.zeros(SHAPE), ball()
+    draws = [np.full(SHAPE, value) for value in (3.0, -2.0, 7.0)]
+    (row,) = segment_intervals(volume(image), draws, {"ball": mask}, {"ball": IntensityRule(low=0.0)})
+    assert (row.level, row.mean_interval) == (None, (-2.0, 7.0))
+    assert row.volume_interval_mm3 == (0.0, pytest.approx(72 * VOXEL_MM3))
+    assert segment_intervals(volume(image), draws, {"ball": mask}, level=0.9)[0].level == 0.9
 
 
 def test_fixed_mask_has_a_volume_without_interval_and_says_so() -> None:

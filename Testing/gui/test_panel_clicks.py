@@ -13,7 +13,11 @@ from DiffusionReconLib.dicom_export import exportSeries
 from host.dialogs import Recorder
 from host.eventloop import turn
 from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner, writeSinogram
-from PySide6 import QtCore, QtTest
+from PySide6 import QtCore, QtTest, QtWidgets
+
+
+def headings(table: QtWidgets.QTableWidget) -> list[str]:
+    return [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
 
 
 def test_standInFromVolumeToFindingsAndVerdicts(
@@ -52,6 +56,7 @@ def test_standInFromVolumeToFindingsAndVerdicts(
     ui.findButton.click()
     assert ui.findingsTable.rowCount >= 2
     assert ui.findingsTable.item(0, 3).text() == "80 %"
+    assert headings(ui.findingsTable)[2] == "Mean [range of 6 draws]"
     ui.nextButton.click()
     assert ui.findingsTable.currentRow() == 0
     ui.commentEdit.text = "near the vessel"
@@ -84,6 +89,7 @@ def test_standInSegmentsAreMeasuredAsSoonAsTheyAreChosen(openPanel: OpenPanel, t
     assert ui.segmentsTable.isVisibleTo(panel.container)
     assert ui.segmentsTable.item(0, 0).text() == "soft"
     assert "[" in ui.segmentsTable.item(0, 1).text()
+    assert headings(ui.segmentsTable) == ["Segment", "Mean [range of 6 draws]", "Volume [range of 6 draws]"]
     assert ui.segmentsTable.focusPolicy & QtCore.Qt.TabFocus.value
     ui.segmentationSelector.setCurrentNode(None)
     assert not ui.segmentsTable.isVisibleTo(panel.container)

@@ -16,7 +16,7 @@ import pytest
 import slicer
 from DiffusionReconLib import report, review
 from DiffusionReconLib.publish import publishResult
-from full_results import writeFullResult
+from full_results import DRAWS, writeFullResult
 from host.application import Application
 from pydicom.uid import generate_uid
 
@@ -62,6 +62,7 @@ def test_csvHoldsEveryFindingAndRunsNoFormula(table: slicer.vtkMRMLTableNode, tm
         assert (float(row["Low"]), float(row["High"])) == finding.interval
         assert float(row["Peak S (mm)"]) == finding.peak_ras_mm[2]
         assert row["Unit"] == "HU"
+        assert row["Low to high"] == f"smallest to largest of {DRAWS} draws"
     assert rows[0]["Comment"] == f"'{COMMENT}"
     assert (rows[0]["Verdict"], rows[1]["Verdict"]) == ("doubt", "")
 
@@ -74,6 +75,8 @@ def test_jsonIsTheWholeReview(table: slicer.vtkMRMLTableNode, tmp_path: Path) ->
     assert content["provenance"]["seed"] == 7
     assert content["banner"][-1]["text"] == "Not for diagnostic use."
     assert content["criteria"]["not_seen_share"] == 0.5
+    assert (content["criteria"]["interval_level"], content["criteria"]["draws"]) == (None, DRAWS)
+    assert {each["spread"] for each in content["findings"]} == {f"smallest to largest of {DRAWS} draws"}
     assert content["unit"] == "HU"
 
 
@@ -92,6 +95,9 @@ def test_htmlIsOneFileThatRunsAndLoadsNothing(table: slicer.vtkMRMLTableNode, tm
     embedded = re.search(rf'id="{report.PROVENANCE_ID}">(.*?)</script>', text, re.DOTALL).group(1)
     assert json.loads(embedded) == report.reviewContent(table)["provenance"]
     shown = " ".join(words for tag, words in page.texts if tag != "style")
+    assert f"smallest to largest of {DRAWS} draws" in shown
+    # The one percentage is the banner's, of voxels on held-out cases.
+    assert shown.partition("Findings")[2].partition("Provenance")[0].count("90 %") == 0
     for words in (COMMENT, "Dr. Ö", "rescan", "Not for diagnostic use.", 'Axial "1" <b>', "doubt"):
         assert words in shown
 
@@ -148,6 +154,11 @@ def test_structuredReportReadsBack(table: slicer.vtkMRMLTableNode, tmp_path: Pat
         assert measured[0] == ("Volume", pytest.approx(finding.volume_mm3, rel=1e-6), "mm3")
         assert [value for _, value, _ in measured[1:4]] == pytest.approx([finding.mean_value, *finding.interval])
         assert measured[1][2] == "[hnsf'U]"
+        ends = [each.derivation for each in group.get_measurements()[2:4]]
+        assert [(end.value, end.meaning) for end in ends] == [
+            ("spread-low", f"Low end: smallest to largest of {DRAWS} draws"),
+            ("spread-high", f"High end: smallest to largest of {DRAWS} draws"),
+        ]
         assert measured[4][1] == pytest.approx(finding.not_seen_share)
     assert [e.value.meaning for e in groups[0].get_qualitative_evaluations()] == ["Doubtful"]
     assert groups[1].get_qualitative_evaluations() == []

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from diffusion_engine.posterior.intervals import spread_factor
 from diffusion_engine.posterior.segments import IntensityRule
 from DiffusionReconLib import results, review
 from DiffusionReconLib.publish import publishResult
-from DiffusionReconLib.review_table import escaped, unescaped
+from DiffusionReconLib.review_table import escaped, readDraws, readLevel, unescaped
 from full_results import DRAWS, regionMasks, writeFullResult
 from host.application import Application, openBundle, saveBundle
 from host.render import addSegmentation, thresholdLabels
@@ -43,9 +44,12 @@ def test_reviewFindsTheRegionsAndNamesTheirPlace(nodes: results.Nodes) -> None:
     assert (nodule.reason, strip.reason) == ("uncertain and not seen", "uncertain")
     assert nodule.not_seen_share == pytest.approx(0.8)
     assert (nodule.segment, strip.segment) == ("Lungs", "Body")
-    assert nodule.basis == "draws"
-    low, high = nodule.interval
-    assert low < nodule.mean_value < high
+    assert (nodule.basis, nodule.level) == ("draws", None)
+    draws = [draw[masks["nodule"]].astype(float) for draw in results.drawArrays(nodes)]
+    means = [draw.mean() for draw in draws]
+    assert nodule.interval == pytest.approx((min(means), max(means)))
+    # The map is stretched by a calibration, the draws are not: neither is the half width beside their spread.
+    assert nodule.half_width == pytest.approx(spread_factor(DRAWS) * np.std(draws, axis=0, ddof=1).max(), rel=1e-4)
     outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
     names = [outlines.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
     assert names == ["Finding 1: uncertain and not seen", "Finding 2: uncertain"]
@@ -172,7 +176,10 @@ def test_segmentsHaveIntervalsOverTheDraws(nodes: results.Nodes) -> None:
     rows = {row.name: row for row in review.segmentRows(nodes, segmentation, {"Lungs": IntensityRule(high=-400.0)})}
     lungs = rows["Lungs"]
     assert len(results.drawArrays(nodes)) == DRAWS
-    assert lungs.mean_interval[0] < lungs.mean < lungs.mean_interval[1]
+    means = [draw[labels == 2].astype(float).mean() for draw in results.drawArrays(nodes)]
+    assert lungs.mean_interval == pytest.approx((min(means), max(means)))
+    assert lungs.level is None
+    assert review.spreadHeading(nodes) == f"range of {DRAWS} draws"
     assert lungs.volume_interval_mm3 is not None
     assert lungs.rule == "voxels of the mask up to -400 HU"
     assert rows["Bone"].volume_interval_mm3 is None
@@ -207,11 +214,13 @@ def test_bannerOfAGoodResult() -> None:
 
 
 def test_bannerSaysWhatIsWrongOrUnknown() -> None:
-    failed = [{"kind": "mean", "ratio": 3.0, "accepted": [0.7, 1.6], "passed": False}]
+    failed = [
+        {"kind": "mean", "ratio": 3.0, "accepted": [0.7, 1.6], "passed": False, "explains": True, "advice": "Go."}
+    ]
     gate = {"score": 3.4, "threshold": 2.0, "passed": False, "blend": 0.7, "sentence": "unlike"}
     bad = lines(residual_tests=failed, gate=gate, calibration={**REPORT["calibration"], "matched": False})
     assert [state for _, state in bad] == ["bad", "bad", "warning", "warning", "warning"]
-    assert "Trust the classical image first." in bad[0][0]
+    assert bad[0][0].startswith("Residual test failed: 3.00 times the noise (normal here: 0.70 to 1.60).")
     assert "70 % of the shown image is the classical one" in bad[1][0]
     assert bad[3][0] == "Uncertainty not calibrated for this acquisition."
     unknown = lines(residual_tests=[], gate=None, calibration=None, spread="posterior")
@@ -219,6 +228,47 @@ def test_bannerSaysWhatIsWrongOrUnknown() -> None:
         "Residual test", "Likeness to the prior's training data",
     ]  # fmt: skip
     assert unknown[2] == ("The uncertainty is a posterior standard deviation under this prior.", "plain")
+
+
+def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:
+    """What the engine advises is said, and neither a fallback nor the classical image is praised."""
+    advice = "No image that was made explains the data: use none of the images."
+    failed = [
+        {"kind": kind, "ratio": 16878.0, "accepted": [9e3, 3e4], "passed": False, "explains": False, "advice": advice}
+        for kind in ("tv", "mean")
+    ]
+    gate = {"score": 3.4, "threshold": 2.0, "passed": False, "blend": 0.0, "sentence": "unlike"}
+    found = lines(residual_tests=failed, gate=gate, calibration=None)
+    text, state = found[0]
+    assert state == "bad"
+    assert text == (
+        f"Residual test failed: 16878.00 times the noise, too large a part of the data themselves. {advice}"
+    )
+    assert found[1] == (
+        "Unlike the prior's training data: score 3.40, limit 2.00; no image explains the data, so none takes its "
+        "place.", "bad",
+    )
+    assert not any("lassical" in text for text, _ in found)
+
+
+def test_percentagesAreOnlyOfManyDrawsOfAPosteriorMethod(application: Application, tmp_path: Path) -> None:
+    """Of an earlier version's review, which claimed a level of any draws, nothing is claimed."""
+    nodes = publishResult(writeFullResult(tmp_path / "job", SHAPE, spread="posterior"), withDraws=True)
+    table = review.makeReview(nodes)
+    assert review.spreadHeading(nodes) == f"range of {DRAWS} draws"
+    assert (readLevel(table), readDraws(table)) == (None, DRAWS)
+    many = [results.drawArrays(nodes)[n % DRAWS] for n in range(19)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(review, "drawArrays", lambda given: many)
+        assert review.spreadHeading(nodes) == "90 %, under the prior"
+        claimed = review.makeReview(nodes)
+    assert (readLevel(claimed), readDraws(claimed)) == (0.9, 19)
+    assert {each.level for each in review.findings(claimed)} == {0.9}
+    claimed.RemoveAttribute("DiffusionPriors.Draws")
+    assert readLevel(claimed) is None
+    bare = {key: node for key, node in nodes.items() if key != "draws"}
+    assert review.spreadHeading(bare) == "± of its voxels"
+    assert {each.basis for each in review.findings(review.makeReview(bare))} == {"map"}
 
 
 def test_bannerOfAClassicalResultSpeaksOfNoPrior() -> None:

@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from ..physics.arc import seen_arc
 from .intervals import LEVEL, spread_factor
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..problem import Problem
     from ..settings import Settings
 
@@ -30,11 +33,13 @@ FLOOR_HU = 2.0
 """Least spread that is believed: where few draws agree by chance, their spread says nothing."""
 BODY_HU = -500.0
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-VIEWS_TOLERANCE, ARC_TOLERANCE, NOISE_FACTOR = 0.25, 0.1, 2.0
+VIEWS_TOLERANCE, ARC_TOLERANCE, NOISE_FACTOR, GAP_FACTOR = 0.25, 0.1, 2.0, 2.0
+SAMPLED_READINGS = 1 << 17
+"""Readings of a slice that tell how uneven its noise is."""
 
 RULE = (
-    "same solver, options, steps and coupling, geometry and arc (within 10 %), views within 25 %, noise within a "
-    "factor of 2"
+    "same solver, options, steps, draws and coupling, geometry and arc (within 10 %), views within 25 %, their largest "
+    "gap, the noise and its unevenness within a factor of 2, pixels that the prior knows, the whole body in view"
 )
 
 
@@ -42,7 +47,11 @@ RULE = (
 class Acquisition:
     """What a calibration depends on; ``noise_percent``: of the largest line integral of a slice.
 
-    ``steps``: None where the method has no such option; ``options``: all of the method's, by name.
+    ``views``: in different directions; ``arc_degrees``: union of what they have seen, within half a turn (parallel) or
+    a turn (fan); ``largest_gap_degrees``: between neighbouring ones there, None where evenly spaced; ``draws``: behind
+    the spread; ``steps``: None where the method has no such option; ``options``: all of the method's, by name;
+    ``noise_range``: 90 over 10 % quantile of the readings' standard deviations, 1 for white noise; ``resampled``: the
+    prior worked on other pixels than the image's; ``truncated``: the field of view cut the body off.
     """
 
     geometry: str
@@ -53,6 +62,19 @@ class Acquisition:
     steps: int | None = None
     coupling: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
+    draws: int = field(kw_only=True)
+    largest_gap_degrees: float | None = field(default=None, kw_only=True)
+    noise_range: float = field(default=1.0, kw_only=True)
+    resampled: bool = field(default=False, kw_only=True)
+    truncated: bool = field(default=False, kw_only=True)
+
+    @property
+    def gap_degrees(self) -> float:
+        """The largest gap between views, degrees."""
+        if self.largest_gap_degrees is not None:
+            return self.largest_gap_degrees
+        period = 180.0 if self.geometry == "parallel" else 360.0
+        return max(period - self.arc_degrees, 0.0) + self.arc_degrees / self.views
 
 
 def acquisition_in(entry: Mapping[str, Any]) -> Acquisition:
@@ -86,16 +108,16 @@ class Calibration:
         }
 
 
-def matching_entry(entries: Sequence[Mapping[str, Any]], asked: Acquisition, trusted: bool = True) -> Calibration:
-    """The nearest entry (in views) that RULE allows; none where the image is unlike the training data."""
-    if not trusted:
-        return Calibration(None, "The spread is not calibrated: the image is unlike those it was calibrated on.")
+def matching_entry(entries: Sequence[Mapping[str, Any]], asked: Acquisition, doubt: str = "") -> Calibration:
+    """The nearest entry (in views) that RULE allows; none where there is a ``doubt``, a clause for the user."""
+    if doubt:
+        return Calibration(None, f"The spread is not calibrated: {doubt}.")
     fitting = [entry for entry in entries if _fits(entry, asked)]
     if not fitting:
         return Calibration(
             None, f"The spread is not calibrated for this acquisition (needed: {RULE}): do not read it as an error bar."
         )
-    entry = min(fitting, key=lambda e: (abs(math.log(e["views"] / asked.views)), abs(e["draws"])))
+    entry = min(fitting, key=lambda e: abs(math.log(e["views"] / asked.views)))
     return Calibration(entry, (
         f"The uncertainty was multiplied by {entry['factor']:.2f}: on {entry['slices']} held-out slices scanned with "
         f"{entry['views']} views its 90 % interval held the truth in {100 * entry['coverage90']:.0f} % of the body's "
@@ -106,13 +128,21 @@ def matching_entry(entries: Sequence[Mapping[str, Any]], asked: Acquisition, tru
 
 def _fits(entry: Mapping[str, Any], asked: Acquisition) -> bool:
     made = acquisition_in(entry)
-    ratio = asked.noise_percent / made.noise_percent
-    return bool(
-        (made.solver, made.steps, made.coupling, made.options, made.geometry)
-        == (asked.solver, asked.steps, asked.coupling, asked.options, asked.geometry)
+
+    def same(a: Acquisition) -> tuple[Any, ...]:
+        return a.solver, a.steps, a.coupling, a.options, a.draws, a.geometry, a.resampled, a.truncated
+
+    def near(one: float, other: float, factor: float) -> bool:
+        # A little more, so that twice the gap is within a factor of two despite rounding.
+        return one <= factor * other * 1.001 and other <= factor * one * 1.001
+
+    return (
+        same(made) == same(asked)
         and abs(asked.views - made.views) <= VIEWS_TOLERANCE * made.views
         and abs(asked.arc_degrees - made.arc_degrees) <= ARC_TOLERANCE * made.arc_degrees
-        and 1 / NOISE_FACTOR <= ratio <= NOISE_FACTOR
+        and near(asked.gap_degrees, made.gap_degrees, GAP_FACTOR)
+        and near(asked.noise_percent, made.noise_percent, NOISE_FACTOR)
+        and near(asked.noise_range, made.noise_range, NOISE_FACTOR)
     )
 
 
@@ -121,17 +151,38 @@ def acquisition_of(
 ) -> Acquisition:
     """The acquisition of a problem; the noise is the median over its slices, ``steps`` what the method takes.
 
-    ``options``: of the method, where they are not its defaults.
+    ``options``: of the method, where they are not its defaults. Readings of infinite variance, which count for
+    nothing, have no part in the noise.
     """
-    likelihood = problem.likelihood
+    likelihood, geometry = problem.likelihood, problem.geometry
+    variance = likelihood.variance.expand(likelihood.data.shape)
+    counted = (variance < math.inf).flatten(1)
     # Root mean square over the readings where each has its own noise.
-    std = likelihood.variance.expand(likelihood.data.shape).mean((-2, -1)).sqrt()
-    percent = 100 * std / likelihood.data.amax((-2, -1)).clamp_min(1e-12)
-    described = problem.describe()
+    std = (variance.flatten(1).where(counted, 0).sum(1) / counted.sum(1).clamp_min(1)).sqrt()
+    largest = likelihood.data.flatten(1).where(counted, 0).amax(1).clamp_min(1e-12)
+    seen = seen_arc(geometry)
+    views = _directions(geometry.angles_rad, seen.period_rad)
+    percent = float((100 * std / largest).median())
     return Acquisition(
-        described["type"], described["views"], described["arc_degrees"], float(percent.median()), settings.solver,
-        steps, settings.coupling, options,
+        geometry.type, views, math.degrees(seen.covered_rad), percent, settings.solver, steps, settings.coupling,
+        options, draws=settings.draws, largest_gap_degrees=math.degrees(seen.largest_gap_rad),
+        noise_range=float(np.median([_range(own[use]) for own, use in zip(variance.flatten(1), counted, strict=True)])),
+        resampled=problem.prior_grid != problem.grid, truncated=problem.truncated,
     )
+
+
+def _directions(angles_rad: Sequence[float], period_rad: float) -> int:
+    """Number of views that are not another one again: the second half turn of parallel beams may only repeat."""
+    ordered = np.sort(np.mod(angles_rad, period_rad))
+    gaps = np.diff(np.append(ordered, ordered[0] + period_rad))
+    return max(1, int((gaps > 1e-3 * period_rad / len(gaps)).sum()))
+
+
+def _range(variance: Tensor) -> float:
+    """90 over 10 % quantile of the standard deviations of a slice's readings."""
+    some = variance[:: max(1, len(variance) // SAMPLED_READINGS)].sqrt().cpu().numpy()
+    low, high = np.quantile(some, (0.1, 0.9)) if len(some) else (1.0, 1.0)
+    return float(high / low)
 
 
 def rescaled(std: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:

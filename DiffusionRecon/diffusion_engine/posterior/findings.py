@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..volume import Volume
-from .intervals import LEVEL, prediction_interval, spread_factor
+from .intervals import spread_factor, spread_in_words, spread_of
 
 SHARE_FLOOR = 0.25
 """A large not-seen share counts only where the half width reaches this part of its threshold: a large share of next
@@ -17,6 +17,7 @@ to nothing is nothing."""
 
 UNCERTAIN, NOT_SEEN, BOTH = "uncertain", "not seen", "uncertain and not seen"
 FROM_DRAWS, FROM_MAP = "draws", "map"
+MAP_IN_WORDS = "average half width of the voxels, from the map"
 
 Place = tuple[float, float, float]
 
@@ -25,11 +26,14 @@ Place = tuple[float, float, float]
 class Finding:
     """One region. Places are RAS in mm; ``mean_value``, ``interval`` and ``half_width`` are in the image's unit.
 
-    ``reason``: "uncertain", "not seen" or "uncertain and not seen". ``basis`` of the interval of the region's mean:
-    "draws" (the mean over the region of each draw) or "map" (mean of the voxels' half widths: the widest case, all
-    voxels wrong together). ``half_width``: largest half width of a voxel's interval in the region, at ``peak_ras_mm``.
-    ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the smallest segment
-    that holds half of the region, else the one that holds most of it, None outside all.
+    ``reason``: "uncertain", "not seen" or "uncertain and not seen". ``basis`` of both widths: "draws" or "map". From
+    the draws, ``interval`` goes from the smallest to the largest mean over the region of a draw, or holds that of a
+    further one with probability ``level`` where there is one; from the map it is the mean and the average of the
+    voxels' half widths to both sides, as if all voxels erred together. ``half_width``: the largest of a voxel in the
+    region, see :func:`half_width`; where a calibration has stretched the map, the widths from the map are stretched and
+    those from the draws are not. ``not_seen_share``: mean share of the variance, 0..1, None without that map.
+    ``segment``: the smallest segment that holds half of the region, else the one that holds most of it, None outside
+    all.
     """
 
     number: int
@@ -43,6 +47,11 @@ class Finding:
     segment: str | None
     half_width: float
     basis: str
+    level: float | None = None
+
+    def spread_in_words(self, draws: int | None) -> str:
+        """What the ends of ``interval`` are, one phrase for the user; ``draws``: how many there were."""
+        return spread_in_words(draws, self.level) if self.basis == FROM_DRAWS else MAP_IN_WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +62,12 @@ class Regions:
     labels: np.ndarray
 
 
-def half_width(uncertainty: np.ndarray, draw_count: int | None, level: float = LEVEL) -> np.ndarray:
-    """Half width of every voxel's interval from its standard deviation and the number of draws behind it."""
-    return uncertainty * spread_factor(draw_count, level)
+def half_width(uncertainty: np.ndarray, draw_count: int | None) -> np.ndarray:
+    """Half width of every voxel: its standard deviation times the factor of :func:`spread_factor` for its draws.
+
+    It covers 90 % of voxels where the map was calibrated, and for draws from the posterior; else it is a measure only.
+    """
+    return uncertainty * spread_factor(draw_count)
 
 
 def find_regions(
@@ -69,17 +81,18 @@ def find_regions(
     segments: Mapping[str, np.ndarray],
     *,
     draw_count: int | None = None,
-    level: float = LEVEL,
+    level: float | None = None,
 ) -> Regions:
-    """Regions, connected by faces in 3D, whose interval is wide or whose uncertainty the measurement cannot lessen.
+    """Regions, connected by faces in 3D, whose spread is wide or whose uncertainty the measurement cannot lessen.
 
     A voxel belongs to one when half width >= ``threshold``, or when share >= ``share_threshold`` and half width >=
     SHARE_FLOOR x threshold. The order is by the half width summed over the region, the largest first.
     ``uncertainty``: standard deviation, in the unit of ``mean``, as is ``threshold``; ``not_seen_share`` and
     ``share_threshold``: 0..1; ``draws``: arrays of the mean's shape, may be empty; ``minimum_mm3``: smaller regions
     are left out; ``segments``: masks of the mean's shape by name; ``draw_count``: number of draws behind the map when
-    the draws themselves are not given (None: many). Raises ValueError for sizes that do not fit and thresholds out of
-    range, FloatingPointError for NaN or infinity.
+    the draws themselves are not given (None: many); ``level``: of prediction intervals, as far as
+    :func:`.intervals.claimed_level` allows them, None: smallest to largest. Raises ValueError for sizes that do not fit
+    and thresholds out of range, FloatingPointError for NaN or infinity.
     """
     _check(uncertainty, mean, not_seen_share, draws, segments)
     if not threshold > 0 or not 0 < share_threshold <= 1 or not minimum_mm3 >= 0:
@@ -87,9 +100,7 @@ def find_regions(
             "expected a threshold above 0, a share threshold up to 1 and a volume of at least 0, found "
             f"{threshold}, {share_threshold} and {minimum_mm3}: correct them"
         )
-    wide = half_width(
-        np.asarray(uncertainty.array, np.float64), len(draws) if len(draws) > 1 else draw_count, level
-    )
+    wide = half_width(np.asarray(uncertainty.array, np.float64), len(draws) if len(draws) > 1 else draw_count)
     uncertain = wide >= threshold
     unseen = np.zeros_like(uncertain)
     if not_seen_share is not None:
@@ -109,7 +120,8 @@ def find_regions(
         labels[place] = number
         widths = wide[place]
         share = None if not_seen_share is None else float(np.mean(not_seen_share.array[place], dtype=np.float64))
-        value, interval, basis = _value(mean, draws, widths, place, level)
+        value = float(np.mean(mean.array[place], dtype=np.float64))
+        interval, largest, basis = _widths(value, draws, widths, place, level)
         indices = np.stack(place, axis=1)
         found.append(
             Finding(
@@ -122,8 +134,9 @@ def find_regions(
                 interval=interval,
                 not_seen_share=share,
                 segment=_segment(segments, totals, place),
-                half_width=float(widths.max()),
+                half_width=largest,
                 basis=basis,
+                level=level if basis == FROM_DRAWS else None,
             )
         )
     return Regions(tuple(found), labels)
@@ -163,16 +176,16 @@ def _places(parts: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
     return np.split(by_part, np.cumsum(sizes[1:])[:-1])
 
 
-def _value(
-    mean: Volume, draws: Sequence[np.ndarray], widths: np.ndarray, place: tuple[np.ndarray, ...], level: float
-) -> tuple[float, tuple[float, float], str]:
-    """The region's mean value, its interval and what the interval rests on."""
-    value = float(np.mean(mean.array[place], dtype=np.float64))
+def _widths(
+    value: float, draws: Sequence[np.ndarray], widths: np.ndarray, place: tuple[np.ndarray, ...], level: float | None
+) -> tuple[tuple[float, float], float, str]:
+    """The region's interval, its largest half width and what both rest on: never one on the draws, one on the map."""
     if len(draws) > 1:
-        low, high = prediction_interval(np.array([np.mean(draw[place], dtype=np.float64) for draw in draws]), level)
-        return value, (float(low), float(high)), FROM_DRAWS
+        values = np.stack([draw[place] for draw in draws]).astype(np.float64)
+        largest = float(half_width(values.std(axis=0, ddof=1), len(draws)).max())
+        return spread_of(values.mean(axis=1), level), largest, FROM_DRAWS
     half = float(widths.mean())
-    return value, (value - half, value + half), FROM_MAP
+    return (value - half, value + half), float(widths.max()), FROM_MAP
 
 
 def _reason(uncertain: bool, unseen: bool) -> str:

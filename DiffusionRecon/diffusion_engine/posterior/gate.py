@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether the image is like the training data; ``blend``: weight of TV in the fallback, 0 when passed."""
+    """Whether the image is like the training data; ``blend``: weight of TV in the fallback, 0 where there is none."""
 
     score: float
     threshold: float
@@ -50,6 +50,18 @@ def assess(scores: Sequence[float], typicality: Mapping[str, Any]) -> Gate | Non
     return Gate(round(score, 4), threshold, False, round(blend, 4), (
         f"The image is unlike those that the prior was trained on ({found}): use the fallback, which takes "
         f"{100 * blend:.0f} % from the TV image, rather than the mean."
+    ))
+
+
+def without_fallback(gate: Gate, ratio: float) -> Gate:
+    """The verdict on an image that has failed while TV does not explain the data either: no fallback.
+
+    ``ratio``: the residual of TV in units of the noise.
+    """
+    return replace(gate, blend=0.0, sentence=(
+        f"The image is unlike those that the prior was trained on (score {gate.score:.2f}, typical up to "
+        f"{gate.threshold:.2f}), and the TV image does not explain the data either (residual {ratio:.2f} times the "
+        "noise), so there is no fallback: check geometry, units and noise level, and use none of the images."
     ))
 
 

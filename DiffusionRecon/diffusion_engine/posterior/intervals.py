@@ -2,7 +2,8 @@
 
 The raw 5 and 95 % quantiles of 16 draws cover a further draw in 81 % of cases only: with n draws the outermost two
 enclose a share (n - 1) / (n + 1) of what else may come. Both rules here correct for it. They cover the truth only as
-far as the truth is exchangeable with the draws, that is, as far as the draws are draws from the posterior.
+far as the truth is exchangeable with the draws, that is, as far as the draws are draws from the posterior. Of other
+draws the smallest and the largest are told, a spread of estimates, without any share of cases.
 """
 
 from __future__ import annotations
@@ -65,6 +66,32 @@ def prediction_interval(values: np.ndarray, level: float = LEVEL) -> tuple[np.nd
     # Weibull's plotting positions are the order statistics' own: the k-th of n lies at k / (n + 1).
     low, high = np.quantile(draws, ((1 - level) / 2, (1 + level) / 2), axis=0, method="weibull")
     return np.asarray(low), np.asarray(high)
+
+
+def claimed_level(spread: str | None, count: int, level: float = LEVEL) -> float | None:
+    """The share of cases that an interval of ``count`` draws may claim to cover, None: a spread of estimates only.
+
+    ``spread``: of the method that drew, see :class:`..solvers.listing.Listed`. Only draws from the posterior may, and
+    only so many that order statistics suffice: below, the shape of the distribution would have to be assumed.
+    """
+    return level if spread == "posterior" and count > 1 and interval_rule(count, level) == ORDER_STATISTICS else None
+
+
+def spread_in_words(count: int | None, level: float | None) -> str:
+    """What the two ends of a value's spread over ``count`` draws are, one phrase for the user."""
+    draws = "the draws" if count is None else f"{count} draws"
+    if level is None:
+        return f"smallest to largest of {draws}"
+    return f"{100 * level:g} % interval of {draws}, under the prior"
+
+
+def spread_of(values: np.ndarray, level: float | None) -> tuple[float, float]:
+    """Low and high end of a number over its draws (draws,): of the interval of ``level``, or smallest and largest.
+
+    Raises ValueError for fewer than two draws, FloatingPointError for NaN or infinity.
+    """
+    low, high = prediction_interval(values, level or LEVEL)
+    return (float(np.min(values)), float(np.max(values))) if level is None else (float(low), float(high))
 
 
 def _check(count: int, level: float) -> None:

@@ -1,4 +1,4 @@
-"""What a segment measures, and between which ends: mean value and volume over the draws."""
+"""What a segment measures, and how far the draws lie apart there: mean value and volume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..volume import Volume
-from .intervals import LEVEL, prediction_interval
+from .intervals import spread_of
 
 FIXED_RULE = "all voxels of the mask, the same in every draw"
 
@@ -40,8 +40,10 @@ class IntensityRule:
 class SegmentInterval:
     """``mean`` value over the mask (image unit) and ``volume_mm3`` by the rule, both of the mean image.
 
-    The intervals are None with fewer than two draws; the volume's also where the mask alone gives it, because a fixed
-    mask has one volume. ``rule``: how the volume was measured, one phrase for the user.
+    The intervals go from the smallest to the largest of the draws, or hold a further draw with probability ``level``
+    where there is one. They are None with fewer than two draws; the volume's also where the mask alone gives it,
+    because a fixed mask has one volume. Neither was stretched by a calibration, which is of voxels. ``rule``: how the
+    volume was measured, one phrase for the user.
     """
 
     name: str
@@ -50,6 +52,7 @@ class SegmentInterval:
     volume_mm3: float
     volume_interval_mm3: tuple[float, float] | None
     rule: str
+    level: float | None = None
 
 
 def segment_intervals(
@@ -58,13 +61,14 @@ def segment_intervals(
     segments: Mapping[str, np.ndarray],
     rules: Mapping[str, IntensityRule] | None = None,
     *,
-    level: float = LEVEL,
+    level: float | None = None,
 ) -> tuple[SegmentInterval, ...]:
-    """One row a segment: mean value over its mask and its volume, with intervals that cover a further draw.
+    """One row a segment: mean value over its mask and its volume, with their spread over the draws.
 
     ``draws``: arrays of the mean's shape, may be empty; ``segments``: masks of that shape by name, empty ones are left
-    out; ``rules``: by segment name, see :class:`IntensityRule`. A volume's interval ends at zero and at the mask's
-    volume at the widest. The volume in the mean image may lie outside: a mean is smoother than its draws.
+    out; ``rules``: by segment name, see :class:`IntensityRule`; ``level``: of prediction intervals, as far as
+    :func:`.intervals.claimed_level` allows them, None: smallest to largest. A volume's interval ends at zero and at the
+    mask's volume at the widest. The volume in the mean image may lie outside: a mean is smoother than its draws.
     Raises ValueError for shapes that differ and rules of unknown segments, FloatingPointError for NaN or infinity.
     """
     unknown = set(rules or {}) - set(segments)
@@ -98,6 +102,7 @@ def segment_intervals(
                 volume_mm3=_count(values, rule) * voxel_mm3,
                 volume_interval_mm3=_interval(volumes, level, 0.0, whole) if enough and by_value else None,
                 rule=rule.describe(mean.unit),
+                level=level,
             )
         )
     return tuple(rows)
@@ -108,7 +113,7 @@ def _count(values: np.ndarray, rule: IntensityRule) -> int:
 
 
 def _interval(
-    values: np.ndarray, level: float, least: float = -math.inf, most: float = math.inf
+    values: np.ndarray, level: float | None, least: float = -math.inf, most: float = math.inf
 ) -> tuple[float, float]:
-    low, high = prediction_interval(values, level)
-    return max(float(low), least), min(float(high), most)
+    low, high = spread_of(values, level)
+    return max(low, least), min(high, most)

@@ -1,0 +1,168 @@
+"""That the parts of a run are joined as they should be: one number for each joint that could come loose unseen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusion_engine import pipeline as pipeline_module
+from diffusion_engine.acquisition import readings, simulate
+from diffusion_engine.classical.tv import tv
+from diffusion_engine.diffusion import asked_acquisition, options_of
+from diffusion_engine.phantoms import synthetic_chest
+from diffusion_engine.pipeline import Result, reconstruct
+from diffusion_engine.priors.card import PriorCard
+from diffusion_engine.problem import Problem, prepare, rescan
+from diffusion_engine.settings import Settings
+from diffusion_engine.volume import Volume, hu_to_attenuation
+from stub_priors import FAILS, PASSES, stub_prior, typicality
+
+CPU = torch.device("cpu")
+RUN: dict[str, Any] = {
+    "methods": ["tv", "diffusion"], "views": 16, "draws": 2, "steps": 4, "tv_iterations": 120, "device": "cpu",
+    "keep": ["mean", "uncertainty", "draws"], "noise_percent": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def small() -> Volume:
+    """A slice of the chest, 32 x 40 pixels of 9 mm."""
+    return synthetic_chest((1, 32, 40), (10.0, 9.0, 9.0))[0]
+
+
+def problem_of(volume: Volume, card: PriorCard | None = None, **changes: Any) -> Problem:
+    return prepare(volume, Settings.from_dict({**RUN, **changes}), CPU, card)
+
+
+def entry(prior: Any, **changes: Any) -> dict[str, Any]:
+    """A calibration that fits RUN."""
+    return {
+        "geometry": "parallel", "views": 16, "arc_degrees": 180.0, "noise_percent": 0.5, "solver": "dds", "steps": 4,
+        "draws": 2, "slices": 6, "factor": 2.5, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.9,
+        "options": options_of(Settings.from_dict(RUN), prior), **changes,
+    }
+
+
+def spread(result: Result) -> np.ndarray:
+    """Standard deviation of the two draws."""
+    return np.abs(result.volumes["draw_1"].array - result.volumes["draw_2"].array) / 2**0.5
+
+
+@pytest.mark.parametrize(("limits", "factor"), [(PASSES, 2.5), (FAILS, None)])
+def test_a_spread_is_calibrated_only_where_the_gate_passed(
+    small: Volume, monkeypatch: pytest.MonkeyPatch, limits: dict, factor: float | None
+) -> None:
+    plain = stub_prior(monkeypatch)
+    prior = stub_prior(monkeypatch, calibration=[entry(plain)], typicality=typicality(limits))
+    result = reconstruct(small, RUN)
+    assert prior.asked
+    assert result.report["gate"]["passed"] == (factor is not None)
+    assert result.report["calibration"]["matched"] == (factor is not None)
+    expected = spread(result) if factor is None else factor * np.maximum(spread(result), 2)
+    np.testing.assert_allclose(result.volumes["uncertainty"].array, expected, rtol=0.01, atol=0.3)
+
+
+def test_a_spread_is_not_calibrated_where_the_image_does_not_explain_the_data(
+    small: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = stub_prior(monkeypatch)
+    stub_prior(monkeypatch, calibration=[entry(plain)])
+    monkeypatch.setattr(pipeline_module, "ceiling", lambda *given: 0.0)
+    report = reconstruct(small, RUN).report
+    assert report["calibration"]["sentence"] == (
+        "The spread is not calibrated: the image does not explain the data."
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("draws", 3), ("sigma_start", 0.5), ("views", 24), ("steps", 5)])
+def test_a_spread_is_calibrated_only_for_the_run_it_was_made_for(
+    small: Volume, monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
+    plain = stub_prior(monkeypatch)
+    stub_prior(monkeypatch, calibration=[entry(plain)])
+    assert not reconstruct(small, {**RUN, name: value}).report["calibration"]["matched"]
+
+
+def test_the_scan_of_the_residual_test_has_the_noise_of_the_data(small: Volume) -> None:
+    """FBP of 40 views hardly fits the noise, so about all of it is left: of a scan without noise a tenth would be."""
+    report = reconstruct(small, RUN, methods=["fbp"], views=40, noise_percent=5.0).report
+    high = report["residual_tests"][0]["accepted"][1]
+    assert 0.5 < high / 1.6 < 1.5
+    problem = problem_of(small, noise_percent=5.0)
+    assert problem.reference is not None
+    again = rescan(problem, problem.reference[0], 0, Settings())
+    image = torch.from_numpy(hu_to_attenuation(problem.reference, 0.0193).astype(np.float32))
+    added = again.likelihood.data - readings(image, problem.geometry, problem.grid)
+    assert float(added.std()) == pytest.approx(problem.noise_std, rel=0.1)
+    assert float((added * (problem.likelihood.data - image.mean())).mean().abs()) < problem.noise_std
+
+
+def test_likeness_is_asked_of_the_image_that_the_scores_were_fitted_on(
+    small: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is TV of 60 iterations, however many the delivered one has."""
+    prior = stub_prior(monkeypatch, typicality=typicality(PASSES))
+    scored = []
+
+    def noted(denoiser: Any, images: torch.Tensor, *rest: Any) -> list[float]:
+        scored.append(images)
+        return [1.0] * len(images)
+
+    monkeypatch.setattr(pipeline_module, "typicality_scores", noted)
+    reconstruct(small, RUN)
+    assert len(scored) == 1
+    water = problem_of(small, prior.card).likelihood.scaled(0.0193, 0.0)
+    torch.testing.assert_close(scored[0], tv(water, iterations=60) - 1, atol=1e-4, rtol=0)
+    assert float((scored[0] - tv(water, iterations=120) + 1).abs().max()) > 0.05
+
+
+def test_the_level_of_the_start_grows_with_the_noise_of_the_scan(
+    small: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FBP of 60 views errs by little but the noise."""
+    stub_prior(monkeypatch, start_error={"ratio": 1.0, "smallest": 1e-3, "largest": 9.0})
+    quiet, loud = (
+        reconstruct(small, RUN, views=60, noise_percent=percent, methods=["diffusion"]).report["sigma_start"][0]
+        for percent in (2.0, 8.0)
+    )
+    assert 2.5 < loud / quiet < 4.5
+
+
+@pytest.mark.parametrize("levels", [(0.05, 0.4), (0.1, 3.0)])
+def test_no_network_is_asked_beyond_the_noise_levels_of_its_card(
+    small: Volume, monkeypatch: pytest.MonkeyPatch, levels: tuple[float, float]
+) -> None:
+    prior = stub_prior(monkeypatch, sigma=levels)
+    reconstruct(small, RUN, methods=["diffusion"], draws=1, solver="tmpd", steps=5)
+    # The micro-run that measures the costs asks for one level of its own, 0.2.
+    solved = [sigma for sigma in prior.asked if sigma != pytest.approx(0.2)]
+    assert max(solved) == pytest.approx(levels[1], rel=1e-3)
+    assert min(solved) == pytest.approx(levels[0], rel=0.01)
+
+
+def test_electronic_noise_is_in_the_counts_and_in_their_variance(small: Volume) -> None:
+    """In air a reading of 1,000 photons and 60 counts of electronics varies by 1,000 + 3,600."""
+    settings = Settings.from_dict({**RUN, "i0": 1e3, "electronic_std": 60.0})
+    scan = simulate(small, settings, 1).measurement
+    problem = problem_of(small, i0=1e3, electronic_std=60.0)
+    air = (readings(torch.full((1, 32, 40), 1.0), scan.geometry, problem.grid) == 0)[0].numpy()
+    clean = simulate(small, Settings.from_dict({**RUN, "noise_percent": 1e-6}), 1).measurement.values[0]
+    air |= clean < 1e-3
+    assert air.sum() > 50
+    assert float(np.var(scan.values[0][air])) == pytest.approx(4600, rel=0.4)
+    expected = np.median(problem.likelihood.variance[0].numpy()[air])
+    assert expected == pytest.approx(4600 / 1e6, rel=0.15)
+
+
+def test_the_noise_of_a_calibration_is_that_of_all_rays(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of counted photons the ray through the middle has ten times the noise of one through air."""
+    prior = stub_prior(monkeypatch)
+    settings = Settings.from_dict({**RUN, "i0": 1e4})
+    problem = prepare(small, settings, CPU, prior.card)
+    asked = asked_acquisition(problem, settings, prior)
+    variance, data = problem.likelihood.variance[0].numpy(), problem.likelihood.data[0].numpy()
+    assert asked.noise_percent == pytest.approx(100 * np.sqrt(variance.mean()) / data.max(), rel=1e-3)
+    assert asked.noise_percent > 3 * 100 * np.sqrt(variance[0, 0]) / data.max()
+    assert asked.noise_range > 3
