@@ -24,7 +24,7 @@ _SAME_RAD = 1e-6
 
 @dataclass(frozen=True)
 class SeenArc:
-    """``covered_rad``: union of what the views stand for, at most ``period_rad``; ``largest_gap_rad``: between views."""
+    """``covered_rad``: union of what the views stand for, at most ``period_rad``; ``largest_gap_rad``: between two."""
 
     covered_rad: float
     largest_gap_rad: float
@@ -82,3 +82,9 @@ def seen_arc(geometry: CTGeometry) -> SeenArc:
         return SeenArc(0.0, period, period)
     lost = (found.gaps - found.before - found.after)[found.unseen]
     return SeenArc(period - float(lost.sum()), float(found.gaps.max()), period)
+
+
+def covers_whole_turn(angles_rad: tuple[float, ...]) -> bool:
+    """Whether no gap of a whole turn is 30 degrees or wider: what one end of the detector misses the other sees."""
+    ordered = np.sort(np.mod(angles_rad, 2 * math.pi))
+    return bool(np.diff(np.append(ordered, ordered[0] + 2 * math.pi)).max() < math.radians(30))

@@ -124,8 +124,8 @@ def acquisition_of(
     ``options``: of the method, where they are not its defaults.
     """
     likelihood = problem.likelihood
-    # Root mean square over the readings where each has its own noise.
-    std = likelihood.variance.expand(likelihood.data.shape).mean((-2, -1)).sqrt()
+    # Root mean square over the readings where each has its own noise, dead and starved ones left out.
+    std = likelihood.noise_levels()
     percent = 100 * std / likelihood.data.amax((-2, -1)).clamp_min(1e-12)
     described = problem.describe()
     return Acquisition(
