@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..physics.ct_geometry import CTGeometry
-from .look import Look
+from .look import Look, outer_ends
 from .remark import Remark, question
 
 _PLAIN_SUMS = 0.1  # spread of the sums of parallel views beyond which the geometry is doubted
@@ -84,7 +84,9 @@ def doubt_sums(look: Look) -> list[Remark]:
     Only where the whole object is seen in every view.
     """
     p = look.p
-    if look.geometry.type != "parallel" or look.cut_off > 0 or p.shape[1] < 4 or look.peak <= 0:
+    if look.geometry.type != "parallel" or not all(outer_ends(look.geometry)):
+        return []
+    if look.cut_off > 0 or p.shape[1] < 4 or look.peak <= 0:
         return []
     sums = p.sum(2)
     middle = np.median(sums, axis=1, keepdims=True)
@@ -98,8 +100,7 @@ def doubt_sums(look: Look) -> list[Remark]:
     worst = int(apart.mean(0).argmax())
     return [Remark(
         "view_sums", f"The sums of the views differ by up to {100 * float(apart.max()):.0f} % (most in view {worst}), "
-        "but parallel rays cross the same mass in every view: views may be missing, of another object, or of another i0.",
-        False,
+        "but parallel rays cross the same mass in every view: some may be of another object or another i0.", False,
     )]
 
 

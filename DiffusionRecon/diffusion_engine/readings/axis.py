@@ -9,7 +9,7 @@ import torch
 
 from ..physics.arc import SeenArc
 from ..physics.centre import centre_to_offset_mm, estimate_centre
-from .look import Look
+from .look import Look, outer_ends
 from .remark import Remark
 
 _LEAST_VIEWS = 16
@@ -31,7 +31,7 @@ def doubt_axis(look: Look, seen: SeenArc) -> tuple[list[Remark], float | None]:
     geometry = look.geometry
     if geometry.type != "parallel" or geometry.views < _LEAST_VIEWS or seen.covered_rad < _LEAST_ARC_RAD:
         return [], None
-    if look.cut_off > 0.02 or look.peak <= 0:
+    if look.cut_off > 0.02 or look.peak <= 0 or not all(outer_ends(geometry)):
         return [], None
     off, error = _mass_axis(look)
     if abs(off) < max(_LEAST_BINS, _SURE * error):
@@ -49,8 +49,8 @@ def doubt_axis(look: Look, seen: SeenArc) -> tuple[list[Remark], float | None]:
     digits = max(0, 2 - math.floor(math.log10(spacing)))
     return [Remark(
         "axis", f"Opposite views fit best with the rotation axis {abs(off):.1f} bins ({abs(off) * spacing:.3g} mm) "
-        f"from where it is stated: detector_offset_mm {offset:.{digits}f} instead of {geometry.detector_offset_mm:g} would "
-        "put it there.", False,
+        f"from where it is stated: detector_offset_mm {offset:.{digits}f} instead of {geometry.detector_offset_mm:g} "
+        "would put it there.", False,
     )], offset
 
 

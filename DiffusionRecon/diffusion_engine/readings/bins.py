@@ -30,11 +30,25 @@ def unusable(values: np.ndarray, geometry: CTGeometry, kind: str) -> tuple[np.nd
     levels = np.log(np.maximum(values, 1.0)) if kind == "counts" else np.asarray(values)
     spread = levels.max(2) - levels.min(2)
     blank = spread < _FLAT * np.median(spread, axis=1, keepdims=True)
+    for index in np.flatnonzero(blank.any(axis=1)):
+        blank[index] &= _whole_beside(levels[index], blank[index], kind)
     axis = (geometry.detector_count - 1) / 2 - geometry.detector_offset_mm / geometry.detector_spacing_mm
     bins = np.zeros((values.shape[0], values.shape[2]), bool)
     for index, (slice_levels, dark) in enumerate(zip(levels, blank, strict=True)):
         bins[index] = _bad_bins(slice_levels[~dark].astype(np.float64), axis, kind)
     return bins, blank
+
+
+def _whole_beside(levels: np.ndarray, blank: np.ndarray, kind: str) -> bool:
+    """Whether the views before and after blank ones show the whole object, which thus did not leave the detector."""
+    near = np.flatnonzero(~blank & (np.roll(blank, 1) | np.roll(blank, -1)))
+    if not len(near):
+        return False
+    part = levels[near]
+    low, high = np.percentile(part, (5, 95), axis=1)
+    air, object_side = (high, low) if kind == "counts" else (low, high)
+    ends = np.median(np.stack((np.median(part[:, :5], axis=1), np.median(part[:, -5:], axis=1))), axis=1)
+    return bool((np.abs(ends - np.median(air)) < 0.15 * abs(float(np.median(object_side - air)))).all())
 
 
 def _bad_bins(levels: np.ndarray, axis: float, kind: str) -> np.ndarray:
@@ -114,8 +128,8 @@ def bin_remarks(bins: np.ndarray, views: np.ndarray) -> list[Remark]:
     if everywhere.any():
         found = np.flatnonzero(everywhere)
         remarks.append(Remark(
-            "bad_bins", f"{_these('Detector bin', found)} (from 0) {'read' if len(found) > 1 else 'reads'} nothing that fits "
-            "the neighbours in any view (dead or hot): left out, with weight zero.", True,
+            "bad_bins", f"{_these('Detector bin', found)} (from 0) {'read' if len(found) > 1 else 'reads'} nothing "
+            "that fits the neighbours in any view (dead or hot): left out, with weight zero.", True,
         ))
     own = bins & ~everywhere
     if own.any():
@@ -128,8 +142,8 @@ def bin_remarks(bins: np.ndarray, views: np.ndarray) -> list[Remark]:
     if views.any():
         found = np.flatnonzero(views.any(axis=0))
         remarks.append(Remark(
-            "blank_views", f"{_these('View', found)} (from 0) {'show' if len(found) > 1 else 'shows'} no object (all readings "
-            "alike): left out, with weight zero.", True,
+            "blank_views", f"{_these('View', found)} (from 0) {'show' if len(found) > 1 else 'shows'} no object (all "
+            "readings alike): left out, with weight zero.", True,
         ))
     return remarks
 

@@ -31,7 +31,7 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     if any(remark.kind in ("no_logarithm", "sign", "no_counts", "axes", "degrees") for remark in remarks):
         return found  # what else such readings show would be nonsense
     from .axis import doubt_axis  # torch is only needed from here on
-    from .density import doubt_density, implied_density
+    from .density import LEAST_VIEWS, doubt_density, implied_density, mean_density
     from .units import normalised
 
     seen = seen_arc(look.geometry)
@@ -40,9 +40,11 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     if not any(remark.kind == "view_sums" for remark in remarks):
         doubts, offset = doubt_axis(look, seen)
         remarks += doubts
-    density = implied_density(look, seen)
+    rough = look.geometry.views < LEAST_VIEWS
+    density = mean_density(look) if rough else implied_density(look, seen)
     if density is not None:
-        remarks += doubt_density(density, water_per_mm, measurement.kind == "line_integrals" and normalised(look))
+        exactly_one = measurement.kind == "line_integrals" and normalised(look)
+        remarks += doubt_density(density, water_per_mm, exactly_one, rough)
     return replace(found, remarks=tuple(remarks), detector_offset_mm=offset)
 
 

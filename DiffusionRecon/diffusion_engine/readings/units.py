@@ -97,8 +97,8 @@ def question_i0(counts: np.ndarray, used: np.ndarray, geometry: CTGeometry, i0: 
     factor = brightest / i0
     if factor > _FAR + slack:
         return [question(
-            "i0", f"The readings without an object count {brightest:,.0f}, {factor:,.1f} times the stated i0 of {i0:g}: "
-            "correct i0, or leave it out to have it estimated.", trusted,
+            "i0", f"The readings without an object count {brightest:,.0f}, {factor:,.1f} times the stated i0 of "
+            f"{i0:g}: correct i0, or leave it out to have it estimated.", trusted,
         )]
     if factor > _OFF + slack:
         return [Remark(
