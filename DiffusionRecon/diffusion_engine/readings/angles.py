@@ -21,7 +21,7 @@ def question_degrees(look: Look, trusted: bool) -> list[Remark]:
     """
     angles = np.asarray(look.geometry.angles_rad)
     extent = float(angles.max() - angles.min())
-    if len(angles) < 4 or extent < 2.2 * math.pi or np.abs(angles).max() > 720.5:
+    if len(angles) < 4 or extent < 2.2 * math.pi:
         return []
     steps = np.diff(np.sort(angles))
     step = float(np.median(steps))
@@ -29,9 +29,9 @@ def question_degrees(look: Look, trusted: bool) -> list[Remark]:
     # degrees as people write them: a round step that fills a round arc, with its last view or without
     fills = any(abs(total / 10 - round(total / 10)) < 1e-3 for total in (extent, extent + step))
     whole = fills and extent + step < 361 + step and abs(step * 1000 - round(step * 1000)) < 1e-3
-    period = math.pi if look.geometry.type == "parallel" else 2 * math.pi
-    as_degrees = _roughness(look.p, np.mod(np.radians(angles), period), period)
-    as_radians = _roughness(look.p, np.mod(angles, period), period)
+    parallel = look.geometry.type == "parallel"
+    as_degrees = _roughness(look.p, np.radians(angles), parallel)
+    as_radians = _roughness(look.p, angles, parallel)
     likely = as_degrees < 0.7 * as_radians
     possible = as_degrees < 1.1 * as_radians
     if not (likely or (even and whole and possible)):
@@ -42,8 +42,16 @@ def question_degrees(look: Look, trusted: bool) -> list[Remark]:
     )]
 
 
-def _roughness(p: np.ndarray, angles: np.ndarray, period: float) -> float:
-    """Mean difference of views that follow each other in angle, where they are no more than a tenth of a turn apart."""
+def _roughness(p: np.ndarray, angles: np.ndarray, parallel: bool) -> float:
+    """Mean difference of views that follow each other in angle, where they are no more than a tenth of a turn apart.
+
+    Parallel views half a turn apart are mirror images.
+    """
+    period = math.pi if parallel else 2 * math.pi
+    if parallel:
+        odd = np.floor(angles / math.pi).astype(int) % 2 == 1
+        p = np.where(odd[:, None], p[..., ::-1], p)
+    angles = np.mod(angles, period)
     order = np.argsort(angles, kind="stable")
     near = np.diff(angles[order]) < max(0.2 * math.pi, 1.5 * period / len(angles))
     if not near.any():

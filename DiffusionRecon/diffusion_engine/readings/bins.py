@@ -30,7 +30,7 @@ def unusable(values: np.ndarray, geometry: CTGeometry, kind: str) -> tuple[np.nd
     levels = np.log(np.maximum(values, 1.0)) if kind == "counts" else np.asarray(values)
     spread = levels.max(2) - levels.min(2)
     blank = spread < _FLAT * np.median(spread, axis=1, keepdims=True)
-    for index in np.flatnonzero(blank.any(axis=1)):
+    for index in np.flatnonzero(blank.any(axis=1)).tolist():
         blank[index] &= _whole_beside(levels[index], blank[index], kind)
     axis = (geometry.detector_count - 1) / 2 - geometry.detector_offset_mm / geometry.detector_spacing_mm
     bins = np.zeros((values.shape[0], values.shape[2]), bool)

@@ -57,9 +57,8 @@ def _brightest_beside_the_object(look: Look) -> bool:
 
 
 def normalised(look: Look) -> bool:
-    """Whether the largest line integral, of each slice or of all, is exactly 1 and the least at about 0."""
-    each = look.readings.max(axis=(1, 2))
-    return bool((each == 1.0).all() or (look.readings.max() == 1.0 and look.readings.min() >= 0))
+    """Whether the largest line integral is exactly 1."""
+    return bool(look.readings.max() == 1.0)
 
 
 def question_counts(counts: np.ndarray, used: np.ndarray, geometry: CTGeometry, trusted: bool) -> list[Remark]:
