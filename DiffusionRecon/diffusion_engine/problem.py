@@ -13,11 +13,14 @@ from torch import Tensor
 from .acquisition import binning, readings, simulate
 from .likelihoods.gaussian import GaussianLikelihood
 from .measurement import Measurement
+from .physics.arc import seen_arc
 from .physics.ct import RECONSTRUCTION, CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid
-from .physics.noise import estimate_air_counts, estimate_noise_std, log_data
+from .physics.noise import estimate_air_counts, estimate_noise_std, log_data, typical_noise_std
 from .priors.card import PriorCard
 from .priors.slices import working_pixel
+from .readings.judge import judge
+from .readings.remark import Remark
 from .settings import Settings
 from .volume import Volume, check_image, hu_to_attenuation, question_hu
 
@@ -34,7 +37,7 @@ class Problem:
 
     ``grid``: of the delivered images, ``prior_grid``: where the prior works (another one where the pixel size is
     outside its range); ``frame``: a volume that carries the delivered geometry; ``flips``: axes to flip back;
-    ``truncated``: the field of view cuts the object off.
+    ``truncated``: the field of view cuts the object off; ``remarks``: on measured readings, also among the notes.
     """
 
     geometry: CTGeometry
@@ -50,6 +53,7 @@ class Problem:
     region: tuple[int, int, int, int] | None = None
     truncated: bool = False
     notes: list[str] = field(default_factory=list)
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def slices(self) -> int:
@@ -84,8 +88,10 @@ class Problem:
     def describe(self) -> dict[str, Any]:
         """Geometry and grid as JSON values for the report."""
         g = self.geometry
+        seen = seen_arc(g)
         return {
-            "type": g.type, "views": len(g.angles_rad), "arc_degrees": round(math.degrees(_arc(g.angles_rad)), 3),
+            "type": g.type, "views": len(g.angles_rad), "arc_degrees": round(math.degrees(seen.covered_rad), 3),
+            "largest_gap_degrees": round(math.degrees(seen.largest_gap_rad), 3),
             "detector_count": g.detector_count, "detector_spacing_mm": g.detector_spacing_mm,
             "detector_offset_mm": g.detector_offset_mm, "source_to_isocentre_mm": g.source_to_isocentre_mm,
             "source_to_detector_mm": g.source_to_detector_mm, "rows": self.grid.rows, "columns": self.grid.columns,
@@ -112,7 +118,7 @@ def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) 
     likelihood = problem.likelihood.select(slice(index, index + 1))
     generator = torch.Generator().manual_seed(settings.seed + 1)
     noise = torch.randn(clean.shape, generator=generator).to(device)
-    data = clean + likelihood.variance.sqrt() * noise
+    data = clean + likelihood.noise_std * noise
     frame = problem.frame.crop(slices=_slice_bounds(problem, slice(index, index + 1)))
     return replace(
         problem, likelihood=replace(likelihood, data=data), frame=frame,
@@ -165,32 +171,58 @@ def _from_measurement(source: Measurement, settings: Settings, device: torch.dev
         if last > source.values.shape[0]:
             raise ValueError(f"slices {first} to {last} were asked for, the sinogram has {source.values.shape[0]}")
         variance = source.variance
-        if variance is not None and variance.shape[:1] == source.values.shape[:1]:
+        if variance is not None and variance.ndim == 3 and variance.shape[0] > 1:
             variance = variance[first:last]
         source = replace(source, values=source.values[first:last], variance=variance)
-    source = _as_line_integrals(source, notes)
+    judged = judge(source, settings.water_per_mm, settings.trust_unit)
+    remarks = judged.remarks
+    source = _as_line_integrals(judged.measurement, notes, judged.used)
     view = reconstruction_grid(torch.from_numpy(source.values), source.geometry, settings.pixel_mm)
     grid = view.grid
-    notes += [] if view.sentence is None else [view.sentence]
+    if view.sentence is not None:
+        remarks = (*remarks, Remark("cut_off", view.sentence, True))
+    notes += [remark.sentence for remark in remarks]
     matrix = np.eye(4)
     matrix[:3, :3] = RAS_OF_AXIAL * [grid.pixel_mm[1], grid.pixel_mm[0], source.slice_spacing_mm]
     matrix[:3, 3] = -matrix[:3, :3] @ [(grid.columns - 1) / 2, (grid.rows - 1) / 2, (len(source.values) - 1) / 2]
     frame = Volume(np.zeros((len(source.values), grid.rows, grid.columns), np.float32), matrix, "HU")
     problem = _assemble(source, grid, frame, settings, device, card, notes, None, (), settings.region)
-    return replace(problem, truncated=view.sentence is not None)
+    return replace(problem, truncated=view.sentence is not None, remarks=remarks)
 
 
-def _as_line_integrals(measurement: Measurement, notes: list[str]) -> Measurement:
-    """Counts turned into line integrals with their variance; i0 estimated from air, and said, when unknown."""
+def _as_line_integrals(measurement: Measurement, notes: list[str], used: np.ndarray | None = None) -> Measurement:
+    """Line integrals with their variance, infinite where readings are not ``used``; the variance None where unknown.
+
+    Counts have the variance that is given, else that of their noise; i0 is estimated from air, and said, when unknown.
+    Line integrals without a variance get one estimated, and said, where some of them are not used.
+    """
     values = torch.from_numpy(measurement.values.astype(np.float32))
-    if measurement.kind == "line_integrals":
-        return replace(measurement, values=values.numpy())
-    i0 = measurement.i0
-    if i0 is None:
-        i0 = estimate_air_counts(values)
-        notes.append(f"The unattenuated count was estimated from the air beside the object: {i0:.4g}.")
-    logs, variance = log_data(values, i0, measurement.electronic_std)
-    return replace(measurement, values=logs.numpy(), kind="line_integrals", i0=None, variance=variance.numpy())
+    whole = used is None or bool(used.all())
+    allowed = None if used is None or whole else torch.from_numpy(used)
+    variance = measurement.variance
+    if measurement.kind == "counts":
+        i0 = measurement.i0
+        if i0 is None:
+            i0 = estimate_air_counts(values, allowed)
+            notes.append(f"The unattenuated count was estimated from the air beside the object: {i0:.4g}.")
+        values, counted = log_data(values, i0, measurement.electronic_std)
+        variance = counted.numpy() if variance is None else variance
+    elif variance is None and allowed is not None:
+        variance = np.array(_estimated_std(values, allowed, notes) ** 2)
+    if allowed is not None and variance is not None:
+        variance = np.where(allowed.numpy(), variance, np.inf)
+    return replace(measurement, values=values.numpy(), kind="line_integrals", i0=None, variance=variance)
+
+
+def _estimated_std(values: Tensor, used: Tensor | None, notes: list[str]) -> float:
+    std = estimate_noise_std(values, used)
+    if std == 0:
+        raise ValueError(
+            "the data hold no noise that could be estimated: give measured data, not ideal ones, or state the noise "
+            "(a variance, or noise_std in geometry.json)"
+        )
+    notes.append(f"The noise was estimated from the data: standard deviation {std:.4g} of the line integrals.")
+    return std
 
 
 def _assemble(
@@ -200,11 +232,7 @@ def _assemble(
 ) -> Problem:
     data = torch.from_numpy(measurement.values).to(device)
     if measurement.variance is None:
-        std = estimate_noise_std(data)
-        if std == 0:
-            raise ValueError("the data hold no noise that could be estimated: give measured data, not ideal ones")
-        spread = torch.tensor(std**2, dtype=torch.float32, device=device)
-        notes.append(f"The noise was estimated from the data: standard deviation {std:.4g} of the line integrals.")
+        spread = torch.tensor(_estimated_std(data, None, notes) ** 2, dtype=torch.float32, device=device)
     else:
         spread = torch.from_numpy(np.asarray(measurement.variance, np.float32)).to(device)
     if region is not None:
@@ -219,7 +247,7 @@ def _assemble(
     likelihood = likelihood_on(grid)
     elsewhere = likelihood if prior_grid == grid else likelihood_on(prior_grid)
     return Problem(
-        geometry, grid, likelihood, prior_grid, elsewhere, frame, settings.water_per_mm, float(spread.mean().sqrt()),
+        geometry, grid, likelihood, prior_grid, elsewhere, frame, settings.water_per_mm, typical_noise_std(spread),
         reference, flips, region, notes=notes,
     )
 
@@ -284,9 +312,3 @@ def _flipped_bounds(
 def _slice_bounds(problem: Problem, chunk: slice) -> tuple[int, int]:
     return int(chunk.start), min(int(chunk.stop), problem.slices)
 
-
-def _arc(angles: tuple[float, ...]) -> float:
-    """Angle that the views cover, each standing for its spacing."""
-    if len(angles) < 2:
-        return 0.0
-    return (max(angles) - min(angles)) * len(angles) / (len(angles) - 1)

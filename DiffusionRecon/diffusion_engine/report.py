@@ -101,6 +101,7 @@ def make_report(
             "diffusion_engine": __version__, "torch": torch.__version__, "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "remarks": [asdict(remark) for remark in problem.remarks],
         "notes": notes,
     }
 

@@ -19,12 +19,12 @@ import scipy.fft
 import torch
 from torch import Tensor
 
+from ..physics.arc import view_gaps
 from ..physics.ct_geometry import CTGeometry, ImageGrid
 from ..physics.field_of_view import WATER_PER_MM
 
 WINDOWS = ("ram-lak", "hann")
 _CPU_CROSSINGS, _GPU_CROSSINGS = 1 << 15, 1 << 22  # pixels times views at a time: what the cache, the GPU likes
-_MISSING = 3.0  # a gap of this many median spacings between views is not scanned
 _ARC_FEATHER_RAD = math.radians(10.0)  # over which a doubly measured line passes from one reading to the other
 _DETECTOR_FEATHER = 0.1  # the same along the detector, as a part of its length
 
@@ -60,25 +60,17 @@ def fbp(sinogram: Tensor, geometry: CTGeometry, grid: ImageGrid, window: str = "
 def view_weights(angles_rad: tuple[float, ...], period_rad: float) -> tuple[np.ndarray, np.ndarray]:
     """The angle each view stands for (views,), and the scanned arcs as rows (start, end), all in radians.
 
-    Angles are taken modulo the period; a view stands for half of the gap to either neighbour. A gap of more than
-    three median spacings is not scanned: its two neighbours reach half a median spacing into it. Where nothing
-    is missing there is one arc of the whole period.
+    Angles are taken modulo the period; a view stands for half of the gap to either neighbour, but for gaps that were
+    not scanned, see :func:`view_gaps`. Where nothing is missing there is one arc of the whole period.
     """
-    angles = np.mod(np.asarray(angles_rad, dtype=np.float64), period_rad)
-    order = np.argsort(angles, kind="stable")
-    ordered = angles[order]
-    gaps = np.diff(np.append(ordered, ordered[0] + period_rad))  # gap after each view
-    distinct = gaps[gaps > 1e-6]
-    spacing = float(np.median(distinct)) if len(distinct) else period_rad
-    missing = gaps > _MISSING * spacing
-    after = np.where(missing, spacing / 2, gaps / 2)
-    weights = np.empty(len(angles))
-    weights[order] = after + np.roll(after, 1)
-    if not missing.any():
+    found = view_gaps(angles_rad, period_rad)
+    weights = np.empty(len(angles_rad))
+    weights[found.order] = found.before + np.roll(found.after, 1)
+    if not found.unseen.any():
         return weights, np.array([[0.0, period_rad]])
-    last = np.flatnonzero(missing)
-    starts = np.roll(ordered, -1)[last] - spacing / 2
-    ends = np.roll(ordered[last] + spacing / 2, -1)
+    last = np.flatnonzero(found.unseen)
+    starts = np.roll(found.angles, -1)[last] - found.after[last]
+    ends = np.roll(found.angles[last] + found.before[last], -1)
     return weights, np.stack((starts, starts + np.mod(ends - starts, period_rad)), axis=1)
 
 

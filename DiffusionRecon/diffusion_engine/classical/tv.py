@@ -46,7 +46,8 @@ def tv_steps(
     """min |W(Ax - y)|^2 / 2 + weight TV(x), or, without a weight, min TV(x) subject to |W(Ax - y)|^2 <= target m.
 
     The second form is the discrepancy principle: the weight is whatever makes the residual equal the noise.
-    W = 1 / standard deviation of the noise; m readings an image; ``weight``: one value an image, in 1 / unit of x.
+    W = 1 / standard deviation of the noise; m readings of some weight an image; ``weight``: one value an image,
+    in 1 / unit of x.
     Isotropic TV, x >= 0 if ``nonnegative``. ``pace``: ratio of primal to dual step, small because images of about 1
     meet duals of about 1 only after many rays.
     Yields an iterate (batch, rows, columns) a step, the last is the result.
@@ -64,7 +65,8 @@ def tv_steps(
     tau = pace / (balance * seen + 4.0)
     step = 1.0 / (pace * (scale * operator.forward(ones)).amax((-2, -1), keepdim=True))
     target_data = scale * data
-    radius = balance * (target * data.shape[-2] * data.shape[-1]) ** 0.5
+    readings = (whitening > 0).expand_as(data).sum((-2, -1), keepdim=True)  # those with a weight
+    radius = balance * (target * readings) ** 0.5
     x = data.new_zeros((*data.shape[:-2], *operator.in_shape)) if start is None else start
     p, q, ahead = torch.zeros_like(data), gradient(torch.zeros_like(x)), x
     for _ in range(iterations):

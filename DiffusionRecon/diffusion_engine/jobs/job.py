@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..io.images import write_volume
-from ..measurement import Measurement, write_measurement
+from ..measurement import Measurement, variance_name, write_measurement
 from ..volume import Volume
 from .inside import inside, is_plain, named_files, readable, result_path
 from .lock import LOCK
@@ -55,7 +57,8 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
         raise ValueError(f"expected settings of finite JSON values, found others ({error}): correct them") from error
     values = source.array if isinstance(source, Volume) else source.values
     made = not place.exists()
-    check_folder(place, int(values.nbytes))
+    variance = None if isinstance(source, Volume) else source.variance
+    check_folder(place, int(values.nbytes) + (0 if variance is None else int(np.asarray(variance).nbytes)))
     if any(place.iterdir()):
         raise ValueError(f"expected an empty folder for the job, found files in {place}: choose another folder")
     try:
@@ -67,7 +70,7 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
             job = {"kind": "measured", "input": SINOGRAM, "geometry": GEOMETRY}
         write_json(place / JOB, {**job, "settings": json.loads(settings_text)})
     except BaseException:
-        for name in (INPUT, SINOGRAM, GEOMETRY, JOB):
+        for name in (INPUT, SINOGRAM, GEOMETRY, variance_name(GEOMETRY), JOB):
             (place / name).unlink(missing_ok=True)
         if made:
             place.rmdir()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
+from ..physics.noise import typical_noise_std
 from ..physics.operator import LinearOperator, some_views
 from ..sampling.noise import Noise
 
@@ -61,8 +62,9 @@ class GaussianLikelihood:
     """-log p(y | x) = sum_i (y_i - (A x)_i)^2 / (2 v_i) + const.
 
     ``data``: (batch, *operator.out_shape); ``variance``: noise variance v in data units squared, a scalar
-    tensor or broadcastable to ``data``; real. Complex data have circular noise with E|n|^2 = v, so that
-    -log p = sum_i |y_i - (A x)_i|^2 / v_i + const; every other formula stays as it is, with A' conjugate transposed.
+    tensor or broadcastable to ``data``; real; infinite where a reading is none, which has weight zero. Complex data
+    have circular noise with E|n|^2 = v, so that -log p = sum_i |y_i - (A x)_i|^2 / v_i + const; every other formula
+    stays as it is, with A' conjugate transposed.
     Raises ValueError for a shape mismatch or a variance that is not positive.
     """
 
@@ -82,6 +84,16 @@ class GaussianLikelihood:
         if not bool(torch.isfinite(self.data).all()):
             raise ValueError("the measured data hold NaN or infinite values: repair or remove those readings")
 
+    @property
+    def noise_std(self) -> Tensor:
+        """sqrt(v) for drawing noise, in the shape of the variance; 0 where a reading has no weight."""
+        return torch.where(torch.isfinite(self.variance), self.variance, 0.0).sqrt()
+
+    def noise_levels(self) -> Tensor:
+        """One standard deviation for each image of the batch: the root mean variance of readings that say something."""
+        each = self.variance.expand(self.data.shape)
+        return torch.tensor([typical_noise_std(variance) for variance in each], device=self.data.device)
+
     def misfit(self, x: Tensor) -> Tensor:
         """sum_i (y_i - (A x)_i)^2 / (2 v_i) for each image of the batch."""
         residual = self.data - self.operator.forward(x)
@@ -100,8 +112,16 @@ class GaussianLikelihood:
         return self.residual_per_view(x).mean(-1)
 
     def residual_per_view(self, x: Tensor) -> Tensor:
-        """Mean over the detector of |(y - A x) / sigma|^2: (batch, views)."""
-        return (_square(self.data - self.operator.forward(x)) / self.variance).mean(-1)
+        """Mean over the detector of |(y - A x) / sigma|^2: (batch, views).
+
+        Where readings have no weight it is the sum over a view's others, by their number in an average view.
+        """
+        squares = _square(self.data - self.operator.forward(x)) / self.variance
+        used = torch.isfinite(self.variance)
+        if bool(used.all()):
+            return squares.mean(-1)
+        share = used.expand_as(self.data).to(squares).mean((-2, -1), keepdim=True).clamp_min(1 / squares[0].numel())
+        return (squares / share).mean(-1)
 
     def proximal(
         self, x: Tensor, prior_variance: float | Tensor, iterations: int = 8, tolerance: float = 1e-3
@@ -166,7 +186,7 @@ class GaussianLikelihood:
         normal, has that mean and that covariance. Source: Papandreou and Yuille, NIPS 2010.
         """
         shape = torch.broadcast_shapes(self.data.shape, (x.shape[0], *self.operator.out_shape))
-        data = self.data + self.variance.sqrt() * noise.normal(self.data.expand(shape))
+        data = self.data + self.noise_std * noise.normal(self.data.expand(shape))
         moved = x + prior_variance**0.5 * noise.normal(x)
         return GaussianLikelihood(self.operator, data, self.variance).proximal(
             moved, prior_variance, iterations, tolerance

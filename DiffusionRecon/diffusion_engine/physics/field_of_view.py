@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..volume import WATER_PER_MM
+from .arc import covers_whole_turn
 from .ct_geometry import CTGeometry, ImageGrid
 from .noise import estimate_noise_std
 
@@ -38,7 +39,7 @@ def field_of_view_radius_mm(geometry: CTGeometry) -> float:
         sid, sdd = geometry.fan_distances_mm
         reach = sid * np.sin(np.arctan(u / sdd) if geometry.type == "fan_flat" else np.clip(u / sdd, -1.5, 1.5))
     near, far = np.sort(np.array((-reach[0], reach[1])))
-    radius = far if near <= 0 or (_covers_whole_turn(geometry) and near < 0.8 * far) else near
+    radius = far if near <= 0 or (covers_whole_turn(geometry.angles_rad) and near < 0.8 * far) else near
     if radius <= 0:
         raise ValueError("The detector does not see the isocentre from either side: check detector_offset_mm, "
                          "detector_count and detector_spacing_mm.")
@@ -64,7 +65,7 @@ def reconstruction_grid(sinogram: Tensor, geometry: CTGeometry, pixel_mm: float 
     bins = max(2, round(_END_PART * geometry.detector_count))
     ends = [sinogram[..., :bins].mean(dim=-1), sinogram[..., -bins:].mean(dim=-1)]
     u = geometry.detector_u_mm
-    if _covers_whole_turn(geometry) and min(-u[0], u[-1]) < 0.8 * max(-u[0], u[-1]):
+    if covers_whole_turn(geometry.angles_rad) and min(-u[0], u[-1]) < 0.8 * max(-u[0], u[-1]):
         ends = ends[1:] if u[-1] > -u[0] else ends[:1]  # the near end cuts through the object on purpose
     end = torch.stack(ends).amax(dim=0).double()
     cut = end > max(_ABOVE_NOISE * noise / math.sqrt(bins), _ABOVE_PEAK * float(sinogram.max()))
@@ -87,9 +88,3 @@ def _square_grid(geometry: CTGeometry, radius_mm: float, pixel_mm: float | None)
         radius_mm = min(radius_mm, 0.98 * geometry.fan_distances_mm[0] / math.sqrt(2) - pixel)
     side = 2 * max(1, math.ceil(radius_mm / pixel - 1e-6))
     return ImageGrid(side, side, (pixel, pixel))
-
-
-def _covers_whole_turn(geometry: CTGeometry) -> bool:
-    angles = np.sort(np.mod(geometry.angles_rad, 2 * math.pi))
-    gaps = np.diff(np.append(angles, angles[0] + 2 * math.pi))
-    return bool(gaps.max() < math.radians(30))

@@ -1,4 +1,7 @@
-"""geometry.json beside a measured sinogram: read, checked and written. GEOMETRY.md describes it with a drawing."""
+"""geometry.json beside a measured sinogram: read, checked and written. GEOMETRY.md describes it with a drawing.
+
+Version 2 adds what is known of the noise; files of version 1, which name no version, are read as before.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from .ct_geometry import CTGeometry
 
 VALUES = ("line_integrals", "counts")
 _REQUIRED = ("type", "angles_rad", "detector_spacing_mm", "detector_count", "slice_spacing_mm", "values")
-_OPTIONAL = ("detector_offset_mm", "source_to_isocentre_mm", "source_to_detector_mm", "i0")
+_OPTIONAL = ("version", "detector_offset_mm", "source_to_isocentre_mm", "source_to_detector_mm", "i0",
+             "electronic_std", "noise_std", "variance")
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,15 @@ class SinogramExtras:
     slice_spacing_mm: float
     values: str  # "line_integrals" | "counts"
     i0: float | None  # unattenuated count, None where unknown
+    electronic_std: float = 0.0  # of the counts
+    noise_std: float | None = None  # of the line integrals, None where unknown or in a variance file
+    variance: str | None = None  # name of a file beside geometry.json: variance of each line integral
 
 
 def read_geometry(path: str | os.PathLike[str]) -> tuple[CTGeometry, SinogramExtras]:
     """The geometry and extras of a geometry.json. Raises ValueError with one sentence for the first fault found."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as fault:
         raise ValueError(f"Cannot read the geometry file {path}: {fault.strerror}.") from fault
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
@@ -37,6 +46,10 @@ def read_geometry(path: str | os.PathLike[str]) -> tuple[CTGeometry, SinogramExt
     unknown = sorted(set(content) - {*_REQUIRED, *_OPTIONAL})
     if unknown:
         raise ValueError(f"Unknown key {unknown[0]!r} in {path}: expected only {', '.join((*_REQUIRED, *_OPTIONAL))}.")
+    version = content.get("version", 1)
+    if not _is_number(version) or version not in range(1, VERSION + 1):
+        raise ValueError(f"Expected version 1 to {VERSION} in {path}, found {version!r}: use a newer engine, or write "
+                         f"the file as version {VERSION}.")
     absent = [key for key in _REQUIRED if key not in content]
     if absent:
         raise ValueError(f"The key {absent[0]!r} is missing in {path}: see GEOMETRY.md for its meaning.")
@@ -55,22 +68,31 @@ def read_geometry(path: str | os.PathLike[str]) -> tuple[CTGeometry, SinogramExt
                           _optional_number(content, "source_to_isocentre_mm", path),
                           _optional_number(content, "source_to_detector_mm", path))
     extras = SinogramExtras(_number(content, "slice_spacing_mm", path), content["values"],
-                            _optional_number(content, "i0", path))
-    for name, value in (("slice_spacing_mm", extras.slice_spacing_mm), ("i0", extras.i0)):
+                            _optional_number(content, "i0", path), _number(content, "electronic_std", path, 0.0),
+                            _optional_number(content, "noise_std", path), _variance_name(content, path))
+    for name, value in (("slice_spacing_mm", extras.slice_spacing_mm), ("i0", extras.i0),
+                        ("noise_std", extras.noise_std)):
         if value is not None and (not math.isfinite(value) or value <= 0):
             raise ValueError(f"Expected a positive, finite {name} in {path}, found {value}.")
+    if not math.isfinite(extras.electronic_std) or extras.electronic_std < 0:
+        raise ValueError(f"Expected an electronic_std of at least 0 counts in {path}, found {extras.electronic_std}.")
+    if extras.electronic_std > 0 and extras.values != "counts":
+        raise ValueError(f"The electronic_std in {path} is in counts, but values are line_integrals: give noise_std.")
+    if extras.noise_std is not None and extras.variance is not None:
+        raise ValueError(f"Expected either noise_std or variance in {path}, found both: remove one.")
     return geometry, extras
 
 
 def write_geometry(path: str | os.PathLike[str], geometry: CTGeometry, extras: SinogramExtras) -> None:
     """Write a geometry.json that read_geometry gives back unchanged; no half-written file under the final name."""
     content = {
-        "type": geometry.type, "angles_rad": list(geometry.angles_rad),
+        "version": VERSION, "type": geometry.type, "angles_rad": list(geometry.angles_rad),
         "source_to_isocentre_mm": geometry.source_to_isocentre_mm,
         "source_to_detector_mm": geometry.source_to_detector_mm,
         "detector_spacing_mm": geometry.detector_spacing_mm, "detector_count": geometry.detector_count,
         "detector_offset_mm": geometry.detector_offset_mm, "slice_spacing_mm": extras.slice_spacing_mm,
-        "values": extras.values, "i0": extras.i0,
+        "values": extras.values, "i0": extras.i0, "electronic_std": extras.electronic_std,
+        "noise_std": extras.noise_std, "variance": extras.variance,
     }
     target = Path(path)
     temporary = target.with_name(target.name + ".part")
@@ -86,8 +108,23 @@ def check_sinogram_shape(shape: tuple[int, ...], geometry: CTGeometry) -> None:
     """Refuse a sinogram whose axes are not (slices, views, detectors) of this geometry."""
     expected = (geometry.views, geometry.detector_count)
     if len(shape) != 3 or tuple(shape[1:]) != expected or shape[0] < 1:
+        turned = len(shape) == 3 and any(
+            (shape[b], shape[c]) == expected for a, b, c in permutations(range(3)) if (a, b, c) != (0, 1, 2)
+        )
+        advice = "exchange its axes, they are in another order" if turned else (
+            "correct angles_rad, detector_count or the axes")
         raise ValueError(f"Expected a sinogram of shape (slices, {expected[0]} views, {expected[1]} detectors) as "
-                         f"geometry.json says, found {tuple(shape)}: correct angles_rad, detector_count or the axes.")
+                         f"geometry.json says, found {tuple(shape)}: {advice}.")
+
+
+def _variance_name(content: dict[str, object], path: object) -> str | None:
+    """The name of the variance file, which lies in the same folder."""
+    name = content.get("variance")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or name in (".", "..") or any(sign in name for sign in "/\\:"):
+        raise ValueError(f"Expected variance to be the name of a file beside {path}, found {name!r}: put it there.")
+    return name
 
 
 def _is_number(value: object) -> bool:

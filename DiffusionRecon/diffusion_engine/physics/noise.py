@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
-_MAD_TO_STD = 1.4826
-# (1, -4, 6, -4, 1) along the detector: leaves noise, removes all but the sharpest edges of the object
-_DIFFERENCE = (1.0, -4.0, 6.0, -4.0, 1.0)
+from .levels import air_level, noise_differences, noise_level, robust_std
 
 
 def simulate_counts(line_integrals: Tensor, i0: float, electronic_std: float, generator: torch.Generator) -> Tensor:
@@ -53,15 +52,28 @@ def add_gaussian_noise(line_integrals: Tensor, std: float, generator: torch.Gene
                                               device=line_integrals.device)
 
 
-def estimate_noise_std(sinogram: Tensor) -> float:
+def estimate_noise_std(sinogram: Tensor, used: Tensor | None = None) -> float:
     """Standard deviation of white noise in line integrals (..., views, detectors), one number for the data set.
 
     std = 1.4826 median|d - median d| / sqrt(70), d = fourth differences along the detector. Detail finer
     than a bin counts as noise: on simulated CT slices the result is 2 % too high at noise of 1 % of the largest
     line integral, about 30 % at 0.2 %, twice at 0.05 %. Noise that neighbouring bins share is underestimated.
-    Raises ValueError for fewer than 16 detector bins or non-finite data.
+    Readings outside ``used`` (broadcastable booleans) and those that were set to one value, such as masked air, are
+    left out; where nothing is left the result is 0. Raises ValueError for fewer than 16 bins or non-finite data.
     """
-    return _robust_std(_noise_differences(sinogram))
+    _require_finite(sinogram, "line integrals")
+    return noise_level(sinogram.double().cpu().numpy(), None if used is None else used.cpu().numpy())
+
+
+def typical_noise_std(variance: Tensor) -> float:
+    """Root mean variance of the readings that say something: those of a standard deviation below 1.
+
+    A dead bin or a starved reading is known to no better than its own size, and would speak for all others. Where
+    every reading is so, the root mean of all that are finite.
+    """
+    finite = variance[torch.isfinite(variance)]
+    telling = finite[finite < 1]
+    return float((telling if telling.numel() else finite).mean().sqrt())
 
 
 def estimate_i0(line_integrals: Tensor) -> float:
@@ -72,13 +84,14 @@ def estimate_i0(line_integrals: Tensor) -> float:
     the result is 0 to 30 % too low for i0 up to 1e5 and 40 to 65 % for 1e6; electronic noise lowers it further.
     Raises ValueError for fewer than 512 readings, non-finite data or noise that does not grow with p.
     """
-    differences = _noise_differences(line_integrals).flatten()
-    values = line_integrals[..., 2:-2].double().flatten()
+    _require_finite(line_integrals, "line integrals")
+    differences = torch.from_numpy(noise_differences(line_integrals.double().cpu().numpy())).flatten()
+    values = line_integrals[..., 2:-2].double().cpu().flatten()
     if values.numel() < 512:
         raise ValueError(f"Expected at least 512 readings to estimate i0, found {values.numel()}: give i0.")
     groups = torch.argsort(values).chunk(24)
     growth = torch.stack([torch.exp(values[group]).mean() for group in groups])
-    variance = torch.tensor([_robust_std(differences[group]) ** 2 for group in groups], dtype=torch.float64)
+    variance = torch.tensor([robust_std(differences[group].numpy()) ** 2 for group in groups], dtype=torch.float64)
     used = variance > 0
     growth, variance = growth[used], variance[used]
     weight = 1 / variance**2 / (1 / variance**2).sum()
@@ -90,28 +103,14 @@ def estimate_i0(line_integrals: Tensor) -> float:
     return 1 / slope
 
 
-def estimate_air_counts(counts: Tensor) -> float:
-    """Count of an unattenuated reading where i0 is unknown: median over the views of the highest 2 % of each view.
+def estimate_air_counts(counts: Tensor, used: Tensor | None = None) -> float:
+    """Count of an unattenuated reading where i0 is unknown: see :func:`levels.air_level`.
 
-    Right only if every view sees some air beside the object. Raises ValueError for non-finite or empty counts.
+    ``used``: readings to look at, booleans that broadcast to ``counts``. Right only if most views see some air beside
+    the object. Raises ValueError for non-finite or empty counts.
     """
     _require_finite(counts, "counts")
-    top = max(1, round(0.02 * counts.shape[-1]))
-    return float(counts.double().topk(top, dim=-1).values.median(dim=-1).values.median())
-
-
-def _noise_differences(sinogram: Tensor) -> Tensor:
-    """Fourth differences along the detector over sqrt(70): white noise keeps its standard deviation."""
-    _require_finite(sinogram, "line integrals")
-    if sinogram.shape[-1] < 16:
-        raise ValueError(f"Expected at least 16 detector bins to estimate noise, found {sinogram.shape[-1]}.")
-    data, last = sinogram.double(), sinogram.shape[-1] - len(_DIFFERENCE) + 1
-    total = sum(weight * data[..., k:k + last] for k, weight in enumerate(_DIFFERENCE))
-    return torch.as_tensor(total) / math.sqrt(sum(weight**2 for weight in _DIFFERENCE))
-
-
-def _robust_std(values: Tensor) -> float:
-    return _MAD_TO_STD * float((values - values.median()).abs().median())
+    return air_level(np.asarray(counts.double().cpu()), None if used is None else used.cpu().numpy())
 
 
 def _require_finite(values: Tensor, name: str) -> None:

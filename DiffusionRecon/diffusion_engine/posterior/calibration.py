@@ -157,8 +157,8 @@ def acquisition_of(
     likelihood, geometry = problem.likelihood, problem.geometry
     variance = likelihood.variance.expand(likelihood.data.shape)
     counted = (variance < math.inf).flatten(1)
-    # Root mean square over the readings where each has its own noise.
-    std = (variance.flatten(1).where(counted, 0).sum(1) / counted.sum(1).clamp_min(1)).sqrt()
+    # Root mean square over the readings where each has its own noise, dead and starved ones left out.
+    std = likelihood.noise_levels()
     largest = likelihood.data.flatten(1).where(counted, 0).amax(1).clamp_min(1e-12)
     seen = seen_arc(geometry)
     views = _directions(geometry.angles_rad, seen.period_rad)

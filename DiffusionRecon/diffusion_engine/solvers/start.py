@@ -29,7 +29,7 @@ def predicted_start_error(
     """
     clean = likelihood.operator.forward(surrogate)
     noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype).to(clean.device)
-    error = start(clean + likelihood.variance.sqrt() * noise) - surrogate
+    error = start(clean + likelihood.noise_std * noise) - surrogate
     return error.square().mean((-2, -1)).sqrt()
 
 
