@@ -27,13 +27,14 @@ import torch
 from diffusion_engine import metrics
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.evaluate import find_items
+from diffusion_engine.hu_question import question_hu
 from diffusion_engine.io.folder import volumes_below
 from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import has_fast_bf16
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.problem import Problem, prepare
 from diffusion_engine.settings import Settings
-from diffusion_engine.volume import Volume, attenuation_to_hu, question_hu
+from diffusion_engine.volume import Volume, attenuation_to_hu
 from torch import Tensor, nn
 
 PATCH, PATCHES, RATE = 128, 4, 6e-4

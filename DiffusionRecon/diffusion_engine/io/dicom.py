@@ -29,6 +29,12 @@ class DicomSeries:
         return f"{self.modality or 'unknown'} {name}of {len(self.files)} images, {self.uid}"
 
 
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like DICOM: 128 bytes and "DICM"."""
+    with open(path, "rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
 def list_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
     """The DICOM image series directly in a folder, the largest first; an empty list when there are none."""
     found = []
