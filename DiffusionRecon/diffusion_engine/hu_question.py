@@ -25,6 +25,7 @@ NO_PADDING = ((-2026.0, -2022.0), (-10_240.0, -10_000.0))
 PADDING_SHARE = 1e-3
 AIR_SHARE = 1e-3
 TISSUE_SHARE = 5e-3
+NO_BODY = "hold nothing denser than lung: is this CT in HU, and is the patient in it?"
 SAMPLE = 2_000_000
 """About so many voxels, evenly spread, make the histogram."""
 BIN = 25.0
@@ -59,16 +60,17 @@ def question_hu(volume: Volume) -> str | None:
     if filler is not None:
         values = values[values > low]
         found += f" ({low:.4g} in {100 * filler[1]:.2g} % of the voxels, as padding)"
-    if not values.size or high < -200:
-        return f"These {found} hold nothing denser than lung: is this CT in HU, and is the patient in it?"
-    if low == high:
+    if low == high > -200:
         return f"All voxels are {low:.4g}: is this an image, and is the patient in it?"
-    reason = _doubt(values, high)
+    reason = _doubt(values, low, high) if values.size else NO_BODY
     return None if reason is None else f"These {found} {reason}"
 
 
-def _doubt(values: np.ndarray, high: float) -> str | None:
-    """What speaks against HU in values without padding, the end of a sentence."""
+def _doubt(values: np.ndarray, low: float, high: float) -> str | None:
+    """What speaks against HU in values without padding, the end of a sentence.
+
+    ``low`` and ``high``: the extremes of all voxels, padding too.
+    """
     lowest = float(values.min())
     peaks = f"most of them near {_peaks(values)}"
     if lowest >= 0:
@@ -76,18 +78,20 @@ def _doubt(values: np.ndarray, high: float) -> str | None:
             f"are nowhere negative, {peaks}, CT in HU has air near -1000 and soft tissue near 0: is this MR or PET, or "
             "CT without its offset (raw numbers from 0, or HU + 1000)?"
         )
-    if high - lowest < 100:
+    if -200 < high < lowest + 100:
         return f"span only {high - lowest:.3g}, CT in HU spans hundreds: are they normalised or in other units?"
 
     def share(least: float, most: float) -> float:
         return float(np.count_nonzero((values >= least) & (values < most))) / values.size
 
     below, air, soft = share(-math.inf, BELOW_AIR), share(BELOW_AIR, NO_TISSUE), share(-250, 250)
-    if below > 0.4 or _rises_again(values):
+    if below > 0.4 or _rises_again(values, 0.02 if lowest == low else 0.05):
         return (
             f"are below air (-1000 HU) in {100 * below:.2g} % of the image, {peaks}: is the offset applied twice, or "
             "are they in other units?"
         )
+    if high < -200:
+        return NO_BODY
     if share(3100, math.inf) > 0.1:
         return f"are above 3100 HU in {100 * share(3100, math.inf):.2g} % of the image, as only metal is: is this CT?"
     bulk, limit = share(850, 1250), 0.01 if air < AIR_SHARE else max(0.1, soft / 4)
@@ -119,16 +123,17 @@ def _doubt(values: np.ndarray, high: float) -> str | None:
 
 def _sample(array: np.ndarray) -> np.ndarray:
     """About SAMPLE voxels, evenly spread over all columns."""
+    array = array.astype(np.uint8) if array.dtype == bool else array
     step = max(1, array.size // SAMPLE)
     while math.gcd(step, array.shape[2]) > 1:
         step += 1
     return array.reshape(-1)[::step]
 
 
-def _rises_again(values: np.ndarray) -> bool:
-    """Whether 2 % of the values have a peak of their own below air, which is not only the foot of air's.
+def _rises_again(values: np.ndarray, part: float) -> bool:
+    """Whether ``part`` of the values is a peak of their own below air, which is not only the foot of air's.
 
-    The edge of resampled padding spreads over hundreds of HU, so that no part of 75 HU holds as much.
+    The edge of resampled padding spreads over hundreds of HU, so that no 75 of them hold as much as a peak does.
     """
     low = float(values.min())
     if low >= BELOW_AIR:
@@ -136,7 +141,7 @@ def _rises_again(values: np.ndarray) -> bool:
     edges = BELOW_AIR + BIN * np.arange(-math.ceil((BELOW_AIR - low) / BIN) - 1, 2)
     counts = np.histogram(values, edges)[0]
     peak = np.convolve(counts[:-1], np.ones(3)).max()
-    return bool(peak > 0.02 * values.size and counts[:-1].max() > 2 * counts[-1])
+    return bool(peak > part * values.size and counts[:-1].max() > 2 * counts[-1])
 
 
 def _peaks(values: np.ndarray) -> str:

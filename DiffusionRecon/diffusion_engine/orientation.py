@@ -40,6 +40,11 @@ class Turn:
         return self.axes == (0, 1, 2) and not self.oblique
 
     @property
+    def downward(self) -> bool:
+        """Whether the stored slices are axial ones from superior to inferior."""
+        return self.axial and 0 in self.flips
+
+    @property
     def oblique(self) -> bool:
         """Whether the axes lie too far from the patient's to be told apart."""
         return math.cos(math.radians(self.tilt_degrees)) < LEAST_COSINE

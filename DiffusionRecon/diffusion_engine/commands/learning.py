@@ -158,8 +158,10 @@ def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..training.adapt_scan import adapt_to_scan
 
     given = {key: value for key, value in given_settings(options).items() if key not in ("prior", "steps")}
-    return adapt_to_scan(
+    card = adapt_to_scan(
         options.prior, scan_source(options), Settings.from_dict(given), options.out, options.name, options.steps,
         options.rounds, options.seed, options.device,
         lambda done: print(f"round {done} of {options.rounds}", flush=True),
     )
+    print("\n".join(card["training"]["notes"]))
+    return card

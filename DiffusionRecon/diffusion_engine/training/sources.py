@@ -78,7 +78,7 @@ def load_sources(
         except ValueError as error:
             skipped.append(f"{name}: {error}")
             continue
-        if pixel is not None and 0 in turn.flips:
+        if pixel is not None and turn.downward:
             pixel = pixel[::-1]
         source = as_source(name, standing, pixel, rule)
         sources.append(replace(source, made=made, slice_mm=source.slice_mm if pixel is None else 0.0))
