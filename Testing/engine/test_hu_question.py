@@ -98,7 +98,8 @@ def test_resampled_padding_is_not_questioned() -> None:
     [
         *((padded(body(noise) + 1024, p), "nowhere negative|offset .* missing|no crop of soft tissue")
           for noise in (0, 15) for p in (-2000, -3024)),
-        (body() + 1024, "offset .* missing"), (body(0) + 1024, "nowhere negative"), (head() + 1000, "offset .* missing"),
+        (body() + 1024, "offset .* missing"), (body(0) + 1024, "nowhere negative"),
+        (head() + 1000, "offset .* missing"),
         (leg() + 1024, "offset .* missing"), (np.maximum(leg() + 1024, 0), "nowhere negative"),
         *((image - 1024, "below air .* offset applied twice") for image in (body(), body(0), head(), head(0), leg())),
         (np.maximum(body(), -1024) - 1024, "below air"), (body() - 1000, "below air"),
@@ -128,7 +129,8 @@ def test_images_of_other_kinds_are_questioned() -> None:
     filtered = mr - 12  # its background undershoots
     pet = random.gamma(1.0, 0.5, (2, 40, 40)) + np.where(random.random((2, 40, 40)) > 0.99, 12, 0)
     labels = (random.integers(0, 118, (2, 40, 40)) * (random.random((2, 40, 40)) > 0.5)).astype(np.uint8)
-    for array in (mr, filtered, pet, 20_000 * pet, labels, labels > 50, (mr - mr.mean()) / mr.std(), 0.13 * inside[None]):
+    scores = (mr - mr.mean()) / mr.std()
+    for array in (mr, filtered, pet, 20_000 * pet, labels, labels > 50, scores, 0.13 * inside[None]):
         assert asked(np.asarray(array)) is not None
     assert "peaks" not in str(asked(mr))
     assert "most of them near" in str(asked(mr))

@@ -23,23 +23,24 @@ def volumes_below(
 
     ``unit``: of the values, None for what each file states; ``wanted``: whether a path below the folder is to be read
     at all. DICOM files are known by their content, whatever their name. Several of one folder are its DICOM series: the
-    path is the folder's, with the UID below it where there are several series. What else lies there is passed over with
-    one reason a folder; no file ends the walk.
+    path is the folder's, with the UID below it where there are several series. What else lies there is passed over, with
+    one reason a folder after all volumes; no file ends the walk.
     """
     places: list[Path] = []
+    passed_over: list[tuple[Path, str]] = []
     for place, files, reasons in _folders(folder):
-        for path, reason in reasons:
-            if wanted(path.relative_to(folder)):
-                yield path.relative_to(folder), reason
+        passed_over += [(path, reason) for path, reason in reasons if wanted(path.relative_to(folder))]
         images, slices, others = _sorted_out(files)
         others = [path for path in others if wanted(path.relative_to(folder))]
         if others:
-            names = _listed([path.name for path in others])
-            yield place.relative_to(folder), f"{names}: neither {', '.join(READABLE)} nor DICOM, passed over"
+            like = f", like {_listed([path.name for path in others[1:]])} beside it" if len(others) > 1 else ""
+            passed_over.append((others[0], f"neither {', '.join(READABLE)} nor a DICOM image, passed over{like}"))
         places += [*images, *([place] if len(slices) > 1 else slices)]
     for path in sorted(places):
         if wanted(path.relative_to(folder)):
             yield from _read(path, path.relative_to(folder), unit)
+    for path, reason in passed_over:
+        yield path.relative_to(folder), reason
 
 
 def left_out(skipped: Sequence[str]) -> str:
@@ -126,4 +127,4 @@ def _reason(error: Exception) -> str:
 
 def _listed(names: list[str]) -> str:
     more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more files" if more > 0 else "")
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
