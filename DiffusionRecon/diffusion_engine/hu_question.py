@@ -62,7 +62,7 @@ def question_hu(volume: Volume) -> str | None:
         found += f" ({low:.4g} in {100 * filler[1]:.2g} % of the voxels, as padding)"
     if low == high > -200:
         return f"All voxels are {low:.4g}: is this an image, and is the patient in it?"
-    reason = _doubt(values, low, high) if values.size else NO_BODY
+    reason = (_doubt(values, low, high) or _masked(volume.array)) if values.size else NO_BODY
     return None if reason is None else f"These {found} {reason}"
 
 
@@ -87,7 +87,7 @@ def _doubt(values: np.ndarray, low: float, high: float) -> str | None:
     below, air, soft = share(-math.inf, BELOW_AIR), share(BELOW_AIR, NO_TISSUE), share(-250, 250)
     if below > 0.4 or _rises_again(values, 0.02 if lowest == low else 0.05):
         return (
-            f"are below air (-1000 HU) in {100 * below:.2g} % of the image, {peaks}: is the offset applied twice, or "
+            f"are below air (-1000 HU) in {100 * below:.0f} % of the image, {peaks}: is the offset applied twice, or "
             "are they in other units?"
         )
     if high < -200:
@@ -119,6 +119,19 @@ def _doubt(values: np.ndarray, low: float, high: float) -> str | None:
             "offset and unmasked?"
         )
     return None
+
+
+def _masked(array: np.ndarray) -> str | None:
+    """What speaks against the edges of the slices, the end of a sentence: one exact value there that is none of air."""
+    edges = np.concatenate([array[:, [0, -1]].ravel(), array[:, :, [0, -1]].ravel()])
+    found, counts = np.unique(edges, return_counts=True)
+    value, share = float(found[counts.argmax()]), float(counts.max()) / edges.size
+    if share < 0.5 or value < NO_TISSUE:
+        return None
+    return (
+        f"are exactly {value:.4g} at {100 * share:.0f} % of the slices' edges, where CT has air or a body's "
+        "noise: is this background that was masked or filled? Fill it with -1000"
+    )
 
 
 def _sample(array: np.ndarray) -> np.ndarray:

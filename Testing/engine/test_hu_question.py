@@ -114,6 +114,8 @@ def test_resampled_padding_is_not_questioned() -> None:
         (np.full((2, 9, 9), -1000.0), "nothing denser"), (np.full((2, 9, 9), 40.0), "All voxels are 40"),
         (np.arange(18.0).reshape(2, 3, 3), "nowhere negative"), (np.full((1, 9, 9), -40_000.0), "beyond any"),
         (np.where(ellipse(30, 30), 1000.0, -1000.0)[None], "near 1000 HU"),
+        (np.where(ellipse(32, 44), body(), 0.0), "exactly 0 at 100 % of the slices' edges"),
+        (np.where(ellipse(47, 47), body(0), 0.0), "exactly 0 at"),
     ],
 )
 def test_what_is_not_in_hu_is_questioned_with_what_was_found(array: np.ndarray, says: str) -> None:

@@ -122,11 +122,11 @@ def test_what_else_lies_in_a_folder_is_passed_over_with_a_line(tmp_path: Path) -
     assert all(s.slice_mm == 5.0 for s in sources)
     reasons = dict(line.split(": ", 1) for line in skipped)
     assert set(reasons) == {
-        ".git", "linked", "case/._ct.nrrd", "case/broken.nrrd", "case/empty.nii.gz", "case/gone.nrrd", "case/header.mhd",
-        "case/slices.csv",
+        ".git", "linked", "case/._ct.nrrd", "case/broken.nrrd", "case/empty.nii.gz", "case/gone.nrrd",
+        "case/header.mhd", "case/slices.csv",
     }
     assert reasons["case/._ct.nrrd"].startswith("neither .nrrd")
-    assert reasons["case/._ct.nrrd"].endswith("passed over, like DICOMDIR, meta.json, notes.txt and 2 more beside it")
+    assert reasons["case/._ct.nrrd"].endswith(", like DICOMDIR, meta.json, notes.txt and 2 more beside it")
     assert reasons["case/slices.csv"] == (
         "no table of slices of this software (it lacks the column pixel_mm_256), passed over"
     )

@@ -11,6 +11,7 @@ import torch
 from diffusion_engine import evaluate
 from diffusion_engine.acquisition import binning, binnings, simulate
 from diffusion_engine.calibrate import chosen_volumes
+from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.orientation import (
     RAS_OF_AXIAL,
@@ -26,7 +27,7 @@ from diffusion_engine.priors.neighbours import DownwardStack, StackDenoiser
 from diffusion_engine.priors.slices import resample, working_pixels
 from diffusion_engine.problem import prepare
 from diffusion_engine.settings import Settings
-from diffusion_engine.volume import Volume
+from diffusion_engine.volume import WATER_PER_MM, Volume
 
 CPU = torch.device("cpu")
 ORDERS = [
@@ -189,13 +190,17 @@ def oval(rows: int, columns: int, spacing: tuple[float, float, float]) -> Volume
 def test_pixels_that_are_not_square_are_scanned_and_reconstructed_by_axis() -> None:
     """0.75 x 3 mm becomes 1.5 x 3 mm; the same rays as of square pixels of 0.75 mm; the way back fits the input."""
     chest = oval(24, 112, (0.75, 3.0, 10.0))
-    settings = Settings(views=12, methods=("fbp",), device="cpu", noise_percent=0.01)
+    settings = Settings(views=60, methods=("fbp",), device="cpu", noise_percent=0.01)
     card = load_prior("ct-body", CPU).card
     problem = prepare(chest, settings, CPU, card)
     assert problem.grid.shape == (24, 56)
     assert problem.grid.pixel_mm == pytest.approx((3.0, 1.5))
     assert problem.prior_grid.pixel_mm == pytest.approx((1.5, 1.5), rel=0.02)
     assert problem.prior_grid.shape == (48, 56)
+    image = fbp(problem.likelihood.data, problem.geometry, problem.grid)[0].numpy() / WATER_PER_MM * 1000 - 1000
+    y, x = np.mgrid[:24, :56]
+    inside = ((1.5 * (x - 28) - 5) / 26) ** 2 + (3 * (y - 12) / 14) ** 2 < 1
+    assert image[inside].mean() == pytest.approx(40, abs=5)
     assert any("1 times as tall and 2 times as wide as the input's (3.00 x 1.50 mm)" in note for note in problem.notes)
     assert problem.frame.spacing_mm == pytest.approx((1.5, 3.0, 10.0))
     square = Volume(chest.array.repeat(4, 1), chest.ijk_to_ras @ np.diag([1, 0.25, 1, 1]), "HU")
@@ -207,9 +212,9 @@ def test_pixels_that_are_not_square_are_scanned_and_reconstructed_by_axis() -> N
         "views": 12, "methods": ["fbp"], "device": "cpu", "noise_percent": 0.05, "slices": [0, 1],
         "region": [50, 71, 5, 18],
     })
-    image, frame = region.volumes["fbp"], problem.frame
-    assert image.array.shape == (1, 13, 11)
-    np.testing.assert_allclose(image.ijk_to_ras @ [0, 0, 0, 1], frame.ijk_to_ras @ [25, 5, 0, 1], atol=1e-6)
+    part, frame = region.volumes["fbp"], problem.frame
+    assert part.array.shape == (1, 13, 11)
+    np.testing.assert_allclose(part.ijk_to_ras @ [0, 0, 0, 1], frame.ijk_to_ras @ [25, 5, 0, 1], atol=1e-6)
 
 
 def test_sagittal_stacks_are_not_flipped_by_rounding() -> None:
