@@ -32,12 +32,16 @@ BIN = 25.0
 
 
 def padding(volume: Volume) -> tuple[float, float] | None:
-    """Value and share of the voxels of padding, None without: one least value below -1060 HU, 0.1 % of the voxels."""
+    """Value and share of the voxels of padding, None without: one least value below -1060 HU in 0.1 % of the voxels.
+
+    Ten voxels at least, since single ones may be noise.
+    """
     low = float(volume.array.min())
     if low >= BELOW_AIR or any(least <= low <= most for least, most in NO_PADDING):
         return None
-    share = float(np.count_nonzero(volume.array == low)) / volume.array.size
-    return (low, share) if share >= PADDING_SHARE else None
+    count = int(np.count_nonzero(volume.array == low))
+    share = count / volume.array.size
+    return (low, share) if count >= 10 and share >= PADDING_SHARE else None
 
 
 def question_hu(volume: Volume) -> str | None:

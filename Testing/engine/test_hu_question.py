@@ -149,6 +149,9 @@ def test_padding_is_one_value_below_air() -> None:
     matrix = np.eye(4)
     assert padding(Volume(body(), matrix, "HU")) is None
     assert padding(Volume(np.maximum(body(), -1024), matrix, "HU")) is None
+    noisy = body()[:1, :20, :20].copy()
+    noisy[0, 3, :3] = -1200
+    assert padding(Volume(noisy, matrix, "HU")) is None
     value, share = padding(Volume(padded(body(), -3024), matrix, "HU")) or (0, 0)
     assert (value, share) == (-3024, pytest.approx(1 - ellipse(48, 48).mean()))
 
