@@ -155,6 +155,9 @@ def timeText(seconds: float) -> str:
 def workingShape(
     shape: tuple[int, int, int], pixelMm: tuple[float, float], smallestMm: float
 ) -> tuple[int, int, int]:
-    """(slices, rows, columns) after pixels finer than the prior's were averaged."""
-    factor = max(1, math.ceil(smallestMm * 0.98 / min(pixelMm)))
-    return shape[0], max(1, shape[1] // factor), max(1, shape[2] // factor)
+    """(slices, rows, columns) after pixels finer than the prior's were averaged; `pixelMm`: of columns, of rows."""
+    wide, tall = pixelMm
+    if abs(wide / tall - 1) <= 0.01:
+        wide = tall = min(wide, tall)
+    down, along = (max(1, math.ceil(smallestMm * 0.98 / pixel)) for pixel in (tall, wide))
+    return shape[0], max(1, shape[1] // down), max(1, shape[2] // along)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .measurement import Measurement
+from .orientation import SQUARE
 from .physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 from .physics.noise import simulate_counts
 from .settings import Settings
@@ -27,6 +28,17 @@ class Simulation:
 def binning(pixel_mm: float, smallest_mm: float) -> int:
     """By which whole factor to average pixels so that they are at least ``smallest_mm`` wide (2 % tolerance)."""
     return max(1, math.ceil(smallest_mm * 0.98 / pixel_mm))
+
+
+def binnings(spacing_mm: tuple[float, ...], smallest_mm: float) -> tuple[int, int]:
+    """The factors of :func:`binning` along rows and columns (j, i); the same for pixels that are square to 1 %.
+
+    ``spacing_mm``: of columns and rows (i, j), as of a volume.
+    """
+    wide, tall = spacing_mm[:2]
+    if abs(wide / tall - 1) <= SQUARE:
+        wide = tall = min(wide, tall)
+    return binning(tall, smallest_mm), binning(wide, smallest_mm)
 
 
 def refined(geometry: CTGeometry, factor: int) -> CTGeometry:
@@ -61,24 +73,28 @@ def scan_geometry(settings: Settings, grid: ImageGrid) -> CTGeometry:
     return fan_geometry(grid, settings.views, arc, curved=settings.geometry == "fan_curved")
 
 
-def simulate(volume: Volume, settings: Settings, factor: int) -> Simulation:
+def simulate(volume: Volume, settings: Settings, factor: int | tuple[int, int]) -> Simulation:
     """Scan the slices of a volume in HU at a finer grid than they are reconstructed on.
 
-    The data come from the native pixels (halved by repetition when ``factor`` is 1) through the projector at that
-    resolution, detector readings averaged to the coarse spacing; the reference is the mean of ``factor`` x ``factor``
-    pixels. Values below -1000 HU, which no scanner can produce, are raised to it.
+    ``factor``: native pixels of a reconstructed one along rows and columns (j, i), one number for both. The data come
+    from the native pixels (halved by repetition along an axis whose factor is 1) through the projector at that
+    resolution, detector readings averaged to the coarse spacing; the reference is the mean of the native pixels. Values
+    below -1000 HU, which no scanner can produce, are raised to it.
     """
-    tall, wide = (size // factor * factor for size in volume.array.shape[1:])
+    factors = (factor, factor) if isinstance(factor, int) else factor
+    tall, wide = (size // by * by for size, by in zip(volume.array.shape[1:], factors, strict=True))
     volume = volume.crop(rows=(0, tall), columns=(0, wide))
     volume = volume.with_array(np.maximum(volume.array, AIR_HU).astype(np.float32))
-    reference = volume.bin_in_plane(factor)
+    reference = volume.bin_in_plane(factors)
     rows, columns = reference.array.shape[1:]
-    fine = max(2, factor)
-    native = volume.array if factor > 1 else volume.array.repeat(2, 1).repeat(2, 2)
+    down, along = (max(2, by) for by in factors)
+    fine, native = max(down, along), volume.array
+    for axis, by in zip((1, 2), factors, strict=True):
+        native = native if by > 1 else native.repeat(2, axis)
     column_mm, row_mm = reference.spacing_mm[:2]
     geometry = scan_geometry(settings, ImageGrid(rows, columns, (row_mm, column_mm)))
     fine_geometry = refined(geometry, fine)
-    grid = ImageGrid(rows * fine, columns * fine, (row_mm / fine, column_mm / fine))
+    grid = ImageGrid(rows * down, columns * along, (row_mm / down, column_mm / along))
     projector = make_projector(fine_geometry, grid, implementation="on_the_fly")
     attenuation = torch.from_numpy(hu_to_attenuation(native, settings.water_per_mm).astype(np.float32))
     unbinned = projector.forward(attenuation).unflatten(-1, (geometry.detector_count, fine))

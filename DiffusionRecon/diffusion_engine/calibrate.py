@@ -17,7 +17,9 @@ from .classical.tv import tv
 from .costs import SURROGATE_ITERATIONS
 from .diffusion import asked_acquisition, diffusion_draws
 from .evaluate import indices_at, stack_around
-from .io.folder import volumes_below
+from .hu_question import question_hu
+from .io.folder import left_out, volumes_below
+from .orientation import axial_squares
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
 from .posterior.typicality import denoising_features, fit_typicality
@@ -26,25 +28,34 @@ from .priors.slices import resample
 from .problem import Problem, prepare
 from .settings import Settings
 from .training.units import rule_of
-from .volume import Volume, question_hu
+from .volume import Volume
 
 ACQUISITIONS = (("parallel", 60), ("parallel", 20), ("parallel", 8), ("fan_flat", 60))
 TRAINING_DEPTHS = (0.3, 0.65)
 
 
 def chosen_volumes(folder: Path, names: Sequence[str]) -> list[tuple[str, Volume]]:
-    """The CT volumes in the folders ``names`` below ``folder``, each by its path.
+    """The CT volumes in the folders ``names`` below ``folder``, each by its path, upright as in training.
 
-    Raises ValueError where a name has no usable CT volume.
+    Raises ValueError, with the reasons, where a name has no usable CT volume.
     """
-    found = [
-        (place.as_posix(), volume)
-        for place, volume in volumes_below(folder, "HU", lambda p: bool(set(names) & set(p.parts)))
-        if not isinstance(volume, str) and question_hu(volume) is None
-    ]
-    missing = [name for name in names if not any(name in Path(place).parts for place, _ in found)]
-    if missing:
-        raise ValueError(f"no CT volume in HU in a folder {missing[0]} below {folder}: give the card's data")
+    found: list[tuple[str, Volume]] = []
+    reasons: list[tuple[Path, str]] = []
+    for place, volume in volumes_below(folder, "HU", lambda p: bool(set(names) & set(p.parts))):
+        reason = volume if isinstance(volume, str) else question_hu(volume)
+        if reason is None and isinstance(volume, Volume):
+            try:
+                found.append((place.as_posix(), axial_squares(volume)[0]))
+            except ValueError as error:
+                reason = str(error)
+        if reason is not None:
+            reasons.append((place, reason))
+    for name in names:
+        if not any(name in Path(place).parts for place, _ in found):
+            own = [f"{place.as_posix()}: {reason}" for place, reason in reasons if name in place.parts]
+            raise ValueError(
+                f"no CT volume in HU in a folder {name} below {folder}{left_out(own)}: give the card's data"
+            )
     return found
 
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from .classical.fbp import fbp
 from .coupling import coupling_named
+from .orientation import turn_of
 from .posterior.calibration import Acquisition, acquisition_of
-from .priors.card import check_use
+from .priors.card import NEIGHBOURS, VOLUME, check_use
 from .priors.denoiser import positions
 from .priors.library import Prior
+from .priors.neighbours import DownwardStack
 from .priors.slices import resample
 from .problem import Problem
 from .sampling.noise import Noise, numbered_draws
@@ -78,6 +80,8 @@ def diffusion_draws(
     noise = Noise(generator)
     coupling, spacing = coupling_named(settings.coupling), problem.frame.spacing_mm[2]
     denoiser = coupling.denoiser(prior, spacing)
+    if settings.coupling in (NEIGHBOURS, VOLUME) and turn_of(problem.frame).downward:
+        denoiser = DownwardStack(denoiser)
     for draw in numbered_draws(noise, settings.draws, getattr(options, "antithetic", False)):
         coupled, shared = coupling.couple(network, noise, spacing)
         for step in method.solve(denoiser, coupled, start, options, shared, place):

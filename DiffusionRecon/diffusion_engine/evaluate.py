@@ -23,8 +23,10 @@ from .classical.fbp import fbp
 from .classical.tv import tv, tv_steps
 from .costs import SURROGATE_ITERATIONS
 from .diffusion import asked_acquisition, diffusion_draws
+from .hu_question import question_hu
 from .io.folder import volumes_below
 from .likelihoods.gaussian import GaussianLikelihood
+from .orientation import axial_squares
 from .pipeline import choose_device
 from .posterior import calibration as rule
 from .posterior.moments import RunningMoments
@@ -34,7 +36,7 @@ from .priors.slices import resample
 from .problem import Problem, prepare
 from .settings import Settings
 from .solvers.catalogue import METHODS as SOLVERS
-from .volume import Volume, attenuation_to_hu, question_hu
+from .volume import Volume, attenuation_to_hu
 
 CLASSICAL = ("fbp", "tv", "tv-oracle")
 TRUST = ("coverage90", "coverage90_calibrated", "error_spread_corr")
@@ -86,6 +88,7 @@ def stack_around(volume: Volume, index: int) -> tuple[Volume, tuple[int, ...], i
 def find_items(folder: Path, tied: bool = False) -> tuple[list[Item], list[str]]:
     """The items of a folder by the rule above, and one line for each image that was left out, with the reason.
 
+    Volumes are turned upright, see :func:`axial_squares`: slices are counted from the lowest one.
     ``tied``: slices are to be tied to their neighbours, so that an item is a slice with its own.
     """
     if not folder.is_dir():
@@ -96,11 +99,18 @@ def find_items(folder: Path, tied: bool = False) -> tuple[list[Item], list[str]]
         if isinstance(volume, str):
             skipped.append(f"{name}: {volume}")
             continue
-        rows, columns = volume.array.shape[1:]
         question = question_hu(volume)
         if question is not None:
             skipped.append(f"{name}: not CT in HU ({question})")
-        elif min(rows, columns) < SMALLEST_MATRIX:
+            continue
+        try:
+            volume, made = axial_squares(volume)
+        except ValueError as error:
+            skipped.append(f"{name}: {error}")
+            continue
+        name = f"{name} ({made})" if made else name
+        rows, columns = volume.array.shape[1:]
+        if min(rows, columns) < SMALLEST_MATRIX:
             skipped.append(
                 f"{name}: slices of {rows} x {columns} pixels, fewer than {SMALLEST_MATRIX} x {SMALLEST_MATRIX}"
             )

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .io.folder import volumes_below
+from .io.folder import left_out, volumes_below
+from .orientation import axial_squares
 from .phantoms import synthetic_chest
 from .pipeline import choose_device
 from .priors.card import PriorCard, sha256, write_card
@@ -218,6 +219,11 @@ def slices_to_test(request: ImportRequest, rule: UnitRule) -> list[TrainingSlice
     for place, volume in volumes:
         question = volume if isinstance(volume, str) else rule.question(volume)
         if question is None and not isinstance(volume, str):
+            try:
+                volume = axial_squares(volume)[0]
+            except ValueError as error:
+                skipped.append(f"{place.as_posix()}: {error}")
+                continue
             pixel = volume.spacing_mm[0]
             fits = [known is None or known[0] * 0.98 <= p <= known[1] * 1.02 for p in (pixel, 2 * pixel)]
             if any(fits):
@@ -230,8 +236,8 @@ def slices_to_test(request: ImportRequest, rule: UnitRule) -> list[TrainingSlice
         skipped.append(f"{place.as_posix()}: {question}")
     if not held:
         raise ValueError(
-            f"no volume in {rule.unit} to test on below {request.data}"
-            + (f" ({skipped[0]})" if skipped else "") + ": give images of the kind that the model was trained on"
+            f"no volume in {rule.unit} to test on below {request.data}{left_out(skipped)}: give images of the kind "
+            "that the model was trained on"
         )
     return held
 

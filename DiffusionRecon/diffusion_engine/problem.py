@@ -10,25 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .acquisition import binning, readings, simulate
+from .acquisition import binnings, readings, simulate
+from .hu_question import padding, question_hu
 from .likelihoods.gaussian import GaussianLikelihood
 from .measurement import Measurement
+from .orientation import RAS_OF_AXIAL, turn_of
 from .physics.arc import seen_arc
 from .physics.ct import RECONSTRUCTION, CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid
 from .physics.noise import estimate_air_counts, estimate_noise_std, log_data, typical_noise_std
 from .priors.card import PriorCard
-from .priors.slices import working_pixel
+from .priors.slices import working_pixels
 from .readings.judge import judge
 from .readings.remark import Remark
 from .settings import Settings
-from .volume import Volume, check_image, hu_to_attenuation, question_hu
+from .volume import AIR_HU, Volume, check_image, hu_to_attenuation
 
 SMALLEST_PIXEL_MM = 1.25
 """Pixels finer than this are averaged when no prior says what it knows."""
-
-RAS_OF_AXIAL = np.array([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
-"""Directions of columns, rows and slices of a standard axial stack, as columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,32 +133,45 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     notes = [] if question is None else [question]
     if settings.slices is not None:
         volume = volume.crop(slices=settings.slices)
+    filler = padding(volume)
+    if filler is not None:
+        notes.append(
+            f"Padding of {filler[0]:g} HU in {100 * filler[1]:.2g} % of the voxels counts as air ({AIR_HU:g} HU)."
+        )
     flips = _flips(volume, notes)
     upright = np.ascontiguousarray(np.flip(volume.array, flips))
     smallest = settings.pixel_mm or (card.pixel_mm[0] if card else SMALLEST_PIXEL_MM)
-    factor = binning(min(volume.spacing_mm[:2]), smallest)
-    if min(volume.array.shape[1:]) < 8 * factor:
+    factors = binnings(volume.spacing_mm, smallest)
+    if any(size < 8 * by for size, by in zip(volume.array.shape[1:], factors, strict=True)):
         raise ValueError(
-            f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factor} each way"
+            f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factors[0]} "
+            f"rows and {8 * factors[1]} columns"
         )
-    scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factor)
-    tall, wide = (size // factor * factor for size in volume.array.shape[1:])
+    scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factors)
+    tall, wide = (size // by * by for size, by in zip(volume.array.shape[1:], factors, strict=True))
     # The frame keeps the input's own direction of axes; only the array was turned upright for the prior.
     i0 = volume.array.shape[2] - wide if 2 in flips else 0
     j0 = volume.array.shape[1] - tall if 1 in flips else 0
-    frame = volume.crop(rows=(j0, j0 + tall), columns=(i0, i0 + wide)).bin_in_plane(factor)
+    frame = volume.crop(rows=(j0, j0 + tall), columns=(i0, i0 + wide)).bin_in_plane(factors)
     notes.append(
         f"Scan simulated from the volume with {settings.views} views ({settings.geometry}); simulating from "
         "reconstructed images is kinder than a scanner: one energy, no scatter, no motion."
     )
-    if factor > 1:
-        notes.append(f"Reconstructed on pixels {factor} times as wide as the input's ({frame.spacing_mm[0]:.2f} mm).")
+    if factors[0] != factors[1]:
+        notes.append(
+            f"Reconstructed on pixels {factors[0]} times as tall and {factors[1]} times as wide as the input's "
+            f"({frame.spacing_mm[1]:.2f} x {frame.spacing_mm[0]:.2f} mm)."
+        )
+    elif factors[0] > 1:
+        notes.append(
+            f"Reconstructed on pixels {factors[0]} times as wide as the input's ({frame.spacing_mm[0]:.2f} mm)."
+        )
     rows, columns = frame.array.shape[1:]
     grid = ImageGrid(rows, columns, (frame.spacing_mm[1], frame.spacing_mm[0]))
     region = settings.region
     if region is not None:
         _check_region(region, volume.array.shape[1], volume.array.shape[2])
-        region = _binned(region, factor, flips, frame.array.shape, (i0, j0))
+        region = _binned(region, factors, flips, frame.array.shape, (i0, j0))
     measurement = _as_line_integrals(scan.measurement, notes)
     return _assemble(measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
 
@@ -254,7 +266,7 @@ def _assemble(
 
 def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:
     """The grid of the same field of view whose pixels the prior was trained on."""
-    wanted = tuple(working_pixel(p, card) for p in grid.pixel_mm)
+    wanted = working_pixels(grid.pixel_mm, card)
     if wanted == tuple(grid.pixel_mm):
         return grid
     rows, columns = (max(16, round(n * p / w)) for n, p, w in zip(grid.shape, grid.pixel_mm, wanted, strict=True))
@@ -269,13 +281,13 @@ def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid
 
 def _flips(volume: Volume, notes: list[str]) -> tuple[int, ...]:
     """Array axes to flip so that columns run to the patient's left and rows to posterior; a remark if not axial."""
-    axes = volume.ijk_to_ras[:3, :3] / np.array(volume.spacing_mm)
-    along = (axes * RAS_OF_AXIAL).sum(0)
-    if abs(along[0]) < 0.7 or abs(along[1]) < 0.7:
+    turn = turn_of(volume)
+    if not turn.axial:
         notes.append(
             "The slices are not axial: the prior was trained on axial ones, so its result is less certain here."
         )
-    return tuple(axis for axis, cosine in ((1, along[1]), (2, along[0])) if cosine < 0)
+        return ()
+    return tuple(axis for axis in (1, 2) if axis in turn.flips)
 
 
 def _check_region(region: tuple[int, int, int, int], rows: int, columns: int) -> None:
@@ -284,7 +296,7 @@ def _check_region(region: tuple[int, int, int, int], rows: int, columns: int) ->
 
 
 def _binned(
-    region: tuple[int, int, int, int], factor: int, flips: tuple[int, ...], shape: tuple[int, ...],
+    region: tuple[int, int, int, int], factors: tuple[int, int], flips: tuple[int, ...], shape: tuple[int, ...],
     first: tuple[int, int],
 ) -> tuple[int, int, int, int]:
     """A region of input voxels in upright, binned ones: every touched pixel is kept.
@@ -292,9 +304,10 @@ def _binned(
     ``shape``: of the binned image; ``first``: column and row of the input where it begins, trimmed ones lie outside.
     """
     bounds = []
-    for start, stop, trimmed, size in zip(region[::2], region[1::2], first, (shape[2], shape[1]), strict=True):
-        low = min(max((start - trimmed) // factor, 0), size - 1)
-        bounds += [low, min(max(-((trimmed - stop) // factor), low + 1), size)]
+    sizes, along = (shape[2], shape[1]), factors[::-1]
+    for start, stop, trimmed, size, by in zip(region[::2], region[1::2], first, sizes, along, strict=True):
+        low = min(max((start - trimmed) // by, 0), size - 1)
+        bounds += [low, min(max(-((trimmed - stop) // by), low + 1), size)]
     return _flipped_bounds((bounds[0], bounds[1], bounds[2], bounds[3]), shape, flips)
 
 

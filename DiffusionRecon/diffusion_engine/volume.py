@@ -102,22 +102,25 @@ class Volume:
         (k0, k1), (j0, j1), (i0, i1) = bounds
         return Volume(self.array[k0:k1, j0:j1, i0:i1], _shifted(self.ijk_to_ras, (i0, j0, k0)), self.unit)
 
-    def bin_in_plane(self, factor: int) -> Volume:
-        """Means over blocks of ``factor`` x ``factor`` pixels of each slice, at the blocks' centres.
+    def bin_in_plane(self, factor: int | tuple[int, int]) -> Volume:
+        """Means over blocks of pixels of each slice, at the blocks' centres.
 
-        Rows and columns that fill no block are trimmed, half at each side (the odd one at the end).
-        Integers become float32. Raises ValueError when the factor is below 1 or no block fits.
+        ``factor``: pixels of a block along rows and columns (j, i), one number for both. Rows and columns that fill no
+        block are trimmed, half at each side (the odd one at the end). Integers become float32. Raises ValueError when a
+        factor is below 1 or no block fits.
         """
         slices, rows, columns = self.array.shape
-        if factor < 1 or min(rows, columns) < factor:
+        down, along = (factor, factor) if isinstance(factor, int) else factor
+        if min(down, along) < 1 or rows < down or columns < along:
             raise ValueError(f"expected a factor from 1 to {min(rows, columns)}, found {factor}: choose another")
-        tall, wide = rows // factor, columns // factor
-        j0, i0 = (rows - tall * factor) // 2, (columns - wide * factor) // 2
-        blocks = self.array[:, j0 : j0 + tall * factor, i0 : i0 + wide * factor]
+        tall, wide = rows // down, columns // along
+        j0, i0 = (rows - tall * down) // 2, (columns - wide * along) // 2
+        blocks = self.array[:, j0 : j0 + tall * down, i0 : i0 + wide * along]
         kept = np.float64 if self.array.dtype == np.float64 else np.float32
-        means = blocks.reshape(slices, tall, factor, wide, factor).mean(axis=(2, 4), dtype=np.float64).astype(kept)
-        matrix = _shifted(self.ijk_to_ras, (i0 + (factor - 1) / 2, j0 + (factor - 1) / 2, 0))
-        matrix[:3, :2] *= factor
+        means = blocks.reshape(slices, tall, down, wide, along).mean(axis=(2, 4), dtype=np.float64).astype(kept)
+        matrix = _shifted(self.ijk_to_ras, (i0 + (along - 1) / 2, j0 + (down - 1) / 2, 0))
+        matrix[:3, 0] *= along
+        matrix[:3, 1] *= down
         return Volume(means, matrix, self.unit)
 
 
@@ -180,28 +183,6 @@ def check_size(ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> None:
             f"expected an image of a patient or a specimen, found voxels of {voxel} mm and an image of {image} mm: "
             "are these sizes in another unit than mm? Correct them in the file or in the volume's properties"
         )
-
-
-def question_hu(volume: Volume) -> str | None:
-    """A sentence when the values do not look like CT in HU, None when they do.
-
-    A question to the user, no proof: a crop without air is questioned too. Voxels must be finite.
-    """
-    if volume.unit not in ("HU", "a.u."):
-        return f"The values are in {volume.unit}, CT in HU was expected: convert them or choose another image."
-    low, high = float(volume.array.min()), float(volume.array.max())
-    found = f"values from {low:.4g} to {high:.4g}"
-    if low < -10_000 or high > 70_000:
-        return f"These {found} are beyond any CT number in HU: is this a CT image, with its rescaling applied?"
-    if low >= 0:
-        return f"These {found} are nowhere negative, CT in HU has air near -1000: is this MR, or CT without its offset?"
-    # A few voxels of a filtered MR image undershoot; air and lung fill a visible part of any CT slice.
-    air = float(np.count_nonzero(volume.array < -200)) / volume.array.size
-    if air < 1e-3:
-        return f"These {found} hold almost no air (below -200 HU): is this CT in HU, and more than a small crop?"
-    if high < -200:
-        return f"These {found} hold nothing denser than lung: is this CT in HU, and is the patient in it?"
-    return None
 
 
 def hu_to_attenuation(hu: Values, water_per_mm: float = WATER_PER_MM) -> Values:

@@ -27,13 +27,15 @@ import torch
 from diffusion_engine import metrics
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.evaluate import find_items
+from diffusion_engine.hu_question import question_hu
 from diffusion_engine.io.folder import volumes_below
+from diffusion_engine.orientation import axial_squares
 from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import has_fast_bf16
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.problem import Problem, prepare
 from diffusion_engine.settings import Settings
-from diffusion_engine.volume import Volume, attenuation_to_hu, question_hu
+from diffusion_engine.volume import Volume, attenuation_to_hu
 from torch import Tensor, nn
 
 PATCH, PATCHES, RATE = 128, 4, 6e-4
@@ -90,6 +92,10 @@ def training_pairs(
 
     for number, (place, volume) in enumerate(volumes_below(data, "HU", wanted)):
         if isinstance(volume, str) or question_hu(volume) is not None:
+            continue
+        try:
+            volume = axial_squares(volume)[0]
+        except ValueError:
             continue
         chosen = sorted({int((n + 0.5) * len(volume.array) / each) for n in range(each)})
         part = Volume(volume.array[chosen], volume.ijk_to_ras, "HU")

@@ -26,6 +26,7 @@ from diffusion_engine.classical.denoise import Identity
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.orientation import axial_squares
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.sampling.noise import seeded
@@ -132,7 +133,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prior = load_prior(options.prior, unit=LINE_INTEGRAL)
-    volume = read_volume(options.volume, unit="HU")
+    volume = axial_squares(read_volume(options.volume, unit="HU"))[0]
     index = len(volume.array) // 2 if options.slice is None else options.slice
     factor = binning(min(volume.spacing_mm[:2]), prior.card.pixel_mm[0])
     settings = Settings(views=VIEWS, noise_percent=CLEAN_PERCENT)

@@ -30,6 +30,7 @@ from diffusion_engine.costs import SURROGATE_ITERATIONS
 from diffusion_engine.diffusion import diffusion_draws
 from diffusion_engine.io.folder import volumes_below
 from diffusion_engine.metrics import psnr
+from diffusion_engine.orientation import axial_squares
 from diffusion_engine.posterior.gate import assess, blended
 from diffusion_engine.posterior.linearity import linearity
 from diffusion_engine.posterior.moments import RunningMoments
@@ -52,7 +53,11 @@ ANSWERING = DDSSettings(steps=10, sigma_start=1.0, eta=0.0)
 
 
 def posing(volume: Volume, depths: tuple[float, ...] = (0.5,)) -> Volume:
-    """Slices of an MR volume as if they were CT in HU: air -1000, median of the tissue 40."""
+    """Axial slices of an MR volume as if they were CT in HU: air -1000, median of the tissue 40.
+
+    Raises ValueError for a volume that gives none with square pixels.
+    """
+    volume = axial_squares(volume)[0]
     array = volume.array.astype(np.float32)
     tissue = float(np.median(array[array > 0.1 * np.percentile(array, 99)]))
     picked = array[[int(depth * len(array)) for depth in depths]]
@@ -86,9 +91,14 @@ def groups(data: Path, prior: Prior, limit: int | None) -> Iterator[tuple[str, s
             for place, volume in volumes_below(home, "a.u.", lambda p: p.parts[0].startswith("mr_")):
                 if isinstance(volume, str) or "lesion" in place.name or ("_brain_" in place.as_posix()) != of_head:
                     continue
+                try:
+                    posed = posing(volume)
+                except ValueError as error:
+                    print(f"{place.as_posix()}: {error}")
+                    continue
                 found += 1
                 if limit is None or found <= limit:
-                    yield group, f"{home.name}/{place.as_posix()}", posing(volume)
+                    yield group, f"{home.name}/{place.as_posix()}", posed
     for name, volume in discs():
         yield "disc", name, volume
 
@@ -151,7 +161,12 @@ def fallbacks(
     for place, volume in list(places)[:limit]:
         if isinstance(volume, str):
             continue
-        volume, name = posing(volume), place.as_posix()
+        name = place.as_posix()
+        try:
+            volume = posing(volume)
+        except ValueError as error:
+            print(f"{name}: {error}")
+            continue
         for count in views:
             problem, asked = scan(volume, "parallel", count, replace(settings, trust_unit=True), prior)
             assert problem.reference is not None

@@ -88,6 +88,7 @@ def test_a_scan_alone_makes_a_wrong_prior_better(folder: Path) -> None:
     )
     assert card["training"]["from"] == {"name": "waves", "sha256": base.card.sha256}
     assert card["training"]["rounds"] == 2
+    assert any("Scan simulated" in note for note in card["training"]["notes"])
     assert card["training"]["views"] == VIEWS
     assert [entry["name"] for entry in card["data"]] == ["a scan alone", "waves"]
     assert card["data"][0]["slices"] == "3"

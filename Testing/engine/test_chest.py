@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from diffusion_engine.hu_question import question_hu
 from diffusion_engine.phantoms import chest_nodules, synthetic_chest
 from diffusion_engine.phantoms.texture import Noise
-from diffusion_engine.volume import Volume, check_image, question_hu
+from diffusion_engine.volume import Volume, check_image
 from scipy import ndimage
 
 Chest = tuple[Volume, dict[str, np.ndarray]]

@@ -147,11 +147,15 @@ def test_volumes_that_give_no_sinogram_are_left_out_with_a_reason(tmp_path: Path
     for name, volume in (("a", skewed), ("b", positive), ("c", box)):
         write_volume(volume, tmp_path / f"{name}.nrrd")
     sources, skipped = load_sources(tmp_path, unit=LINE_INTEGRAL)
-    assert [s.name for s in sources] == ["c.nrrd"]
-    assert "not square" in skipped[0]
-    assert "nowhere negative" in skipped[1]
+    assert [(s.name, s.made) for s in sources] == [
+        ("a.nrrd", "pixels of 2.5 x 2 mm averaged to squares of 2.5 mm"), ("c.nrrd", ""),
+    ]
+    assert sources[0].pixel_mm.tolist() == pytest.approx([2.5] * 3)
+    assert len(skipped) == 1
+    assert "nowhere negative" in skipped[0]
+    (tmp_path / "a.nrrd").unlink()
     (tmp_path / "c.nrrd").unlink()
-    with pytest.raises(ValueError, match="no CT volume in HU below"):
+    with pytest.raises(ValueError, match=r"no CT volume in HU below .*left out: b\.nrrd: .* nowhere negative"):
         load_sources(tmp_path, unit=LINE_INTEGRAL)
     with pytest.raises(ValueError, match=r"HU, a\.u\., SUV, line integral"):
         rule_of("sinogram")

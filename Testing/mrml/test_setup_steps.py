@@ -257,3 +257,4 @@ def test_wordsOfTimeAndShape(application: Application) -> None:
     assert [timeText(seconds) for seconds in (2, 62, 600, 9000)] == ["5 s", "60 s", "10 min", "2.5 h"]
     assert workingShape((3, 512, 512), (0.7, 0.7), 1.25) == (3, 256, 256)
     assert workingShape((3, 128, 100), (2.0, 2.0), 1.25) == (3, 128, 100)
+    assert workingShape((3, 128, 100), (0.7, 3.0), 1.25) == (3, 128, 50)

@@ -166,8 +166,10 @@ def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
 
     given = {key: value for key, value in given_settings(options).items() if key not in ("prior", "steps")}
     with held(options.out, options.name):
-        return adapt_to_scan(
+        card = adapt_to_scan(
             options.prior, scan_source(options), Settings.from_dict(given), options.out, options.name, options.steps,
             options.rounds, options.seed, options.device,
             lambda done: print(f"round {done} of {options.rounds}", flush=True),
         )
+    print("\n".join(card["training"]["notes"]))
+    return card

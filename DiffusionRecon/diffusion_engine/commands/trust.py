@@ -67,6 +67,7 @@ def evaluate_command(options: argparse.Namespace) -> Any:
 def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Compare methods on sparse-view CT."""
     from ..evaluate import evaluate, find_items, summary
+    from ..io.folder import left_out
     from ..settings import Settings
 
     methods, views = listed(options.methods, str), listed(options.views, int)
@@ -76,7 +77,9 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     for line in skipped:
         print(f"skipped {line}", flush=True)
     if not items:
-        raise ValueError(f"no CT volume with slices of 512 x 512 pixels in {options.data}: nothing to evaluate")
+        raise ValueError(
+            f"no CT volume with slices of 512 x 512 pixels in {options.data}{left_out(skipped)}: nothing to evaluate"
+        )
     rows = []
     for row in evaluate(items, views, methods, settings, listed(options.geometries, str)):
         rows.append(row)

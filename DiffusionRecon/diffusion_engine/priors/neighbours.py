@@ -100,3 +100,18 @@ class StackDenoiser:
         close = (there * closeness(gap * self.slice_mm))[:, :, None, None].expand(-1, -1, *x.shape[-2:]).to(x)
         place = place.expand(len(x), *place.shape[-3:])
         return denoised(self.denoiser, torch.cat([x, below, above], dim=1), sigma, torch.cat([place, close], dim=1))
+
+
+@dataclass(frozen=True, eq=False)
+class DownwardStack:
+    """D(x; s) of a stack stored from superior to inferior, by a denoiser of one that rises, as all training stacks do.
+
+    x: (slices, 1, rows, columns); position planes are one for all slices or one each.
+    """
+
+    denoiser: Denoiser
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        if condition is not None and condition.ndim == x.ndim and len(condition) == len(x):
+            condition = condition.flip(0)
+        return self.denoiser(x.flip(0), sigma, condition).flip(0)

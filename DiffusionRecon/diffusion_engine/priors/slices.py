@@ -16,10 +16,22 @@ def working_pixel(pixel_mm: float, card: PriorCard) -> float:
     return min(max(pixel_mm, low), high)
 
 
+def working_pixels(pixel_mm: tuple[float, float], card: PriorCard) -> tuple[float, float]:
+    """Pixel sizes (rows, columns) for the prior: :func:`working_pixel` of each, of the finer for pixels not square.
+
+    Priors are trained on square pixels, to 2 %: on others they would see bodies that are too wide.
+    """
+    tall, wide = pixel_mm
+    if abs(tall / wide - 1) > 0.02:
+        tall = wide = min(tall, wide)
+    return working_pixel(tall, card), working_pixel(wide, card)
+
+
 def resample(images: Tensor, rows: int, columns: int) -> Tensor:
-    """(batch, r, c) -> (batch, rows, columns) over the same field of view: linear, averaging when it shrinks."""
+    """(batch, r, c) -> (batch, rows, columns) over the same field of view: linear, averaging along what shrinks."""
     if images.shape[-2:] == (rows, columns):
         return images
-    shrinks = rows < images.shape[-2]
+    # Along an axis that does not shrink, antialiasing is plain linear interpolation.
+    shrinks = rows < images.shape[-2] or columns < images.shape[-1]
     size = (rows, columns)
     return F.interpolate(images[:, None], size, mode="bilinear", align_corners=False, antialias=shrinks)[:, 0]

@@ -16,7 +16,7 @@ from ..priors.library import Prior, load_prior, read_adapter_weights, write_weig
 from ..priors.lora import LowRank
 from .data import PatchSampler, TrainingSlices
 from .run import describe_sources, pixel_range, refuse_seen
-from .sources import load_sources
+from .sources import load_sources, told
 from .train import TrainingSettings, train
 from .validate import denoising_psnr
 from .watch import Log, logged
@@ -36,8 +36,8 @@ def adapt_prior(
     base = adaptable_prior(prior, name, device)
     refuse_seen(base.card, exclude)
     sources, skipped = load_sources(data, exclude)
-    for left_out in skipped:
-        print(f"left out {left_out}")
+    for line in told(sources, skipped):
+        print(line)
     out.mkdir(parents=True, exist_ok=True)
     adapter = LowRank(base.own().network, rank, seed)
     warmup = min(200, max(1, steps // 10))

@@ -80,7 +80,7 @@ def adapt_to_scan(
     out.mkdir(parents=True, exist_ok=True)
     pixel, known = problem.prior_grid.pixel_mm[0], base.card.pixel_mm
     scan = TrainingSlices("a scan alone", images.cpu().numpy(), np.full(problem.slices, pixel))
-    details = {"rounds": rounds, "views": len(problem.geometry.angles_rad)}
+    details = {"rounds": rounds, "views": len(problem.geometry.angles_rad), "notes": problem.notes}
     return export_prior(
         network, out, name, manner(base, steps, seed), [scan], [], details=details,
         origin={"name": base.card.name, "sha256": base.card.sha256},

@@ -19,7 +19,7 @@ from .data import PatchSampler, TrainingSlices
 from .memorisation import copies, excess_gap
 from .samples import draw_samples, write_sheet
 from .sinograms import VIEWS, sinogram_positions
-from .sources import load_sources
+from .sources import load_sources, told
 from .units import LINE_INTEGRAL, rule_of
 from .validate import decibel, held_slices
 from .watch import PATCH_SIZE, PATCHES, WATCHED
@@ -46,7 +46,10 @@ def assess(
     result: dict[str, Any] = {
         "prior": card.name, "sha256": card.sha256, "denoising": None, "memorisation": None, "samples": None,
     }
-    held = None if data is None else load_sources(data, unit=card.unit, files=files)[0]
+    held = None
+    if data is not None:
+        held, skipped = load_sources(data, unit=card.unit, files=files)
+        print("\n".join(told(held, skipped)))
     if held is not None:
         result["denoising"] = denoising_rows(prior, held, card.sees, seed)
     if held is not None and train_data is not None:

@@ -30,6 +30,7 @@ class TrainingSlices:
 
     ``slice_mm``: distance of neighbours, 0 for slices that are none. ``left_right``: whether columns run so.
     ``half_turn``: they are sinograms, rows views over 180 degrees and columns detectors as far apart as pixels.
+    ``made``: what was done to the volume that they are of, "" for nothing.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TrainingSlices:
     slice_mm: float = 0.0
     left_right: bool = False
     half_turn: bool = False
+    made: str = ""
 
     def place(self, k: int, first: int = 0, count: int | None = None) -> Tensor:
         """Position channels (2, count, columns) of ``count`` rows (all) of a slice from ``first`` on."""

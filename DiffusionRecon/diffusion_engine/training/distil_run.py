@@ -22,7 +22,7 @@ from .checkpoint import plain
 from .data import PatchSampler, TrainingSlices
 from .distil import DistilSettings, distil, flow
 from .few_steps import FewStepSettings, teach
-from .sources import load_sources
+from .sources import load_sources, told
 from .units import rule_of
 from .validate import decibel, held_slices
 from .watch import Log, logged
@@ -55,8 +55,8 @@ def distil_prior(
         raise ValueError(f"a student sees single slices, {card.name} sees {card.sees}: choose another teacher")
     sources, skipped = load_sources(data, exclude, (), unit, files)
     held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
-    for left_out in skipped:
-        print(f"left out {left_out}")
+    for line in told(sources, skipped):
+        print(line)
     out.mkdir(parents=True, exist_ok=True)
     network = copy.deepcopy(prior.own().network).requires_grad_(True)
     warmup = min(100, max(1, steps // 10))

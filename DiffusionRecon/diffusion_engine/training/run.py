@@ -22,7 +22,7 @@ from .curves import draw_curves
 from .data import DEPTH, PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
-from .sources import load_sources, reweighed
+from .sources import load_sources, reweighed, told
 from .team import Team, check_team, gathered
 from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, patches_of, train
 from .units import LINE_INTEGRAL, UNITS, UnitRule, rule_of
@@ -66,8 +66,8 @@ def train_prior(
     )
     plan = _planned(*asked)
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
-    for left_out in plan.skipped:
-        print(f"left out {left_out}")
+    for line in told(sources, plan.skipped):
+        print(line)
     if flip and not all(s.left_right for s in sources):
         print("slices whose columns do not run from left to right are not mirrored")
     sampler = PatchSampler(sources, plan.sees, flip, rule.empty_std)
@@ -234,8 +234,9 @@ def pixel_range(sources: Sequence[TrainingSlices]) -> tuple[float, float]:
 
 
 def describe_sources(sources: Sequence[TrainingSlices]) -> list[dict[str, str]]:
-    """What a card says of training slices: name, number and weight of each source."""
-    return [{"name": s.name, "slices": str(len(s.values)), "weight": f"{s.weight:.2f}"} for s in sources]
+    """What a card says of training slices: name, number and weight of each source, and what was made of it."""
+    entries = [{"name": s.name, "slices": str(len(s.values)), "weight": f"{s.weight:.2f}"} for s in sources]
+    return [{**e, "made": s.made} if s.made else e for e, s in zip(entries, sources, strict=True)]
 
 
 def export_prior(

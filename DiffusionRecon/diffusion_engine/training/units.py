@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..volume import AIR_HU, IntensityScale, Volume, question_hu
+from ..hu_question import question_hu
+from ..volume import AIR_HU, IntensityScale, Volume
 
 FOREGROUND_PERCENTILE = 99.5
 FOREGROUND_SHARE = 0.1
@@ -71,8 +72,6 @@ class UnitRule:
 
     def question(self, volume: Volume) -> str | None:
         """A sentence when a volume does not look like this unit, None when it does. Voxels must be finite."""
-        if self.unit == LINE_INTEGRAL and abs(volume.spacing_mm[0] / volume.spacing_mm[1] - 1) > 0.01:
-            return "Its pixels are not square: resample it to square ones before its sinograms are made."
         if self.of_ct:
             return question_hu(volume)
         if volume.unit not in (self.unit, "a.u."):
@@ -83,9 +82,6 @@ class UnitRule:
             return f"These {found} are not those of a magnitude image: is this CT, or a phase or difference image?"
         if self.unit == "SUV" and high > HIGHEST_SUV:
             return f"These {found} are beyond any SUV: are they in Bq/mL? Divide by dose over body weight first."
-        direction = np.abs(volume.ijk_to_ras[:3, :3] / np.asarray(volume.spacing_mm))
-        if int(direction[:, 2].argmax()) != 2:
-            return "Its slices are not axial: reformat it to axial slices first."
         return None
 
 
