@@ -18,7 +18,7 @@ from torch import Tensor
 from .classical.fbp import fbp
 from .classical.tv import tv_steps
 from .costs import SURROGATE_ITERATIONS, Costs, foresee, measure
-from .diffusion import DrawStep, asked_acquisition, check_method, diffusion_draws
+from .diffusion import DrawStep, asked_acquisition, check_method, diffusion_draws, solved_together
 from .measurement import Measurement
 from .posterior.calibration import matching_entry, rescaled
 from .posterior.draws import DrawStore
@@ -68,9 +68,12 @@ def reconstruct(
     :class:`diffusion_engine.settings.Settings`, ``changes`` are single settings by name. Raises ValueError for
     input that cannot be used, FloatingPointError where numbers stop being finite.
     """
-    values = settings.to_dict() if isinstance(settings, Settings) else dict(settings or {})
+    if isinstance(settings, Settings):
+        asked = settings.changed(**changes)
+    else:
+        asked = Settings.from_dict({**(settings or {}), **changes})
     result = None
-    for step in reconstruct_steps(source, Settings.from_dict({**values, **changes})):
+    for step in reconstruct_steps(source, asked):
         result = step
     assert isinstance(result, Result)
     return result
@@ -91,8 +94,7 @@ def reconstruct_steps(source: Volume | Measurement, settings: Settings) -> Itera
     shape = (problem.slices, *problem.grid.shape)
     tally = Tally({key: np.zeros(shape, np.float32) for key in product_keys(settings)})
     costs = measure(problem, settings, prior)
-    # Coupled slices are solved together; otherwise a few at a time keep the memory bounded.
-    together = problem.slices if settings.coupling != "none" else settings.slab
+    together = solved_together(problem.slices, settings)
     tally.plan = foresee(problem, settings, costs, together)
     tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
     kept = settings.draws if prior is not None and settings.keeps_draws else 0
@@ -181,7 +183,7 @@ def _chunk(
     products = DrawProducts(problem, settings, prior, chunk, into, store)
     for state in diffusion_draws(problem, settings, prior, chunk, smooth):
         if state.step.index == 1 and state.draw == 1:
-            tally.sigma_start.append(round(state.sigma_start, 4))
+            tally.sigma_start += [round(level, 4) for level in state.sigma_start]
         wanted = state.finished or state.step.index % 5 == 0
         current = resample(state.estimate, *problem.grid.shape) * 1000 if wanted else None
         if state.finished and current is not None:

@@ -18,6 +18,7 @@ from .physics.field_of_view import reconstruction_grid
 from .physics.noise import estimate_air_counts, estimate_noise_std, log_data
 from .priors.card import PriorCard
 from .priors.slices import working_pixel
+from .sampling.noise import Noise
 from .settings import Settings
 from .volume import Volume, check_image, hu_to_attenuation, question_hu
 
@@ -34,7 +35,8 @@ class Problem:
 
     ``grid``: of the delivered images, ``prior_grid``: where the prior works (another one where the pixel size is
     outside its range); ``frame``: a volume that carries the delivered geometry; ``flips``: axes to flip back;
-    ``truncated``: the field of view cuts the object off.
+    ``truncated``: the field of view cuts the object off; ``places``: the index of each slice in the whole stack of
+    the input (none: from 0 on), by which it gets its random numbers.
     """
 
     geometry: CTGeometry
@@ -49,11 +51,16 @@ class Problem:
     flips: tuple[int, ...] = ()
     region: tuple[int, int, int, int] | None = None
     truncated: bool = False
+    places: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @property
     def slices(self) -> int:
         return int(self.likelihood.data.shape[0])
+
+    def noise(self, seed: int, use: str, chunk: slice) -> Noise:
+        """The random numbers of some slices, for a use out of :data:`.sampling.noise.USES`."""
+        return Noise(seed, (self.places or tuple(range(self.slices)))[chunk], use)
 
     def cropped(self, images: np.ndarray) -> np.ndarray:
         """The delivered part of (slices, rows, columns)."""
@@ -109,14 +116,12 @@ def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) 
     device = problem.likelihood.data.device
     attenuation = torch.from_numpy(hu_to_attenuation(image[None], settings.water_per_mm).astype(np.float32)).to(device)
     clean = readings(attenuation, problem.geometry, problem.grid)
-    likelihood = problem.likelihood.select(slice(index, index + 1))
-    generator = torch.Generator().manual_seed(settings.seed + 1)
-    noise = torch.randn(clean.shape, generator=generator).to(device)
-    data = clean + likelihood.variance.sqrt() * noise
-    frame = problem.frame.crop(slices=_slice_bounds(problem, slice(index, index + 1)))
+    one = slice(index, index + 1)
+    likelihood, noise = problem.likelihood.select(one), problem.noise(settings.seed, "rescan", one)
+    data = clean + likelihood.variance.sqrt() * noise.normal(clean)
     return replace(
-        problem, likelihood=replace(likelihood, data=data), frame=frame,
-        prior_likelihood=replace(problem.prior_likelihood.select(slice(index, index + 1)), data=data),
+        problem, likelihood=replace(likelihood, data=data), frame=problem.frame.crop(slices=_slice_bounds(problem, one)),
+        prior_likelihood=replace(problem.prior_likelihood.select(one), data=data), places=tuple(noise.slices),
     )
 
 
@@ -136,7 +141,7 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
         raise ValueError(
             f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factor} each way"
         )
-    scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factor)
+    scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factor, _first(settings))
     tall, wide = (size // factor * factor for size in volume.array.shape[1:])
     # The frame keeps the input's own direction of axes; only the array was turned upright for the prior.
     i0 = volume.array.shape[2] - wide if 2 in flips else 0
@@ -221,7 +226,13 @@ def _assemble(
     return Problem(
         geometry, grid, likelihood, prior_grid, elsewhere, frame, settings.water_per_mm, float(spread.mean().sqrt()),
         reference, flips, region, notes=notes,
+        places=tuple(range(_first(settings), _first(settings) + len(data))),
     )
+
+
+def _first(settings: Settings) -> int:
+    """The index of the first chosen slice in the whole stack."""
+    return settings.slices[0] if settings.slices is not None else 0
 
 
 def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:
