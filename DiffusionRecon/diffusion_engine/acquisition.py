@@ -16,6 +16,8 @@ from .sampling.noise import Noise
 from .settings import Settings
 from .volume import AIR_HU, Volume, hu_to_attenuation
 
+SLICES_AT_ONCE = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
@@ -82,8 +84,11 @@ def simulate(volume: Volume, settings: Settings, factor: int, first: int = 0) ->
     fine_geometry = refined(geometry, fine)
     grid = ImageGrid(rows * fine, columns * fine, (row_mm / fine, column_mm / fine))
     projector = make_projector(fine_geometry, grid, implementation="on_the_fly")
-    attenuation = torch.from_numpy(hu_to_attenuation(native, settings.water_per_mm).astype(np.float32))
-    unbinned = projector.forward(attenuation).unflatten(-1, (geometry.detector_count, fine))
+    # A few slices at a time: the projector's own arrays are larger than its images.
+    unbinned = torch.cat([
+        projector.forward(torch.from_numpy(hu_to_attenuation(part, settings.water_per_mm).astype(np.float32)))
+        for part in np.array_split(native, math.ceil(len(native) / SLICES_AT_ONCE))
+    ]).unflatten(-1, (geometry.detector_count, fine))
     noise = Noise(settings.seed, first, "scan")
     spacing = float(volume.spacing_mm[2])
     if settings.i0 is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .acquisition import binning, readings, simulate
+from .acquisition import binning, readings, scan_geometry, simulate
 from .likelihoods.gaussian import GaussianLikelihood
 from .measurement import Measurement
 from .physics.ct import RECONSTRUCTION, CTGeometry, ImageGrid, make_projector
@@ -60,7 +61,12 @@ class Problem:
 
     def noise(self, seed: int, use: str, chunk: slice) -> Noise:
         """The random numbers of some slices, for a use out of :data:`.sampling.noise.USES`."""
-        return Noise(seed, (self.places or tuple(range(self.slices)))[chunk], use)
+        return Noise(seed, self.all_places[chunk], use)
+
+    @property
+    def all_places(self) -> tuple[int, ...]:
+        """The index of each slice in the whole stack of the input."""
+        return self.places or tuple(range(self.slices))
 
     def cropped(self, images: np.ndarray) -> np.ndarray:
         """The delivered part of (slices, rows, columns)."""
@@ -100,11 +106,36 @@ class Problem:
         }
 
 
-def prepare(source: Volume | Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
-    """Check the input, simulate the scan if there is none, choose the grids; raises ValueError in one sentence."""
+@dataclass(frozen=True)
+class Extent:
+    """How large a problem is: its slices and grids, and the readings of the data that are yet to be made."""
+
+    slices: int
+    grid: ImageGrid
+    prior_grid: ImageGrid
+    readings: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """Of a slice, on the larger of the grids."""
+        return max(self.grid.rows * self.grid.columns, self.prior_grid.rows * self.prior_grid.columns)
+
+
+Foresee = Callable[[Extent], object]
+"""Raises ValueError for a problem that is too large."""
+
+
+def prepare(
+    source: Volume | Measurement, settings: Settings, device: torch.device, card: PriorCard | None,
+    foreseen: Foresee = lambda extent: None,
+) -> Problem:
+    """Check the input, simulate the scan if there is none, choose the grids; raises ValueError in one sentence.
+
+    ``foreseen`` is called before the memory of the stack is taken.
+    """
     if isinstance(source, Volume):
-        return _from_volume(source, settings, device, card)
-    return _from_measurement(source, settings, device, card)
+        return _from_volume(source, settings, device, card, foreseen)
+    return _from_measurement(source, settings, device, card, foreseen)
 
 
 def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) -> Problem:
@@ -119,13 +150,16 @@ def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) 
     one = slice(index, index + 1)
     likelihood, noise = problem.likelihood.select(one), problem.noise(settings.seed, "rescan", one)
     data = clean + likelihood.variance.sqrt() * noise.normal(clean)
+    frame = problem.frame.crop(slices=_slice_bounds(problem, one))
     return replace(
-        problem, likelihood=replace(likelihood, data=data), frame=problem.frame.crop(slices=_slice_bounds(problem, one)),
-        prior_likelihood=replace(problem.prior_likelihood.select(one), data=data), places=tuple(noise.slices),
+        problem, likelihood=replace(likelihood, data=data), frame=frame,
+        prior_likelihood=replace(problem.prior_likelihood.select(one), data=data), places=problem.all_places[one],
     )
 
 
-def _from_volume(volume: Volume, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
+def _from_volume(
+    volume: Volume, settings: Settings, device: torch.device, card: PriorCard | None, foreseen: Foresee
+) -> Problem:
     check_image(volume)
     question = question_hu(volume)
     if question is not None and not settings.trust_unit:
@@ -134,13 +168,22 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     if settings.slices is not None:
         volume = volume.crop(slices=settings.slices)
     flips = _flips(volume, notes)
-    upright = np.ascontiguousarray(np.flip(volume.array, flips))
     smallest = settings.pixel_mm or (card.pixel_mm[0] if card else SMALLEST_PIXEL_MM)
     factor = binning(min(volume.spacing_mm[:2]), smallest)
     if min(volume.array.shape[1:]) < 8 * factor:
         raise ValueError(
             f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factor} each way"
         )
+    expected = ImageGrid(
+        volume.array.shape[1] // factor, volume.array.shape[2] // factor,
+        (volume.spacing_mm[1] * factor, volume.spacing_mm[0] * factor),
+    )
+    scanned = scan_geometry(settings, expected)
+    foreseen(Extent(
+        len(volume.array), expected, _worked_on(expected, card),
+        len(volume.array) * len(scanned.angles_rad) * scanned.detector_count,
+    ))
+    upright = np.ascontiguousarray(np.flip(volume.array, flips))
     scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factor, _first(settings))
     tall, wide = (size // factor * factor for size in volume.array.shape[1:])
     # The frame keeps the input's own direction of axes; only the array was turned upright for the prior.
@@ -163,7 +206,9 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     return _assemble(measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
 
 
-def _from_measurement(source: Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
+def _from_measurement(
+    source: Measurement, settings: Settings, device: torch.device, card: PriorCard | None, foreseen: Foresee
+) -> Problem:
     notes: list[str] = []
     if settings.slices is not None:
         first, last = settings.slices
@@ -177,6 +222,7 @@ def _from_measurement(source: Measurement, settings: Settings, device: torch.dev
     view = reconstruction_grid(torch.from_numpy(source.values), source.geometry, settings.pixel_mm)
     grid = view.grid
     notes += [] if view.sentence is None else [view.sentence]
+    foreseen(Extent(len(source.values), grid, _worked_on(grid, card), source.values.size))
     matrix = np.eye(4)
     matrix[:3, :3] = RAS_OF_AXIAL * [grid.pixel_mm[1], grid.pixel_mm[0], source.slice_spacing_mm]
     matrix[:3, 3] = -matrix[:3, :3] @ [(grid.columns - 1) / 2, (grid.rows - 1) / 2, (len(source.values) - 1) / 2]
@@ -233,6 +279,11 @@ def _assemble(
 def _first(settings: Settings) -> int:
     """The index of the first chosen slice in the whole stack."""
     return settings.slices[0] if settings.slices is not None else 0
+
+
+def _worked_on(grid: ImageGrid, card: PriorCard | None) -> ImageGrid:
+    """The grid that a prior, if there is one, works on."""
+    return grid if card is None else _prior_grid(grid, card, [])
 
 
 def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:

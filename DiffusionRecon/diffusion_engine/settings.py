@@ -22,16 +22,16 @@ class Settings:
     """What to simulate, how to reconstruct, and what to deliver.
 
     ``views``, ``arc_degrees`` (None: 180 parallel, 360 fan), ``geometry`` and noise describe a simulated scan and are
-    ignored for measured data. ``noise_percent``: standard deviation of Gaussian noise in percent of a slice's
-    largest line integral; ``i0`` instead: photons a ray, with ``electronic_std`` counts. ``slices``: [first, last)
-    of the input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the
-    reconstruction, None chooses one the prior knows. ``sigma_start`` None: from the expected error of the start.
-    ``solver``: a method of the catalogue, with its ``solver_options`` by name and ``steps`` (None: as many as it
-    usually takes); ``trust_unit``: go on although the values do not look like CT in HU. ``keep``: what of the diffusion
-    result to deliver, out of KEEP (``keep_draws`` adds "draws"); ``preset``: its values stand where no others are given
-    (with another ``solver`` its solver_options do not); ``coupling``: of the slices, by name; ``precision``: of the network, out of PRECISIONS ("auto":
-    bfloat16 where the device is faster with it); ``slab``: slices that are solved at once, fewer need less memory;
-    coupled ones are solved all together. Equal seeds give equal draws of a slice, whatever is solved with it.
+    ignored for measured data. ``noise_percent``: standard deviation of Gaussian noise in percent of a slice's largest
+    line integral; ``i0`` instead: photons a ray, with ``electronic_std`` counts. ``slices``: [first, last) of the
+    input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the reconstruction, None
+    chooses one the prior knows. ``sigma_start`` None: from the expected error of the start. ``solver``: a method of the
+    catalogue, with its ``solver_options`` by name and ``steps`` (None: as many as it usually takes); ``trust_unit``: go
+    on although the values do not look like CT in HU. ``keep``: what of the diffusion result to deliver, out of KEEP
+    (``keep_draws`` adds "draws"); ``preset``: its values stand where no others are given (with another ``solver`` its
+    solver_options do not); ``coupling``: of the slices, by name; ``precision``: of the network, out of PRECISIONS
+    ("auto": bfloat16 where the device is faster with it); ``slab``: slices that are solved at once, fewer need less
+    memory; coupled ones are solved all together. Equal seeds give equal draws of a slice, whatever is solved with it.
     Raises ValueError, one sentence, for unknown names and values out of range.
     """
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.card import NEIGHBOURS, VOLUME
 from ..priors.denoiser import Denoiser
-from ..priors.neighbours import ScaledDenoiser, StackDenoiser
+from ..priors.neighbours import ScaledDenoiser, StackDenoiser, slices_apart
 from ..priors.volumes import VolumeDenoiser
 from ..sampling.noise import Noise
 from .ztv import couple_z
@@ -33,12 +33,14 @@ PERIOD_MM = 20.0
 class Coupling(NamedTuple):
     """An entry: ``couple(likelihood, noise, slice_spacing_mm)`` -> the coupled ones, once for every draw.
 
-    ``denoiser(prior, slice_spacing_mm)``: of the stack, where that is not the prior itself.
+    ``denoiser(prior, slice_spacing_mm)``: of the stack, where that is not the prior itself; ``reach(slice_spacing_mm)``:
+    how many slices beyond a slab it must be shown, where it can be asked slab by slab.
     """
 
     title: str
     couple: Couple
     denoiser: Callable[[ScaledDenoiser, float], Denoiser] = lambda prior, slice_spacing_mm: prior
+    reach: Callable[[float], int] = lambda slice_spacing_mm: 0
 
 
 def none(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:
@@ -64,7 +66,7 @@ def ztv_and_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm
 
 COUPLINGS: dict[str, Coupling] = {
     "none": Coupling("each slice alone", none),
-    NEIGHBOURS: Coupling("the prior looks at neighbouring slices", none, StackDenoiser),
+    NEIGHBOURS: Coupling("the prior looks at neighbouring slices", none, StackDenoiser, slices_apart),
     VOLUME: Coupling("the prior sees the volume", none, VolumeDenoiser),
     "ztv": Coupling("total variation along z", ztv),
     "noise": Coupling("shared noise along z", shared_noise),

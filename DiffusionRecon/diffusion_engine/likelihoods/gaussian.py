@@ -128,8 +128,8 @@ class GaussianLikelihood:
         C = ``covariance``, a function of images in the shape of ``x``, which is expensive: w comes from flexible
         conjugate gradients that call it ``settings.products`` times at most, since the sum of C A' over the search
         directions is C A' w itself. They are preconditioned by the same system with C replaced by ``approximation``.
-        Each image has scalars of its own and stops on its own, so C must not mix those of a batch. A network's Jacobian is only nearly a
-        covariance: a direction of no positive curvature is left.
+        Each image has scalars of its own and stops on its own, so C must not mix those of a batch. A network's Jacobian
+        is only nearly a covariance: a direction of no positive curvature is left.
         Flexible conjugate gradients: doi:10.1137/S1064827597323415.
         """
         operator, whiten = self.operator, self.variance.rsqrt()

@@ -17,6 +17,11 @@ from .ranges import check_option, range_of
 FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
 """Options that a run sets itself, from its settings and the prior's card."""
 
+BEYOND_A_SLAB = 6
+"""Slices beyond either end of a slab that tied slices are solved with, see :mod:`..coupling.slabs`."""
+ARRAYS_OF_A_STACK, ARRAYS_OF_MOMENTS, ARRAYS_OF_A_SPLIT = 4, 4, 9
+"""Arrays of 32 bits that a tied stack keeps, for each slice: its state in slabs; moments of its draws, and of their
+parts."""
 ARRAYS_A_STEP, ARRAYS_OF_A_GRAPH = 24, 720
 """Working arrays of 32 bits of a step, for each image: state, estimates and conjugate gradients, while the network
 works on a bounded number of pixels at once; with products its whole graph (measured: medium network; small: 550)."""
@@ -89,6 +94,31 @@ def listed_couplings() -> dict[str, str]:
 def ties_slices(method: Listed | None, coupling: str) -> bool:
     """Whether a slice's image depends on other slices: by the coupling, unless it is noise alone, or by the method."""
     return "ztv" in coupling or coupling in (NEIGHBOURS, VOLUME) or (method is not None and method.ties)
+
+
+def solves_in_slabs(method: Listed, coupling: str, options: Mapping[str, Any]) -> bool:
+    """Whether tied slices can be solved a slab at a time: by DDS, with any tie but a prior of volumes."""
+    return method.name == "dds" and ties_slices(None, coupling) and coupling != VOLUME and not method.products(options)
+
+
+def working_megabytes(
+    method: Listed, coupling: str, options: Mapping[str, Any], pixels: int, slices: int, slab: int, split: bool
+) -> list[tuple[float, float]]:
+    """Working memory of a run in MB, in all and for each slice: as usual, and in slabs where tied slices can be.
+
+    ``pixels``: of a slice; ``slab``: slices that are solved at once where they need not be together; ``split``: what
+    the scan did not see is asked for.
+    """
+    few = min(slab, slices)
+    if not ties_slices(method, coupling):
+        return [(method.step_megabytes(pixels, few, options), 0.0)]
+    array = 4e-6 * pixels
+    kept = array * (ARRAYS_OF_MOMENTS + ARRAYS_OF_A_SPLIT * split)
+    found = [(0.0, method.step_megabytes(pixels, 1, options) + kept)]
+    if few < slices and solves_in_slabs(method, coupling, options):
+        wide = min(few + 2 * BEYOND_A_SLAB, slices)
+        found.append((method.step_megabytes(pixels, wide, options), kept + ARRAYS_OF_A_STACK * array))
+    return found
 
 
 def check_options(method: Listed, options: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ Source of the idea of starting at sigma_0: come-closer diffusion, arXiv:2112.051
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -45,6 +46,6 @@ def start_levels(error: Tensor, calibration: Mapping[str, float]) -> list[float]
     values = {**DEFAULTS, **calibration}
     if not bool(torch.isfinite(error).all()):
         raise FloatingPointError("the expected error of the start is not finite: check the data and their noise level")
-    wanted = (values["ratio"] * error.double()).clamp_min(torch.finfo(torch.float64).tiny)
-    on_grid = 2 ** ((LEVELS_AN_OCTAVE * wanted.log2()).round() / LEVELS_AN_OCTAVE)
-    return [float(level) for level in on_grid.clamp(values["smallest"], values["largest"])]
+    wanted = [values["ratio"] * max(float(e), torch.finfo(torch.float32).tiny) for e in error]
+    on_grid = [2.0 ** (round(LEVELS_AN_OCTAVE * math.log2(level)) / LEVELS_AN_OCTAVE) for level in wanted]
+    return [float(min(max(level, values["smallest"]), values["largest"])) for level in on_grid]
