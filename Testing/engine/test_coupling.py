@@ -271,7 +271,7 @@ def last(
 
 DDS = DDSSettings(steps=12, sigma_start=1.0, cg_iterations=20, cg_tolerance=1e-8)
 BLEND = DiffusionBlendSettings(steps=12, sigma_start=1.0, cg_iterations=20, cg_tolerance=1e-8)
-MBIR = DiffusionMBIRSettings(steps=50, sigma_start=1.0, weight=3.0, cg_iterations=8)
+MBIR = DiffusionMBIRSettings(steps=50, sigma_start=1.0, weight=4.0, cg_iterations=8)
 TPDM = TPDMSettings(steps=60, sigma_start=1.0, every=2.0, cg_iterations=20, cg_tolerance=1e-8)
 
 
