@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from diffusion_engine.solvers.listing import Listed, listed_methods
+from diffusion_engine.solvers.listing import Listed, listed_methods, working_megabytes
 from slicer.i18n import tr as _
 
 MEGAPIXEL = 1e6
@@ -105,11 +105,18 @@ def estimate(
     steps = stepsOf(settings)
     units = slices * (settings.get("draws", 4) if "diffusion" in settings.get("methods", ("diffusion",)) else 1)
     seconds = (slices + 1) * rows * columns / MEGAPIXEL * steps * rate.stepSeconds
-    together = slices if settings.get("coupling", "none") != "none" else min(settings.get("slab", 8), slices)
-    batch = methodOf(settings).step_megabytes(rows * columns, together, settings.get("solver_options", {}))
-    micro = MicroRun(rate.startSeconds, seconds / units, rate.baseMegabytes, batch)
+    split = settings.get("draws", 4) > 1 and "not_seen" in settings.get("keep", ("not_seen",))
+    ways = working_megabytes(
+        methodOf(settings), settings.get("coupling", "none"), settings.get("solver_options", {}), rows * columns,
+        slices, settings.get("slab", 8), split,
+    )
     plain = {**settings, "slices": None, "region": None, "draws": settings.get("draws", 4)}
-    plan = forecast(shape, plain, lambda: micro, freeMegabytes)
+    plans = [
+        forecast(shape, plain, lambda way=way: MicroRun(
+            rate.startSeconds, seconds / units, rate.baseMegabytes, *way), freeMegabytes)
+        for way in ways
+    ]
+    plan = next((plan for plan in plans if plan["fits"]), plans[-1])
     text = _("{what} on {device}: about {time}, {memory:.1f} GB ({basis})").format(
         what=workText(settings, slices), device=deviceText(settings, rate), time=timeText(plan["seconds"]),
         memory=plan["memory_mb"] / 1000,

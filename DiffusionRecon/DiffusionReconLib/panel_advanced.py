@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ SPREADS = {
     "concentrated": _("its spread is narrower than the true error"),
     "point": _("it gives one image, no spread"),
 }
+LARGEST = 1e6
+"""Bound of the editors of parameters that have none themselves."""
 DEVICES = (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)")))
 PRECISIONS = (("auto", _("Automatic")), ("float32", _("32 bits")), ("bfloat16", _("16 bits (bfloat16)")))
 
@@ -67,7 +70,6 @@ class AdvancedPart(Part):
         self.ui.balanceSlider.enabled = BALANCE_OPTION in known
         for widget in ("stepsSpinBox", "sigmaStartSpinBox", "precisionComboBox", "couplingComboBox"):
             getattr(self.ui, widget).enabled = method is not None
-        self.ui.slabSpinBox.enabled = method is None or self.parameters.coupling == "none"
         self._showOptions(method)
 
     def appendLog(self, lines: list[str]) -> None:
@@ -128,17 +130,19 @@ class AdvancedPart(Part):
     def _editor(self, option: Option) -> Any:
         tip = _("Parameter '{name}' of the method; its default is {default}").format(
             name=option.name, default=option.default)
+        low, high = (min(max(bound, -LARGEST), LARGEST) for bound in (option.low, option.high))
         if isinstance(option.default, bool):
             editor = qt.QCheckBox()
             editor.connect("toggled(bool)", lambda on: self._setOption(option, bool(on)))
         elif isinstance(option.default, int):
             editor = qt.QSpinBox()
-            editor.setRange(0, 100000)
+            editor.setRange(math.ceil(low), math.floor(high))
             editor.connect("valueChanged(int)", lambda value: self._setOption(option, int(value)))
         elif isinstance(option.default, float):
             editor = qt.QDoubleSpinBox()
-            editor.setDecimals(4)
-            editor.setRange(0.0, 1e6)
+            # As many places as its smallest value needs.
+            editor.setDecimals(max(4, math.ceil(-math.log10(low))) if low > 0 else 4)
+            editor.setRange(low, high)
             editor.setSingleStep(max(abs(option.default) / 10, 1e-4))
             editor.connect("valueChanged(double)", lambda value: self._setOption(option, float(value)))
         else:

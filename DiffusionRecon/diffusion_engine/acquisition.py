@@ -13,8 +13,11 @@ from .measurement import Measurement
 from .orientation import SQUARE
 from .physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 from .physics.noise import simulate_counts
+from .sampling.noise import Noise
 from .settings import Settings
 from .volume import AIR_HU, Volume, hu_to_attenuation
+
+SLICES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +76,14 @@ def scan_geometry(settings: Settings, grid: ImageGrid) -> CTGeometry:
     return fan_geometry(grid, settings.views, arc, curved=settings.geometry == "fan_curved")
 
 
-def simulate(volume: Volume, settings: Settings, factor: int | tuple[int, int]) -> Simulation:
+def simulate(volume: Volume, settings: Settings, factor: int | tuple[int, int], first: int = 0) -> Simulation:
     """Scan the slices of a volume in HU at a finer grid than they are reconstructed on.
 
     ``factor``: native pixels of a reconstructed one along rows and columns (j, i), one number for both. The data come
     from the native pixels (halved by repetition along an axis whose factor is 1) through the projector at that
     resolution, detector readings averaged to the coarse spacing; the reference is the mean of the native pixels. Values
-    below -1000 HU, which no scanner can produce, are raised to it.
+    below -1000 HU, which no scanner can produce, are raised to it. ``first``: index of the first slice in the whole
+    stack; a slice's noise depends on seed and index alone.
     """
     factors = (factor, factor) if isinstance(factor, int) else factor
     tall, wide = (size // by * by for size, by in zip(volume.array.shape[1:], factors, strict=True))
@@ -96,20 +100,26 @@ def simulate(volume: Volume, settings: Settings, factor: int | tuple[int, int]) 
     fine_geometry = refined(geometry, fine)
     grid = ImageGrid(rows * down, columns * along, (row_mm / down, column_mm / along))
     projector = make_projector(fine_geometry, grid, implementation="on_the_fly")
-    attenuation = torch.from_numpy(hu_to_attenuation(native, settings.water_per_mm).astype(np.float32))
-    unbinned = projector.forward(attenuation).unflatten(-1, (geometry.detector_count, fine))
-    generator = torch.Generator().manual_seed(settings.seed)
+    # A few slices at a time: the projector's own arrays are larger than its images.
+    unbinned = torch.cat([
+        projector.forward(torch.from_numpy(hu_to_attenuation(part, settings.water_per_mm).astype(np.float32)))
+        for part in np.array_split(native, math.ceil(len(native) / SLICES_AT_ONCE))
+    ]).unflatten(-1, (geometry.detector_count, fine))
+    noise = Noise(settings.seed, first, "scan")
     spacing = float(volume.spacing_mm[2])
     if settings.i0 is not None:
-        counts = simulate_counts(unbinned, settings.i0 / fine, 0.0, generator).sum(-1)
-        counts = counts + settings.electronic_std * torch.randn(counts.shape, generator=generator)
+        counts = torch.stack([
+            simulate_counts(part, settings.i0 / fine, 0.0, stream).sum(-1)
+            for part, stream in zip(unbinned, noise.streams(len(unbinned)), strict=True)
+        ])
+        counts = counts + settings.electronic_std * noise.normal(counts)
         measurement = Measurement(counts.numpy(), geometry, spacing, "counts", settings.i0, settings.electronic_std)
     else:
         clean = unbinned.mean(-1)
         std = settings.noise_percent / 100 * clean.amax((-2, -1), keepdim=True)
         if not bool((std > 0).all()):
             raise ValueError("a slice holds only air, so it has nothing to scan: choose other slices")
-        noisy = clean + std * torch.randn(clean.shape, generator=generator)
+        noisy = clean + std * noise.normal(clean)
         variance = (std**2).numpy()
         measurement = Measurement(noisy.numpy(), geometry, spacing, variance=variance)
     return Simulation(measurement, reference)

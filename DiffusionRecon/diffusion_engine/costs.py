@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psutil
@@ -14,12 +15,14 @@ from .classical.tv import tv
 from .jobs.forecast import MEGABYTE, MicroRun, forecast
 from .priors.denoiser import positions
 from .priors.library import Prior
-from .problem import Problem
+from .problem import Extent, Problem
 from .settings import Settings
-from .solvers.listing import listed_methods
+from .solvers.listing import listed_methods, working_megabytes
 
 SURROGATE_ITERATIONS = 60
 """TV iterations of the rough image from which the error of the diffusion start is predicted."""
+ARRAYS_OF_DATA = 3
+"""Arrays of 32 bits of the size of the data while a scan is made: readings, their noise, and a copy."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,48 @@ def measure(problem: Problem, settings: Settings, prior: Prior | None) -> Costs:
     return Costs(iteration, work * _timed(step) / count)
 
 
-def foresee(problem: Problem, settings: Settings, costs: Costs, slices_at_once: int) -> dict[str, Any]:
-    """Seconds and memory of the run; raises ValueError with advice when it cannot fit."""
-    rows, columns = problem.grid.shape
-    pixels = max(rows * columns, problem.prior_grid.rows * problem.prior_grid.columns)
-    method, together = listed_methods()[settings.solver], min(slices_at_once, problem.slices)
-    batch = method.step_megabytes(pixels, together, settings.solver_options)
-    units = settings.draws if "diffusion" in settings.methods else 1
-    micro = MicroRun(0.0, costs.slice_seconds(settings) / units, psutil.Process().memory_info().rss / MEGABYTE, batch)
+def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str, Any], bool]:
+    """Seconds and memory of the run, and whether tied slices must be solved in slabs to have room.
+
+    Raises ValueError with advice when it cannot fit.
+    """
+    rows, columns = extent.grid.shape
+    diffusion = "diffusion" in settings.methods
+    method = listed_methods()[settings.solver]
+    split = settings.draws > 1 and "not_seen" in settings.keep
+    ways = working_megabytes(
+        method, settings.coupling, settings.solver_options, extent.pixels, extent.slices, settings.slab, split
+    ) if diffusion else [(method.step_megabytes(extent.pixels, min(settings.slab, extent.slices), {}), 0.0)]
+    units = settings.draws if diffusion else 1
+    base = psutil.Process().memory_info().rss / MEGABYTE + ARRAYS_OF_DATA * 4 * extent.readings / MEGABYTE
     wanted = {**settings.to_dict(), "slices": None, "region": None}
-    plan = forecast((problem.slices, rows, columns), wanted, lambda: micro)
-    if not plan["fits"]:
-        raise ValueError(plan["advice"])
-    # One slice more: the simulated scan of the residual test.
-    seconds = plan["seconds"] * (problem.slices + 1) / problem.slices
-    return {"seconds": round(seconds, 3), "memory_mb": round(plan["memory_mb"])}
+    plan: dict[str, Any] = {}
+    for number, way in enumerate(ways):
+        micro = MicroRun(0.0, costs.slice_seconds(settings) / units, base, *way)
+        plan = forecast((extent.slices, rows, columns), wanted, partial(_same, micro))
+        if plan["fits"]:
+            # One slice more: the simulated scan of the residual test.
+            seconds = plan["seconds"] * (extent.slices + 1) / extent.slices
+            return {"seconds": round(seconds, 3), "memory_mb": round(plan["memory_mb"])}, number > 0
+    raise ValueError(plan["advice"])
+
+
+def extent_of(problem: Problem) -> Extent:
+    """How large a problem is whose data are there."""
+    return Extent(problem.slices, problem.grid, problem.prior_grid)
+
+
+def slabs_note(settings: Settings) -> str:
+    """What the report says about tied slices that were not solved all at once."""
+    close = "as all at once would give them" if settings.coupling == "neighbours" else "nearly as all at once would"
+    return (
+        f"The slices are tied to each other, and all at once would not fit in the memory: they were solved "
+        f"{settings.slab} at a time at every noise level, with slices beyond either end, {close}."
+    )
+
+
+def _same(micro: MicroRun) -> MicroRun:
+    return micro
 
 
 def _timed(run: Callable[[], object]) -> float:

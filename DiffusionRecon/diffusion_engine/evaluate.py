@@ -200,7 +200,7 @@ def _run(
                 moments.add(image)
                 if state.draw == 1:
                     draw, first = image.cpu().numpy(), time.perf_counter() - start
-                    extra = {"sigma_start": [round(state.sigma_start, 4)] * problem.slices}
+                    extra = {"sigma_start": [round(level, 4) for level in state.sigma_start]}
         assert draw is not None
         yield f"{method}-draw", draw, first, extra
         mean, seconds = moments.mean.cpu().numpy(), time.perf_counter() - start

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .classical.fbp import fbp
 from .classical.tv import tv_steps
-from .costs import SURROGATE_ITERATIONS, Costs, foresee, measure
-from .diffusion import DrawStep, asked_acquisition, check_method, diffusion_draws
+from .costs import SURROGATE_ITERATIONS, Costs, extent_of, foresee, measure, slabs_note
+from .diffusion import DrawStep, asked_acquisition, check_method, diffusion_draws, parts_of, solved_together
 from .measurement import Measurement
 from .posterior.calibration import matching_entry, rescaled
 from .posterior.draws import DrawStore
@@ -79,9 +79,12 @@ def reconstruct(
     :class:`diffusion_engine.settings.Settings`, ``changes`` are single settings by name. Raises ValueError for
     input that cannot be used, FloatingPointError where numbers stop being finite.
     """
-    values = settings.to_dict() if isinstance(settings, Settings) else dict(settings or {})
+    if isinstance(settings, Settings):
+        asked = settings.changed(**changes)
+    else:
+        asked = Settings.from_dict({**(settings or {}), **changes})
     result = None
-    for step in reconstruct_steps(source, Settings.from_dict({**values, **changes})):
+    for step in reconstruct_steps(source, asked):
         result = step
     assert isinstance(result, Result)
     return result
@@ -99,20 +102,24 @@ def reconstruct_steps(
     if "diffusion" in settings.methods:
         prior = load_prior(settings.prior, device, bf16=PRECISIONS[settings.precision])
         check_use(prior.card, settings.solver, settings.coupling)
-    problem = prepare(source, settings, device, prior.card if prior else None)
+    problem = prepare(
+        source, settings, device, prior.card if prior else None,
+        lambda extent: foresee(extent, settings, Costs(0.0, 0.0)),
+    )
     yield Progress("prepare", 1, 1, 0.01)
     shape = (problem.slices, *problem.grid.shape)
     tally = Tally({key: np.zeros(shape, np.float32) for key in product_keys(settings)})
     costs = measure(problem, settings, prior)
-    # Coupled slices are solved together; otherwise a few at a time keep the memory bounded.
-    together = problem.slices if settings.coupling != "none" else settings.slab
-    tally.plan = foresee(problem, settings, costs, together)
+    tally.plan, in_slabs = foresee(extent_of(problem), settings, costs)
+    if in_slabs:
+        problem.notes.append(slabs_note(settings))
+    together = solved_together(problem.slices, settings)
     tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
     kept = settings.draws if prior is not None and settings.keeps_draws else 0
     with DrawStore(kept, shape, folder) if kept else nullcontext() as store:
         for first in range(0, problem.slices, together):
             chunk = slice(first, min(first + together, problem.slices))
-            yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images, store)
+            yield from _chunk(problem, settings, prior, costs, chunk, tally, tally.images, store, in_slabs)
         yield from _residual_tests(problem, settings, prior, costs, tally)
         if prior is not None:
             tally.gate = assess(tally.scores, prior.card.typicality)
@@ -151,57 +158,79 @@ def _delivered(problem: Problem, settings: Settings, images: dict[str, np.ndarra
 
 def _chunk(
     problem: Problem, settings: Settings, prior: Prior | None, costs: Costs, chunk: slice, tally: Tally,
-    into: dict[str, np.ndarray], store: DrawStore | None,
+    into: dict[str, np.ndarray], store: DrawStore | None, in_slabs: bool = False,
 ) -> Iterator[Progress]:
-    """Reconstruct some slices by every method into ``into``, and the draws into ``store``."""
-    water = settings.water_per_mm
-    likelihood = problem.likelihood.select(chunk)
-    count = likelihood.data.shape[0]
+    """Reconstruct some slices by every method into ``into``, and the draws into ``store``.
 
-    def advance(stage: str, step: int, total: int, work: float, image: Tensor | None = None) -> Progress:
-        tally.done += work * count
-        preview = None if image is None else problem.preview(image, chunk)
-        return Progress(stage, step, total, min(0.99, 0.01 + 0.98 * tally.done / tally.total), preview)
-
-    start = time.perf_counter()
-    analytic = fbp(likelihood.data, problem.geometry, problem.grid, extend=problem.truncated)
-    if "fbp" in into:
-        into["fbp"][chunk] = attenuation_to_hu(analytic, water).cpu().numpy()
-        tally.spend("fbp", start)
-    yield advance("fbp", 1, 1, 0.0, attenuation_to_hu(analytic, water))
-    start = time.perf_counter()
-    iterations = settings.tv_iterations if "tv" in into else SURROGATE_ITERATIONS
-    smooth = rough = analytic
-    if "tv" in into or prior is not None:
-        relative = likelihood.scaled(water, 0.0)
-        for step, image in enumerate(tv_steps(relative, iterations=iterations), 1):
-            smooth = image
-            rough = image if step <= SURROGATE_ITERATIONS else rough
-            if step % 20 == 0:
-                shown = (image - 1) * 1000 if step % 100 == 0 else None
-                yield advance("tv", step, iterations, 20 * costs.tv_iteration, shown)
-        if "tv" in into:
-            into["tv"][chunk] = ((smooth - 1) * 1000).cpu().numpy()
-            tally.spend("tv", start)
+    ``in_slabs``: see :func:`diffusion_draws`; classical images and what is made of the draws always are.
+    """
+    parts, surrogate = parts_of(chunk, settings.slab), list[Tensor]()
+    for part in parts:
+        yield from _classical(problem, settings, prior, costs, part, tally, into, surrogate)
     if prior is None:
         return
     start = time.perf_counter()
-    # The simulated scan of the residual test has images of its own: nothing is asked about its likeness.
-    if into is tally.images and prior.card.typicality:
-        views = len(problem.geometry.angles_rad)
-        tally.scores += typicality_scores(prior, rough - 1, problem.prior_grid, views, prior.card.typicality)
-    products = DrawProducts(problem, settings, prior, chunk, into, store)
-    for state in diffusion_draws(problem, settings, prior, chunk, smooth):
+    products = [DrawProducts(problem, settings, prior, part, into, store) for part in parts]
+    for state in diffusion_draws(problem, settings, prior, chunk, torch.cat(surrogate), in_slabs):
         if state.step.index == 1 and state.draw == 1:
-            tally.sigma_start.append(round(state.sigma_start, 4))
+            tally.sigma_start += [round(level, 4) for level in state.sigma_start]
         wanted = state.finished or state.step.index % 5 == 0
         current = resample(state.estimate, *problem.grid.shape) * 1000 if wanted else None
         if state.finished and current is not None:
-            products.add(current)
+            for part, product in zip(parts, products, strict=True):
+                own = current[part.start - chunk.start : part.stop - chunk.start]
+                product.add(own.to(problem.likelihood.data.device))
+        work = costs.draw / state.step.total * (chunk.stop - chunk.start)
         stage = f"draw {state.draw} of {settings.draws}"
-        yield advance(stage, state.step.index, state.step.total, costs.draw / state.step.total, current)
-    products.finish()
+        yield _advanced(problem, tally, chunk, stage, state.step.index, state.step.total, work, current)
+    for product in products:
+        product.finish()
     tally.spend("diffusion", start)
+
+
+def _classical(
+    problem: Problem, settings: Settings, prior: Prior | None, costs: Costs, part: slice, tally: Tally,
+    into: dict[str, np.ndarray], surrogate: list[Tensor],
+) -> Iterator[Progress]:
+    """FBP and TV of some slices; the TV image, or a rough one, is added to ``surrogate`` in units of water."""
+    water = settings.water_per_mm
+    likelihood = problem.likelihood.select(part)
+    start = time.perf_counter()
+    analytic = fbp(likelihood.data, problem.geometry, problem.grid, extend=problem.truncated)
+    if "fbp" in into:
+        into["fbp"][part] = attenuation_to_hu(analytic, water).cpu().numpy()
+        tally.spend("fbp", start)
+    yield _advanced(problem, tally, part, "fbp", 1, 1, 0.0, attenuation_to_hu(analytic, water))
+    if "tv" not in into and prior is None:
+        return
+    start = time.perf_counter()
+    iterations = settings.tv_iterations if "tv" in into else SURROGATE_ITERATIONS
+    smooth = rough = analytic
+    for step, image in enumerate(tv_steps(likelihood.scaled(water, 0.0), iterations=iterations), 1):
+        smooth = image
+        rough = image if step <= SURROGATE_ITERATIONS else rough
+        if step % 20 == 0:
+            shown = (image - 1) * 1000 if step % 100 == 0 else None
+            work = 20 * costs.tv_iteration * (part.stop - part.start)
+            yield _advanced(problem, tally, part, "tv", step, iterations, work, shown)
+    if "tv" in into:
+        into["tv"][part] = ((smooth - 1) * 1000).cpu().numpy()
+        tally.spend("tv", start)
+    surrogate.append(smooth)
+    # The simulated scan of the residual test has images of its own: nothing is asked about its likeness.
+    if prior is not None and into is tally.images and prior.card.typicality:
+        views = len(problem.geometry.angles_rad)
+        tally.scores += typicality_scores(prior, rough - 1, problem.prior_grid, views, prior.card.typicality)
+
+
+def _advanced(
+    problem: Problem, tally: Tally, slices: slice, stage: str, step: int, total: int, work: float,
+    image: Tensor | None = None,
+) -> Progress:
+    """A step of some ``slices`` that took so many seconds of ``work``, with an image in HU to show."""
+    tally.done += work
+    preview = None if image is None else problem.preview(image, slices)
+    return Progress(stage, step, total, min(0.99, 0.01 + 0.98 * tally.done / tally.total), preview)
 
 
 def _fall_back(problem: Problem, settings: Settings, tally: Tally) -> Iterator[Progress]:

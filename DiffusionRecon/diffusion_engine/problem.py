@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .acquisition import binnings, readings, simulate
+from .acquisition import binnings, readings, scan_geometry, simulate
 from .hu_question import padding, question_hu
 from .likelihoods.gaussian import GaussianLikelihood
 from .measurement import Measurement
@@ -23,6 +24,7 @@ from .priors.card import PriorCard
 from .priors.slices import working_pixels
 from .readings.judge import judge
 from .readings.remark import Remark
+from .sampling.noise import Noise
 from .settings import Settings
 from .volume import AIR_HU, Volume, check_image, hu_to_attenuation
 
@@ -36,7 +38,9 @@ class Problem:
 
     ``grid``: of the delivered images, ``prior_grid``: where the prior works (another one where the pixel size is
     outside its range); ``frame``: a volume that carries the delivered geometry; ``flips``: axes to flip back;
-    ``truncated``: the field of view cuts the object off; ``remarks``: on measured readings, also among the notes.
+    ``truncated``: the field of view cuts the object off; ``places``: the index of each slice in the whole stack of
+    the input (none: from 0 on), by which it gets its random numbers; ``remarks``: on measured readings, also among the
+    notes.
     """
 
     geometry: CTGeometry
@@ -51,12 +55,22 @@ class Problem:
     flips: tuple[int, ...] = ()
     region: tuple[int, int, int, int] | None = None
     truncated: bool = False
+    places: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
     remarks: tuple[Remark, ...] = ()
 
     @property
     def slices(self) -> int:
         return int(self.likelihood.data.shape[0])
+
+    def noise(self, seed: int, use: str, chunk: slice) -> Noise:
+        """The random numbers of some slices, for a use out of :data:`.sampling.noise.USES`."""
+        return Noise(seed, self.all_places[chunk], use)
+
+    @property
+    def all_places(self) -> tuple[int, ...]:
+        """The index of each slice in the whole stack of the input."""
+        return self.places or tuple(range(self.slices))
 
     def cropped(self, images: np.ndarray) -> np.ndarray:
         """The delivered part of (slices, rows, columns)."""
@@ -98,11 +112,36 @@ class Problem:
         }
 
 
-def prepare(source: Volume | Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
-    """Check the input, simulate the scan if there is none, choose the grids; raises ValueError in one sentence."""
+@dataclass(frozen=True)
+class Extent:
+    """How large a problem is: its slices and grids, and the readings of the data that are yet to be made."""
+
+    slices: int
+    grid: ImageGrid
+    prior_grid: ImageGrid
+    readings: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """Of a slice, on the larger of the grids."""
+        return max(self.grid.rows * self.grid.columns, self.prior_grid.rows * self.prior_grid.columns)
+
+
+Foresee = Callable[[Extent], object]
+"""Raises ValueError for a problem that is too large."""
+
+
+def prepare(
+    source: Volume | Measurement, settings: Settings, device: torch.device, card: PriorCard | None,
+    foreseen: Foresee = lambda extent: None,
+) -> Problem:
+    """Check the input, simulate the scan if there is none, choose the grids; raises ValueError in one sentence.
+
+    ``foreseen`` is called before the memory of the stack is taken.
+    """
     if isinstance(source, Volume):
-        return _from_volume(source, settings, device, card)
-    return _from_measurement(source, settings, device, card)
+        return _from_volume(source, settings, device, card, foreseen)
+    return _from_measurement(source, settings, device, card, foreseen)
 
 
 def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) -> Problem:
@@ -114,18 +153,19 @@ def rescan(problem: Problem, image: np.ndarray, index: int, settings: Settings) 
     device = problem.likelihood.data.device
     attenuation = torch.from_numpy(hu_to_attenuation(image[None], settings.water_per_mm).astype(np.float32)).to(device)
     clean = readings(attenuation, problem.geometry, problem.grid)
-    likelihood = problem.likelihood.select(slice(index, index + 1))
-    generator = torch.Generator().manual_seed(settings.seed + 1)
-    noise = torch.randn(clean.shape, generator=generator).to(device)
-    data = clean + likelihood.noise_std * noise
-    frame = problem.frame.crop(slices=_slice_bounds(problem, slice(index, index + 1)))
+    one = slice(index, index + 1)
+    likelihood, noise = problem.likelihood.select(one), problem.noise(settings.seed, "rescan", one)
+    data = clean + likelihood.noise_std * noise.normal(clean)
+    frame = problem.frame.crop(slices=_slice_bounds(problem, one))
     return replace(
         problem, likelihood=replace(likelihood, data=data), frame=frame,
-        prior_likelihood=replace(problem.prior_likelihood.select(slice(index, index + 1)), data=data),
+        prior_likelihood=replace(problem.prior_likelihood.select(one), data=data), places=problem.all_places[one],
     )
 
 
-def _from_volume(volume: Volume, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
+def _from_volume(
+    volume: Volume, settings: Settings, device: torch.device, card: PriorCard | None, foreseen: Foresee
+) -> Problem:
     check_image(volume)
     question = question_hu(volume)
     if question is not None and not settings.trust_unit:
@@ -139,7 +179,6 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
             f"Padding of {filler[0]:g} HU in {100 * filler[1]:.2g} % of the voxels counts as air ({AIR_HU:g} HU)."
         )
     flips = _flips(volume, notes)
-    upright = np.ascontiguousarray(np.flip(volume.array, flips))
     smallest = settings.pixel_mm or (card.pixel_mm[0] if card else SMALLEST_PIXEL_MM)
     factors = binnings(volume.spacing_mm, smallest)
     if any(size < 8 * by for size, by in zip(volume.array.shape[1:], factors, strict=True)):
@@ -147,7 +186,18 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
             f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {8 * factors[0]} "
             f"rows and {8 * factors[1]} columns"
         )
-    scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factors)
+    down, along = factors
+    expected = ImageGrid(
+        volume.array.shape[1] // down, volume.array.shape[2] // along,
+        (volume.spacing_mm[1] * down, volume.spacing_mm[0] * along),
+    )
+    scanned = scan_geometry(settings, expected)
+    foreseen(Extent(
+        len(volume.array), expected, _worked_on(expected, card),
+        len(volume.array) * len(scanned.angles_rad) * scanned.detector_count,
+    ))
+    upright = np.ascontiguousarray(np.flip(volume.array, flips))
+    scan = simulate(Volume(upright, volume.ijk_to_ras, volume.unit), settings, factors, _first(settings))
     tall, wide = (size // by * by for size, by in zip(volume.array.shape[1:], factors, strict=True))
     # The frame keeps the input's own direction of axes; only the array was turned upright for the prior.
     i0 = volume.array.shape[2] - wide if 2 in flips else 0
@@ -176,7 +226,9 @@ def _from_volume(volume: Volume, settings: Settings, device: torch.device, card:
     return _assemble(measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
 
 
-def _from_measurement(source: Measurement, settings: Settings, device: torch.device, card: PriorCard | None) -> Problem:
+def _from_measurement(
+    source: Measurement, settings: Settings, device: torch.device, card: PriorCard | None, foreseen: Foresee
+) -> Problem:
     notes: list[str] = []
     if settings.slices is not None:
         first, last = settings.slices
@@ -194,6 +246,7 @@ def _from_measurement(source: Measurement, settings: Settings, device: torch.dev
     if view.sentence is not None:
         remarks = (*remarks, Remark("cut_off", view.sentence, True))
     notes += [remark.sentence for remark in remarks]
+    foreseen(Extent(len(source.values), grid, _worked_on(grid, card), source.values.size))
     matrix = np.eye(4)
     matrix[:3, :3] = RAS_OF_AXIAL * [grid.pixel_mm[1], grid.pixel_mm[0], source.slice_spacing_mm]
     matrix[:3, 3] = -matrix[:3, :3] @ [(grid.columns - 1) / 2, (grid.rows - 1) / 2, (len(source.values) - 1) / 2]
@@ -261,7 +314,18 @@ def _assemble(
     return Problem(
         geometry, grid, likelihood, prior_grid, elsewhere, frame, settings.water_per_mm, typical_noise_std(spread),
         reference, flips, region, notes=notes,
+        places=tuple(range(_first(settings), _first(settings) + len(data))),
     )
+
+
+def _first(settings: Settings) -> int:
+    """The index of the first chosen slice in the whole stack."""
+    return settings.slices[0] if settings.slices is not None else 0
+
+
+def _worked_on(grid: ImageGrid, card: PriorCard | None) -> ImageGrid:
+    """The grid that a prior, if there is one, works on."""
+    return grid if card is None else _prior_grid(grid, card, [])
 
 
 def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:

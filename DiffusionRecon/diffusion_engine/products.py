@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .posterior.draws import DrawStore
@@ -66,6 +65,6 @@ class DrawProducts:
             into["not_seen_share"][chunk] = self._split.unseen_share.cpu().numpy()
         if "residual" in into:
             attenuation = hu_to_attenuation(self._moments.mean, self._settings.water_per_mm)
-            generator = torch.Generator().manual_seed(self._settings.seed)
             likelihood = self._problem.likelihood.select(chunk)
-            into["residual"][chunk] = residual_map(likelihood, attenuation, generator).cpu().numpy()
+            noise = self._problem.noise(self._settings.seed, "residual", chunk)
+            into["residual"][chunk] = residual_map(likelihood, attenuation, noise).cpu().numpy()

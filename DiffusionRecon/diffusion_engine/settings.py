@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from .presets import preset_named
+from .solvers.listing import check_options, listed_methods
 
 GEOMETRIES = ("parallel", "fan_flat", "fan_curved")
 METHODS = ("fbp", "tv", "diffusion")
@@ -16,21 +17,23 @@ PRECISIONS: dict[str, bool | None] = {"auto": None, "float32": False, "bfloat16"
 """Precisions of the network by name: whether it computes in bfloat16, None where the device decides."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Settings:
     """What to simulate, how to reconstruct, and what to deliver.
 
     ``views``, ``arc_degrees`` (None: 180 parallel, 360 fan), ``geometry`` and noise describe a simulated scan and are
-    ignored for measured data. ``noise_percent``: standard deviation of Gaussian noise in percent of a slice's
-    largest line integral; ``i0`` instead: photons a ray, with ``electronic_std`` counts. ``slices``: [first, last)
-    of the input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the
-    reconstruction, None chooses one the prior knows. ``sigma_start`` None: from the expected error of the start.
-    ``solver``: a method of the catalogue, with its ``solver_options`` by name and ``steps`` (None: as many as it
-    usually takes); ``trust_unit``: go on although the values do not look like CT in HU. ``keep``: what of the diffusion
-    result to deliver, out of KEEP (``keep_draws`` adds "draws"); ``preset``: its values stand where :meth:`from_dict`
-    is given no others; ``coupling``: of the slices, by name; ``precision``: of the network, out of PRECISIONS ("auto":
-    bfloat16 where the device is faster with it); ``slab``: slices that are solved at once, fewer need less memory;
-    coupled ones are solved all together. Equal seeds give equal draws for equal slabs only.
+    ignored for measured data. ``noise_percent``: standard deviation of Gaussian noise in percent of a slice's largest
+    line integral; ``i0`` instead: photons a ray, with ``electronic_std`` counts. ``slices``: [first, last) of the
+    input; ``region``: [i0, i1, j0, j1), the part of the images to deliver; ``pixel_mm``: of the reconstruction, None
+    chooses one the prior knows. ``sigma_start`` None: from the expected error of the start. ``solver``: a method of the
+    catalogue, with its ``solver_options`` by name and ``steps`` (None: as many as it usually takes); ``trust_unit``: go
+    on although the values do not look like CT in HU. ``keep``: what of the diffusion result to deliver, out of KEEP
+    (``keep_draws`` adds "draws"); ``preset``: its values stand where no others are given (with another ``solver`` its
+    solver_options do not); ``coupling``: of the slices, by name; ``precision``: of the network, out of PRECISIONS
+    ("auto": bfloat16 where the device is faster with it); ``slab``: slices that are solved at once, fewer need less
+    memory; coupled ones are solved all together, or where memory does not suffice a slab at a time. Equal seeds give
+    equal draws of a slice, whatever is solved with it. Raises ValueError, one sentence, for unknown names and values
+    out of range.
     """
 
     modality: str = "ct"
@@ -62,17 +65,27 @@ class Settings:
     precision: str = "auto"
     slab: int = 8
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Settings:
-        """Settings from JSON values; unknown keys and values out of range raise ValueError."""
-        known = {entry.name for entry in fields(Settings)}
-        unknown = sorted(set(values) - known)
+    def __init__(self, **given: Any) -> None:
+        known = {entry.name: entry for entry in fields(Settings)}
+        unknown = sorted(set(given) - set(known))
         if unknown:
             raise ValueError(f"unknown settings {unknown}: choose from {sorted(known)}")
-        preset = values.get("preset")
-        values = {**(preset_named(preset).changes if isinstance(preset, str) else {}), **values}
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return Settings(**given)
+        values = {**_of_preset(given), **given}
+        for name, entry in known.items():
+            usual = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+            object.__setattr__(self, name, values.get(name, usual))
+        self._check()
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Settings:
+        """Settings from JSON values, in which tuples are lists."""
+        return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def changed(self, **changes: Any) -> Settings:
+        """The same with ``changes``; a preset among them brings its values, too, where it is not the present one."""
+        preset = changes.get("preset")
+        brought = {} if preset is None or preset == self.preset else _of_preset(changes)
+        return Settings.from_dict({**self.to_dict(), **brought, **changes})
 
     @property
     def keeps_draws(self) -> bool:
@@ -83,7 +96,7 @@ class Settings:
         """JSON values that :meth:`from_dict` takes back."""
         return asdict(self)
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         def need(condition: bool, expected: str, found: object) -> None:
             if not condition:
                 raise ValueError(f"expected {expected}, found {found!r}: change the setting")
@@ -94,7 +107,6 @@ class Settings:
         need(bool(self.methods) and known, f"methods out of {METHODS}", self.methods)
         kept = isinstance(self.keep, tuple) and all(key in KEEP for key in self.keep)
         need(bool(self.keep) and kept, f"keep out of {KEEP}", self.keep)
-        need(self.preset is None or isinstance(self.preset, str), "a preset by name, or none", self.preset)
         need(isinstance(self.coupling, str), "a coupling by name", self.coupling)
         precise = isinstance(self.precision, str) and self.precision in PRECISIONS
         need(precise, f"precision out of {tuple(PRECISIONS)}", self.precision)
@@ -109,6 +121,9 @@ class Settings:
         need(_whole(self.seed) and 0 <= self.seed < 2**31, "a whole seed from 0 to 2147483647", self.seed)
         need(isinstance(self.solver, str), "a solver by name", self.solver)
         need(isinstance(self.solver_options, dict), "solver_options as names and values", self.solver_options)
+        methods = listed_methods()
+        if self.solver in methods:
+            check_options(methods[self.solver], self.solver_options)
         need(isinstance(self.prior, str) and isinstance(self.device, str), "prior and device by name", self.prior)
         need(arc is None or 0 < arc <= 360, "arc_degrees above 0 and up to 360", arc)
         need(0 < self.noise_percent <= 50, "noise_percent above 0 and up to 50", self.noise_percent)
@@ -123,6 +138,20 @@ class Settings:
         need(self.region is None or _ascending(self.region, 2), "region [i0, i1, j0, j1)", self.region)
         need(self.pixel_mm is None or 0.01 <= self.pixel_mm <= 20, "pixel_mm from 0.01 to 20", self.pixel_mm)
         need(1e-4 <= self.water_per_mm <= 1, "water_per_mm from 0.0001 to 1", self.water_per_mm)
+
+
+def _of_preset(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the preset of some settings brings; ValueError for one that there is not."""
+    name = given.get("preset")
+    if name is None:
+        return {}
+    if not isinstance(name, str):
+        raise ValueError(f"expected a preset by name, or none, found {name!r}: change the setting")
+    brought = {**preset_named(name).changes}
+    options = dict(brought.pop("solver_options", {}))
+    if options and given.get("solver", brought["solver"]) == brought["solver"]:
+        brought["solver_options"] = options
+    return brought
 
 
 def _whole(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Draws on disk: how exactly they come back, and intervals that cover what they promise."""
+"""Draws on disk: how exactly they come back, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from diffusion_engine.jobs import job, worker
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.posterior import draws as module
 from diffusion_engine.posterior import reserved
-from diffusion_engine.posterior.draws import DrawStore, binomial_interval, exchangeable_quantile
+from diffusion_engine.posterior.draws import DrawStore
 
 
 def filled(folder: Path, values: np.ndarray) -> DrawStore:
@@ -43,18 +42,6 @@ def test_draws_come_back_to_the_stated_rounding(values: np.ndarray, tmp_path: Pa
         np.testing.assert_array_equal(store.read(3, slice(1, 3)), store.read(3)[1:3])
         with pytest.raises(ValueError, match="from 0 to 6, found 7"):
             store.read(7)
-
-
-def test_slabs_change_nothing(values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with filled(tmp_path / "draws", values) as store:
-        whole = [store.quantile(0.5), *store.interval(0.9), *store.exceedance(0.0)]
-        monkeypatch.setattr(module, "SLAB_BYTES", 1)
-        assert [part for part, _ in store.slabs()] == [slice(n, n + 1) for n in range(5)]
-        again = [store.quantile(0.5), *store.interval(0.9), *store.exceedance(0.0)]
-        for a, b in zip(whole, again, strict=True):
-            np.testing.assert_array_equal(a, b)
-        np.testing.assert_allclose(whole[0], np.median(values, 0), atol=0.2)
-        np.testing.assert_allclose(whole[3], (values > 0).mean(0), atol=1e-6)
 
 
 def test_the_files_go_with_the_store(values: np.ndarray, tmp_path: Path) -> None:
@@ -184,35 +171,3 @@ def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
                 store.write(1, slice(0, 1), np.full((1, 1, 2), bad, np.float32))
         with pytest.raises(FloatingPointError, match="half precision"):
             store.write(1, slice(0, 1), np.full((1, 1, 2), 1e5, np.float32))
-
-
-@pytest.mark.parametrize(("count", "level"), [(2, 0.95), (8, 0.05), (16, 0.5), (19, 0.95), (64, 0.05)])
-def test_a_quantile_bounds_one_more_normal_draw(count: int, level: float) -> None:
-    """Monte Carlo error of a share of 100,000: 0.0015 or less."""
-    values = np.random.default_rng(count).normal(50, 7, (count + 1, 100_000))
-    assert (values[count] <= exchangeable_quantile(values[:count], level)).mean() == pytest.approx(level, abs=0.006)
-
-
-def test_order_statistics_cover_without_a_normal_distribution() -> None:
-    """Raw quantiles of 16 draws fall short (0.81); order statistics of 39 skewed draws do not."""
-    values = np.random.default_rng(5).exponential(size=(40, 100_000))
-    low, high = exchangeable_quantile(values[:39], 0.05), exchangeable_quantile(values[:39], 0.95)
-    assert ((values[39] >= low) & (values[39] <= high)).mean() == pytest.approx(0.9, abs=0.004)
-    few = np.random.default_rng(6).normal(size=(17, 100_000))
-    raw_low, raw_high = np.quantile(few[:16], [0.05, 0.95], axis=0)
-    assert ((few[16] >= raw_low) & (few[16] <= raw_high)).mean() < 0.83
-
-
-def test_exceedance_intervals_hold_their_probability() -> None:
-    low, high = binomial_interval(16, 0.9)
-    assert (low[0], high[16]) == (0.0, 1.0)
-    assert high[0] == pytest.approx(1 - 0.05 ** (1 / 16))
-    hits = np.random.default_rng(1).binomial(16, 0.3, 50_000)
-    assert ((low[hits] <= 0.3) & (high[hits] >= 0.3)).mean() >= 0.9
-    share = np.arange(17) / 16
-    assert ((low <= share) & (share <= high)).all()
-
-
-def test_too_few_draws_have_no_quantile() -> None:
-    with pytest.raises(ValueError, match="2 draws or more"):
-        exchangeable_quantile(np.zeros((1, 3)), 0.5)

@@ -10,7 +10,6 @@ import torch
 from ct_phantoms import disc_sinogram
 from diffusion_engine.physics.ct import CTGeometry
 from diffusion_engine.physics.noise import (
-    add_gaussian_noise,
     estimate_air_counts,
     estimate_i0,
     estimate_noise_std,
@@ -19,8 +18,8 @@ from diffusion_engine.physics.noise import (
 )
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def test_starved_readings_are_finite_and_all_but_ignored() -> None:
 @pytest.mark.parametrize("percent", [0.2, 1.0, 3.0])
 def test_gaussian_noise_is_found_again(clean: torch.Tensor, percent: float) -> None:
     std = percent / 100 * float(clean.max())
-    noisy = add_gaussian_noise(clean, std, seeded())
+    noisy = clean + std * torch.from_numpy(seeded().standard_normal(clean.shape, np.float32))
     assert float((noisy - clean).std()) == pytest.approx(std, rel=0.01)
     assert estimate_noise_std(noisy) == pytest.approx(std, rel=0.2 if percent < 1 else 0.05)
 
@@ -93,8 +92,6 @@ def test_faults_are_refused() -> None:
         log_data(p, 10.0, -1.0)
     with pytest.raises(ValueError, match="NaN"):
         log_data(torch.tensor([math.nan]), 10.0)
-    with pytest.raises(ValueError, match="at least 0"):
-        add_gaussian_noise(p, -1.0, seeded())
     with pytest.raises(ValueError, match="16 detector bins"):
         estimate_noise_std(torch.zeros(3, 5))
     with pytest.raises(ValueError, match="does not grow"):

@@ -113,7 +113,7 @@ def test_the_report_says_what_was_done(run: list) -> None:
     assert all(len(t["per_view"]) == 24 for t in report["residual_tests"])
     assert len(report["prior_sha256"]) == 64
     assert report["settings"]["views"] == 24
-    assert len(report["sigma_start"]) == 1
+    assert len(report["sigma_start"]) == 2
 
 
 def test_the_notes_tell_the_limits(run: list) -> None:
@@ -379,6 +379,19 @@ def test_a_run_is_forecast_and_refused_where_it_cannot_fit(small: Volume, monkey
     with pytest.raises(ValueError, match="The job needs about"):
         reconstruct(small, CLASSICAL)
 
+
+def test_what_cannot_fit_is_refused_before_the_scan_is_simulated(
+    small: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def simulated(*_: object) -> None:
+        raise AssertionError("the scan was simulated")
+
+    monkeypatch.setattr(problem_module, "simulate", simulated)
+    with pytest.raises(AssertionError, match="was simulated"):
+        reconstruct(small, CLASSICAL)
+    monkeypatch.setattr("diffusion_engine.jobs.forecast.free_memory_mb", lambda: 60.0)
+    with pytest.raises(ValueError, match=r"^The job needs about \d+ MB of memory, 54 MB can be used: "):
+        reconstruct(small, CLASSICAL)
 
 @pytest.mark.parametrize("coupling", ["ztv", "noise", "ztv+noise"])
 def test_coupled_slices_are_another_result_and_the_same_one_again(small: Volume, coupling: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.posterior.residual_map import residual_map
+from diffusion_engine.sampling.noise import seeded
 
 GRID = ImageGrid(40, 48, (2.0, 2.0))
 
@@ -29,7 +30,7 @@ def scan(request: pytest.FixtureRequest) -> tuple[GaussianLikelihood, torch.Tens
 
 def test_noise_alone_has_unit_variance(scan: tuple) -> None:
     likelihood, image = scan
-    residual = residual_map(likelihood, image.expand(40, 40, 48), torch.Generator().manual_seed(1))
+    residual = residual_map(likelihood, image.expand(40, 40, 48), seeded(1))
     spread = residual.square().mean(0).sqrt()
     assert float(spread.mean()) == pytest.approx(1, abs=0.06)
     # In every part of the image, the corners included.
@@ -43,7 +44,7 @@ def test_a_missing_object_stands_out_where_it_is(scan: tuple) -> None:
     likelihood, image = scan
     wrong = image.clone()
     wrong[0, 10:14, 30:34] -= 0.02
-    residual = residual_map(likelihood, wrong.expand(40, 40, 48), torch.Generator().manual_seed(1)).mean(0)
+    residual = residual_map(likelihood, wrong.expand(40, 40, 48), seeded(1)).mean(0)
     assert float(residual[10:14, 30:34].mean()) > 5 * float(residual[24:38, 2:16].abs().mean())
     assert residual.argmax() // 48 in range(9, 15)
 
@@ -52,7 +53,7 @@ def test_a_pixel_that_no_ray_meets_has_no_residual() -> None:
     narrow = parallel_geometry(ImageGrid(8, 8, (1.0, 1.0)), 6, np.pi)
     operator = make_projector(narrow, GRID, device=torch.device("cpu"))
     likelihood = GaussianLikelihood(operator, torch.ones((1, *operator.out_shape)), torch.tensor(0.01))
-    residual = residual_map(likelihood, torch.zeros(1, 40, 48), torch.Generator().manual_seed(0))
+    residual = residual_map(likelihood, torch.zeros(1, 40, 48), seeded(0))
     assert bool(torch.isfinite(residual).all())
     assert float(residual[0, 0, 0]) == 0
     assert float(residual[0, 20, 24]) > 1

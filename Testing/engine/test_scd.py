@@ -67,7 +67,8 @@ def test_without_inner_steps_it_is_dds(problem) -> None:
     )
     steps = list(dds(Smoother(), likelihood, torch.zeros_like(truth), plain, seeded(3)))
     found = run(Smoother(), likelihood, replace(SETTINGS, first_inner_steps=0, inner_steps=0, eta=0.5))
-    assert torch.equal(found, steps[-1].estimate)
+    # One image after the other: rounding of the operator's products.
+    torch.testing.assert_close(found, steps[-1].estimate, rtol=0, atol=1e-12)
     assert not torch.equal(found, run(Smoother(), likelihood, replace(SETTINGS, eta=0.5)))
 
 
@@ -113,10 +114,12 @@ def test_inner_steps_lower_the_misfit(problem) -> None:
 def test_adaptation_gains_on_naive_use_of_a_wrong_prior(problem) -> None:
     """The images are white, so the right prior smooths nothing: the adapters can get there, the naive use cannot."""
     likelihood, truth = problem
-    more = replace(SETTINGS, inner_steps=20, learning_rate=0.05, sigma_data=1.0, prior_variance=1.0)
-    naive = run(Smoother(), likelihood, replace(more, first_inner_steps=0, inner_steps=0))
-    found = run(Smoother(), likelihood, more)
-    assert float((found - truth).norm()) < 0.92 * float((naive - truth).norm())
+    more = replace(SETTINGS, inner_steps=40, learning_rate=0.05, sigma_data=1.0, prior_variance=1.0)
+    found, naive = (
+        sum(float((run(Smoother(), likelihood, settings, seed) - truth).norm()) for seed in (3, 4))
+        for settings in (more, replace(more, first_inner_steps=0, inner_steps=0))
+    )
+    assert found < 0.92 * naive
 
 
 def test_a_seed_is_a_draw(problem) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from diffusion_engine.diffusion import check_method, steps_of
@@ -10,6 +11,7 @@ from diffusion_engine.presets import PRESETS
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.catalogue import METHODS
 from diffusion_engine.solvers.listing import listed_methods
+from diffusion_engine.solvers.ranges import CHOICES, RANGES, check_option, range_of
 
 
 def test_settings_survive_json() -> None:
@@ -70,6 +72,69 @@ def test_a_preset_sets_what_is_not_given() -> None:
         Settings.from_dict({"preset": "magic"})
 
 
+def test_a_preset_means_the_same_however_it_is_given() -> None:
+    for preset in PRESETS.values():
+        built = Settings(preset=preset.name)
+        assert all(getattr(built, key) == value for key, value in preset.changes.items() if key != "preset")
+        assert built == Settings.from_dict({"preset": preset.name}) == Settings().changed(preset=preset.name)
+        assert replace(built, seed=3) == Settings(preset=preset.name, seed=3)
+    assert Settings(preset="fast", draws=7).draws == 7
+    assert Settings(views=9).changed(preset="few-views", draws=2) == Settings(views=9, preset="few-views", draws=2)
+    # What was changed over the same preset stays.
+    assert Settings(preset="fast", draws=7).changed(preset="fast", seed=1).draws == 7
+    other = Settings(preset="few-views", solver="tmpd")
+    assert (other.solver_options, other.draws) == ({}, PRESETS["few-views"].changes["draws"])
+    options = Settings(preset="few-views").solver_options
+    options["eta"] = 0.5
+    assert "eta" not in Settings(preset="few-views").solver_options
+    for wrong in ({"preset": "magic"}, {"preset": ""}):
+        with pytest.raises(ValueError, match="no preset named"):
+            Settings(**wrong)
+    with pytest.raises(ValueError, match="unknown settings"):
+        Settings(view=3)
+
+
+@pytest.mark.parametrize(("solver", "name", "value", "sentence"), [
+    ("dds", "eta", "abc", "a number from 0 to 1 as the option eta of dds, found 'abc'"),
+    ("dds", "eta", -5, "a number from 0 to 1"), ("dds", "eta", 1.01, "a number from 0 to 1"),
+    ("dds", "eta", True, "a number from 0 to 1"), ("dds", "eta", float("nan"), "a number from 0 to 1"),
+    ("dds", "eta", None, "a number from 0 to 1"), ("dds", "eta", [0.5], "a number from 0 to 1"),
+    ("dds", "cg_iterations", 0, "a whole number from 1 to 1000"), ("dds", "cg_iterations", 8.5, "a whole number"),
+    ("dds", "cg_iterations", True, "a whole number"), ("dds", "cg_iterations", float("inf"), "a whole number"),
+    ("dds", "prior_variance", 0, "a number from 1e-06"), ("dds", "prior_variance", float("inf"), "a number from"),
+    ("dds", "mirrored", 1, "true or false as the option mirrored of dds, found 1"),
+    ("dds", "antithetic", "yes", "true or false"), ("dds", "steps", 1, "a whole number from 2 to 1000"),
+    ("dds", "sigma_data", "0.5", "a number from"), ("ddnm", "eta", 0, "a number from 0.001 to 1"),
+    ("song", "predictor", "euler", r"one of \('ancestral', 'reverse_diffusion'\)"),
+    ("tweedie", "family", 3, "one of"), ("tweedie", "noise_std", -1, "a number from 0 to 1000, or none"),
+    ("pfgm", "dimension", 0, "a whole number from 1 to inf"),
+])
+def test_options_are_checked_before_any_work(solver: str, name: str, value: object, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^expected {sentence}.*: change the option$"):
+        Settings(solver=solver, solver_options={name: value})
+    with pytest.raises(ValueError, match=f"^expected {sentence}"):
+        METHODS[solver].options({name: value})
+
+
+@pytest.mark.parametrize(("solver", "name", "value"), [
+    ("dds", "eta", 0), ("dds", "eta", 1), ("dds", "cg_iterations", 1), ("dds", "mirrored", False),
+    ("consistency", "steps", 1), ("tweedie", "noise_std", None), ("pfgm", "dimension", float("inf")),
+    ("padis", "outside", -1.0), ("mmps", "inner_iterations", 0), ("song", "predictor", "reverse_diffusion"),
+])
+def test_options_at_the_bounds_are_accepted(solver: str, name: str, value: object) -> None:
+    assert Settings(solver=solver, solver_options={name: value}).solver_options == {name: value}
+    assert getattr(METHODS[solver].options({name: value}), name) == value
+
+
+def test_every_option_has_a_range_that_holds_its_default() -> None:
+    for name, method in listed_methods().items():
+        for option in method.options:
+            known = option.name in {*RANGES, *CHOICES} or isinstance(option.default, bool)
+            assert known, f"{name}: give {option.name} a range in solvers/ranges.py"
+            check_option(name, option.name, option.default, option.default)
+            assert (option.low, option.high) == range_of(name, option.name)
+
+
 def test_every_preset_has_a_method_of_the_catalogue() -> None:
     for preset in PRESETS.values():
         settings = Settings.from_dict({"preset": preset.name})
@@ -81,8 +146,8 @@ def test_every_preset_has_a_method_of_the_catalogue() -> None:
     ({"solver": "magic"}, "no method named"), ({"solver_options": {"magic": 1}}, "no option"),
     ({"solver": "score_mri"}, "not offered for ct"), ({"coupling": "magic"}, "no coupling named"),
     ({"solver": "mmps", "coupling": "ztv"}, "cannot tie slices"),
-    ({"solver_options": {"products": -1}}, "expected 0 products or more"),
-    ({"solver": "mmps", "solver_options": {"products": 0}}, "expected 1 product"),
+    ({"solver_options": {"products": -1}}, "whole number from 0 to 100 as the option products of dds, found -1"),
+    ({"solver": "mmps", "solver_options": {"products": 0}}, "whole number from 1 to 100 as the option products of mmps, found 0"),
     ({"coupling": "ztv", "solver_options": {"products": 1}}, "dds with products cannot .* products 0"),
     ({"coupling": "neighbours", "solver_options": {"products": 1}}, "dds with products cannot .* products 0"),
 ])

@@ -1,21 +1,24 @@
-"""Slabs of a stack against the whole stack, and what they leave on disk."""
+"""Slabs of a stack against the whole stack, and the run that chooses them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
-from diffusion_engine.coupling.shared_noise import SliceNoise
-from diffusion_engine.coupling.slabs import SlabRun, SlabSettings, StoredVolume
+from diffusion_engine import costs
+from diffusion_engine.coupling.slabs import Slabs, dds_in_slabs
 from diffusion_engine.coupling.ztv import couple_z
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
-from diffusion_engine.posterior.moments import RunningMoments
+from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.sampling.noise import numbered_draws
+from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers.dds import DDSSettings, dds
+from diffusion_engine.solvers.listing import listed_methods, working_megabytes
+from diffusion_engine.volume import Volume
 from torch import Tensor
 
 SIZE, SLICES = 16, 13
@@ -53,93 +56,115 @@ def prior() -> GaussianDenoiser:
 
 
 def run(
-    folder: Path, likelihood: GaussianLikelihood, prior, slabs: SlabSettings, noise: SliceNoise, draws: int = 1,
-    settings: DDSSettings = SETTINGS,
-) -> SlabRun:
+    likelihood: GaussianLikelihood, prior, slabs: Slabs, noise: Noise, settings: DDSSettings = SETTINGS
+) -> Tensor:
     def start(part: slice) -> Tensor:
         return torch.zeros(part.stop - part.start, SIZE, SIZE)
 
-    found = SlabRun((SLICES, SIZE, SIZE), folder, likelihood.select, start, slabs)
-    steps = list(found.draw(prior, settings, noise, draws))
-    assert len(steps) == draws * settings.steps * len(found.parts())
-    assert (steps[-1].draw, steps[-1].step, steps[-1].slab) == (draws, settings.steps, steps[-1].slabs)
-    return found
+    steps = list(dds_in_slabs(prior, likelihood, start, settings, noise, slabs))
+    assert [(step.index, step.total) for step in steps] == [(n + 1, settings.steps) for n in range(settings.steps)]
+    return steps[-1].estimate
 
 
-def whole(likelihood: GaussianLikelihood, prior, noise: SliceNoise, settings: DDSSettings = SETTINGS) -> Tensor:
+def whole(likelihood: GaussianLikelihood, prior, noise: Noise, settings: DDSSettings = SETTINGS) -> Tensor:
     *_, step = dds(prior, likelihood, torch.zeros(SLICES, SIZE, SIZE), settings, noise)
     return step.estimate
 
 
+@dataclass(frozen=True)
+class Looking:
+    """A denoiser whose estimate of a slice is that of the mean of it and the slices ``reach`` below and above."""
+
+    prior: GaussianDenoiser
+    reach: int
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        padded = torch.cat([x[:1]] * self.reach + [x] + [x[-1:]] * self.reach)
+        around = x + padded[2 * self.reach :] + padded[: len(x)]
+        return self.prior(around / 3, sigma, condition)
+
+
 @pytest.mark.parametrize("slices", [1, 4, 5, 20])
 @pytest.mark.parametrize("period", [1, 3])
-def test_slabs_give_the_whole_stack_bit_for_bit(tmp_path: Path, likelihood, prior, slices: int, period: int) -> None:
-    expected = whole(likelihood, prior, SliceNoise(3, period=period))
-    found = run(tmp_path, likelihood, prior, SlabSettings(slices), SliceNoise(3, period=period))
-    assert torch.equal(found.state.read(slice(None)), expected)
-    assert {path.stem for path in tmp_path.iterdir()} == {"state", "mean", "squares", "estimate", "change"}
-    sizes = [part.stop - part.start for part in found.parts()]
+def test_slabs_give_the_whole_stack_bit_for_bit(likelihood, prior, slices: int, period: int) -> None:
+    expected = whole(likelihood, prior, Noise(3, 4, period=period))
+    found = run(likelihood, prior, Slabs(slices), Noise(3, 4, period=period))
+    assert torch.equal(found, expected)
+    sizes = [part.stop - part.start for part in Slabs(slices).parts(SLICES)]
     assert sum(sizes) == SLICES
     assert max(sizes) <= slices
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_slabs_with_products_give_the_whole_stack_within_tolerance(tmp_path: Path, likelihood, prior) -> None:
-    settings = replace(SETTINGS, products=2)
-    expected = whole(likelihood, prior, SliceNoise(3), settings)
-    scale = float((expected - whole(likelihood, prior, SliceNoise(3))).norm())
-    found = run(tmp_path, likelihood, prior, SlabSettings(5), SliceNoise(3), settings=settings)
-    assert float((found.state.read(slice(None)) - expected).norm()) < 0.001 * scale
-    with pytest.raises(ValueError, match=r"cannot hold z-TV.*choose products 0"):
-        run(tmp_path, likelihood, prior, SlabSettings(5, weight=1.0), SliceNoise(3), settings=settings)
+@pytest.mark.parametrize("slices", [1, 2, 5])
+def test_a_denoiser_that_looks_at_neighbours_sees_those_of_the_whole_stack(likelihood, prior, slices: int) -> None:
+    looking = Looking(prior, 2)
+    expected = whole(likelihood, looking, Noise(3))
+    found = run(likelihood, looking, Slabs(slices, reach=2), Noise(3))
+    assert torch.equal(found, expected)
+    assert not torch.equal(run(likelihood, looking, Slabs(slices), Noise(3)), expected)
 
 
 @pytest.mark.parametrize("slices", [3, 7])
-def test_slabs_with_ztv_give_the_whole_stack_within_tolerance(tmp_path: Path, stored, prior, slices: int) -> None:
+def test_slabs_with_ztv_give_the_whole_stack_within_tolerance(stored, prior, slices: int) -> None:
     settings = DDSSettings(steps=4, sigma_start=0.6, cg_iterations=40, cg_tolerance=1e-6)
-    expected = whole(couple_z(stored, 3.0, 2), prior, SliceNoise(3), settings)
-    apart = whole(stored, prior, SliceNoise(3), settings)
+    expected = whole(couple_z(stored, 3.0, 2), prior, Noise(3), settings)
+    apart = whole(stored, prior, Noise(3), settings)
     scale = float((expected - apart).norm())
     errors = []
     for halo in (1, 6):
-        slabs = SlabSettings(slices, weight=3.0, sweeps=2, halo=halo)
-        found = run(tmp_path / str(halo), stored, prior, slabs, SliceNoise(3), settings=settings)
-        errors.append(float((found.state.read(slice(None)) - expected).norm()) / scale)
-        assert len(list((tmp_path / str(halo)).iterdir())) == 6
+        found = run(stored, prior, Slabs(slices, weight=3.0, sweeps=2, halo=halo), Noise(3), settings)
+        errors.append(float((found - expected).norm()) / scale)
     assert errors[1] < 0.01
     assert errors[1] < errors[0] < 0.5
 
 
-def test_one_slab_with_ztv_is_the_whole_stack(tmp_path: Path, stored, prior) -> None:
-    expected = whole(couple_z(stored, 3.0, 2), prior, SliceNoise(3))
-    found = run(tmp_path, stored, prior, SlabSettings(SLICES, weight=3.0, sweeps=2), SliceNoise(3))
-    assert torch.equal(found.state.read(slice(None)), expected)
+def test_one_slab_with_ztv_is_the_whole_stack(stored, prior) -> None:
+    expected = whole(couple_z(stored, 3.0, 2), prior, Noise(3))
+    assert torch.equal(run(stored, prior, Slabs(SLICES, weight=3.0, sweeps=2), Noise(3)), expected)
 
 
-@pytest.mark.parametrize("antithetic", [False, True])
-def test_moments_are_those_of_the_draws(tmp_path: Path, likelihood, prior, antithetic: bool) -> None:
-    noise, moments, settings = SliceNoise(3), RunningMoments(), replace(SETTINGS, antithetic=antithetic)
-    for _ in numbered_draws(noise, 3, antithetic):
-        moments.add(whole(likelihood, prior, noise))
-    found = run(tmp_path, likelihood, prior, SlabSettings(4), SliceNoise(3), draws=3, settings=settings)
-    part = slice(2, 9)
-    torch.testing.assert_close(found.mean(part), moments.mean[part], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.std(part), moments.std[part], rtol=1e-4, atol=1e-5)
-
-
-def test_slabs_refuse_what_they_cannot_do(tmp_path: Path, likelihood, prior) -> None:
+def test_slabs_refuse_what_they_cannot_do(likelihood, prior) -> None:
     with pytest.raises(ValueError, match="slabs need 1 slice or more"):
-        SlabSettings(0)
-    found = SlabRun((3, SIZE, SIZE), tmp_path, likelihood.select, lambda part: torch.zeros(3), SlabSettings())
-    with pytest.raises(ValueError, match="no draw yet"):
-        found.mean(slice(0, 1))
-    with pytest.raises(ValueError, match="at least 2 draws"):
-        found.std(slice(0, 1))
-    with pytest.raises(ValueError, match=r"expected slices of shape \(2, 4, 4\), found \(1, 4, 4\)"):
-        StoredVolume(tmp_path / "x.npy", (3, 4, 4)).write(slice(0, 2), torch.zeros(1, 4, 4))
+        Slabs(0)
+    with pytest.raises(ValueError, match=r"cannot hold z-TV.*choose products 0"):
+        run(likelihood, prior, Slabs(5), Noise(3), replace(SETTINGS, products=2))
 
     def broken(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         return x * float("nan")
 
     with pytest.raises(FloatingPointError, match="not finite at noise level"):
-        run(tmp_path, likelihood, broken, SlabSettings(4), SliceNoise(3))
+        run(likelihood, broken, Slabs(4), Noise(3))
+
+
+@pytest.mark.parametrize(("coupling", "close"), [("neighbours", 0.0), ("ztv+noise", 1.0)])
+def test_a_tied_run_without_memory_for_all_slices_goes_slab_by_slab(
+    monkeypatch: pytest.MonkeyPatch, coupling: str, close: float
+) -> None:
+    """The forecast chooses slabs where the whole does not fit, and says so; the images are those of the whole."""
+    y, x = np.meshgrid(np.linspace(-1, 1, 20), np.linspace(-1, 1, 24), indexing="ij")
+    body = np.stack([np.where(x**2 + (y - z / 20) ** 2 < 0.6, 40.0, -1000.0) for z in range(6)])
+    scan = Volume(body.astype(np.float32), np.diag([-2.0, -2.0, 5.0, 1.0]), "HU")
+    asked = {
+        "methods": ["diffusion"], "views": 9, "steps": 3, "draws": 1, "coupling": coupling, "slab": 2,
+        "keep": ["mean"], "device": "cpu", "precision": "float32", "trust_unit": True, "tv_iterations": 5,
+        "prior": "ct-body-stack" if coupling == "neighbours" else "ct-body",
+    }
+    usual = reconstruct(scan, asked)
+    assert "at a time at every noise level" not in " ".join(usual.report["notes"])
+    together, slabs = working_megabytes(listed_methods()["dds"], coupling, {}, 48 * 56, 40, 2, False)
+    assert together[0] + 40 * together[1] > slabs[0] + 40 * slabs[1]
+    real = costs.forecast
+
+    def tight(shape: tuple[int, int, int], settings: dict, micro: Callable) -> dict:
+        """As much memory as slabs need, and not as much as all at once."""
+        run = micro()
+        enough = real(shape, settings, micro, 1e9)["memory_mb"]
+        return real(shape, settings, micro, (enough / 0.9 + 1) if run.batch_mb else enough / 0.9 - 1)
+
+    monkeypatch.setattr(costs, "forecast", tight)
+    found = reconstruct(scan, asked)
+    assert "they were solved 2 at a time at every noise level" in " ".join(found.report["notes"])
+    np.testing.assert_allclose(found.volumes["mean"].array, usual.volumes["mean"].array, atol=0.05 + close * 3)
+    with pytest.raises(ValueError, match=r"of memory, .* can be used: "):
+        reconstruct(scan, asked, solver="diffpir", solver_options={}, steps=3)

@@ -16,7 +16,7 @@ from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers import dds as solver
 from diffusion_engine.solvers.catalogue import METHODS
-from diffusion_engine.solvers.start import DEFAULTS, predicted_start_error, start_level
+from diffusion_engine.solvers.start import DEFAULTS, predicted_start_error, start_levels
 from diffusion_engine.volume import Volume, hu_to_attenuation
 
 SIZE = 8
@@ -144,7 +144,7 @@ def test_the_predicted_error_of_the_start_is_about_the_real_one(chest: Volume) -
             return fbp(data, geometry, grid).clamp_min(0)
 
         surrogate = tv(likelihood.scaled(0.0193, 0.0), iterations=60) * 0.0193
-        predicted = predicted_start_error(surrogate, likelihood, start, torch.Generator().manual_seed(0))
+        predicted = predicted_start_error(surrogate, likelihood, start, seeded(0))
         real = (start(likelihood.data) - truth).square().mean((-2, -1)).sqrt()
         assert predicted.shape == (2,)
         assert bool((predicted / real > 0.5).all()), predicted / real
@@ -153,7 +153,15 @@ def test_the_predicted_error_of_the_start_is_about_the_real_one(chest: Volume) -
 
 def test_the_first_level_is_the_error_times_the_ratio_within_bounds() -> None:
     calibration = {"ratio": 3.0, "smallest": 0.2, "largest": 1.0}
-    assert start_level(torch.tensor([0.05, 0.1]), calibration) == pytest.approx(0.3)
-    assert start_level(torch.tensor([0.01]), calibration) == 0.2
-    assert start_level(torch.tensor([0.9]), calibration) == 1.0
-    assert start_level(torch.tensor([0.2]), {}) == pytest.approx(0.2 * DEFAULTS["ratio"])
+    found = start_levels(torch.tensor([0.05, 0.1, 0.01, 0.9]), calibration)
+    assert found[1] == pytest.approx(0.3, rel=0.045)
+    assert found[0] == 0.2 == found[2]
+    assert found[3] == 1.0
+    errors = torch.linspace(0.1, 0.2, 50)
+    many = start_levels(errors, {})
+    # A slice's own level, and few different ones.
+    assert many == [start_levels(error[None], {})[0] for error in errors]
+    assert many == pytest.approx((DEFAULTS["ratio"] * errors).tolist(), rel=0.045)
+    assert len(set(many)) == 9
+    with pytest.raises(FloatingPointError, match="not finite"):
+        start_levels(torch.tensor([float("nan")]), {})

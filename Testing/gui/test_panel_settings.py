@@ -159,7 +159,7 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     assert not ui.applyButton.enabled
     choose(ui.couplingComboBox, "Total variation along z")
     choose(ui.precisionComboBox, "32 bits")
-    assert not ui.slabSpinBox.enabled
+    assert ui.slabSpinBox.enabled
     found = settings()
     assert (found["coupling"], found["precision"]) == ("ztv", "float32")
     choose(ui.solverComboBox, "Moment matching posterior sampling")

@@ -7,8 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..physics.operator import LinearOperator
-
 
 def image_dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product Re <a, b> of each image (last two axes), shaped to broadcast against the images; real."""
@@ -28,12 +26,12 @@ def ratio(above: Tensor, below: Tensor) -> Tensor:
 
 def conjugate_gradient(
     system: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float = 0.0,
-    dot: Callable[[Tensor, Tensor], Tensor] = image_dot, apart: bool = True,
+    dot: Callable[[Tensor, Tensor], Tensor] = image_dot,
 ) -> Tensor:
     """Solve M x = b for a symmetric (complex: Hermitian) positive definite M, from x = 0.
 
     ``right``: (..., rows, columns), or whatever the inner product ``dot`` takes. An item stops when
-    |b - M x| < ``tolerance`` |b|, or unless ``apart`` goes on until the last one has come so far; all stop after
+    |b - M x| < ``tolerance`` |b|, whatever the others do; all stop after
     ``iterations``. Source: Hestenes and Stiefel, doi:10.6028/jres.049.044.
     """
     x = torch.zeros_like(right)
@@ -41,10 +39,9 @@ def conjugate_gradient(
     square = dot(residual, residual)
     floor = square * tolerance**2
     for _ in range(iterations):
-        short = square > floor
-        if not bool(short.any()):
+        active = square > floor
+        if not bool(active.any()):
             break
-        active = short if apart else torch.ones_like(short)
         image = system(direction)
         step = torch.where(active, ratio(square, dot(direction, image)), 0.0)
         x = x + step * direction
@@ -53,11 +50,3 @@ def conjugate_gradient(
         direction = residual + torch.where(active, ratio(new, square), 0.0) * direction
         square = torch.where(active, new, square)
     return x
-
-
-def cgls(operator: LinearOperator, data: Tensor, iterations: int = 20) -> Tensor:
-    """Least squares argmin |A x - y|^2 by conjugate gradients on A'A x = A'y; few iterations regularise.
-
-    ``data``: (..., *out_shape); returns (..., rows, columns) in the unit of the operator's images.
-    """
-    return conjugate_gradient(lambda x: operator.adjoint(operator.forward(x)), operator.adjoint(data), iterations)

@@ -65,9 +65,6 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
             values[key] = listed(values[key], parse)
     if "solver_options" in values:
         values["solver_options"] = named_values(values["solver_options"])
-        for name, value in values["solver_options"].items():
-            if isinstance(value, str):
-                raise ValueError(f"expected a number, true or false as {name}, found '{value}': correct it")
     return values
 
 

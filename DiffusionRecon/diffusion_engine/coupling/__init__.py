@@ -1,6 +1,6 @@
 """How slices become a volume.
 
-By neighbours, a prior of volumes, z-TV, shared noise, stack blending, perpendicular planes, averages, slabs.
+By neighbours, a prior of volumes, z-TV, shared noise, stack blending, perpendicular planes, slabs.
 """
 
 from __future__ import annotations
@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.card import NEIGHBOURS, VOLUME
 from ..priors.denoiser import Denoiser
-from ..priors.neighbours import ScaledDenoiser, StackDenoiser
+from ..priors.neighbours import ScaledDenoiser, StackDenoiser, slices_apart
 from ..priors.volumes import VolumeDenoiser
 from ..sampling.noise import Noise
-from .shared_noise import SliceNoise
 from .ztv import couple_z
 
 Coupled = tuple[GaussianLikelihood, Noise]
@@ -36,12 +33,14 @@ PERIOD_MM = 20.0
 class Coupling(NamedTuple):
     """An entry: ``couple(likelihood, noise, slice_spacing_mm)`` -> the coupled ones, once for every draw.
 
-    ``denoiser(prior, slice_spacing_mm)``: of the stack, where that is not the prior itself.
+    ``denoiser(prior, slice_spacing_mm)``: of the stack, where that is not the prior itself; ``reach(slice_spacing_mm)``:
+    how many slices beyond a slab it must be shown, where it can be asked slab by slab.
     """
 
     title: str
     couple: Couple
     denoiser: Callable[[ScaledDenoiser, float], Denoiser] = lambda prior, slice_spacing_mm: prior
+    reach: Callable[[float], int] = lambda slice_spacing_mm: 0
 
 
 def none(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:
@@ -56,18 +55,8 @@ def ztv(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -
 
 
 def shared_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:
-    """Neighbours are given like noise, over about ``PERIOD_MM``.
-
-    ``noise``: a :class:`SliceNoise`, which knows its place in the stack; any other gives a seed from its generator,
-    and the batch is then a stack of its own.
-    """
-    period = max(1, round(PERIOD_MM / slice_spacing_mm))
-    if isinstance(noise, SliceNoise):
-        return likelihood, noise.shared(period)
-    seed = int(torch.randint(2**62, (1,), generator=noise.generator))
-    shared = SliceNoise(seed, 0, period)
-    shared.sign = noise.sign
-    return likelihood, shared
+    """Neighbours are given like noise, over about ``PERIOD_MM``."""
+    return likelihood, noise.shared(max(1, round(PERIOD_MM / slice_spacing_mm)))
 
 
 def ztv_and_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:
@@ -77,7 +66,7 @@ def ztv_and_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm
 
 COUPLINGS: dict[str, Coupling] = {
     "none": Coupling("each slice alone", none),
-    NEIGHBOURS: Coupling("the prior looks at neighbouring slices", none, StackDenoiser),
+    NEIGHBOURS: Coupling("the prior looks at neighbouring slices", none, StackDenoiser, slices_apart),
     VOLUME: Coupling("the prior sees the volume", none, VolumeDenoiser),
     "ztv": Coupling("total variation along z", ztv),
     "noise": Coupling("shared noise along z", shared_noise),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..priors.card import STACK
 from ..priors.neighbours import StackDenoiser as NeighbourStack
+from ..sampling.noise import Noise
 
 JUMP = 3
 """Distance of the slices of a triplet in the calls that jump."""
@@ -66,12 +67,12 @@ def covering(count: int, gap: int, offsets: Sequence[int]) -> list[Triplet]:
 class StackBlend:
     """The denoiser of volumes D(x (slices, 1, rows, columns), sigma, condition) made of a denoiser of triplets.
 
-    ``generator``: of the offsets. Calls alternate between neighbours and jumps, so use a new one for every draw. A
+    ``noise``: of the offsets. Calls alternate between neighbours and jumps, so use a new one for every draw. A
     stack of fewer than 9 slices is too short to jump in. Raises ValueError where x is not a stack of single channels.
     """
 
-    def __init__(self, denoiser: StackDenoiser, generator: torch.Generator) -> None:
-        self.denoiser, self.generator, self.calls = denoiser, generator, 0
+    def __init__(self, denoiser: StackDenoiser, noise: Noise) -> None:
+        self.denoiser, self.noise, self.calls = denoiser, noise, 0
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         if x.ndim != 4 or x.shape[1] != 1:
@@ -80,7 +81,7 @@ class StackBlend:
             raise ValueError(f"stack blending expects one noise level for all slices, found {sigma.numel()}")
         gap = JUMP if self.calls % 2 == 1 and x.shape[0] >= STACK * JUMP else 1
         self.calls += 1
-        offsets = torch.randint(STACK, (gap,), generator=self.generator).tolist()
+        offsets = self.noise.common().integers(STACK, size=gap).tolist()
         blend = covering(x.shape[0], gap, offsets)
         given = torch.tensor([slices for slices, _ in blend], device=x.device)
         clean = self.denoiser(x[given, 0], sigma, condition, gap)

@@ -19,13 +19,14 @@ class MicroRun:
 
     ``start_seconds``: paid once (imports, weights, system matrix). ``unit_seconds``: one draw of one
     slice. ``base_mb``: the process with everything loaded, before any image. ``batch_mb``: working memory of
-    the largest batch that is computed at once.
+    the largest batch that is computed at once, ``slice_mb``: of each slice beside it.
     """
 
     start_seconds: float
     unit_seconds: float
     base_mb: float
     batch_mb: float
+    slice_mb: float = 0.0
 
 
 def forecast(
@@ -34,7 +35,7 @@ def forecast(
 ) -> dict[str, Any]:
     """Seconds and peak memory of a job, whether it fits, and what to do when it does not.
 
-    seconds = start + unit * slices * draws;  memory = base + batch + 4 bytes * voxels * volumes,
+    seconds = start + unit * slices * draws;  memory = base + batch + slices * slice_mb + 4 bytes * voxels * volumes,
     volumes: those of :func:`volume_count` and the input, running mean and running square. ``source_shape``:
     (slices, rows, columns) of the image. ``settings``: with ``draws`` where methods has "diffusion".
     ``micro_run`` does the measured run. ``free_mb``: memory to fit in, by default what is free now.
@@ -47,7 +48,7 @@ def forecast(
             raise ValueError(f"expected a whole number as draws, found {settings.get('draws')!r}: give it")
         units = slices * settings["draws"]
     measured = micro_run()
-    slice_mb = 4 * rows * columns * (volume_count(settings) + 2) / MEGABYTE
+    slice_mb = 4 * rows * columns * (volume_count(settings) + 2) / MEGABYTE + measured.slice_mb
     fixed_mb = measured.base_mb + measured.batch_mb + 4 * _voxels(source_shape) / MEGABYTE
     memory = fixed_mb + slices * slice_mb
     free = SHARE * (free_memory_mb() if free_mb is None else free_mb)

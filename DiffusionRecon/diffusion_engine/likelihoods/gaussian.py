@@ -148,8 +148,8 @@ class GaussianLikelihood:
         C = ``covariance``, a function of images in the shape of ``x``, which is expensive: w comes from flexible
         conjugate gradients that call it ``settings.products`` times at most, since the sum of C A' over the search
         directions is C A' w itself. They are preconditioned by the same system with C replaced by ``approximation``.
-        Each image has scalars of its own, so C must not mix those of a batch. A network's Jacobian is only nearly a
-        covariance: a direction of no positive curvature is left.
+        Each image has scalars of its own and stops on its own, so C must not mix those of a batch. A network's Jacobian
+        is only nearly a covariance: a direction of no positive curvature is left.
         Flexible conjugate gradients: doi:10.1137/S1064827597323415.
         """
         operator, whiten = self.operator, self.variance.rsqrt()
@@ -162,16 +162,17 @@ class GaussianLikelihood:
         scale = torch.ones_like(floor)
         direction, change = torch.zeros_like(residual), torch.zeros_like(residual)
         for _ in range(settings.products):
-            if not bool((item_dot(residual, residual) > floor).any()):
+            short = item_dot(residual, residual) > floor
+            if not bool(short.any()):
                 break
             towards = conjugate_gradient(
-                approximate, residual, settings.inner_iterations, settings.inner_tolerance, item_dot, apart=False
+                approximate, residual, settings.inner_iterations, settings.inner_tolerance, item_dot
             )
             direction = towards + ratio(item_dot(towards, change), scale) * direction
             scale = item_dot(residual, towards)
             lifted = covariance(operator.adjoint(whiten * direction))
             image = direction + whiten * operator.forward(lifted)
-            step = ratio(item_dot(direction, residual), item_dot(direction, image))
+            step = torch.where(short, ratio(item_dot(direction, residual), item_dot(direction, image)), 0.0)
             x = x + step.reshape(-1, *([1] * (x.ndim - 1))) * lifted
             change = -step * image
             residual = residual + change

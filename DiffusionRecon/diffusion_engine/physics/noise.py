@@ -11,7 +11,9 @@ from torch import Tensor
 from .levels import air_level, noise_differences, noise_level, robust_std
 
 
-def simulate_counts(line_integrals: Tensor, i0: float, electronic_std: float, generator: torch.Generator) -> Tensor:
+def simulate_counts(
+    line_integrals: Tensor, i0: float, electronic_std: float, generator: np.random.Generator
+) -> Tensor:
     """Photon counts of a monochromatic beam: Poisson(i0 exp(-p)) + Normal(0, electronic_std^2).
 
     ``i0`` is the mean count of an unattenuated reading, ``electronic_std`` in counts; counts can be negative.
@@ -19,11 +21,10 @@ def simulate_counts(line_integrals: Tensor, i0: float, electronic_std: float, ge
     """
     _require_finite(line_integrals, "line integrals")
     _require_noise(i0, electronic_std)
-    counts = torch.poisson(i0 * torch.exp(-line_integrals.double()), generator=generator)
+    counts = generator.poisson((i0 * torch.exp(-line_integrals.double())).cpu().numpy()).astype(np.float64)
     if electronic_std > 0:
-        counts = counts + electronic_std * torch.randn(counts.shape, generator=generator, dtype=counts.dtype,
-                                                       device=counts.device)
-    return counts.to(line_integrals.dtype)
+        counts += electronic_std * generator.standard_normal(counts.shape)
+    return torch.from_numpy(counts).to(line_integrals)
 
 
 def log_data(counts: Tensor, i0: float, electronic_std: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -41,15 +42,6 @@ def log_data(counts: Tensor, i0: float, electronic_std: float = 0.0) -> tuple[Te
     variance = (seen + electronic_std**2) / seen**2
     starved = torch.full_like(variance, max(1.0, math.log(i0 / floor) ** 2))
     return values, torch.where(counts < floor, starved, variance)
-
-
-def add_gaussian_noise(line_integrals: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """Line integrals + Normal(0, std^2), std in the unit of the line integrals. Raises ValueError for std < 0."""
-    _require_finite(line_integrals, "line integrals")
-    if not math.isfinite(std) or std < 0:
-        raise ValueError(f"Expected a noise standard deviation of at least 0, found {std}.")
-    return line_integrals + std * torch.randn(line_integrals.shape, generator=generator, dtype=line_integrals.dtype,
-                                              device=line_integrals.device)
 
 
 def estimate_noise_std(sinogram: Tensor, used: Tensor | None = None) -> float:

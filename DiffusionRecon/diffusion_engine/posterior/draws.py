@@ -1,24 +1,15 @@
-"""Draws kept on disk in half precision and read slab by slab: exact quantiles, exceedance, intervals.
-
-No torch here: what reads draws may run inside Slicer.
-"""
+"""Draws kept on disk in half precision."""
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from .intervals import LEVEL, prediction_interval
 from .reserved import reserved_array
-
-SLAB_BYTES = 64 << 20
-"""Memory of the draws that are looked at together."""
 
 
 class DrawStore:
@@ -80,38 +71,6 @@ class DrawStore:
         first = np.array(self._first[slices])
         return first if draw == 0 else first + self._away[draw - 1, slices].astype(np.float32)
 
-    def slabs(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Slices and all their draws (draws, slices, rows, columns), float32, as many as 64 MB hold (one at least)."""
-        slices, rows, columns = self.shape
-        step = max(1, SLAB_BYTES // (4 * self.count * rows * columns))
-        for start in range(0, slices, step):
-            part = slice(start, min(start + step, slices))
-            first = np.array(self._first[part])
-            yield part, np.concatenate([first[None], first + self._away[:, part].astype(np.float32)])
-
-    def quantile(self, level: float) -> np.ndarray:
-        """The :func:`exchangeable_quantile` of every voxel: (slices, rows, columns), HU."""
-        result = np.empty(self.shape, np.float32)
-        for part, values in self.slabs():
-            result[part] = exchangeable_quantile(values, level)
-        return result
-
-    def interval(self, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-        """The :func:`~.intervals.prediction_interval` of every voxel: its low and high ends, HU."""
-        low, high = np.empty(self.shape, np.float32), np.empty(self.shape, np.float32)
-        for part, values in self.slabs():
-            low[part], high[part] = prediction_interval(values, level)
-        return low, high
-
-    def exceedance(self, threshold: float, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Share of draws above ``threshold`` (HU) in every voxel, and the ends of its :func:`binomial_interval`."""
-        share, low, high = (np.empty(self.shape, np.float32) for _ in range(3))
-        lows, highs = binomial_interval(self.count, level)
-        for part, values in self.slabs():
-            above = (values > threshold).sum(0)
-            share[part], low[part], high[part] = above / self.count, lows[above], highs[above]
-        return share, low, high
-
 
 def _made(folder: Path) -> Path:
     try:
@@ -121,40 +80,3 @@ def _made(folder: Path) -> Path:
             f"expected to make the folder {folder} for draws, but it failed ({error.strerror}): choose another one"
         ) from error
     return folder
-
-
-def exchangeable_quantile(values: np.ndarray, level: float) -> np.ndarray:
-    """The value below which one more exchangeable draw lies with probability ``level``.
-
-    ``values``: (draws, ...). With n draws, P(new <= k-th smallest) = k / (n + 1), so the order statistic
-    k = level (n + 1) is exact without any assumption (linear between neighbours). Levels beyond the extremes,
-    1 / (n + 1) and n / (n + 1), are taken from Student's t: mean + t_{n-1}(level) s sqrt(1 + 1 / n), which is exact for
-    normal draws. The raw 5 and 95 % quantiles of 16 draws cover 81 %, not 90 %. Raises ValueError below 2 draws.
-    """
-    draws = len(values)
-    if draws < 2 or not 0 < level < 1:
-        raise ValueError(f"a quantile needs 2 draws or more and a level from 0 to 1, found {draws} and {level}")
-    # Rounding must not push a level that the extremes just reach beyond them.
-    if 1 - 1e-9 <= level * (draws + 1) <= draws + 1e-9:
-        reached = min(max(level, 1 / (draws + 1)), draws / (draws + 1))
-        return np.quantile(values, reached, axis=0, method="weibull")
-    # Imported here: whatever reads draws inside Slicer should not wait for scipy at import.
-    from scipy.stats import t
-
-    width = float(t.ppf(level, draws - 1)) * math.sqrt(1 + 1 / draws)
-    return values.mean(0) + width * values.std(0, ddof=1)
-
-
-def binomial_interval(draws: int, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high ends of the probability behind k hits in ``draws``, for k = 0 .. draws.
-
-    Exact: covers at least ``level`` for every true probability. Source: Clopper and Pearson,
-    doi:10.1093/biomet/26.4.404.
-    """
-    from scipy.stats import beta
-
-    hits, tail = np.arange(draws + 1), (1 - level) / 2
-    # Where there is no hit, or nothing but hits, an end is 0 or 1, and its beta distribution does not exist.
-    low = np.where(hits == 0, 0.0, beta.ppf(tail, np.maximum(hits, 1), draws - hits + 1))
-    high = np.where(hits == draws, 1.0, beta.ppf(1 - tail, hits + 1, np.maximum(draws - hits, 1)))
-    return low, high

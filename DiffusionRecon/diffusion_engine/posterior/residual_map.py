@@ -8,18 +8,20 @@ part of the noise in, and lies below 1.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..sampling.noise import Noise
 
 PROBES = 24
 SMOOTHING = 9
 """Pixels over which the probed variance is averaged: it changes slowly; 24 probes alone would leave 29 % of error."""
 
 
-def residual_map(likelihood: GaussianLikelihood, x: Tensor, generator: torch.Generator) -> Tensor:
+def residual_map(likelihood: GaussianLikelihood, x: Tensor, noise: Noise) -> Tensor:
     """The residual of images ``x`` (batch, rows, columns), the likelihood's units, as images in noise units.
 
     The diagonal is probed with white noise z: E (A'V^-1/2 z)^2 = diag(A'V^-1 A), ``PROBES`` backprojections, once for
@@ -33,8 +35,9 @@ def residual_map(likelihood: GaussianLikelihood, x: Tensor, generator: torch.Gen
     shape = tuple(operator.out_shape)
     weights = [torch.ones(shape).to(x)] if shared else [whitening.expand(len(x), *shape)[n] for n in range(len(x))]
     scales = []
-    for weight in weights:
-        probes = torch.randn((PROBES, *shape), generator=generator).to(x) * weight
+    streams = [noise.common()] if shared else noise.streams(len(x))
+    for weight, stream in zip(weights, streams, strict=True):
+        probes = torch.from_numpy(stream.standard_normal((PROBES, *shape), np.float32)).to(x) * weight
         squares = operator.adjoint(probes).square().mean(0)
         edge = SMOOTHING // 2
         smooth = F.avg_pool2d(squares[None, None], SMOOTHING, 1, edge, count_include_pad=False)[0, 0]

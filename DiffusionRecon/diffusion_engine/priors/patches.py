@@ -43,7 +43,7 @@ class PatchDenoiser:
 
     def _once(self, x: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
         rows, columns = x.shape[-2:]
-        top, left = torch.randint(self.size, (2,), generator=self.noise.generator).tolist()
+        top, left = self.noise.common().integers(self.size, size=2).tolist()
         pads = (left, -(columns + left) % self.size, top, -(rows + top) % self.size)
         inside = F.pad(torch.ones_like(x), pads)
         around = self.outside + as_column(sigma, x) * self.noise.normal(inside)

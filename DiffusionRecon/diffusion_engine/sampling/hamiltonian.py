@@ -43,7 +43,7 @@ def hamiltonian_move(
         momentum = momentum - (step if leap + 1 < leaps else 0.5 * step) * gradient(position)
     after = potential(position) + 0.5 * momentum.flatten(1).square().sum(1)
     # A trajectory that leaves the numbers behind has after = inf or nan: it is not accepted.
-    accepted = torch.log(torch.rand(before.shape, generator=noise.generator).to(before)) < before - after
+    accepted = torch.log(noise.uniform(before)) < before - after
     kept = torch.where(accepted.reshape(shape), position, chain.position)
     size = chain.step
     if adapt:

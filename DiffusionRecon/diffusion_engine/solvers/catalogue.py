@@ -152,18 +152,18 @@ METHODS: dict[str, Method] = {
         Method(
             "diffusion_mbir", "DiffusionMBIR", "stacks of slices tied by total variation along z", diffusion_mbir,
             DiffusionMBIRSettings, "concentrated", "image", ("ct",), "199", "arXiv:2211.10655",
-            work=199,
+            work=199, ties=True,
         ),
         Method(
             "tpdm", "Two perpendicular priors (TPDM)", "volumes with priors of two planes", tpdm, TPDMSettings,
             "concentrated", "image", (), "about 650", "arXiv:2303.08440",
-            work=650,
+            work=650, ties=True,
         ),
         Method(
             "diffusion_blend", "DiffusionBlend++", "volumes with a prior of three neighbouring slices",
             diffusion_blend, DiffusionBlendSettings, "concentrated", "image", (), "50, of three slices each",
             "arXiv:2406.10211",
-            work=50,
+            work=50, ties=True,
         ),
         Method(
             "scd", "Steerable conditional diffusion", "anatomy unknown to the prior: it adapts to the data", scd,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..priors.denoiser import Denoiser, mirrored_positions
+from .ranges import check_option
 
 Solve = Callable[..., Iterator["SolverStep"]]
 """solve(denoiser, likelihood, start, settings, noise, condition=None) -> steps; the last estimate is the result.
@@ -88,7 +89,7 @@ class Method:
     "noise"; ``modalities``: where it was run and did not diverge; ``calls``: network calls a draw at the defaults, in
     words; ``source``: DOI or arXiv; ``work``: of a draw at the defaults, in network calls, a gradient counting as two;
     ``stacks``: its data step is the likelihood's proximal one alone, unless it has products, so that slices can be
-    tied there.
+    tied there; ``ties``: it ties slices by itself, so that all of a stack are solved together.
     """
 
     name: str
@@ -103,14 +104,18 @@ class Method:
     source: str
     work: float
     stacks: bool = False
+    ties: bool = False
 
     def options(self, given: dict[str, Any], **known: Any) -> Any:
         """The settings of a run: ``known`` values that this method has, then the ``given`` ones.
 
-        Raises ValueError for a name that the method does not have.
+        Raises ValueError for a name that the method does not have and a value that it cannot take.
         """
         names = {field.name for field in fields(self.settings)}
         wrong = sorted(set(given) - names)
         if wrong:
             raise ValueError(f"the method {self.name} has no option {wrong}: choose from {sorted(names)}")
+        defaults = {field.name: field.default for field in fields(self.settings)}
+        for name, value in given.items():
+            check_option(self.name, name, value, defaults[name])
         return self.settings(**{**{k: v for k, v in known.items() if k in names and v is not None}, **given})

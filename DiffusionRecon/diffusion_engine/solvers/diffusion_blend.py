@@ -62,6 +62,6 @@ def diffusion_blend(
             "choose dds with a coupling along z, or give such a prior"
         )
     else:
-        blend = StackBlend(denoiser, noise.generator)
+        blend = StackBlend(denoiser, noise)
     coupled = couple_z(likelihood, settings.weight, settings.sweeps)
     yield from dds(blend, coupled, start, settings, noise, condition)

@@ -25,6 +25,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 30.0,
         "stacks": True,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -48,6 +49,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 279.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["products", 3],
             ["tolerance", 0.001],
@@ -66,6 +68,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 40,
         "work": 280.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["products", 2],
             ["tolerance", 0.001],
@@ -84,6 +87,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": None,
         "work": 2880.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["iterations", 240],
             ["prior_steps", 12],
@@ -105,6 +109,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 60,
         "work": 420.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["flow_steps", 3],
             ["cg_iterations", 60],
@@ -124,6 +129,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 60.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.03],
             ["relaxation", 1.0],
@@ -143,6 +149,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 50,
         "work": 100.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -160,6 +167,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 60,
         "work": 180.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["repeats", 3],
@@ -177,6 +185,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 30.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["factor", 6.0],
@@ -193,6 +202,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 90.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 1.0],
@@ -212,6 +222,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 30.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -230,6 +241,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": None,
         "work": 4.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["levels", 4],
             ["sigma_end", 0.01],
@@ -248,6 +260,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": None,
         "work": 1.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["family", "gaussian"],
             ["entry", 0.5],
@@ -268,6 +281,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 4,
         "work": 4.0,
         "stacks": True,
+        "ties": False,
         "options": [
             ["sigma_end", 0.05],
             ["prior_variance", 1.0],
@@ -287,6 +301,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 100,
         "work": 300.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.0],
@@ -305,6 +320,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 90.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -323,6 +339,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 30.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -341,6 +358,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 50,
         "work": 50.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -358,6 +376,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 30.0,
         "stacks": True,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.5],
@@ -377,6 +396,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 100,
         "work": 100.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.03],
@@ -396,6 +416,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 30.0,
         "stacks": True,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["dimension", 2048],
@@ -416,6 +437,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 180.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["inner", 2],
             ["sigma_end", 0.01],
@@ -438,6 +460,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 60,
         "work": 180.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["every", 3],
@@ -459,6 +482,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 100,
         "work": 199.0,
         "stacks": False,
+        "ties": True,
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -478,6 +502,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 200,
         "work": 650.0,
         "stacks": False,
+        "ties": True,
         "options": [
             ["sigma_end", 0.01],
             ["every", 2.7],
@@ -499,6 +524,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 50,
         "work": 50.0,
         "stacks": False,
+        "ties": True,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -524,6 +550,7 @@ LISTED: list[dict[str, Any]] = [
         "steps": 30,
         "work": 708.0,
         "stacks": False,
+        "ties": False,
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],

@@ -12,10 +12,16 @@ from typing import Any
 
 from ..priors.card import NEIGHBOURS, VOLUME
 from .listed import COUPLED, LISTED
+from .ranges import check_option, range_of
 
 FROM_THE_RUN = ("steps", "sigma_start", "sigma_data", "sigma_max", "sigma_min", "rho_max", "rho_min")
 """Options that a run sets itself, from its settings and the prior's card."""
 
+BEYOND_A_SLAB = 6
+"""Slices beyond either end of a slab that tied slices are solved with, see :mod:`..coupling.slabs`."""
+ARRAYS_OF_A_STACK, ARRAYS_OF_MOMENTS, ARRAYS_OF_A_SPLIT = 4, 4, 9
+"""Arrays of 32 bits that a tied stack keeps, for each slice: its state in slabs; moments of its draws, and of their
+parts."""
 ARRAYS_A_STEP, ARRAYS_OF_A_GRAPH = 24, 720
 """Working arrays of 32 bits of a step, for each image: state, estimates and conjugate gradients, while the network
 works on a bounded number of pixels at once; with products its whole graph (measured: medium network; small: 550)."""
@@ -23,10 +29,12 @@ works on a bounded number of pixels at once; with products its whole graph (meas
 
 @dataclass(frozen=True)
 class Option:
-    """A parameter of a method: its name and default (int, float, bool, str or None)."""
+    """A parameter of a method: its name, default (int, float, bool, str or None), least and largest value."""
 
     name: str
     default: Any
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class Listed:
     """What of a method's entry can be shown without loading it, see :class:`.contract.Method`.
 
     ``steps``: the default number of steps, None where the method has no such option; ``work``: of a draw, in network
-    calls; ``stacks``: slices can be tied by total variation along z, by neighbours and by a prior of volumes.
+    calls; ``stacks``: slices can be tied by total variation along z, by neighbours and by a prior of volumes; ``ties``:
+    it ties them by itself.
     """
 
     name: str
@@ -47,6 +56,7 @@ class Listed:
     steps: int | None
     work: float
     stacks: bool
+    ties: bool
     options: tuple[Option, ...]
 
     def products(self, options: Mapping[str, Any]) -> int:
@@ -69,7 +79,7 @@ def listed_methods(modality: str | None = None) -> dict[str, Listed]:
     """The methods by name, those for one modality when it is given."""
     methods = {}
     for entry in LISTED:
-        options = tuple(Option(name, default) for name, default in entry["options"])
+        options = tuple(Option(name, default, *range_of(entry["name"], name)) for name, default in entry["options"])
         method = Listed(**{**entry, "modalities": tuple(entry["modalities"]), "options": options})
         if modality is None or modality in method.modalities:
             methods[method.name] = method
@@ -81,11 +91,56 @@ def listed_couplings() -> dict[str, str]:
     return dict(COUPLED)
 
 
+def ties_slices(method: Listed | None, coupling: str) -> bool:
+    """Whether a slice's image depends on other slices: by the coupling, unless it is noise alone, or by the method."""
+    return "ztv" in coupling or coupling in (NEIGHBOURS, VOLUME) or (method is not None and method.ties)
+
+
+def solves_in_slabs(method: Listed, coupling: str, options: Mapping[str, Any]) -> bool:
+    """Whether tied slices can be solved a slab at a time: by DDS, with any tie but a prior of volumes."""
+    return method.name == "dds" and ties_slices(None, coupling) and coupling != VOLUME and not method.products(options)
+
+
+def working_megabytes(
+    method: Listed, coupling: str, options: Mapping[str, Any], pixels: int, slices: int, slab: int, split: bool
+) -> list[tuple[float, float]]:
+    """Working memory of a run in MB, in all and for each slice: as usual, and in slabs where tied slices can be.
+
+    ``pixels``: of a slice; ``slab``: slices that are solved at once where they need not be together; ``split``: what
+    the scan did not see is asked for.
+    """
+    few = min(slab, slices)
+    if not ties_slices(method, coupling):
+        return [(method.step_megabytes(pixels, few, options), 0.0)]
+    array = 4e-6 * pixels
+    kept = array * (ARRAYS_OF_MOMENTS + ARRAYS_OF_A_SPLIT * split)
+    found = [(0.0, method.step_megabytes(pixels, 1, options) + kept)]
+    if few < slices and solves_in_slabs(method, coupling, options):
+        wide = min(few + 2 * BEYOND_A_SLAB, slices)
+        found.append((method.step_megabytes(pixels, wide, options), kept + ARRAYS_OF_A_STACK * array))
+    return found
+
+
+def check_options(method: Listed, options: Mapping[str, Any]) -> None:
+    """Raise ValueError, one sentence, for options that a method does not have or values that it cannot take."""
+    known = {option.name: option.default for option in method.options}
+    # Whether it has one of those that a run sets itself is seen by whoever builds its settings.
+    known.update({name: 1 if name == "steps" else 1.0 for name in FROM_THE_RUN})
+    wrong = sorted(set(options) - set(known))
+    if wrong:
+        raise ValueError(
+            f"the method {method.name} has no option {wrong}: choose from "
+            f"{sorted(option.name for option in method.options)}"
+        )
+    for name, value in options.items():
+        check_option(method.name, name, value, known[name])
+
+
 def check_coupling(coupling: str, method: Listed, options: Mapping[str, Any]) -> None:
     """Raise ValueError for a coupling other than by noise of a method, with its options, that cannot tie slices so."""
     # The covariance of slices that a network sees together would be that of the whole stack.
     alone = method.stacks and method.products(options) > 0
-    if ("ztv" in coupling or coupling in (NEIGHBOURS, VOLUME)) and (alone or not method.stacks):
+    if ties_slices(None, coupling) and (alone or not method.stacks):
         how = {NEIGHBOURS: "their neighbours", VOLUME: "a prior of volumes"}.get(coupling, "total variation")
         others = f"one of {sorted(name for name, entry in listed_methods().items() if entry.stacks)}"
         raise ValueError(
@@ -112,7 +167,7 @@ def catalogue_entries() -> Iterator[dict[str, Any]]:
             "name": method.name, "title": method.title, "purpose": method.purpose, "spread": method.spread,
             "modalities": list(method.modalities), "calls": method.calls, "source": method.source,
             "steps": known.get("steps"), "work": float(method.work),
-            "stacks": method.stacks,
+            "stacks": method.stacks, "ties": method.ties,
             "options": [[name, value] for name, value in plain.items() if name not in FROM_THE_RUN],
         }
 

@@ -46,12 +46,15 @@ def posterior_denoiser(
 
 
 def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Tensor:
-    """Mean gain of J at each spatial frequency's magnitude: (rows, columns), between SMALLEST_SHARE and 1.
+    """Mean gain of J at each spatial frequency's magnitude: (batch, rows, columns), between SMALLEST_SHARE and 1.
 
-    j(k) = sum |F z| |F J z| cos / sum |F z|^2 over the batch and a ring of frequencies, z = ``probe`` standard normal.
+    j(k) = mean of Re F z* F J z over a ring of frequencies, for each image; z: ``probe`` (standard normal) with all of
+    its Fourier coefficients made as large as each other, so that none of a ring counts more than the others.
     """
-    response = torch.fft.fft2(product(probe), norm="ortho")
-    source = torch.fft.fft2(probe, norm="ortho")
+    spectrum = torch.fft.fft2(probe, norm="ortho")
+    source = spectrum / spectrum.abs().clamp_min(torch.finfo(spectrum.real.dtype).tiny)
+    white = torch.fft.ifft2(source, norm="ortho")
+    response = torch.fft.fft2(product(white if probe.is_complex() else white.real), norm="ortho")
     rows, columns = probe.shape[-2:]
     size = max(rows, columns)
     fy = torch.fft.fftfreq(rows, 1 / size, device=probe.device)
@@ -60,8 +63,8 @@ def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Ten
     count = int(ring.max()) + 1
 
     def gathered(values: Tensor) -> Tensor:
-        empty = torch.zeros(count, dtype=values.dtype, device=values.device)
-        return empty.index_add(0, ring.flatten(), values.mean(0).flatten())
+        empty = torch.zeros((len(values), count), dtype=values.dtype, device=values.device)
+        return empty.index_add(1, ring.flatten(), values.flatten(1))
 
     gain = gathered((source.conj() * response).real) / gathered(source.abs() ** 2)
-    return gain.clamp(SMALLEST_SHARE, 1.0)[ring]
+    return gain.clamp(SMALLEST_SHARE, 1.0)[:, ring]

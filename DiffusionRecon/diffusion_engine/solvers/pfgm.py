@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..likelihoods.gaussian import GaussianLikelihood
@@ -59,8 +58,8 @@ def pfgm(
     """
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
     x = start + levels[0] * pfgm_noise(start, settings.dimension, noise)
-    # Which steps refresh is drawn first, so that it does not depend on the images.
-    refresh = torch.rand(settings.steps, generator=noise.generator) < settings.eta
+    # Which steps refresh is the same for all slices of a run.
+    refresh = noise.common().random(settings.steps) < settings.eta
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)

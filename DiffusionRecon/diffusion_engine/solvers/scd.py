@@ -5,7 +5,7 @@
     x = x0' + sigma' (sqrt(1 - eta^2) (x - D_0(x; sigma)) / sigma + eta z)
 
 m readings; the objective is that of TV with weight a, but over what the network can say instead of over all images.
-w are low-rank adapters of the network, zero at first, shared by the images of the batch; D_0 is the network without
+w are low-rank adapters of the network, zero at first, each image of a batch its own; D_0 is the network without
 them, which gives the direction of the noise. Each step of Adam sees the last x0' (at first, the start) with fresh noise
 of level sigma, where the source keeps to the one x, and the first noise level takes the most steps. The gradient
 passes the solve for x0' by implicit differentiation. The prior's own weights are never written to. Draws are
@@ -17,7 +17,7 @@ Source: arXiv:2308.14409.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,19 @@ def scd(
     ``likelihood`` and ``start`` (batch, rows, columns) in network units. Raises ValueError for a denoiser without a
     network to adapt, FloatingPointError where an estimate or the misfit is not finite.
     """
+    runs = [
+        _one(denoiser, likelihood.select(slice(n, n + 1)), start[n : n + 1], settings, noise.of([n]), condition)
+        for n in range(len(start))
+    ]
+    for steps in zip(*runs, strict=True):
+        yield replace(steps[0], estimate=torch.cat([step.estimate for step in steps]))
+
+
+def _one(
+    denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: SCDSettings,
+    noise: Noise, condition: Tensor | None,
+) -> Iterator[SolverStep]:
+    """:func:`scd` of a single image (1, rows, columns), to which alone the network is adapted."""
     adapted, adapter = with_adapter(denoiser, settings.rank)
     optimiser = torch.optim.Adam(adapter.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..classical.conjugate_gradient import image_dot
@@ -80,7 +79,7 @@ def tpdm(
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
         last = following == 0
-        auxiliary = float(torch.rand((), generator=noise.generator)) < 1 / settings.every and not last
+        auxiliary = noise.common().random() < 1 / settings.every and not last
         if auxiliary:
             estimate = denoise(denoiser.auxiliary, x, sigma, condition)
             x = reverse_diffusion(x, estimate, sigma, following, noise.normal(x))

@@ -131,6 +131,7 @@ def spread(problem: Problem) -> Problem:
     return replace(
         problem, likelihood=problem.likelihood.select(chosen), prior_likelihood=problem.prior_likelihood.select(chosen),
         reference=None if problem.reference is None else problem.reference[chosen.cpu().numpy()],
+        places=tuple(problem.all_places[n] for n in chosen.tolist()),
     )
 
 

@@ -31,7 +31,7 @@ from ..physics.ct import RECONSTRUCTION, ImageGrid, make_projector, parallel_geo
 from ..priors.denoiser import EDMDenoiser, positions
 from ..sampling.grids import poly_grid
 from ..solvers.contract import clean_variance
-from ..solvers.start import start_level
+from ..solvers.start import start_levels
 from .averages import Averages
 from .checkpoint import Run
 from .data import TrainingSlices
@@ -102,7 +102,7 @@ def losses(
     """ln of the mean square error after each call of one reconstruction, each with a gradient of its own."""
     error = (scanned.start - scanned.clean).square().mean().sqrt()
     low, high = settings.sigma_bounds
-    first = start_level(error, {"ratio": settings.ratio, "smallest": low, "largest": high})
+    first, = start_levels(error[None], {"ratio": settings.ratio, "smallest": low, "largest": high})
     levels = poly_grid(first, settings.sigma_end, settings.calls).tolist()
 
     def noise() -> Tensor:

@@ -71,7 +71,7 @@ def copies(
     """
     size = min(size, *(min(s.values.shape[1:]) for s in held))
     sampler = PatchSampler(list(held), empty_std=10 * empty_std)
-    clean, place = sampler.draw(COMPARED, size, noise.generator)
+    clean, place = sampler.draw(COMPARED, size, torch.Generator().manual_seed(noise.seed))
     shape = (1, *clean.shape[1:])
     drawn = torch.cat([draw_samples(denoiser, shape, p, sigma, noise) for p in place])
     samples, others = (nearest(x[:, 0], sources).tolist() for x in (drawn, clean))
