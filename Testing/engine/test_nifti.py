@@ -180,6 +180,13 @@ def test_forms_that_agree_up_to_rounding(tmp_path: Path) -> None:
     np.testing.assert_allclose(volume.ijk_to_ras[:3], SFORM, atol=1e-5)
 
 
+def test_tiny_turns_that_a_quaternion_loses_are_rounding(tmp_path: Path) -> None:
+    turn = np.array([[-1, 6e-4, 0, 300], [-6e-4, -1, 0, 300], [0, 0, 1, 0]]) * (0.7, 0.7, 0.7, 1)
+    stored = np.zeros((2, 1024, 1024), np.uint8)
+    volume = read(tmp_path / "x.nii", stored, sizes=(0.7,) * 3, sform=(1, turn), qform=(1, (0, 0, 1, 300, 300, 0)))
+    np.testing.assert_allclose(volume.ijk_to_ras[:3], turn, atol=1e-4)
+
+
 def test_missing_orientation_is_said(tmp_path: Path) -> None:
     write_nifti(tmp_path / "x.nii", values(), sform=None)
     with pytest.warns(UserWarning, match=r"x\.nii states no orientation in the patient"):

@@ -167,7 +167,7 @@ def test_plain_headers(
 
 
 def test_quantised_numbers_are_said(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.nrrd", f"encoding: raw\nold min: -1000\nold max: 3000\n{PLACE}")
+    path = write(tmp_path / "x.nrrd", f"encoding: raw\nold min: -1000\n{PLACE}")
     with pytest.warns(UserWarning, match="numbers that were quantised"):
         read_volume(path)
 
@@ -244,7 +244,7 @@ def test_refuses(tmp_path: Path, fields: str, says: str) -> None:
         ("4 3 2", "4 3", "3 whole numbers as 'sizes'"),
         ("4 3 2", "4 0 2", "axes of 4 x 0 x 2 voxels"),
         ("4 3 2", "4 -3 -2", "axes of 4 x -3 x -2 voxels"),
-        ("dimension: 3\n", "", "1 whole numbers as 'dimension'"),
+        ("dimension: 3\n", "", "a whole number as 'dimension'"),
     ],
 )
 def test_refuses_bad_sizes_and_types(tmp_path: Path, old: str, new: str, says: str) -> None:

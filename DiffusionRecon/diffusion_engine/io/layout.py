@@ -142,18 +142,16 @@ def numbered(place: Path, pattern: str, first: int, last: int, step: int, most: 
     return [pattern % n for n in numbers]
 
 
-def numbers(place: Path, name: str, text: str, count: int | None, whole: bool = False) -> list[float]:
-    """``count`` numbers of a header's field (None: any); ValueError that names the field."""
+def numbers(place: Path, name: str, text: str, count: int, whole: bool = False) -> list[float]:
+    """``count`` numbers of a header's field; ValueError that names the field."""
     try:
         found = [int(word) if whole else float(word) for word in text.split()]
     except ValueError:
         found = []
-    if not found or (count is not None and len(found) != count):
-        kind = "whole numbers" if whole else "numbers"
-        raise ValueError(
-            f"expected {'' if count is None else f'{count} '}{kind} as '{name}' in {place}, found '{text[:80]}': "
-            "repair the header"
-        )
+    if len(found) != count:
+        kind = "whole number" if whole else "number"
+        wanted = f"a {kind}" if count == 1 else f"{count} {kind}s"
+        raise ValueError(f"expected {wanted} as '{name}' in {place}, found '{text[:80]}': repair the header")
     return found
 
 
