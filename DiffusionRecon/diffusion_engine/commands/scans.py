@@ -91,8 +91,11 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     """Run a job in its folder with a progress line; the folder is the result."""
     from ..jobs import job, process
+    from ..settings import Settings
 
-    job.write_job(options.out, scan_source(options), given_settings(options))
+    settings = given_settings(options)
+    Settings.from_dict(settings)  # what cannot be run leaves no job behind
+    job.write_job(options.out, scan_source(options), settings)
 
     def show(message: dict[str, Any]) -> None:
         if message["event"] == "progress" and sys.stderr.isatty():

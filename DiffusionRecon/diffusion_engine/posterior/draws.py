@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from .intervals import LEVEL, prediction_interval
-from .reserved import reserved_array
+from .reserved import made_folder, reserved_array
 
 SLAB_BYTES = 64 << 20
 """Memory of the draws that are looked at together."""
@@ -34,7 +34,7 @@ class DrawStore:
         if draws < 1 or min(shape) < 1:
             raise ValueError(f"expected 1 draw or more of at least one voxel, found {draws} of {shape}: ask for draws")
         self.count, self.shape = draws, shape
-        self._home = Path(tempfile.mkdtemp(prefix="draws-")) if folder is None else _made(folder)
+        self._home = Path(tempfile.mkdtemp(prefix="draws-")) if folder is None else made_folder(folder)
         try:
             self._first = reserved_array(self._home / "first.npy", shape, np.float32)
             self._away = reserved_array(self._home / "away.npy", (draws - 1, *shape), np.float16) if draws > 1 else (
@@ -111,16 +111,6 @@ class DrawStore:
             above = (values > threshold).sum(0)
             share[part], low[part], high[part] = above / self.count, lows[above], highs[above]
         return share, low, high
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir()
-    except OSError as error:
-        raise ValueError(
-            f"expected to make the folder {folder} for draws, but it failed ({error.strerror}): choose another one"
-        ) from error
-    return folder
 
 
 def exchangeable_quantile(values: np.ndarray, level: float) -> np.ndarray:
