@@ -1,4 +1,4 @@
-"""Waiting in tests: for a condition, with an end that a loaded machine does not reach. No test asks how long it took."""
+"""Waiting in tests: for a condition, with an end that no loaded machine reaches. No test asks how long it took."""
 
 from __future__ import annotations
 

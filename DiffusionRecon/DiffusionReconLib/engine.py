@@ -24,6 +24,7 @@ LAST_EVENTS = ("done", "cancelled", "error")
 LOG_LINES = 20
 POLL_SECONDS = 0.05
 END_SECONDS = 20.0
+VARIANCE = "geometry.variance.nrrd"
 COPY_SECONDS = 0.01
 """How long one poll may read nodes."""
 
@@ -228,21 +229,27 @@ def simulateFrom(node: slicer.vtkMRMLScalarVolumeNode, settings: dict) -> Prepar
 def reconstructFrom(sinogramPath: str | Path, geometryPath: str | Path, settings: dict) -> Prepare:
     """Prepares a job that reconstructs a measured sinogram (NRRD) with its geometry (JSON).
 
-    The files are copied, so that the job folder alone repeats the job. Raises ValueError for a missing or wrong file.
+    The files are copied, with that of the noise which the geometry may name beside it, so that the job folder alone
+    repeats the job. Raises ValueError for a missing or wrong file.
     """
     sinogram, geometry = Path(sinogramPath), Path(geometryPath)
     for path, kind, ending in ((sinogram, "sinogram", ".nrrd"), (geometry, "geometry", ".json")):
         if not path.is_file() or path.suffix.lower() != ending:
             raise ValueError(f"The {kind} must be an existing {ending} file, but '{path}' is not: choose another one.")
     try:
-        json.loads(geometry.read_text(encoding="utf-8"))
-    except ValueError as error:
+        described = json.loads(geometry.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"The geometry '{geometry}' is not valid JSON ({error}): write it again.") from error
+    variance = _besideGeometry(geometry, described)
 
     def prepare(folder: Path) -> Generator[None, None, Write]:
         def write() -> None:
             shutil.copyfile(sinogram, folder / "sinogram.nrrd")
             shutil.copyfile(geometry, folder / "geometry.json")
+            if variance is not None:
+                shutil.copyfile(variance, folder / VARIANCE)
+                text = json.dumps({**described, "variance": VARIANCE}, indent=2)
+                (folder / "geometry.json").write_text(text, encoding="utf-8")
             job: dict[str, Any] = {
                 "kind": "measured", "input": "sinogram.nrrd", "geometry": "geometry.json", "settings": settings,
             }
@@ -252,3 +259,17 @@ def reconstructFrom(sinogramPath: str | Path, geometryPath: str | Path, settings
         return write
 
     return prepare
+
+
+def _besideGeometry(geometry: Path, described: Any) -> Path | None:
+    """The file of the readings' variance that a geometry names, beside it; None where it names none."""
+    from diffusion_engine.jobs.inside import is_plain
+
+    name = described.get("variance") if isinstance(described, dict) else None
+    if name is None:
+        return None
+    if not is_plain(name) or not geometry.with_name(name).is_file():
+        raise ValueError(
+            f"The variance must be the name of a file beside '{geometry}', but {name!r} is not: put it there."
+        )
+    return geometry.with_name(name)

@@ -177,6 +177,9 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
         capsys, "simulate", "--input", image, "--out", out, "--json", tmp_path / "none" / "report.json"
     )
     assert not out.exists()
+    assert "expected region" in refused(capsys, "reconstruct", "--input", image, "--region", "1,2", "--out", out)
+    assert "folder of model cards" in refused(capsys, "priors", "--folder", tmp_path / "none")
+    assert not out.exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
     assert "expected an empty folder" in refused(capsys, "reconstruct", "--input", image, "--out", tmp_path / "full")
@@ -198,6 +201,19 @@ def test_a_name_is_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
                 main([*command, "--out", str(tmp_path / "out"), f"--name={name}"])
             assert "expected a name" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_has_a_step_at_least(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from diffusion_engine.training.run import train_prior
+
+    for command in (["train"], ["distil", "--prior", "ct-body"], ["adapt"]):
+        for steps in ("0", "-3", "1.5"):
+            with pytest.raises(SystemExit):
+                main([*command, "--data", str(image.parent), "--out", str(tmp_path / "out"), f"--steps={steps}"])
+            assert "expected a whole number of 1 or more" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="1 training step or more, found 0"):
+        train_prior(image.parent, [], tmp_path / "out", "mine", 0, device="cpu")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_second_training_of_the_name_is_told(

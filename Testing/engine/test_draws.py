@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_stays(
         really(handle, start, count)
 
     monkeypatch.setattr(reserved, "_reserve", second)
-    with pytest.raises(ValueError, match=r"expected 24 MB of free disk space for the draws in .*, found \d+ MB") as told:
+    with pytest.raises(ValueError, match=r"expected 24 MB of free disk space for the draws .*, found \d+ MB") as told:
         DrawStore(4, (1, 2000, 2000), tmp_path / "draws" if given else None)
     assert "\n" not in str(told.value)
     assert calls == [16_000_000, 24_000_000]

@@ -71,7 +71,9 @@ def test_a_list_of_a_killed_run_deletes_nothing_of_the_jobs_own(folder: Path, tm
     assert (tmp_path / "mine.nrrd").exists()
 
 
-@pytest.mark.parametrize("damage", ["[]", "3", "{}", '{"files": ["mean.nrrd"]}', '{"files": 1}', "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize(
+    "damage", ["[]", "3", "{}", '{"files": ["mean.nrrd"]}', '{"files": 1}', "[" * 100_000, "\udcff"]
+)
 def test_a_damaged_result_is_one_sentence_and_deletes_nothing(folder: Path, damage: str) -> None:
     (folder / job.RESULT).write_bytes(damage.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match="expected") as caught:
@@ -101,8 +103,13 @@ def test_what_the_geometry_names_is_the_jobs_own_too(tmp_path: Path) -> None:
     described = json.loads((place / job.GEOMETRY).read_text())
     (place / job.GEOMETRY).write_text(json.dumps({**described, "variance": "noise.nrrd"}))
     listed(place, {"a": "noise.nrrd", "b": job.SINOGRAM})
+    assert job.read_job(place).geometry == job.GEOMETRY
     job.clear_outputs(place)
     assert {path.name for path in place.iterdir()} == {job.JOB, job.SINOGRAM, job.GEOMETRY, "noise.nrrd"}
+    for name in ("../noise.nrrd", "none.nrrd", 3, str(place / "noise.nrrd")):
+        (place / job.GEOMETRY).write_text(json.dumps({**described, "variance": name}))
+        with pytest.raises(ValueError, match="as the variance of the job's input"):
+            job.read_job(place)
 
 
 @links

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,31 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     list(train(network(), sampler(), replace(SETTINGS, steps=1), checkpoint))
     with pytest.raises(ValueError, match="belongs to a run with other settings"):
         next(train(network(), sampler(), SETTINGS, checkpoint))
+
+
+@pytest.mark.parametrize("name", ["text", "empty", "half", "tensor", "pickle"])
+def test_what_is_no_checkpoint_is_one_sentence_and_stays(tmp_path: Path, name: str) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    list(train(network(), sampler(), replace(SETTINGS, steps=1), checkpoint))
+    whole = checkpoint.read_bytes()
+    pieces = {"text": b"my notes", "empty": b"", "half": whole[: len(whole) // 2], "pickle": pickle.dumps({"a": 1})}
+    if name == "tensor":
+        torch.save(torch.ones(3), checkpoint)
+    else:
+        checkpoint.write_bytes(pieces[name])
+    before = checkpoint.read_bytes()
+    with pytest.raises(ValueError, match="expected the checkpoint of a training in") as caught:
+        next(train(network(), sampler(), SETTINGS, checkpoint))
+    assert "\n" not in str(caught.value)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    list(train(PatchUNet(channels=(4, 8), blocks=1), sampler(), SETTINGS, checkpoint))
+    with pytest.raises(ValueError, match="belongs to a run of another network") as caught:
+        next(train(network(), sampler(), SETTINGS, checkpoint))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_loss_falls() -> None:

@@ -201,6 +201,36 @@ def test_measuredFilesAreCopiedIntoTheJob(module: object, application: Applicati
     assert not leftovers()
 
 
+def test_theVarianceThatAGeometryNamesComesIntoTheJob(
+    module: object, application: Application, tmp_path: Path
+) -> None:
+    from diffusion_engine.io.images import write_volume
+    from diffusion_engine.volume import Volume
+
+    sinogram, geometry = tmp_path / "scan.nrrd", tmp_path / "scan.json"
+    write_volume(Volume(np.ones((2, 5, 9), np.float32), np.eye(4), "line_integrals"), sinogram)
+    described = {"type": "parallel", "variance": "sinogram.nrrd"}
+    geometry.write_text(json.dumps(described), encoding="utf-8-sig")  # as some editors save it
+    logic, copied = module.DiffusionReconLogic, {}
+
+    def runner(folder: Path) -> PreparedEngine:
+        copied.update({path.name: path.read_bytes() for path in folder.iterdir()})
+        return Runner({"event": "done", "result": "result.json"})(folder)
+
+    with pytest.raises(ValueError, match=r"file beside .*scan\.json.* but 'sinogram\.nrrd' is not"):
+        logic(runner).reconstructMeasured(sinogram, geometry)
+    (tmp_path / "sinogram.nrrd").write_bytes(b"variance")
+    logic(runner).reconstructMeasured(sinogram, geometry)
+    assert copied["sinogram.nrrd"] == sinogram.read_bytes()
+    assert copied["geometry.variance.nrrd"] == b"variance"
+    assert json.loads(copied["geometry.json"]) == {**described, "variance": "geometry.variance.nrrd"}
+    for name in ("../scan.nrrd", str(sinogram), 3):
+        geometry.write_text(json.dumps({**described, "variance": name}), encoding="utf-8")
+        with pytest.raises(ValueError, match="must be the name of a file beside"):
+            logic(runner).reconstructMeasured(sinogram, geometry)
+    assert not leftovers()
+
+
 def test_missingPackagesAreNamedWithWhatToInstall(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..jobs.lock import held
 from ..priors.card import FURTHER_PLANES, SLICE
-from .options import Parsers, add_command, given_settings, listed, prior_name
+from .options import Parsers, add_command, count, given_settings, listed, prior_name
 from .scans import add_scan, scan_source
 
 
@@ -77,7 +77,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--rounds", type=int, default=4, help="how often a scan is reconstructed and learnt from (4)")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
     sub.add_argument("--name", type=prior_name, default="my-adapter", help="name of the adapter (my-adapter)")
-    sub.add_argument("--steps", type=int, default=500, help="training steps, for a scan those of each round (500)")
+    sub.add_argument("--steps", type=count, default=500, help="training steps, for a scan those of each round (500)")
     sub.add_argument("--rank", type=int, default=8, help="rank of the change of each layer (8)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
@@ -92,7 +92,7 @@ def _add_training(sub: argparse.ArgumentParser, name: str) -> None:
     sub.add_argument("--exclude", default="", help="names of folders to leave out, with commas: kept for validation")
     sub.add_argument("--out", type=Path, required=True, help="folder for checkpoint, weights and card")
     sub.add_argument("--name", type=prior_name, default=name, help=f"name of the prior ({name})")
-    sub.add_argument("--steps", type=int, default=2000, help="training steps (2000)")
+    sub.add_argument("--steps", type=count, default=2000, help="training steps (2000)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", default="auto")
 

@@ -75,6 +75,17 @@ def prior_name(text: str) -> str:
     return text
 
 
+def count(text: str) -> int:
+    """A whole number from 1 on; raises ArgumentTypeError for anything else."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found '{text}'")
+    return value
+
+
 def named_values(given: Sequence[str]) -> dict[str, Any]:
     """Options NAME=VALUE by name: values as JSON has them, else text."""
     found: dict[str, Any] = {}

@@ -94,7 +94,7 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..settings import Settings
 
     given = given_settings(options)
-    Settings.from_dict(given)
+    Settings.from_dict(given)  # what cannot be run leaves no job behind
     job.write_job(options.out, scan_source(options), given)
 
     def show(message: dict[str, Any]) -> None:

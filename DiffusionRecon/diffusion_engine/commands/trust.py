@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .options import Parsers, add_command, add_coupling, add_methods, add_option, given_settings, listed
+from .options import Parsers, add_command, add_coupling, add_methods, add_option, count, given_settings, listed
 
 
 def add(parsers: Parsers) -> None:
@@ -33,7 +33,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--prior", default="ct-body", help="name or path of a card (ct-body)")
     sub.add_argument("--data", type=Path, required=True, help="folder of the card's held-out and training volumes")
     sub.add_argument("--part", choices=["both", "factors", "typicality"], default="both", help="what to fit (both)")
-    sub.add_argument("--slices", type=int, dest="slice_count", default=3, help="slices a held-out volume (3)")
+    sub.add_argument("--slices", type=count, dest="slice_count", default=3, help="slices a held-out volume (3)")
     sub.add_argument("--solver", help="method to calibrate (dds)")
     add_option(sub)
     sub.add_argument("--draws", type=int, default=4, help="draws a slice (4)")

@@ -35,6 +35,8 @@ def priors_command(options: argparse.Namespace) -> list[dict[str, Any]]:
     from ..priors.library import PRIORS_FOLDER, list_priors, load_prior
 
     folder = options.folder or PRIORS_FOLDER
+    if not folder.is_dir():
+        raise ValueError(f"expected a folder of model cards, found none at {folder}: give another one")
     cards = list_priors(folder)
     for card in cards:
         load_prior(str(folder / f"{card.name}.json"), unit=card.unit)

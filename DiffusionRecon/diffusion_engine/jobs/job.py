@@ -94,7 +94,9 @@ def read_job(folder: str | os.PathLike[str]) -> Job:
         raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it")
     inside(place, job.input, "the job's input", WRITE_AGAIN)
     if job.geometry is not None:
-        inside(place, job.geometry, "the job's geometry", WRITE_AGAIN)
+        described = readable(inside(place, job.geometry, "the job's geometry", WRITE_AGAIN))
+        if isinstance(described, dict) and described.get("variance") is not None:
+            inside(place, described["variance"], "the variance of the job's input", WRITE_AGAIN)
     return job
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import numpy as np
 
-from .reserved import reserved_array
+from .reserved import made_folder, reserved_array
 
 
 class DrawStore:
@@ -25,7 +25,7 @@ class DrawStore:
         if draws < 1 or min(shape) < 1:
             raise ValueError(f"expected 1 draw or more of at least one voxel, found {draws} of {shape}: ask for draws")
         self.count, self.shape = draws, shape
-        self._home = Path(tempfile.mkdtemp(prefix="draws-")) if folder is None else _made(folder)
+        self._home = Path(tempfile.mkdtemp(prefix="draws-")) if folder is None else made_folder(folder)
         try:
             self._first = reserved_array(self._home / "first.npy", shape, np.float32)
             self._away = reserved_array(self._home / "away.npy", (draws - 1, *shape), np.float16) if draws > 1 else (
@@ -70,13 +70,3 @@ class DrawStore:
             raise ValueError(f"expected a draw from 0 to {self.count - 1}, found {draw}: choose one that exists")
         first = np.array(self._first[slices])
         return first if draw == 0 else first + self._away[draw - 1, slices].astype(np.float32)
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir()
-    except OSError as error:
-        raise ValueError(
-            f"expected to make the folder {folder} for draws, but it failed ({error.strerror}): choose another one"
-        ) from error
-    return folder

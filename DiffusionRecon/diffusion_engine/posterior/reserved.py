@@ -43,6 +43,17 @@ def reserved_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -
     return mapped
 
 
+def made_folder(folder: Path) -> Path:
+    """The folder, made now; raises ValueError where it is there already or cannot be made."""
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise ValueError(
+            f"expected to make the folder {folder} for draws, but it failed ({error.strerror}): choose another one"
+        ) from error
+    return folder
+
+
 def _reserve(handle: int, start: int, count: int) -> None:
     """Take so many bytes of the disk from ``start`` on, all zero; raises OSError when it is full."""
     if hasattr(os, "posix_fallocate"):

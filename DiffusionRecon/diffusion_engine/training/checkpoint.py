@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..jobs.memory import ran_out
 from .averages import Averages
 from .optimiser import MuonWithAdam
 from .team import ALONE, Team
@@ -29,13 +31,30 @@ def save_checkpoint(path: Path, settings: Any, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path | None, settings: Any, device: torch.device) -> dict[str, Any] | None:
-    """The state of an earlier run, None where there is none; raises ValueError when its settings were others."""
+    """The state of an earlier run, None where there is none.
+
+    Raises ValueError for a file that is no checkpoint, or a damaged one, and when its settings were others.
+    """
     if path is None or not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError) as error:
+        if ran_out(error):
+            raise
+        raise _damaged(path) from error
+    if not isinstance(state, dict) or "settings" not in state:
+        raise _damaged(path)
     if state["settings"] != plain(settings):
         raise ValueError(f"{path} belongs to a run with other settings: {state['settings']}; choose another file")
     return state
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"expected the checkpoint of a training in {path}, found something else: remove it to begin anew, or choose "
+        "another name"
+    )
 
 
 @dataclass(eq=False)
@@ -57,11 +76,19 @@ class Run:
         state = load_checkpoint(self.checkpoint, self.settings, device)
         if state is None:
             return 0
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
-        self.averages.restore(state["averages"])
-        return int(state["step"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.generator.set_state(state["generator"].cpu())
+            self.averages.restore(state["averages"])
+            return int(state["step"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            if ran_out(error):
+                raise
+            raise ValueError(
+                f"the checkpoint {self.checkpoint} belongs to a run of another network: choose another name, or remove "
+                "it to begin anew"
+            ) from error
 
     def advance(self, loss: Tensor, step: int, rate: float) -> float:
         """Follow the gradient of the loss at step ``step`` (from 0) and save where it is time; returns the loss.

@@ -161,6 +161,8 @@ def _planned(
     patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), compiled: bool = False,
     augment: bool = False,
 ) -> _Plan:
+    if steps < 1:
+        raise ValueError(f"expected 1 training step or more, found {steps}: choose more")
     if any(edge < 16 for edge in patches):
         raise ValueError(f"expected patches of 16 pixels or more, found {list(patches)}: choose larger ones")
     if pixels is not None and pixels < 256:
