@@ -170,7 +170,8 @@ def test_classic_and_converted_images_of_one_series(tmp_path: Path) -> None:
 def test_localizer_frame_is_left_out(tmp_path: Path) -> None:
     def at(n: int) -> dict[str, Any]:
         kind = ["ORIGINAL", "PRIMARY", "VOLUME" if n else "LOCALIZER", "NONE"]
-        return {"CTImageFrameTypeSequence": one(FrameType=kind)} | ({} if n else {"PlaneOrientationSequence": one(ImageOrientationPatient=[1, 0, 0, 0, 0, -1])})
+        turned = {} if n else {"PlaneOrientationSequence": one(ImageOrientationPatient=[1, 0, 0, 0, 0, -1])}
+        return {"CTImageFrameTypeSequence": one(FrameType=kind)} | turned
 
     path = write_enhanced(tmp_path / "e.dcm", stored(6), [(0, 0, 0), *axial(5)], at)
     with pytest.warns(UserWarning, match="1 of 6 images in e.dcm are localizers"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_file_meta_info
 from pydicom.multival import MultiValue
@@ -64,7 +64,7 @@ class DicomFile:
 
     def text(self, keyword: str, item: pydicom.Dataset | None = None) -> str:
         """A text field of the header, or of an item of its sequences; "" when it is missing or empty."""
-        return "\\".join(_texts(self.data if item is None else item, keyword))
+        return "\\".join(self._texts(keyword, item))
 
     def whole(self, keyword: str, default: int | None = None) -> int:
         """A whole number of the header; ValueError where it is broken, or missing without a default."""
@@ -85,11 +85,11 @@ class DicomFile:
 
         A comma is read as the decimal point, and noted: no DICOM number holds one otherwise.
         """
-        texts = _texts(self.data if item is None else item, keyword)
+        texts = self._texts(keyword, item)
         if not any(texts):
             return None
         if not self.commas and any("," in text for text in texts):
-            self.commas.append(f"{keyword} {' '.join(texts)}")
+            self.commas.append(f"{keyword} {_shown(texts)}")
         try:
             values = tuple(float(text.replace(",", ".")) for text in texts)
         except ValueError:
@@ -97,26 +97,53 @@ class DicomFile:
         if not values or not all(map(math.isfinite, values)) or count not in (None, len(values)):
             wanted = f"{count} finite number{'' if count == 1 else 's'}" if count else "finite numbers"
             raise ValueError(
-                f"expected {wanted} as {keyword} in {self.path.name}, found {' '.join(texts)[:60]}: "
+                f"expected {wanted} as {keyword} in {self.path.name}, found {_shown(texts)}: "
                 "correct the header or export the image again"
             )
         return values
 
     def padding(self, keyword: str) -> tuple[int, int] | None:
         """A padding value as a signed and as an unsigned number: writers disagree on which of the two it is."""
-        element = self.data.get_item(Tag(keyword)) if keyword in self.data else None
-        if element is None or element.value in (None, b"", ""):
+        value = self.field(keyword)
+        if not isinstance(value, int):
             return None
-        if isinstance(element, RawDataElement):
-            bits = 8 * len(element.value)
-            word = int.from_bytes(element.value, "little" if element.is_little_endian else "big")
-        else:
-            bits, word = 16, int(element.value) & 0xFFFF
+        bits = 16 if -(1 << 15) <= value < 1 << 16 else 32
+        word = value & ((1 << bits) - 1)
         return word - (1 << bits) if word >> (bits - 1) else word, word
 
-    def items(self, keyword: str) -> Sequence[pydicom.Dataset]:
-        """The items of a sequence of the header; none where it is missing."""
-        return _items(self.data, keyword)
+    def items(self, keyword: str, item: pydicom.Dataset | None = None) -> Sequence[pydicom.Dataset]:
+        """The items of a sequence of the header, or of an item of another one; none where it is missing."""
+        found = self.field(keyword, item)
+        return found if isinstance(found, pydicom.Sequence) else ()
+
+    def field(self, keyword: str | int, item: pydicom.Dataset | None = None) -> object:
+        """The value of a field, None when it is missing; ValueError, one sentence, when it cannot be understood.
+
+        Decimal and whole numbers written as text, codes and UIDs come as they are written: pydicom's own conversion
+        raises at a decimal comma.
+        """
+        data, tag = self.data if item is None else item, Tag(keyword)
+        if tag not in data:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                element = data.get_item(tag)
+                kind = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
+                if isinstance(element, RawDataElement) and kind in ("DS", "IS", "CS", "UI"):
+                    return (element.value or b"").decode("ascii", "replace").split("\\")
+                return data[tag].value
+        except Exception as error:  # pydicom has no common base for what it raises at damaged fields
+            raise ValueError(
+                f"expected a header that can be understood in {self.path.name}, found {keyword} damaged "
+                f"({type(error).__name__}): copy or export the image again"
+            ) from error
+
+    def _texts(self, keyword: str, item: pydicom.Dataset | None) -> list[str]:
+        """The values of a field as texts without their blanks; none where it is missing."""
+        value = self.field(keyword, item)
+        values = value if isinstance(value, (list, tuple, MultiValue)) else [value]
+        return ["" if v is None else str(v).strip(" \0") for v in values]
 
 
 def open_dicom(path: str | os.PathLike[str]) -> DicomFile:
@@ -148,35 +175,17 @@ def is_marked(stream: BinaryIO) -> bool:
 
 def is_image(data: pydicom.Dataset) -> bool:
     """Whether a header is that of an image: by its rows, or, where it breaks off before them, by its class."""
-    meta = getattr(data, "file_meta", {})
-    return "Rows" in data or UID(str(meta.get("MediaStorageSOPClassUID", ""))).name.endswith("Image Storage")
+    if "Rows" in data:
+        return True
+    try:
+        return UID(str(data.file_meta.get("MediaStorageSOPClassUID", ""))).name.endswith("Image Storage")
+    except Exception:  # a damaged class is none; pydicom has no common base for what it raises
+        return False
 
 
-def first_item(item: pydicom.Dataset, keyword: str) -> pydicom.Dataset | None:
-    """The first item of a sequence, None where it is missing or empty."""
-    found = _items(item, keyword)
-    return found[0] if found else None
-
-
-def _items(data: pydicom.Dataset, keyword: str) -> Sequence[pydicom.Dataset]:
-    found = data.get(keyword)
-    return found if isinstance(found, pydicom.Sequence) else ()
-
-
-def _texts(item: pydicom.Dataset, keyword: str) -> list[str]:
-    """The values of a field as they are written: pydicom's own conversion raises at a decimal comma."""
-    tag = Tag(keyword)
-    if tag not in item:
-        return []
-    element = item.get_item(tag)
-    if isinstance(element, RawDataElement) and dictionary_VR(tag) in ("DS", "IS", "CS", "UI"):
-        value: object = (element.value or b"").decode("ascii", "replace").split("\\")
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value = item[tag].value
-    values = value if isinstance(value, (list, tuple, MultiValue)) else [value]
-    return ["" if v is None else str(v).strip(" \0") for v in values]
+def _shown(texts: Sequence[str]) -> str:
+    """The first letters of a field for a message."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(texts)[:60])
 
 
 def _is_deflated(place: Path) -> bool:

@@ -79,8 +79,8 @@ def is_padding(file: DicomFile, words: Words, numbers: np.ndarray) -> np.ndarray
     """Where stored numbers are PixelPaddingValue, or from it to PixelPaddingRangeLimit (bool)."""
     if words.kind != "i":
         name = "FloatPixelPadding" if words.kind == "f" else "DoubleFloatPixelPadding"
-        ends = [file.data.get(f"{name}{what}") for what in ("Value", "RangeLimit")]
-        stated = [end for end in ends if end is not None] if ends[0] is not None else []
+        ends = [file.field(f"{name}{what}") for what in ("Value", "RangeLimit")]
+        stated = [end for end in ends if isinstance(end, float)] if ends[0] is not None else []
     else:
         which = 0 if words.signed else 1
         pair = [file.padding(f"PixelPadding{what}") for what in ("Value", "RangeLimit")]

@@ -49,7 +49,7 @@ def words_of(file: DicomFile) -> Words:
             f"expected grey values in {file.path}, found {samples} number{'s' if samples > 1 else ''} a pixel of "
             f"{colours or 'unknown colours'} (colour or vector image): convert it to a scalar image"
         )
-    if file.data.get("ModalityLUTSequence"):
+    if file.items("ModalityLUTSequence"):
         raise ValueError(
             f"expected a rescale slope and intercept in {file.path.name}, found a modality lookup table: "
             "export the series with linear values"
@@ -72,7 +72,7 @@ def words_of(file: DicomFile) -> Words:
 def check_size(file: DicomFile) -> None:
     """Raise ValueError, one sentence that names the file, unless it holds the pixels that its header states.
 
-    Nothing is allocated. More bytes than stated are refused too, but for a tail of zeros shorter than one row.
+    Nothing is allocated. More bytes than stated are refused too, but for a tail of zeros of up to one row.
     """
     frames, rows, columns = file.shape
     words = words_of(file)
@@ -95,7 +95,7 @@ def check_size(file: DicomFile) -> None:
             )
         return
     extra = pixels.length - wanted
-    if extra < 0 or (extra > 1 and (extra >= row or any(_bytes(file, pixels, wanted, extra)))):
+    if extra < 0 or (extra > 1 and (extra > row or any(_bytes(file, pixels, wanted, extra)))):
         raise ValueError(
             f"expected {wanted} bytes of pixels in {file.path.name} ({frames} x {rows} x {columns} of "
             f"{words.allocated} bits), found {pixels.length} ({pixels.length / row:.4g} rows): "
@@ -142,9 +142,9 @@ class FrameReader:
         numbers = (up.view(signed) if words.signed else up) >> (above + shift)
         mask = np.array(((1 << words.stored) - 1) << shift, raw.dtype)
         for group in OVERLAY_GROUPS:
-            bit = self.file.data.get((group, 0x0102))
-            if bit is not None and bit.value is not None and bit.value < words.allocated:
-                mask |= np.array(1 << int(bit.value), raw.dtype)
+            bit = self.file.field(group << 16 | 0x0102)
+            if isinstance(bit, int) and 0 <= bit < words.allocated:
+                mask |= np.array(1 << bit, raw.dtype)
         rest = raw & ~mask
         sign = (numbers << shift).view(raw.dtype) & ~mask if words.signed else np.zeros_like(rest)
         odd = (rest != 0) & (rest != sign) & ~ignore
@@ -175,11 +175,11 @@ def _decompressed(file: DicomFile) -> np.ndarray:
         warnings.simplefilter("ignore")
         try:
             array = _by_gdcm(pydicom.dcmread(file.path))
-        except RuntimeError:
+        except Exception:  # a syntax that GDCM does not know, or a header that pydicom cannot copy
             try:
                 array = pydicom.dcmread(file.path).pixel_array
             except Exception as error:  # whatever a plugin raises
-                syntax = UID(str(file.data.file_meta.get("TransferSyntaxUID", ""))).name
+                syntax = UID(file.text("TransferSyntaxUID", file.data.file_meta)).name
                 raise ValueError(
                     f"expected a complete image in {file.path}, found one that cannot be read (its compressed pixels, "
                     f"{syntax}): copy it again or convert it to uncompressed DICOM"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydicom
 
-from .dicom_file import DicomFile, first_item
+from .dicom_file import DicomFile
 from .planes import Plane
 
 FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
@@ -57,7 +57,7 @@ class _Frame:
 
     def items(self, sequence: str) -> list[pydicom.Dataset]:
         """Where an attribute of this functional group may stand, the frame's own first, the header last."""
-        found = [item for item in (first_item(group, sequence) for group in self.groups) if item is not None]
+        found = [item for group in self.groups for item in self.file.items(sequence, group)[:1]]
         # A position of the whole file is that of none of its frames.
         by_frame = sequence == "PlanePositionSequence" and self.file.shape[0] > 1
         return found if by_frame else [*found, self.file.data]
@@ -141,7 +141,7 @@ def _places_by_offsets(file: DicomFile, count: int) -> list[tuple[tuple[float, .
     Their header places the first frame; the others follow along its normal, by GridFrameOffsetVector (in mm) or by
     SliceVector (numbers from 1) times SpacingBetweenSlices.
     """
-    head = first_item(file.data, "DetectorInformationSequence") or file.data
+    head = next(iter(file.items("DetectorInformationSequence")), file.data)
     position, orientation = (file.numbers(f"Image{what}Patient", n, head) for what, n in _PLACE)
     offsets = file.numbers("GridFrameOffsetVector", count)
     number, gap = file.numbers("SliceVector", count), file.numbers("SpacingBetweenSlices", 1)
