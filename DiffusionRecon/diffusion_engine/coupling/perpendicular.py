@@ -8,7 +8,6 @@ Source: two perpendicular models (TPDM), arXiv:2303.08440.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..priors.denoiser import Denoiser
