@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.coupling import COUPLINGS, Coupling, couple_z, coupling_named
-from diffusion_engine.coupling.shared_noise import SliceNoise
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.metrics import psnr
@@ -37,9 +36,10 @@ from diffusion_engine.priors.card import NEIGHBOURS, VOLUME
 from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.problem import prepare
+from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.dds import DDSSettings, dds
-from diffusion_engine.solvers.start import predicted_start_error, start_level
+from diffusion_engine.solvers.start import predicted_start_error, start_levels
 
 CASES = ("ct_chest_lidc0003", "ct_abdomen_crlm1006")
 BODY_HU = -500.0
@@ -75,10 +75,11 @@ def scanned(folder: Path, name: str, prior: Prior, views: int, slices: int, size
         return fbp(data, problem.geometry, grid).clamp_min(0)
 
     surrogate = tv(problem.likelihood.scaled(water, 0.0), iterations=60) * water
-    error = predicted_start_error(surrogate, problem.likelihood, classical, torch.Generator().manual_seed(0)) / water
+    noise = problem.noise(0, "start", slice(None))
+    error = predicted_start_error(surrogate, problem.likelihood, classical, noise) / water
     return Case(
         name, problem.likelihood.scaled(water, 1.0), classical(problem.likelihood.data) / water - 1,
-        start_level(error, prior.card.start_error), positions(*grid.shape, grid.pixel_mm, grid.centre_mm),
+        max(start_levels(error, prior.card.start_error)), positions(*grid.shape, grid.pixel_mm, grid.centre_mm),
         problem.reference, float(volume.spacing_mm[2]),
     )
 
@@ -97,11 +98,10 @@ def coarse(image: np.ndarray) -> np.ndarray:
 
 def run(case: Case, prior: Prior, label: str, coupling: Coupling, steps: int, draws: int) -> dict[str, Any]:
     """One row: roughness of a draw and of the mean of draws, and their PSNR, of one coupling."""
-    noise = SliceNoise(seed=1)
     settings = DDSSettings(steps=steps, sigma_start=case.sigma, sigma_data=prior.card.sigma_data)
     denoiser = coupling.denoiser(prior, case.spacing_mm)
     began, images = time.perf_counter(), []
-    for _ in range(draws):
+    for _, noise in Noise(1).draws(draws):
         likelihood, shared = coupling.couple(case.likelihood, noise, case.spacing_mm)
         for step in dds(denoiser, likelihood, case.start, settings, shared, case.place):
             estimate = step.estimate

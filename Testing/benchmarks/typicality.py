@@ -1,15 +1,13 @@
 """How often the gate stops what the prior does not know, how often what it knows, and what its fallback is worth.
 
     .venv/bin/python Testing/benchmarks/typicality.py --data FOLDER [--views 60,20,8] [--limit N] [--gate]
-        [--linearity] [--json FILE]
+        [--json FILE]
 
 FOLDER holds train/ and eval/ with the volumes of the model card, volumes beyond it, MR volumes (mr_*) and measured
 objects (proj_*). MR slices pose as CT: air at -1000 HU, the median of the tissue at 40 HU. Groups: training volumes,
 held-out and evaluation CT (flags there are false alarms), MR of heads and of other parts, measured objects, discs that
 are drawn here. There is no CT of heads among the data. With --gate some MR slices are reconstructed as well: PSNR of
-TV, of the diffusion mean and of the delivered product (the fallback where the gate did not pass). With --linearity the
-score stands beside the linearity of the answer to the first noise: 10 steps of DDS without further noise from sigma
-1.0, for the middle 128 x 128 pixels of the first slice, scanned with the first number of views.
+TV, of the diffusion mean and of the delivered product (the fallback where the gate did not pass).
 """
 
 from __future__ import annotations
@@ -24,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusion_engine.calibrate import chosen_slices, scan
-from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.costs import SURROGATE_ITERATIONS
 from diffusion_engine.diffusion import diffusion_draws
@@ -32,24 +29,16 @@ from diffusion_engine.io.folder import volumes_below
 from diffusion_engine.metrics import psnr
 from diffusion_engine.orientation import axial_squares
 from diffusion_engine.posterior.gate import assess, blended
-from diffusion_engine.posterior.linearity import linearity
 from diffusion_engine.posterior.moments import RunningMoments
 from diffusion_engine.posterior.typicality import typicality_scores
-from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.slices import resample
 from diffusion_engine.problem import Problem, prepare
-from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.settings import Settings
-from diffusion_engine.solvers.dds import DDSSettings, dds
 from diffusion_engine.volume import Volume
 from measured_projections import DISC, TOOTH, disc_scan, tooth_scan
-from torch import Tensor
 
 DEPTHS = (0.25, 0.5, 0.75)
-MIDDLE = 128
-EPSILONS = (0.05, 0.2)
-ANSWERING = DDSSettings(steps=10, sigma_start=1.0, eta=0.0)
 
 
 def posing(volume: Volume, depths: tuple[float, ...] = (0.5,)) -> Volume:
@@ -192,71 +181,19 @@ def fallbacks(
     return rows
 
 
-def answering(
-    data: Path, prior: Prior, settings: Settings, views: int, limit: int | None
-) -> list[dict[str, Any]]:
-    """A row an image: its group, its score, and the linearity of its middle for each epsilon."""
-    rows = []
-    for group, name, volume in groups(data, prior, limit):
-        try:
-            first, trusting = volume.crop(slices=(0, 1)), replace(settings, trust_unit=True)
-            problem, asked = scan(first, "parallel", views, trusting, prior)
-        except ValueError as error:
-            print(f"{name}: {error}")
-            continue
-        assert problem.reference is not None
-        bounds = [((size - min(MIDDLE, size)) // 2, (size + min(MIDDLE, size)) // 2) for size in problem.grid.shape]
-        middle = problem.deliver(problem.reference).crop(rows=bounds[0], columns=bounds[1])
-        asked = replace(asked, pixel_mm=0.999 * min(middle.spacing_mm[:2]))
-        values = {f"linearity_{e}": c for e, c in zip(EPSILONS, _linearities(middle, asked, prior), strict=True)}
-        rows.append({"group": group, "name": name, "views": views, "score": score(prior, problem, asked)[0], **values})
-        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    return rows
-
-
-def _linearities(middle: Volume, settings: Settings, prior: Prior) -> list[float]:
-    problem = prepare(middle, settings, prior.device, prior.card)
-    grid, water = problem.prior_grid, settings.water_per_mm
-    start = fbp(problem.prior_likelihood.data, problem.geometry, grid).clamp_min(0) / water - 1
-    likelihood = problem.prior_likelihood.scaled(water, 1.0)
-    place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm)
-
-    def run(noise: Noise) -> Tensor:
-        *_, last = dds(prior, likelihood, start, ANSWERING, noise, place)
-        return last.estimate
-
-    return [linearity(run, epsilon)[0] for epsilon in EPSILONS]
-
-
-def answers_by_group(rows: list[dict[str, Any]]) -> list[str]:
-    """Lines of the table: least, median and largest score and linearity of each group."""
-    keys = ["score", *(f"linearity_{epsilon}" for epsilon in EPSILONS)]
-    lines = [f"{'group':<18}{'images':>7}" + "".join(f"{key + ': least, median, most':>40}" for key in keys)]
-    for group in dict.fromkeys(r["group"] for r in rows):
-        own = [r for r in rows if r["group"] == group]
-        parts = [np.quantile([r[key] for r in own], (0.0, 0.5, 1.0)) for key in keys]
-        lines.append(f"{group:<18}{len(own):>7}" + "".join(f"{'  '.join(f'{v:.3f}' for v in p):>40}" for p in parts))
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--views", default="60,20,8")
     parser.add_argument("--limit", type=int, help="volumes a group at most (all)")
     parser.add_argument("--gate", action="store_true", help="only reconstruct MR slices and compare with TV")
-    parser.add_argument("--linearity", action="store_true", help="only compare the score with the linearity")
     parser.add_argument("--prior", default="ct-body")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    # Differences of results are small against the rounding of bfloat16.
-    prior = load_prior(options.prior, torch.device("cpu"), bf16=False if options.linearity else None)
+    prior = load_prior(options.prior, torch.device("cpu"))
     settings, views = Settings(device="cpu"), [int(part) for part in options.views.split(",")]
     if options.gate:
         rows = fallbacks(options.data, prior, settings, views, options.limit)
-    elif options.linearity:
-        rows = answering(options.data, prior, settings, views[0], options.limit)
-        print("\n".join(answers_by_group(rows)))
     else:
         rows = detection(options.data, prior, settings, views, options.limit)
         print("\n".join(rates(rows, prior.card.typicality["threshold"])))

@@ -33,8 +33,8 @@ PERIOD_MM = 20.0
 class Coupling(NamedTuple):
     """An entry: ``couple(likelihood, noise, slice_spacing_mm)`` -> the coupled ones, once for every draw.
 
-    ``denoiser(prior, slice_spacing_mm)``: of the stack, where that is not the prior itself; ``reach(slice_spacing_mm)``:
-    how many slices beyond a slab it must be shown, where it can be asked slab by slab.
+    ``denoiser(prior, slice_spacing_mm)``: of the stack, where that is not the prior itself;
+    ``reach(slice_spacing_mm)``: how many slices beyond a slab it must be shown, where it can be asked slab by slab.
     """
 
     title: str
