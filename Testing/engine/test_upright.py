@@ -308,7 +308,7 @@ def test_a_run_turns_a_downward_stack_for_a_prior_of_neighbours(
     monkeypatch.setattr(diffusion, "DownwardStack", watched)
     prior = load_prior("ct-body-stack" if coupling == "neighbours" else "ct-body", CPU)
     settings = Settings(
-        views=6, draws=1, steps=1, methods=("diffusion",), device="cpu", pixel_mm=8.0, coupling=coupling,
+        views=6, draws=1, steps=2, methods=("diffusion",), device="cpu", pixel_mm=8.0, coupling=coupling,
         prior=prior.card.name, sigma_start=0.3,
     )
     problem = prepare(stored(ball(), (0, 1, 2), flips).crop(slices=(7, 9)), settings, CPU, prior.card)
