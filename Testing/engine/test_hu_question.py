@@ -102,6 +102,7 @@ def test_resampled_padding_is_not_questioned() -> None:
         (head() + 1000, "offset .* missing"),
         (leg() + 1024, "offset .* missing"), (np.maximum(leg() + 1024, 0), "nowhere negative"),
         *((image - 1024, "below air .* offset applied twice") for image in (body(), body(0), head(), head(0), leg())),
+        (np.where(leg() < -600, -2048, leg() - 1024), "below air"), (body() / 10, "no crop of soft tissue"),
         (np.maximum(body(), -1024) - 1024, "below air"), (body() - 1000, "below air"),
         (padded(body() - 1024, -3024), "below air"),
         (body() * 10, "below air|other units"), (body(0) * 10, "below air|other units"),

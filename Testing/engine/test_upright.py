@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusion_engine import evaluate
+from diffusion_engine import diffusion, evaluate
 from diffusion_engine.acquisition import binning, binnings, simulate
 from diffusion_engine.calibrate import chosen_volumes
 from diffusion_engine.classical.fbp import fbp
@@ -140,8 +140,10 @@ def test_factors_follow_each_axis_and_square_pixels_have_one() -> None:
     assert binnings((0.7, 3.0, 5.0), 1.25) == (1, 2)
     assert binnings((3.0, 0.7, 5.0), 1.25) == (2, 1)
     for pixel in (0.3, 0.625, 0.7, 1.25):
-        # A rounding error never makes one axis coarser than the other.
-        assert binnings((pixel, pixel * (1 + 1e-9)), 1.25) == (binning(pixel, 1.25),) * 2
+        assert binnings((pixel, pixel), 1.25) == (binning(pixel, 1.25),) * 2
+    # A rounding error never makes one axis coarser than the other.
+    assert binnings((0.98, 0.98 * (1 - 1e-6)), 1.0) == (2, 2)
+    assert binnings((0.98 * (1 - 1e-6), 0.98), 1.0) == (2, 2)
 
 
 def test_blocks_follow_each_axis() -> None:
@@ -221,8 +223,8 @@ def test_sagittal_stacks_are_not_flipped_by_rounding() -> None:
     """Their columns are perpendicular to the patient's left; a remark says what they are, and nothing is turned."""
     settings = Settings(views=6, methods=("fbp",), device="cpu", pixel_mm=8.0)
     cube = ball()
-    for degrees in (0.0, 1e-6, -1e-6):
-        sagittal = turned_about(stored(cube, (2, 0, 1), ()).crop(slices=(8, 9)), degrees, 2)
+    for degrees, flips in ((0.0, ()), (1e-6, ()), (-1e-6, ()), (0.0, (1,)), (0.0, (2,))):
+        sagittal = turned_about(stored(cube, (2, 0, 1), flips).crop(slices=(8, 9)), degrees, 2)
         problem = prepare(sagittal, settings, CPU, None)
         assert problem.flips == ()
         assert any("not axial" in note for note in problem.notes)
@@ -289,3 +291,28 @@ def test_evaluation_and_calibration_take_the_same_slices_of_every_storage_order(
         np.testing.assert_array_equal(volume.array, cube.array)
     with pytest.raises(ValueError, match=r"no CT volume in HU in a folder d .*left out: d/ct\.nrrd: .*45 degrees"):
         chosen_volumes(tmp_path, ["a", "d"])
+
+
+@pytest.mark.parametrize(("coupling", "flips", "turned"), [
+    ("neighbours", (), False), ("neighbours", (1,), False), ("neighbours", (0,), True), ("none", (0,), False),
+])
+def test_a_run_turns_a_downward_stack_for_a_prior_of_neighbours(
+    coupling: str, flips: tuple[int, ...], turned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def watched(denoiser):
+        asked.append(denoiser)
+        return DownwardStack(denoiser)
+
+    monkeypatch.setattr(diffusion, "DownwardStack", watched)
+    prior = load_prior("ct-body-stack" if coupling == "neighbours" else "ct-body", CPU)
+    settings = Settings(
+        views=6, draws=1, steps=2, methods=("diffusion",), device="cpu", pixel_mm=8.0, coupling=coupling,
+        prior=prior.card.name, sigma_start=0.3,
+    )
+    problem = prepare(stored(ball(), (0, 1, 2), flips).crop(slices=(7, 9)), settings, CPU, prior.card)
+    surrogate = torch.zeros(2, *problem.grid.shape)
+    *_, last = diffusion.diffusion_draws(problem, settings, prior, slice(0, 2), surrogate)
+    assert bool(asked) == turned
+    assert bool(torch.isfinite(last.estimate).all())
