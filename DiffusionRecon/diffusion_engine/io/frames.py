@@ -138,8 +138,8 @@ def _frames(number: int, file: DicomFile) -> list[_Frame]:
 def _places_by_offsets(file: DicomFile, count: int) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     """Position and orientation of the frames of a dose grid or a reconstructed emission tomogram.
 
-    Their header places the first frame; the others follow along its normal, by GridFrameOffsetVector (in mm) or by
-    SliceVector (numbers from 1) times SpacingBetweenSlices.
+    Their header places the first frame; the others follow along its normal, by GridFrameOffsetVector (in mm, from the
+    first frame or as positions on the long axis) or by SliceVector (numbers from 1) times SpacingBetweenSlices.
     """
     head = next(iter(file.items("DetectorInformationSequence")), file.data)
     position, orientation = (file.numbers(f"Image{what}Patient", n, head) for what, n in _PLACE)
@@ -147,13 +147,20 @@ def _places_by_offsets(file: DicomFile, count: int) -> list[tuple[tuple[float, .
     number, gap = file.numbers("SliceVector", count), file.numbers("SpacingBetweenSlices", 1)
     if offsets is None and number and gap:
         offsets = tuple((n - 1) * gap[0] for n in number)
-    if position is None or orientation is None or offsets is None or offsets[0] != 0:
+    if position is None or orientation is None or offsets is None:
         raise ValueError(
             f"expected a position of each of the {count} frames of {file.path.name}, found none (a secondary capture, "
             "a film or another image without a place in the patient): choose the original CT, MR or PET images"
         )
     row, column = np.reshape(orientation, (2, 3))
     normal = np.cross(row, column)
+    if offsets[0] != 0:
+        if offsets[0] != position[2] or abs(normal[2]) < 1 - 1e-6:
+            raise ValueError(
+                f"expected GridFrameOffsetVector of {file.path.name} to begin with 0 or with the first frame's position "
+                f"on the long axis, found {offsets[0]:g}: export it again"
+            )
+        offsets = tuple((offset - offsets[0]) * float(normal[2]) for offset in offsets)
     return [(tuple(np.add(position, offset * normal).tolist()), orientation) for offset in offsets]
 
 
