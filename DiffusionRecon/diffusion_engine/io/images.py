@@ -149,7 +149,10 @@ def _image(volume: Volume) -> sitk.Image:
 
 
 def _stored_unit(fields: dict[str, str]) -> str:
-    """The unit that a file's text fields name."""
+    """The unit that a file's text fields name; ITK keeps DICOM's fields in what it writes from it."""
+    if "0008|0060" in fields:
+        is_hu = fields["0008|0060"].strip() == "CT" and fields.get("0028|1054", "HU").strip() in ("HU", "")
+        return "HU" if is_hu else UNKNOWN_UNIT
     if fields.get("unit", "").strip():
         return fields["unit"].strip()
     note = re.fullmatch(r"unit=(.+)", fields.get("descrip", fields.get("ITK_FileNotes", "")).strip())
