@@ -27,7 +27,7 @@ def planes_of(files: Sequence[DicomFile], name: str) -> list[Plane]:
     if len(images) < len(frames):
         warnings.warn(
             f"{len(frames) - len(images)} of {len(frames)} images in {name} are localizers and were left out.",
-            stacklevel=2,
+            stacklevel=5,
         )
     planes = [frame.plane() for frame in images]
     without = [plane.name for plane in planes if not plane.rescaled]
