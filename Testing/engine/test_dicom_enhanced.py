@@ -70,6 +70,11 @@ def test_rounded_positions_are_even(tmp_path: Path) -> None:
     volume = read(write_enhanced(tmp_path / "e.dcm", stored(), places))
     assert volume.spacing_mm == pytest.approx((0.7, 0.9, 5.0), abs=1e-5)
     check_image(volume)
+    # A tenth of a pixel aside at the end is rounding; more is a leaning, kept as it is stated.
+    for aside, upright in ((0.02, True), (0.08, False)):
+        places = [(-10.0 + aside * n / 4, -20.0, 2.0 * n) for n in range(5)]
+        volume = read(write_enhanced(tmp_path / "e.dcm", stored(), places))
+        assert volume.ijk_to_ras[0, 2] == pytest.approx(0 if upright else -aside / 4, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -233,6 +238,13 @@ def test_dose_grid_and_emission_tomogram(tmp_path: Path) -> None:
     volume = read(save(header(stored(), **spect, **common), tmp_path / "n.dcm"))
     assert np.array_equal(volume.array, stored()[::-1])
     assert volume.origin == pytest.approx((10, 20, 20))
+    for offsets, orientation in (([30, 32.5, 35, 37.5, 40], AXIAL), ([30, 27.5, 25, 22.5, 20], (1, 0, 0, 0, -1, 0))):
+        dose["GridFrameOffsetVector"], place["ImageOrientationPatient"] = offsets, list(orientation)
+        volume = read(save(header(stored(), **dose, **place, **common), tmp_path / "d.dcm"))
+        assert volume.ijk_to_ras[2, 2:].tolist() == [orientation[4] * 2.5, 30]
+    dose["GridFrameOffsetVector"] = [5, 7.5, 10, 12.5, 15]
+    with pytest.raises(ValueError, match="to begin with 0"):
+        read_volume(save(header(stored(), **dose, **place, **common), tmp_path / "d.dcm"))
     dose["GridFrameOffsetVector"] = [0, 2.5, 5, 7.5, 20]
     path = save(header(stored(), **dose, **place, **common), tmp_path / "d.dcm")
     with pytest.raises(ValueError, match=r"even slice spacing in d\.dcm"):

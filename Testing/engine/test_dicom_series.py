@@ -15,7 +15,7 @@ from dicom_files import header, save, stored, write_slice, write_slices
 from diffusion_engine.io.dicom import is_dicom, list_series
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.volume import Volume
-from pydicom.uid import ComprehensiveSRStorage, generate_uid
+from pydicom.uid import ComprehensiveSRStorage, MRSpectroscopyStorage, generate_uid
 
 
 def read(path: Path) -> Volume:
@@ -108,6 +108,13 @@ def test_spacing_that_is_no_number(tmp_path: Path, text: bytes) -> None:
         read_volume(tmp_path)
 
 
+def test_thickness_of_a_series_is_not_needed(tmp_path: Path) -> None:
+    tag = 0x00180050
+    for path in write_slices(tmp_path, stored(), SliceThickness="2.50"):
+        rewrite(path, tag, b"2.50", b"2 mm")
+    assert read(tmp_path).spacing_mm[2] == pytest.approx(2.5)
+
+
 def test_ct_without_rescale_is_not_called_hu(tmp_path: Path) -> None:
     write_slices(tmp_path, stored(), RescaleIntercept=None, RescaleSlope=None)
     with pytest.warns(UserWarning, match="lacks a rescale slope or intercept"):
@@ -177,6 +184,8 @@ def test_other_files_of_a_folder(tmp_path: Path) -> None:
     report = header(stored(1), SOPClassUID=ComprehensiveSRStorage, Rows=None, Columns=None, PixelData=None)
     save(report, tmp_path / "report.dcm")
     shutil.copy(tmp_path / "report.dcm", tmp_path / "DICOMDIR")
+    spectrum = header(stored(1), SOPClassUID=MRSpectroscopyStorage, PixelData=None)
+    save(spectrum, tmp_path / "spectrum.dcm")
     (tmp_path / "notes.txt").write_text("of no interest")
     (tmp_path / "empty").touch()
     (tmp_path / "._000.dcm").write_bytes(bytes(4096))

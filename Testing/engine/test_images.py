@@ -88,6 +88,15 @@ def test_unit_is_given_stored_or_unknown(tmp_path: Path) -> None:
         assert read_volume(tmp_path / f"x{ending}", unit="SUV").unit == "SUV"
 
 
+@pytest.mark.parametrize("ending", EXACT)
+def test_unit_of_what_was_written_from_dicom(tmp_path: Path, ending: str) -> None:
+    for modality, unit in (("CT", "HU"), ("PT", "a.u.")):
+        image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16))
+        image.SetMetaData("0008|0060", modality)
+        sitk.WriteImage(image, str(tmp_path / f"x{ending}"))
+        assert read_volume(tmp_path / f"x{ending}").unit == unit
+
+
 def test_detached_headers_are_read(tmp_path: Path) -> None:
     for ending in (".nhdr", ".mhd"):
         image = sitk.GetImageFromArray(sample().array)

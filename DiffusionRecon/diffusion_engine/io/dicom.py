@@ -47,10 +47,10 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     if marked is None:
         return False
     try:
-        data = open_dicom(path).data
+        file = open_dicom(path)
     except ValueError:
         return marked
-    return is_image(data) and (marked or "SOPClassUID" in data)
+    return is_image(file) and (marked or "SOPClassUID" in file.data)
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
@@ -110,7 +110,7 @@ def read_dicom(path: str | os.PathLike[str], unit: str | None = None, series: st
         raise ValueError(
             f"expected a complete image in {place}, found one that cannot be read ({error}): copy it again"
         ) from error
-    if not is_image(file.data):
+    if not is_image(file):
         raise ValueError(f"expected a DICOM image, found {place} without pixels: choose an image of CT, MR or PET")
     if "Rows" not in file.data:
         raise ValueError(f"expected a complete image in {place}, found a header without Rows: copy it again")
@@ -147,7 +147,7 @@ def _scan(folder: Path) -> tuple[list[DicomSeries], list[str]]:
             if marked or named:
                 broken.append(path.name)
             continue
-        if not is_image(file.data):
+        if not is_image(file):
             if marked is None:
                 broken.append(path.name)
         elif _is_cut(file):
@@ -195,18 +195,20 @@ def _stacked(files: Sequence[DicomFile], name: str, unit: str | None) -> Volume:
 
 
 class _Values:
-    """The rescaled values of planes, the file of the last one kept open."""
+    """The rescaled values of planes, the last two files kept at hand."""
 
     def __init__(self, files: Sequence[DicomFile], is_hu: bool) -> None:
         self.files, self.is_hu, self.padding = files, is_hu, PaddingCount()
-        self._last: tuple[int, FrameReader] | None = None
+        self._open: dict[int, FrameReader] = {}
 
     def of(self, plane: Plane, count: bool = False) -> np.ndarray:
         """Values of a plane, float64 (rows, columns); ``count`` its padding."""
         number, index = plane.source
-        if self._last is None or self._last[0] != number:
-            self._last = number, FrameReader(self.files[number])
-        reader = self._last[1]
+        if number not in self._open:
+            if len(self._open) > 1:  # two files at most, so that copies can be compared frame by frame
+                del self._open[next(iter(self._open))]
+            self._open[number] = FrameReader(self.files[number])
+        reader = self._open[number]
         raw = reader.raw(index)
         beyond = words_beyond(reader.file, reader.words, raw)
         numbers = reader.numbers(raw, beyond)

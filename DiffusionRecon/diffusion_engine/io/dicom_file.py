@@ -24,6 +24,9 @@ PIXEL_KINDS = {0x0010: "i", 0x0008: "f", 0x0009: "d"}
 """Elements of group 7FE0 that hold pixels: whole numbers, single and double precision."""
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
+IMAGE_CLASSES = ("Image Storage", "Dose Storage", "Parametric Map Storage")
+"""How the names of the DICOM classes of images end; spectra and reports are none, whatever rows they have."""
+
 INFLATED_LIMIT = 256 << 20
 """Largest deflated file once inflated, in bytes: pydicom inflates the whole of it before it reads a tag."""
 
@@ -173,14 +176,16 @@ def is_marked(stream: BinaryIO) -> bool:
     return head[128:] == b"DICM"
 
 
-def is_image(data: pydicom.Dataset) -> bool:
-    """Whether a header is that of an image: by its rows, or, where it breaks off before them, by its class."""
-    if "Rows" in data:
+def is_image(file: DicomFile) -> bool:
+    """Whether a file is an image: by its rows and pixels, or, where it breaks off before them, by its class."""
+    if "Rows" in file.data and file.pixels is not None:
         return True
     try:
-        return UID(str(data.file_meta.get("MediaStorageSOPClassUID", ""))).name.endswith("Image Storage")
-    except Exception:  # a damaged class is none; pydicom has no common base for what it raises
-        return False
+        uid = UID(file.text("MediaStorageSOPClassUID", file.data.file_meta))
+    except ValueError:  # a damaged class names nothing
+        uid = UID("")
+    known = uid.name != str(uid)
+    return uid.name.endswith(IMAGE_CLASSES) or ("Rows" in file.data and not known)
 
 
 def _shown(texts: Sequence[str]) -> str:

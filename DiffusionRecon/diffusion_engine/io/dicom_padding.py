@@ -54,13 +54,13 @@ class PaddingCount:
             warnings.warn(
                 f"{self.aired} voxels of {name} are padding by its header (PixelPaddingValue, {self.was:g} HU); "
                 f"they were set to air, {AIR_HU:g} HU.",
-                stacklevel=2,
+                stacklevel=5,
             )
         if self.kept:
             warnings.warn(
                 f"{self.kept} voxels of {name} hold the padding value of its header ({self.left:g}); they were left "
                 "as they are, because it may be a measured value here.",
-                stacklevel=2,
+                stacklevel=5,
             )
 
 

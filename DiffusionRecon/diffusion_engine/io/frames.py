@@ -27,7 +27,7 @@ def planes_of(files: Sequence[DicomFile], name: str) -> list[Plane]:
     if len(images) < len(frames):
         warnings.warn(
             f"{len(frames) - len(images)} of {len(frames)} images in {name} are localizers and were left out.",
-            stacklevel=2,
+            stacklevel=5,
         )
     planes = [frame.plane() for frame in images]
     without = [plane.name for plane in planes if not plane.rescaled]
@@ -73,6 +73,17 @@ class _Frame:
         kinds = [self.text(sequence, "FrameType") for sequence in FRAME_TYPES] if self.groups else []
         return any("LOCALIZER" in kind.split("\\")[2:] for kind in [*kinds, self.file.text("ImageType")])
 
+    def thickness(self) -> float | None:
+        """Distance to the next slice, else the slice's own thickness, in mm; None where neither is stated."""
+        for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+            try:
+                found = self.numbers("PixelMeasuresSequence", keyword, 1)
+            except ValueError:  # asked for a single slice alone, which says that it is missing
+                continue
+            if found is not None and found[0] != 0:
+                return abs(found[0])
+        return None
+
     def plane(self) -> Plane:
         """The plane of this frame."""
         position, orientation = self.place or (
@@ -94,9 +105,6 @@ class _Frame:
             )
         slope = self.numbers(RESCALE, "RescaleSlope", 1) or self.file.numbers("DoseGridScaling", 1)
         intercept = self.numbers(RESCALE, "RescaleIntercept", 1)
-        gap = self.numbers("PixelMeasuresSequence", "SpacingBetweenSlices", 1)
-        thick = self.numbers("PixelMeasuresSequence", "SliceThickness", 1)
-        stated = next((abs(value[0]) for value in (gap, thick) if value and value[0]), None)
         _, rows, columns = self.file.shape
         return Plane(
             name=self.name,
@@ -105,7 +113,7 @@ class _Frame:
             orientation=orientation,
             spacing=spacing,
             shape=(rows, columns),
-            thickness=stated,
+            thickness=self.thickness(),
             slope=slope[0] if slope else 1.0,
             intercept=intercept[0] if intercept else 0.0,
             rescaled=slope is not None and intercept is not None,
@@ -138,8 +146,8 @@ def _frames(number: int, file: DicomFile) -> list[_Frame]:
 def _places_by_offsets(file: DicomFile, count: int) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     """Position and orientation of the frames of a dose grid or a reconstructed emission tomogram.
 
-    Their header places the first frame; the others follow along its normal, by GridFrameOffsetVector (in mm) or by
-    SliceVector (numbers from 1) times SpacingBetweenSlices.
+    Their header places the first frame; the others follow along its normal, by GridFrameOffsetVector (in mm, from the
+    first frame or as positions on the long axis) or by SliceVector (numbers from 1) times SpacingBetweenSlices.
     """
     head = next(iter(file.items("DetectorInformationSequence")), file.data)
     position, orientation = (file.numbers(f"Image{what}Patient", n, head) for what, n in _PLACE)
@@ -147,13 +155,20 @@ def _places_by_offsets(file: DicomFile, count: int) -> list[tuple[tuple[float, .
     number, gap = file.numbers("SliceVector", count), file.numbers("SpacingBetweenSlices", 1)
     if offsets is None and number and gap:
         offsets = tuple((n - 1) * gap[0] for n in number)
-    if position is None or orientation is None or offsets is None or offsets[0] != 0:
+    if position is None or orientation is None or offsets is None:
         raise ValueError(
             f"expected a position of each of the {count} frames of {file.path.name}, found none (a secondary capture, "
             "a film or another image without a place in the patient): choose the original CT, MR or PET images"
         )
     row, column = np.reshape(orientation, (2, 3))
     normal = np.cross(row, column)
+    if offsets[0] != 0:
+        if offsets[0] != position[2] or abs(normal[2]) < 1 - 1e-6:
+            raise ValueError(
+                f"expected GridFrameOffsetVector of {file.path.name} to begin with 0 or the first frame's position on "
+                f"the long axis, found {offsets[0]:g}: export it again"
+            )
+        offsets = tuple((offset - offsets[0]) * float(normal[2]) for offset in offsets)
     return [(tuple(np.add(position, offset * normal).tolist()), orientation) for offset in offsets]
 
 

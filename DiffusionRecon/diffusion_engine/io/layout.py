@@ -155,6 +155,15 @@ def numbers(place: Path, name: str, text: str, count: int, whole: bool = False) 
     return found
 
 
+def unit_of(own: str, dicom: Callable[[str], str]) -> str:
+    """The unit of the values that a header names, "" for none: its own word, or HU by the DICOM fields ITK left there.
+
+    ``dicom``: the text of a field by its "group|element" name, "" where it is missing.
+    """
+    is_hu = dicom("0008|0060").strip() == "CT" and dicom("0028|1054").strip() in ("HU", "")
+    return own.strip() or ("HU" if is_hu else "")
+
+
 def millimetres(place: Path, unit: str) -> float:
     """Millimetres in a unit of length by its name; ValueError for another word."""
     word = unit.strip().lower()

@@ -51,7 +51,8 @@ def read_header(place: Path) -> Layout:
     parts = _parts(place, fields, extents, dtype.itemsize, end, skip, encoding)
     return Layout(
         place, sizes, dtype, encoding, parts, partial(_grid, place, fields, rank), _scaling(place, fields),
-        whole=fields["elementdatafile"].lower() == "local", unit=fields.get("unit", ""),
+        whole=fields["elementdatafile"].lower() == "local",
+        unit=layout.unit_of(fields.get("unit", ""), lambda name: fields.get(name, "")),
     )
 
 

@@ -86,7 +86,7 @@ def read_header(place: Path) -> Layout:
     return Layout(
         place, extents, dtype, encoding, _parts(place, fields, files, sizes, dtype.itemsize, encoding, end),
         partial(_grid, place, fields, axes, rank, extents), whole="data file" not in fields,
-        unit=fields.get("=unit", ""), remarks=remarks,
+        unit=layout.unit_of(fields.get("=unit", ""), lambda name: fields.get(f"={name}", "")), remarks=remarks,
     )
 
 
