@@ -17,6 +17,8 @@ import slicer
 from slicer.i18n import tr as _
 
 NOISE_KINDS = ("percent", "photons")
+LONGEST_LOOK_BYTES = 64_000_000
+"""Larger sinogram files are only looked at by the run: the panel waits for what it reads."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class AcquisitionPreset:
 
 @dataclass(frozen=True)
 class MeasuredSummary:
-    """What a file of measured data holds: format, size, geometry, noise, each a phrase; `shape` of the readings."""
+    """What a file of measured data holds: format, size, geometry, noise, each a phrase; `shape` of the readings.
+
+    `remarks`: sentences on readings and geometry that do not look right.
+    """
 
     format: str
     size: str
@@ -39,11 +44,12 @@ class MeasuredSummary:
     noise: str
     shape: tuple[int, int, int]
     geometryPath: Path
+    remarks: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """All of it in a few short lines."""
-        return "\n".join([self.format, self.size, self.geometry, self.noise])
+        return "\n".join([self.format, self.size, self.geometry, self.noise, *self.remarks])
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Modality:
     """An entry of the table.
 
     `units` and `dicom`: what its images are recognised by; `acquisitionWidget`: the panel's group of acquisition
-    settings; `summarise` reads the head of a measured file (ValueError, one sentence, for what it cannot use).
+    settings; `summarise` looks at a measured file (ValueError, one sentence, for what it cannot use).
     """
 
     name: str
@@ -65,6 +71,7 @@ class Modality:
 
 def measuredCT(sinogramPath: Path, geometryPath: Path | None = None) -> MeasuredSummary:
     """What a sinogram file and its geometry.json hold; without `geometryPath` it is looked for beside the sinogram."""
+    from diffusion_engine.physics.arc import seen_arc
     from diffusion_engine.physics.geometry_json import check_sinogram_shape, read_geometry
 
     if not sinogramPath.is_file() or sinogramPath.suffix.lower() != ".nrrd":
@@ -76,18 +83,37 @@ def measuredCT(sinogramPath: Path, geometryPath: Path | None = None) -> Measured
     rays, extras = read_geometry(geometryPath)
     columns, rows, slices = nrrdSizes(sinogramPath)
     check_sinogram_shape((slices, rows, columns), rays)
-    arc = math.degrees(abs(rays.angles_rad[-1] - rays.angles_rad[0]))
+    seen = seen_arc(rays)
     names = {"parallel": _("parallel beam"), "fan_flat": _("fan beam, flat detector"),
              "fan_curved": _("fan beam, curved detector")}
     return MeasuredSummary(
         _("CT sinogram (NRRD with geometry.json)"),
         _("{slices} slices, {views} views, {bins} detector bins").format(slices=slices, views=rows, bins=columns),
-        _("{kind}, {arc:.0f} degrees, bins of {bin:.3g} mm").format(
-            kind=names[rays.type], arc=arc, bin=rays.detector_spacing_mm),
+        _("{kind}, {arc:.0f} degrees, largest gap {gap:.3g} degrees, bins of {bin:.3g} mm").format(
+            kind=names[rays.type], arc=math.degrees(seen.covered_rad), gap=math.degrees(seen.largest_gap_rad),
+            bin=rays.detector_spacing_mm),
         _noisePhrase(extras),
         (slices, rows, columns),
         geometryPath,
+        remarksOnReadings(sinogramPath, geometryPath),
     )
+
+
+def remarksOnReadings(sinogramPath: Path, geometryPath: Path) -> tuple[str, ...]:
+    """What does not look right about the readings, as sentences; none for files that take long to read.
+
+    What a run would refuse is one of them; it says what to do. ValueError for readings that are damaged.
+    """
+    from diffusion_engine.measurement import read_measurement
+    from diffusion_engine.readings.judge import first_look
+
+    if sinogramPath.stat().st_size > LONGEST_LOOK_BYTES:
+        return ()
+    measurement = read_measurement(sinogramPath, geometryPath)
+    try:
+        return tuple(remark.sentence for remark in first_look(measurement).remarks)
+    except ValueError as error:
+        return (str(error),)
 
 
 def geometryBeside(sinogramPath: Path) -> Path | None:
@@ -114,6 +140,11 @@ def nrrdSizes(path: Path) -> tuple[int, int, int]:
 
 
 def _noisePhrase(extras: Any) -> str:
+    if extras.variance is not None:
+        return _("{values} with the variance of each reading").format(
+            values=_("line integrals") if extras.values == "line_integrals" else _("photon counts"))
+    if extras.noise_std is not None:
+        return _("noise of {std:.3g} in line integrals").format(std=extras.noise_std)
     if extras.values == "line_integrals":
         return _("line integrals; their noise is estimated from the data")
     if extras.i0 is None:

@@ -135,10 +135,11 @@ class InputsPart(Part):
             self._looked = asked
             self._look(*asked)
         text = self._trouble or (self._summary.text if self._summary else "")
-        setText(self.ui.measuredSummaryLabel, text, bool(self._trouble))
+        remarked = self._summary is not None and bool(self._summary.remarks)
+        setText(self.ui.measuredSummaryLabel, text, bool(self._trouble) or remarked)
 
     def _look(self, sinogram: str, geometry: str) -> None:
-        """Read the head of the measured file."""
+        """Look at the measured file."""
         self._summary, self._trouble = None, ""
         if not sinogram:
             return

@@ -19,10 +19,11 @@ from .orientation import RAS_OF_AXIAL, turn_of
 from .physics.arc import seen_arc
 from .physics.ct import RECONSTRUCTION, CTGeometry, ImageGrid, make_projector
 from .physics.field_of_view import reconstruction_grid
-from .physics.noise import estimate_air_counts, estimate_noise_std, log_data, typical_noise_std
+from .physics.noise import typical_noise_std
 from .priors.card import PriorCard
 from .priors.slices import working_pixels
 from .readings.judge import judge
+from .readings.line_integrals import as_line_integrals, estimated_std
 from .readings.remark import Remark
 from .sampling.noise import Noise
 from .settings import Settings
@@ -222,7 +223,7 @@ def _from_volume(
     if region is not None:
         _check_region(region, volume.array.shape[1], volume.array.shape[2])
         region = _binned(region, factors, flips, frame.array.shape, (i0, j0))
-    measurement = _as_line_integrals(scan.measurement, notes)
+    measurement = as_line_integrals(scan.measurement, notes)
     return _assemble(measurement, grid, frame, settings, device, card, notes, scan.reference.array, flips, region)
 
 
@@ -240,7 +241,7 @@ def _from_measurement(
         source = replace(source, values=source.values[first:last], variance=variance)
     judged = judge(source, settings.water_per_mm, settings.trust_unit)
     remarks = judged.remarks
-    source = _as_line_integrals(judged.measurement, notes, judged.used)
+    source = as_line_integrals(judged.measurement, notes, judged.used)
     view = reconstruction_grid(torch.from_numpy(source.values), source.geometry, settings.pixel_mm)
     grid = view.grid
     if view.sentence is not None:
@@ -255,41 +256,6 @@ def _from_measurement(
     return replace(problem, truncated=view.sentence is not None, remarks=remarks)
 
 
-def _as_line_integrals(measurement: Measurement, notes: list[str], used: np.ndarray | None = None) -> Measurement:
-    """Line integrals with their variance, infinite where readings are not ``used``; the variance None where unknown.
-
-    Counts have the variance that is given, else that of their noise; i0 is estimated from air, and said, when unknown.
-    Line integrals without a variance get one estimated, and said, where some of them are not used.
-    """
-    values = torch.from_numpy(measurement.values.astype(np.float32))
-    whole = used is None or bool(used.all())
-    allowed = None if used is None or whole else torch.from_numpy(used)
-    variance = measurement.variance
-    if measurement.kind == "counts":
-        i0 = measurement.i0
-        if i0 is None:
-            i0 = estimate_air_counts(values, allowed)
-            notes.append(f"The unattenuated count was estimated from the air beside the object: {i0:.4g}.")
-        values, counted = log_data(values, i0, measurement.electronic_std)
-        variance = counted.numpy() if variance is None else variance
-    elif variance is None and allowed is not None:
-        variance = np.array(_estimated_std(values, allowed, notes) ** 2)
-    if allowed is not None and variance is not None:
-        variance = np.where(allowed.numpy(), variance, np.inf)
-    return replace(measurement, values=values.numpy(), kind="line_integrals", i0=None, variance=variance)
-
-
-def _estimated_std(values: Tensor, used: Tensor | None, notes: list[str]) -> float:
-    std = estimate_noise_std(values, used)
-    if std == 0:
-        raise ValueError(
-            "the data hold no noise that could be estimated: give measured data, not ideal ones, or state the noise "
-            "(a variance, or noise_std in geometry.json)"
-        )
-    notes.append(f"The noise was estimated from the data: standard deviation {std:.4g} of the line integrals.")
-    return std
-
-
 def _assemble(
     measurement: Measurement, grid: ImageGrid, frame: Volume, settings: Settings, device: torch.device,
     card: PriorCard | None, notes: list[str], reference: np.ndarray | None, flips: tuple[int, ...],
@@ -297,7 +263,7 @@ def _assemble(
 ) -> Problem:
     data = torch.from_numpy(measurement.values).to(device)
     if measurement.variance is None:
-        spread = torch.tensor(_estimated_std(data, None, notes) ** 2, dtype=torch.float32, device=device)
+        spread = torch.tensor(estimated_std(data, None, notes) ** 2, dtype=torch.float32, device=device)
     else:
         spread = torch.from_numpy(np.asarray(measurement.variance, np.float32)).to(device)
     if region is not None:

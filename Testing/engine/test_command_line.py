@@ -51,6 +51,7 @@ def test_simulate_writes_a_scan(image: Path, small: Volume, tmp_path: Path) -> N
     assert sinogram.array.shape == (1, 20, geometry["detector_count"]) == tuple(report["shape"])
     assert geometry["type"] == "fan_flat"
     assert len(geometry["angles_rad"]) == 20
+    assert geometry["noise_std"] == pytest.approx(report["noise_std"])
     assert 2 < float(sinogram.array.max()) < 20
     reference = read_volume(out / "reference.nrrd")
     np.testing.assert_allclose(reference.array, np.maximum(small.array[1:], -1000), atol=0.01)

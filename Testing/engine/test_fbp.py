@@ -9,6 +9,7 @@ import pytest
 import torch
 from ct_phantoms import disc_sinogram
 from diffusion_engine.classical.fbp import fbp, view_weights
+from diffusion_engine.physics.arc import seen_arc
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
 
 GRID = ImageGrid(120, 160, (1.2, 0.9))
@@ -81,6 +82,44 @@ def test_missing_wedge_is_left_out_of_the_weights() -> None:
     weights, arcs = view_weights(tuple(np.radians((0.0, 30, 50, 90, 150))), math.pi)
     assert weights.sum() == pytest.approx(math.pi)
     assert arcs.tolist() == [[0.0, math.pi]]
+
+
+DENSE_AND_SPARSE = tuple(np.radians(np.concatenate((np.arange(0, 20.1, 2 / 3), np.arange(30, 171, 10)))))
+
+
+@pytest.mark.parametrize(("angles", "covered"), [
+    (DENSE_AND_SPARSE, 180), (tuple(np.radians(np.arange(60) * 111.246)), 180), ((0.0, math.pi / 2), 180),
+    (tuple(np.radians(np.concatenate((np.arange(0, 15, 0.5), np.arange(165, 180, 0.5))))), 30),
+    (tuple(np.radians(np.concatenate((np.arange(0, 20, 0.5), np.arange(20, 60, 10))))), 55.25),
+    (tuple(np.radians(np.repeat(np.arange(0, 180, 5), 2) + np.tile((0, 0.1), 36))), 180),
+    (tuple(np.radians(np.arange(0, 360.5, 1))), 180), (tuple(np.radians((0.0, 1.0))), 2),
+    (tuple(np.radians(np.repeat(np.arange(0, 90, 3), 3))), 90),
+])
+def test_weights_and_seen_arc_share_one_rule(angles: tuple[float, ...], covered: float) -> None:
+    seen = seen_arc(CTGeometry("parallel", angles, 64, 1.0))
+    weights, arcs = view_weights(angles, math.pi)
+    assert math.degrees(seen.covered_rad) == pytest.approx(covered, abs=0.3)
+    assert weights.sum() == pytest.approx(seen.covered_rad)
+    assert np.diff(arcs).sum() == pytest.approx(seen.covered_rad)
+
+
+def test_seen_arc_of_fans_and_of_one_view() -> None:
+    def degrees(*angles: float) -> tuple[float, float]:
+        seen = seen_arc(CTGeometry("fan_flat", tuple(np.radians(angles)), 64, 1.0, 0.0, 300.0, 500.0))
+        return math.degrees(seen.covered_rad), math.degrees(seen.largest_gap_rad)
+
+    assert degrees(*range(361)) == pytest.approx((360, 1))
+    assert degrees(*range(0, 220, 2)) == pytest.approx((220, 142))
+    assert degrees(*range(-10, 11)) == pytest.approx((21, 340))
+    assert degrees(5) == pytest.approx((0, 360))
+
+
+def test_views_of_changing_density_reach_the_right_density() -> None:
+    geometry = CTGeometry("parallel", DENSE_AND_SPARSE, 240, 0.9)
+    sinogram = disc_sinogram(geometry, 12, -9, 35, 0.02).float()
+    image = fbp(sinogram, geometry, GRID, "hann").numpy()
+    y, x = np.meshgrid(GRID.y_mm, GRID.x_mm, indexing="ij")
+    assert image[np.hypot(x - 12, y + 9) < 31].mean() == pytest.approx(0.02, rel=0.02)
 
 
 def test_faults_are_refused() -> None:

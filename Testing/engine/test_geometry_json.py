@@ -18,7 +18,11 @@ GOOD = {"type": "fan_flat", "angles_rad": [0, 0.5], "source_to_isocentre_mm": 50
 
 
 @pytest.mark.parametrize("geometry", [FAN, PARALLEL])
-@pytest.mark.parametrize("extras", [SinogramExtras(2.0, "line_integrals", None), SinogramExtras(0.7, "counts", 1.2e5)])
+@pytest.mark.parametrize("extras", [
+    SinogramExtras(2.0, "line_integrals", None), SinogramExtras(0.7, "counts", 1.2e5, 12.5),
+    SinogramExtras(2.0, "line_integrals", None, 0.0, 0.004),
+    SinogramExtras(2.0, "counts", None, 3.0, None, "the variance.nrrd"),
+])
 def test_round_trip(tmp_path: Path, geometry: CTGeometry, extras: SinogramExtras) -> None:
     path = tmp_path / "mit Leerzeichen und Umläuten.json"
     write_geometry(path, geometry, extras)
@@ -36,6 +40,13 @@ FAULTS = [
     ({"values": "HU"}, "line_integrals or counts"), ({"i0": 0}, "i0"), ({"i0": True}, "to be a number"),
     ({"source_to_isocentre_mm": None}, "give both"), ({"source_to_detector_mm": 100}, "swapped"),
     ({"type": "parallel"}, "no source distance"), ({"sod": 3}, "Unknown key 'sod'"),
+    ({"version": 3}, "version 1 to 2"), ({"version": "2"}, "version 1 to 2"), ({"version": True}, "version 1 to 2"),
+    ({"electronic_std": -1}, "electronic_std of at least 0"), ({"electronic_std": None}, "to be a number"),
+    ({"electronic_std": 3, "values": "line_integrals"}, "is in counts"),
+    ({"noise_std": 0}, "positive, finite noise_std"),
+    ({"noise_std": 0.1, "variance": "v.nrrd"}, "found both"), ({"variance": 3}, "name of a file beside"),
+    ({"variance": "../v.nrrd"}, "name of a file beside"), ({"variance": "/tmp/v.nrrd"}, "name of a file beside"),
+    ({"variance": "C:\\v.nrrd"}, "name of a file beside"), ({"variance": ".."}, "name of a file beside"),
 ]
 
 
@@ -57,6 +68,15 @@ def test_missing_keys_are_named(tmp_path: Path, key: str) -> None:
     path.write_text(json.dumps({k: v for k, v in GOOD.items() if k != key}))
     with pytest.raises(ValueError, match=f"'{key}' is missing"):
         read_geometry(path)
+
+
+def test_files_of_version_1_and_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "geometry.json"
+    path.write_text(json.dumps(GOOD), encoding="utf-8-sig")
+    geometry, extras = read_geometry(path)
+    assert (geometry.detector_count, extras) == (64, SinogramExtras(2.5, "counts", 1e5, 0.0, None, None))
+    write_geometry(path, geometry, extras)
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == 2
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

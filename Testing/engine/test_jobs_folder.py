@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffusion_engine import memory
-from diffusion_engine.io.images import read_volume
+from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.jobs import forecast, job
 from diffusion_engine.jobs.progress import TimeLeft
 from diffusion_engine.measurement import Measurement, read_measurement
@@ -44,6 +44,51 @@ def test_a_measured_job_reads_back_to_the_last_bit(tmp_path: Path) -> None:
     again = read_measurement(folder / "sinogram.nrrd", folder / "geometry.json")
     assert (again.geometry, again.slice_spacing_mm, again.kind, again.i0) == (measured.geometry, 2.5, "counts", 1e5)
     assert np.array_equal(read_volume(folder / "sinogram.nrrd").array, values)
+
+
+@pytest.mark.parametrize("variance", [
+    None, np.full((1, 1, 1), 0.01**2), np.array(2.5e-5), np.array([[[1e-4]], [[2e-4]]], np.float32),
+    np.array([1e-4, 2e-4, np.inf, 1e-4, 3e-4]), np.random.default_rng(0).random((2, 3, 5)) + 1e-9,
+])
+def test_a_measured_job_keeps_its_noise(tmp_path: Path, variance: np.ndarray | None) -> None:
+    geometry = CTGeometry("parallel", (0.0, 0.1, 1 / 3), 5, 1.2)
+    measured = Measurement(np.ones((2, 3, 5), np.float32), geometry, variance=variance)
+    folder = job.write_job(tmp_path / "a job", measured, {})
+    again = read_measurement(folder / "sinogram.nrrd", folder / "geometry.json")
+    if variance is None:
+        assert again.variance is None
+    else:
+        found, given = (np.broadcast_to(v, (2, 3, 5)) for v in (again.variance, variance))
+        np.testing.assert_allclose(found, given, rtol=1e-12)
+    counts = Measurement(np.ones((2, 3, 5), np.float32), geometry, 1.0, "counts", 1e4, 7.5)
+    folder = job.write_job(tmp_path / "counts", counts, {})
+    assert read_measurement(folder / "sinogram.nrrd", folder / "geometry.json").electronic_std == 7.5
+
+
+def test_a_variance_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    geometry = CTGeometry("parallel", (0.0, 0.1, 1 / 3), 5, 1.2)
+    measured = Measurement(np.ones((2, 3, 5), np.float32), geometry, variance=np.full((2, 3, 5), 1e-4))
+    folder = job.write_job(tmp_path / "job", measured, {})
+    assert (folder / "geometry.variance.nrrd").is_file()
+    write_volume(Volume(np.full((2, 3, 4), 1e-4), np.eye(4), "variance"), folder / "geometry.variance.nrrd")
+    with pytest.raises(ValueError, match="fits the sinogram"):
+        read_measurement(folder / "sinogram.nrrd", folder / "geometry.json")
+    (folder / "geometry.variance.nrrd").unlink()
+    with pytest.raises(ValueError, match="found nothing"):
+        read_measurement(folder / "sinogram.nrrd", folder / "geometry.json")
+
+
+def test_a_failed_measured_job_leaves_no_variance_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    geometry = CTGeometry("parallel", (0.0, 0.1, 1 / 3), 5, 1.2)
+    measured = Measurement(np.ones((2, 3, 5), np.float32), geometry, variance=np.full((2, 3, 5), 1e-4))
+
+    def fail(path: Path, content: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(job, "write_json", fail)
+    with pytest.raises(OSError, match="disk full"):
+        job.write_job(tmp_path / "job", measured, {})
+    assert not (tmp_path / "job").exists()
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, source: Volume) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from diffusion_engine.classical.tv import tv
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 
 
@@ -89,3 +92,38 @@ def test_refusals(dense) -> None:
     data[1, 2, 3] = float("inf")
     with pytest.raises(ValueError, match="NaN or infinite"):
         GaussianLikelihood(operator, data, one)
+
+
+def test_readings_of_infinite_variance_have_no_weight(dense) -> None:
+    operator = dense((4, 5), (6, 8))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(2, 4, 5, generator=generator, dtype=torch.float64)
+    data = operator.forward(x) + 0.1 * torch.randn(2, 6, 8, generator=generator, dtype=torch.float64)
+    variance = torch.full((2, 6, 8), 0.01, dtype=torch.float64)
+    variance[:, :, 3] = math.inf
+    variance[:, 2] = math.inf
+    wild = data.clone()
+    wild[variance.isinf()] = 1e6
+    one, other = (GaussianLikelihood(operator, values, variance) for values in (data, wild))
+    for look in ("misfit", "gradient", "residual_per_view", "residual_ratio"):
+        torch.testing.assert_close(getattr(one, look)(x), getattr(other, look)(x))
+    torch.testing.assert_close(one.proximal(x, 0.1), other.proximal(x, 0.1))
+    torch.testing.assert_close(tv(one, iterations=20), tv(other, iterations=20))
+    # 35 of 48 readings count: the ratio is their mean, and noise is drawn for them alone
+    used = torch.isfinite(variance)
+    expected = ((data - operator.forward(x))[used].square() / 0.01).reshape(2, 35).mean(1)
+    torch.testing.assert_close(one.residual_ratio(x), expected)
+    assert bool((one.noise_std[~used] == 0).all())
+    torch.testing.assert_close(one.noise_levels().double(), torch.full((2,), 0.1, dtype=torch.float64))
+
+
+def test_tv_reaches_the_noise_of_the_readings_that_count(dense) -> None:
+    operator = dense((6, 6), (10, 12), positive=True)
+    x = torch.zeros(1, 6, 6, dtype=torch.float64)
+    x[:, 2:4, 2:5] = 1.0
+    noise = 0.2 * torch.randn(1, 10, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    variance = torch.full((1, 10, 12), 0.04, dtype=torch.float64)
+    variance[..., 6:] = math.inf
+    found = tv(GaussianLikelihood(operator, operator.forward(x) + noise, variance), iterations=2000)
+    ratio = GaussianLikelihood(operator, operator.forward(x) + noise, variance).residual_ratio(found)
+    assert float(ratio) == pytest.approx(1.0, abs=0.02)

@@ -15,6 +15,7 @@ from diffusion_engine.physics.noise import (
     estimate_noise_std,
     log_data,
     simulate_counts,
+    typical_noise_std,
 )
 
 
@@ -76,6 +77,42 @@ def test_i0_is_found_again(clean: torch.Tensor, i0: float) -> None:
     counts = simulate_counts(clean, i0, 0.0, seeded())
     assert estimate_i0(log_data(counts, i0)[0]) == pytest.approx(i0, rel=0.25)
     assert estimate_air_counts(counts) == pytest.approx(i0, rel=0.1)
+
+
+def test_a_few_bins_do_not_set_the_noise(clean: torch.Tensor) -> None:
+    noisy = add_gaussian_noise(clean, 0.05, seeded())
+    right = estimate_noise_std(noisy)
+    noisy[..., [60, 100, 101]] = 0.0
+    used = torch.ones(240, dtype=torch.bool)
+    used[[60, 100, 101]] = False
+    assert estimate_noise_std(noisy) == pytest.approx(right, rel=0.1)
+    assert estimate_noise_std(noisy, used) == pytest.approx(right, rel=0.02)
+
+
+def test_readings_that_were_set_say_nothing_about_the_noise(clean: torch.Tensor) -> None:
+    noisy = add_gaussian_noise(clean, 0.05, seeded())
+    for masked in (torch.where(clean < 3.5, 0.0, noisy), noisy.clamp(min=0.0), noisy.clamp(max=5.0)):
+        assert estimate_noise_std(masked) == pytest.approx(0.05, rel=0.15)
+    assert estimate_noise_std(torch.zeros(2, 3, 20)) == 0
+
+
+def test_dead_and_starved_readings_do_not_speak_for_the_others() -> None:
+    variance = torch.full((1, 40, 128), 4e-4)
+    assert typical_noise_std(variance) == pytest.approx(0.02)
+    variance[..., 5] = 98.0
+    variance[..., 6] = math.inf
+    assert typical_noise_std(variance) == pytest.approx(0.02)
+    assert typical_noise_std(torch.tensor([4.0, math.inf])) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("i0", [200.0, 2e4, 1e6])
+def test_the_level_of_the_air_is_not_that_of_its_noise_or_of_hot_bins(clean: torch.Tensor, i0: float) -> None:
+    counts = simulate_counts(clean, i0, 0.0, seeded())
+    assert estimate_air_counts(counts) == pytest.approx(i0, rel=0.01)
+    counts[..., [20, 60, 61, 62, 63, 100]] = 3 * i0
+    used = torch.ones(240, dtype=torch.bool)
+    used[[20, 60, 61, 62, 63, 100]] = False
+    assert estimate_air_counts(counts, used) == pytest.approx(i0, rel=0.01)
 
 
 def test_same_seed_same_noise() -> None:

@@ -145,7 +145,7 @@ def test_standInMeasuredDataFromFileToResult(openPanel: OpenPanel, tmp_path: Pat
     ui.sinogramPathEdit.currentPath = str(sinogram)
     text = ui.measuredSummaryLabel.text
     assert "3 slices, 12 views, 32 detector bins" in text
-    assert "parallel beam, 165 degrees, bins of 3.5 mm" in text
+    assert "parallel beam, 180 degrees, largest gap 15 degrees, bins of 3.5 mm" in text
     assert "noise" in text
     ui.extentComboBox.currentIndex = 1
     ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value = 1, 7

@@ -78,7 +78,8 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
     data = problem.likelihood.data.numpy()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    measurement = Measurement(data, problem.geometry, float(volume.spacing_mm[2]))
+    variance = problem.likelihood.variance.numpy()
+    measurement = Measurement(data, problem.geometry, float(volume.spacing_mm[2]), variance=variance)
     write_measurement(measurement, out / "sinogram.nrrd", out / "geometry.json")
     assert problem.reference is not None
     write_volume(problem.deliver(problem.reference), out / "reference.nrrd")

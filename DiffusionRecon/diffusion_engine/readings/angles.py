@@ -29,9 +29,8 @@ def question_degrees(look: Look, trusted: bool) -> list[Remark]:
     # degrees as people write them: a round step that fills a round arc, with its last view or without
     fills = any(abs(total / 10 - round(total / 10)) < 1e-3 for total in (extent, extent + step))
     whole = fills and extent + step < 361 + step and abs(step * 1000 - round(step * 1000)) < 1e-3
-    parallel = look.geometry.type == "parallel"
-    as_degrees = _roughness(look.p, np.radians(angles), parallel)
-    as_radians = _roughness(look.p, angles, parallel)
+    as_degrees = _roughness(look, np.radians(angles))
+    as_radians = _roughness(look, angles)
     likely = as_degrees < 0.7 * as_radians
     possible = as_degrees < 1.1 * as_radians
     if not (likely or (even and whole and possible)):
@@ -42,11 +41,12 @@ def question_degrees(look: Look, trusted: bool) -> list[Remark]:
     )]
 
 
-def _roughness(p: np.ndarray, angles: np.ndarray, parallel: bool) -> float:
+def _roughness(look: Look, angles: np.ndarray) -> float:
     """Mean difference of views that follow each other in angle, where they are no more than a tenth of a turn apart.
 
-    Parallel views half a turn apart are mirror images.
+    Parallel views half a turn apart are mirror images, unless an off-centre detector sees another half in each.
     """
+    p, parallel = look.p, look.geometry.type == "parallel" and all(outer_ends(look.geometry))
     period = math.pi if parallel else 2 * math.pi
     if parallel:
         odd = np.floor(angles / math.pi).astype(int) % 2 == 1
@@ -58,6 +58,21 @@ def _roughness(p: np.ndarray, angles: np.ndarray, parallel: bool) -> float:
         return math.inf
     between = np.abs(np.diff(p[:, order], axis=1)).mean(-1).mean(0)
     return float(between[near].mean())
+
+
+def doubt_order(look: Look) -> list[Remark]:
+    """Whether the views follow each other as they are stored rather than by their angles: the list is another's."""
+    if look.geometry.views < 8:
+        return []
+    angles = np.asarray(look.geometry.angles_rad)
+    by_angle = _roughness(look, angles)
+    as_stored = float(np.abs(np.diff(look.p, axis=1)).mean())
+    if not as_stored < 0.5 * by_angle < math.inf:
+        return []
+    return [Remark(
+        "order", "Views that follow each other in angle differ twice as much as those that follow each other in the "
+        "sinogram: angles_rad may be in another order, or of another scan.", False,
+    )]
 
 
 def question_axes(look: Look, whole: np.ndarray, trusted: bool) -> list[Remark]:

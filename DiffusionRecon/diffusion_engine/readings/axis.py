@@ -48,7 +48,8 @@ def doubt_axis(look: Look, seen: SeenArc) -> tuple[list[Remark], float | None]:
     stated = (count - 1) / 2 - geometry.detector_offset_mm / spacing
     if two:
         try:
-            found = estimate_centre(torch.from_numpy(look.p[len(look.p) // 2][None].copy()), geometry.angles_rad)
+            middle = torch.from_numpy(look.p[len(look.p) // 2][None].copy())
+            found = estimate_centre(middle, geometry.angles_rad, search_bins=3.0)
         except ValueError:  # no two views are opposite
             return [], None
         if abs(found - stated - off) > _AGREE + 3 * error:

@@ -73,11 +73,10 @@ def _bad_bins(levels: np.ndarray, axis: float, kind: str) -> np.ndarray:
         smooth = filled(levels[None], ~bad[None, None, :])[0]
         away = max(_NOISE * noise, _OUTLYING_SCALE * scale)
         for width in (1, 2):
-            for start in range(1, count - width):
+            for start in (_outlying(smooth, width, away) + 1).tolist():
                 stop = start + width
-                if start - _NEAR_AXIS < axis < stop - 1 + _NEAR_AXIS or bad[start:stop].any():
-                    continue
-                if _outside(smooth, start, stop, away) >= _MOST:
+                near_axis = start - _NEAR_AXIS < axis < stop - 1 + _NEAR_AXIS
+                if not near_axis and not bad[start:stop].any():
                     bad[start:stop] = True
     return bad
 
@@ -91,6 +90,16 @@ def _outside(levels: np.ndarray, start: int, stop: int, away: float) -> float:
     above = inside.min(1) > np.max(beside, axis=0) + away
     below = inside.max(1) < np.min(beside, axis=0) - away
     return float(max(above.mean(), below.mean()))
+
+
+def _outlying(levels: np.ndarray, width: int, away: float) -> np.ndarray:
+    """The bins before all groups of ``width`` bins that stand out from their two neighbours, as :func:`_outside`."""
+    last = levels.shape[1] - width - 1
+    beside = (levels[:, :last], levels[:, width + 1:])
+    inside = [levels[:, k:k + last] for k in range(1, width + 1)]
+    above = np.min(inside, axis=0) > np.maximum(*beside) + away
+    below = np.max(inside, axis=0) < np.minimum(*beside) - away
+    return np.flatnonzero(np.maximum(above.mean(0), below.mean(0)) >= _MOST)
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

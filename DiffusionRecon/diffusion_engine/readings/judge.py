@@ -9,9 +9,10 @@ import numpy as np
 
 from ..measurement import Measurement
 from ..physics.arc import seen_arc
+from ..physics.levels import air_level
 from ..volume import WATER_PER_MM
 from .air import masked_air, require_air
-from .angles import doubt_sums, gap_remark, question_axes, question_degrees
+from .angles import doubt_order, doubt_sums, gap_remark, question_axes, question_degrees
 from .bins import bin_remarks, filled, saturation, unusable
 from .look import Look, some_slices
 from .remark import Judged, Remark
@@ -35,7 +36,7 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     from .units import normalised
 
     seen = seen_arc(look.geometry)
-    remarks += doubt_sums(look)
+    remarks += doubt_order(look) + doubt_sums(look)
     offset = None
     if not any(remark.kind == "view_sums" for remark in remarks):
         doubts, offset = doubt_axis(look, seen)
@@ -80,7 +81,9 @@ def _first(measurement: Measurement, trusted: bool) -> tuple[Judged, Look]:
     questions: list[Remark] = []
     if counts:
         questions += question_counts(asked.readings, asked.used, geometry, trusted)
-        if i0 is None:
+        if i0 is None and questions:
+            i0 = max(1.0, air_level(asked.readings, asked.used))  # vouched for, whatever they are
+        elif i0 is None:
             i0 = require_air(asked.readings, asked.used, geometry)
         elif not questions:
             questions += question_i0(asked.readings, asked.used, geometry, i0, trusted)

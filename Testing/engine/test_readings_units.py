@@ -1,0 +1,86 @@
+"""What readings are not: no logarithm, its sign, pixel units, normalised, counts far from i0. Each has its sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from diffusion_engine.measurement import Measurement
+from diffusion_engine.physics.ct import CTGeometry
+from diffusion_engine.readings.judge import judge
+from readings_scans import geometry, kinds, lines, photons
+
+BEAMS = ["parallel", "fan_flat", "fan_curved"]
+Wrong = Callable[[CTGeometry], Measurement]
+
+IMPOSSIBLE: dict[str, tuple[Wrong, str]] = {
+    "transmission": (lambda g: replace(lines(g), values=np.exp(-lines(g).values)), "no logarithm was taken"),
+    "percent": (lambda g: replace(lines(g), values=100 * np.exp(-lines(g).values)), "no logarithm was taken"),
+    "counts as line integrals": (lambda g: replace(photons(g), kind="line_integrals"), "set values to counts"),
+    "line integrals as counts": (lambda g: replace(lines(g), kind="counts"), "counts are smallest|counts reach only"),
+    "scaled line integrals as counts": (
+        lambda g: replace(lines(g), kind="counts", values=1e4 * lines(g).values), "counts are smallest"),
+    "transmission as counts": (
+        lambda g: replace(lines(g), kind="counts", values=np.exp(-lines(g).values)), "counts reach only"),
+    "sign": (lambda g: replace(lines(g), values=-lines(g).values), "sign of the logarithm is wrong"),
+    "pixels": (lambda g: replace(lines(g), values=18 * lines(g).values), "no body lets"),
+    "i0 of one": (lambda g: replace(photons(g), i0=1.0), r"20,\d* times the stated i0 of 1"),
+    "i0 too small": (lambda g: replace(photons(g), i0=5e3), "4.0 times the stated i0"),
+}
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+@pytest.mark.parametrize("wrong", IMPOSSIBLE)
+def test_what_cannot_be_is_refused_in_one_sentence_unless_trusted(wrong: str, beam: str) -> None:
+    make, sentence = IMPOSSIBLE[wrong]
+    measurement = make(geometry(beam, 30))
+    if wrong == "i0 of one":
+        sentence = "times the stated i0 of 1"
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        judge(measurement)
+    assert "\n" not in str(refusal.value)
+    assert "trust_unit" in str(refusal.value)
+    assert judge(measurement, trusted=True).remarks[0].certain
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+@pytest.mark.parametrize(("scale", "kind"), [(0.1, "density"), (1 / math.log(10), "density"), (2.6, "density")])
+def test_a_density_far_from_water_is_a_doubt(beam: str, scale: float, kind: str) -> None:
+    good = lines(geometry(beam, 40))
+    wrong = replace(good, values=scale * good.values)
+    remarks = judge(wrong).remarks
+    assert [remark.kind for remark in remarks] == [kind]
+    assert not remarks[0].certain
+    assert kinds(wrong, water_per_mm=0.0193 * scale) == []  # another material or energy, and said so
+
+
+def test_a_density_of_few_views_is_judged_more_roughly() -> None:
+    good = lines(geometry("parallel", 8))
+    assert kinds(good) == []
+    assert kinds(replace(good, values=0.1 * good.values)) == ["density"]
+
+
+def test_readings_normalised_to_one_are_doubted() -> None:
+    good = lines(geometry())
+    assert kinds(replace(good, values=good.values / good.values.max())) == ["normalised"]
+    exact = good.values / good.values.max() * np.float32(good.values.max())
+    assert kinds(replace(good, values=exact)) == []
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+def test_an_i0_somewhat_off_is_a_doubt(beam: str) -> None:
+    good = photons(geometry(beam))
+    assert kinds(good) == []
+    for factor, sentence in ((0.75, "brightest readings count"), (1.3, "ends count"), (3.0, "ends count")):
+        remarks = judge(replace(good, i0=2e4 * factor)).remarks
+        assert remarks[0].kind == "i0"
+        assert sentence in remarks[0].sentence
+        assert not remarks[0].certain
+
+
+@pytest.mark.parametrize("i0", [40.0, 300.0, 1e6])
+def test_a_stated_i0_of_any_dose_is_believed(i0: float) -> None:
+    assert [kind for kind in kinds(photons(geometry(), i0, electronic=2.0)) if kind == "i0"] == []
