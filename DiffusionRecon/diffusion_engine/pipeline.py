@@ -26,9 +26,9 @@ from .posterior.gate import assess, blended, without_fallback
 from .posterior.residual import (
     CONVERGED,
     LEAST_HU,
-    RESAMPLED,
     UNFITTED,
     UNFITTED_SHARE,
+    UNRESOLVED,
     ResidualTest,
     accepted_range,
     advised,
@@ -262,8 +262,7 @@ def _residual_tests(
         views = problem.residuals(tally.images[key], problem.likelihood)
         ratio = _ratio(views)
         per_view = tuple(round(float(v), 3) for v in views.mean(0))
-        resampled = key == "mean" and problem.prior_grid != problem.grid
-        allowed = RESAMPLED**2 * _signal(problem) if resampled else 0.0
+        allowed = UNRESOLVED**2 * _signal(problem) if key == "mean" else 0.0
         accepted = accepted_range(expected, readings, fitted=key != UNFITTED, allowed=allowed)
         explains = _explains(problem, settings, key, tally.images[key], ratio)
         tests.append(ResidualTest(key, ratio, per_view, accepted, explains))

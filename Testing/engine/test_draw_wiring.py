@@ -193,7 +193,7 @@ def test_the_priors_pixels_cover_the_same_field(small: Volume, monkeypatch: pyte
     image = torch.full((1, 58, 72), 0.02)
     clean = problem.prior_likelihood.operator.forward(image)
     same = problem.likelihood.operator.forward(torch.full((1, 32, 40), 0.02))
-    torch.testing.assert_close(clean, same, atol=0.02 * float(same.max()), rtol=0)
+    torch.testing.assert_close(clean.sum(-1), same.sum(-1), rtol=2e-3, atol=0)
 
 
 def test_chosen_slices_keep_their_own_noise(two: Volume) -> None:
