@@ -29,6 +29,7 @@ from .posterior.residual import (
     LEAST_HU,
     UNFITTED,
     UNFITTED_SHARE,
+    UNRESOLVED,
     ResidualTest,
     accepted_range,
     advised,
@@ -293,7 +294,8 @@ def _residual_tests(
         views = problem.residuals(tally.images[key], problem.likelihood)
         ratio = _ratio(views)
         per_view = tuple(round(float(v), 3) for v in views.mean(0))
-        accepted = accepted_range(expected, readings, fitted=key != UNFITTED)
+        allowed = UNRESOLVED**2 * _signal(problem) if key == "mean" else 0.0
+        accepted = accepted_range(expected, readings, fitted=key != UNFITTED, allowed=allowed)
         explains = _explains(problem, settings, key, tally.images[key], ratio)
         tests.append(ResidualTest(key, ratio, per_view, accepted, explains))
     tally.tests = advised(tests)
@@ -302,6 +304,11 @@ def _residual_tests(
 def _ratio(views: Tensor) -> float:
     """Mean over the slices of a residual (slices, views); raises where one is not finite."""
     return summarise([float(v) for v in views.mean(-1)])
+
+
+def _signal(problem: Problem) -> float:
+    """Mean square of the data in units of their noise."""
+    return float((problem.likelihood.data.square() / problem.likelihood.variance).mean())
 
 
 def _explains(problem: Problem, settings: Settings, kind: str, images: np.ndarray, ratio: float) -> bool:
@@ -314,7 +321,7 @@ def _explains(problem: Problem, settings: Settings, kind: str, images: np.ndarra
         if float(images.min()) < LEAST_HU:
             ratio = _ratio(problem.residuals(np.maximum(images, LEAST_HU), problem.likelihood))
         iterations = settings.tv_iterations if kind == "tv" else CONVERGED
-        return ratio <= ceiling(float((data.square() / variance).mean()), data[0].numel(), iterations)
+        return ratio <= ceiling(_signal(problem), data[0].numel(), iterations)
     attenuation = hu_to_attenuation(np.maximum(images, AIR_HU), problem.water_per_mm).astype(np.float32)
     left = data - problem.likelihood.operator.forward(torch.from_numpy(attenuation).to(data.device))
     counted = (variance < torch.inf).expand_as(data)

@@ -116,7 +116,8 @@ def measured(angles: np.ndarray, kind: str = "parallel", variance: torch.Tensor 
     (np.arange(60) * 111.246, 180, 3.83, True),  # golden angle
     (np.arange(60) * 1.0, 60, 121, False),  # a limited arc
     (np.r_[np.arange(30) * 0.5, 165 + np.arange(30) * 0.5], 30, 150.5, False),  # one arc across the ends
-    (np.r_[np.arange(50) * 3.0, 150 + np.arange(10) * 0.5], 155, 25.5, False),  # dense here, unseen there
+    (np.r_[np.arange(50) * 3.0, 150 + np.arange(10) * 0.5], 158, 25.5, False),  # dense here, unseen there
+    (np.r_[np.arange(55) * 3.0, 165 + np.arange(5) * 0.5], 170, 13, False),  # nearly the whole arc, but for one gap
 ])
 def test_the_arc_is_what_the_views_have_seen(angles: np.ndarray, arc: float, gap: float, fits: bool) -> None:
     asked = measured(angles)

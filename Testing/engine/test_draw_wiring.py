@@ -15,6 +15,7 @@ from diffusion_engine.measurement import Measurement
 from diffusion_engine.metrics import psnr
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.pipeline import reconstruct
+from diffusion_engine.posterior.split import SplitMoments
 from diffusion_engine.problem import Problem, prepare
 from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.catalogue import method_named
@@ -65,7 +66,7 @@ def problem_of(volume: Volume, prior: StubPrior, **changes: Any) -> Problem:
 
 
 def test_a_solver_works_in_network_units(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data and start are of HU / 1000: the object itself fits the data there, and the start is near it, not below air."""
+    """Data and start are of HU / 1000: the object itself fits the data there; the start is near it, not below air."""
     prior, given = stub_prior(monkeypatch), Given(monkeypatch)
     reconstruct(small, RUN, views=48)
     _, likelihood, start, _ = given.calls[0]
@@ -104,6 +105,20 @@ def test_mean_and_spread_are_of_the_draws(small: Volume, monkeypatch: pytest.Mon
     share = volumes["not_seen"].array ** 2 / volumes["uncertainty"].array ** 2
     np.testing.assert_allclose(volumes["not_seen_share"].array, share, atol=1e-3)
     assert float(np.median(share)) < 0.01
+
+
+def test_the_split_of_a_draw_knows_the_prior_and_the_noise(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a prior as narrow as the noise leaves the data wide, what counts as seen depends on both."""
+    prior = stub_prior(monkeypatch, sigma_data=0.02)
+    Given(monkeypatch, 0.1, 0.3)
+    volumes = reconstruct(small, RUN, keep=SPLIT, noise_percent=5.0).volumes
+    water = problem_of(small, prior, noise_percent=5.0).likelihood.scaled(0.0193, 0.0)
+    split = SplitMoments(water, 0.02**2, 1e-4, 400)
+    for value in (0.1, 0.3):
+        split.add(torch.full((1, 32, 40), value))
+    expected = 1000 * split.unseen_std.numpy()
+    assert float(np.median(expected)) > 10
+    np.testing.assert_allclose(volumes["not_seen"].array, expected, atol=0.03 * float(expected.max()))
 
 
 def test_what_few_views_leave_open_is_most_of_a_fine_pattern(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +180,20 @@ def test_the_simulated_scan_of_the_residual_test_is_of_the_middle_slice(two: Vol
     assert variance == pytest.approx(float(problem.likelihood.variance.flatten()[1]))
     assert variance < 0.5 * float(problem.likelihood.variance.flatten()[0])
     np.testing.assert_allclose(image, np.maximum(result.volumes["mean"].array[1], -1000), atol=0.01)
+
+
+def test_the_priors_pixels_cover_the_same_field(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """9 mm pixels for a prior that knows 5 mm at most: a whole number of them, so not quite 5 mm."""
+    prior = stub_prior(monkeypatch, pixel_mm=(1.0, 5.0))
+    problem = problem_of(small, prior)
+    fine, coarse = problem.prior_grid, problem.grid
+    assert fine.shape == (58, 72)
+    for count, pixel, rows, mm in zip(fine.shape, fine.pixel_mm, coarse.shape, coarse.pixel_mm, strict=True):
+        assert count * pixel == pytest.approx(rows * mm)
+    image = torch.full((1, 58, 72), 0.02)
+    clean = problem.prior_likelihood.operator.forward(image)
+    same = problem.likelihood.operator.forward(torch.full((1, 32, 40), 0.02))
+    torch.testing.assert_close(clean.sum(-1), same.sum(-1), rtol=2e-3, atol=0)
 
 
 def test_chosen_slices_keep_their_own_noise(two: Volume) -> None:
