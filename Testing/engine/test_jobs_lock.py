@@ -127,9 +127,15 @@ def test_another_computer_may_still_run_it(folder: Path) -> None:
 
 
 def test_the_worker_takes_the_place_of_the_process_that_started_it(folder: Path) -> None:
-    run = note(folder, pid=1, started=0.0)["run"]
-    assert lock.take(folder, run) == run
-    assert json.loads((folder / lock.LOCK).read_text())["pid"] == os.getpid()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run = note(folder, pid=child.pid, started=psutil.Process(child.pid).create_time())["run"]
+        with pytest.raises(ValueError, match=f"that of the process {child.pid}"):
+            lock.take(folder, "another run")
+        assert lock.take(folder, run) == run
+        assert json.loads((folder / lock.LOCK).read_text())["pid"] == os.getpid()
+    finally:
+        child.communicate(b"\n")
 
 
 def test_a_lock_that_came_meanwhile_is_given_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
