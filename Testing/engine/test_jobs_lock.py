@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -118,6 +119,18 @@ def test_a_process_that_has_ended_but_was_not_waited_for_holds_nothing(folder: P
         lock.take(folder)
     finally:
         child.wait()
+
+
+def test_a_lock_that_cannot_be_written_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json, "dump", full)
+    with pytest.raises(ValueError, match=r"expected to write .*run\.lock, but it failed"):
+        process.start(folder)
+    assert {path.name for path in folder.iterdir()} == {job.JOB, job.INPUT}
+    with pytest.raises(ValueError, match="expected to write"):
+        lock.take(folder / "none")
 
 
 def test_another_computer_may_still_run_it(folder: Path) -> None:
