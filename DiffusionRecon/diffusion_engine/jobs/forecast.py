@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import psutil
-
+from ..memory import MEGABYTE, free_memory_mb
 from ..settings import Settings
 
-MEGABYTE = 1e6
-GROUPS = Path("/sys/fs/cgroup")
 SHARE = 0.9
 """Part of the free memory that a job may plan to use."""
 
@@ -114,41 +108,6 @@ def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[st
 def draw_bytes(draws: int, voxels: int) -> int:
     """Disk space of draws while they are kept: the first in float32, how far the others lie from it in float16."""
     return voxels * (4 + 2 * (draws - 1)) if draws else 0
-
-
-def free_memory_mb() -> float:
-    """Memory that a new process can use, in MB: what the machine has free, or a container's smaller limit."""
-    free = float(psutil.virtual_memory().available)
-    limit, used = _container()
-    return min(free, limit - used) / MEGABYTE
-
-
-def total_memory_mb() -> float:
-    """The memory of this machine, or a container's smaller limit, in MB."""
-    return min(float(psutil.virtual_memory().total), _container()[0]) / MEGABYTE
-
-
-def _container() -> tuple[float, float]:
-    """Limit and use of this container's memory in bytes, both versions of control groups; no limit: infinity."""
-    for group, limit, used in (
-        ("", "memory.max", "memory.current"), ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        place = GROUPS / group
-        with contextlib.suppress(OSError, ValueError):  # not Linux, or "max", which is no limit
-            allowed = int((place / limit).read_text(encoding="ascii"))
-            taken = int((place / used).read_text(encoding="ascii"))
-            return float(allowed), float(taken - _cached(place))
-    return math.inf, 0.0
-
-
-def _cached(place: Path) -> int:
-    """What the container holds of files and gives back when memory is wanted, in bytes."""
-    found: dict[str, int] = {}
-    with contextlib.suppress(OSError, ValueError):
-        for line in (place / "memory.stat").read_text(encoding="ascii").splitlines():
-            name, _, value = line.partition(" ")
-            found[name] = int(value)
-    return found.get("total_inactive_file", found.get("inactive_file", 0))
 
 
 def _voxels(shape: tuple[int, int, int]) -> int:

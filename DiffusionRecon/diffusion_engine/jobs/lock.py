@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 
-LOCK = "run.lock"
+from .job import LOCK
+
 SAME_START_S = 2.0
 """A process is the one that was noted when its start differs by no more: the clock that it is told by can be moved."""
 TRIES = 20

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from .forecast import GROUPS, MEGABYTE, free_memory_mb, total_memory_mb
+from ..memory import GROUPS, MEGABYTE, free_memory_mb, total_memory_mb
 
 SMALLER = {
     "reconstruction": "fewer slices, a smaller region, fewer views, or the device cpu",
