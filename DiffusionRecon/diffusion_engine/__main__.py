@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .commands import foreign, learning, scans, trust, weights
-from .jobs.memory import did_not_suffice, ran_out
+from .jobs.shortage import did_not_suffice, ran_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

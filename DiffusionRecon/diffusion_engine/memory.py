@@ -1,4 +1,4 @@
-"""The memory of this machine and of the container that a process runs in."""
+"""How much memory this computer, or the container that the process runs in, still has to give."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GROUPS = Path("/sys/fs/cgroup")
 
 def free_memory_mb() -> float:
     """Memory that a new process can use, in MB: what the machine has free, or a container's smaller limit."""
-    import psutil  # here: Slicer reads this package before it has installed psutil
+    import psutil  # here: Slicer reads this package before psutil is installed
 
     free = float(psutil.virtual_memory().available)
     limit, used = _container()

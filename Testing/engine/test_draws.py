@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -142,6 +144,19 @@ def test_a_jobs_draws_lie_in_its_folder_while_it_runs(tmp_path: Path, monkeypatc
     *_, result = kept_by_a_job(tmp_path)
     assert {"draw_1", "draw_2"} <= set(result.volumes)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_worker_gives_its_folder_to_the_pipeline(tmp_path: Path) -> None:
+    folder = job.write_job(tmp_path / "job", synthetic_chest((1, 8, 8), (10.0, 10.0, 10.0))[0], {})
+    code = (
+        "import sys; from diffusion_engine.jobs import worker\n"
+        "worker.run_job = lambda folder, pipeline, out: out.write(repr(pipeline.keywords)) and 0\n"
+        "sys.exit(worker.main(sys.argv[1:]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = [sys.executable, "-c", code, str(folder)]
+    said = subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said == repr({"folder": folder.resolve()})
 
 
 def test_a_full_disk_ends_a_job_before_it_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

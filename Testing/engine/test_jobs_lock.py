@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -120,6 +121,18 @@ def test_a_process_that_has_ended_but_was_not_waited_for_holds_nothing(folder: P
         child.wait()
 
 
+def test_a_lock_that_cannot_be_written_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json, "dump", full)
+    with pytest.raises(ValueError, match=r"expected to write .*run\.lock, but it failed"):
+        process.start(folder)
+    assert {path.name for path in folder.iterdir()} == {job.JOB, job.INPUT}
+    with pytest.raises(ValueError, match="expected to write"):
+        lock.take(folder / "none")
+
+
 def test_another_computer_may_still_run_it(folder: Path) -> None:
     note(folder, computer="elsewhere", pid=ended())
     with pytest.raises(ValueError, match=r"on the computer elsewhere: .* or remove .*run\.lock"):
@@ -127,9 +140,15 @@ def test_another_computer_may_still_run_it(folder: Path) -> None:
 
 
 def test_the_worker_takes_the_place_of_the_process_that_started_it(folder: Path) -> None:
-    run = note(folder, pid=1, started=0.0)["run"]
-    assert lock.take(folder, run) == run
-    assert json.loads((folder / lock.LOCK).read_text())["pid"] == os.getpid()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run = note(folder, pid=child.pid, started=psutil.Process(child.pid).create_time())["run"]
+        with pytest.raises(ValueError, match=f"that of the process {child.pid}"):
+            lock.take(folder, "another run")
+        assert lock.take(folder, run) == run
+        assert json.loads((folder / lock.LOCK).read_text())["pid"] == os.getpid()
+    finally:
+        child.communicate(b"\n")
 
 
 def test_a_lock_that_came_meanwhile_is_given_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -202,6 +203,27 @@ def test_torchComesThroughItsExtension(application: Application, monkeypatch: py
 )
 def test_doctorSaysWhatRunsWhereAndWhy(facts: dict, nvidia: bool, words: str, application: Application) -> None:
     assert words in deviceLine(facts, nvidia, 8)
+
+
+def test_theModuleLoadsBeforeItsPackagesAreInstalled(tmp_path: Path) -> None:
+    """Slicer reads every file of the module before the first set-up, which brings these packages."""
+    code = (
+        "import importlib, pathlib, sys\n"
+        f"for name in {[need.module for need in NEEDS]}: sys.modules[name] = None\n"
+        "from host.application import makeApplication\n"
+        f"makeApplication({str(tmp_path)!r})\n"
+        "import DiffusionRecon\n"
+        "for path in sorted(pathlib.Path(DiffusionRecon.__file__).parent.glob('DiffusionReconLib/*.py')):\n"
+        "    if 'import qt' not in path.read_text(encoding='utf-8') and path.stem not in ('panel', 'train_panel'):\n"
+        "        importlib.import_module(f'DiffusionReconLib.{path.stem}')\n"
+        "from diffusion_engine.io import images\n"
+        "print('read')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert run.stdout.strip() == "read", run.stderr
 
 
 def test_doctorSpeaksOfAPythonThatGivesNoAnswer(application: Application) -> None:

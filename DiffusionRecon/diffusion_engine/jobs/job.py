@@ -19,9 +19,8 @@ from ..io.images import write_volume
 from ..measurement import Measurement, variance_name, write_measurement
 from ..volume import Volume
 from .inside import inside, is_plain, named_files, readable, result_path
-from .lock import LOCK
 
-JOB, RESULT, LOG, CANCEL = "job.json", "result.json", "worker.log", "cancel"
+JOB, RESULT, LOG, CANCEL, LOCK = "job.json", "result.json", "worker.log", "cancel", "run.lock"
 STAGING, DRAWS = "outputs.part", "draws.part"
 """Folders of a running job: finished outputs before they are moved, and draws that are kept."""
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.\w+")

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 
-LOCK = "run.lock"
+from .job import LOCK
+
 SAME_START_S = 2.0
 """A process is the one that was noted when its start differs by no more: the clock that it is told by can be moved."""
 TRIES = 20
@@ -74,18 +75,28 @@ def _of_this_process() -> dict[str, Any]:
 
 
 def _created(path: Path, note: dict[str, Any]) -> bool:
-    """Whether there was no such file, and now there is this one."""
+    """Whether there was no such file, and now there is this one; raises ValueError where it cannot be written."""
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    except PermissionError:
+    except OSError as error:
         if path.exists():  # Windows, while another process removes it
             return False
-        raise
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(note, stream)
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(note, stream)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
     return True
+
+
+def _unwritable(path: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"expected to write {path}, but it failed ({error.strerror}): free disk space or choose another folder"
+    )
 
 
 def _holder(path: Path) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ import psutil
 from ..safe_path import module_line, safe_environment
 from . import job as jobs
 from . import lock
-from .memory import Witness
+from .shortage import Witness
 
 GRACE_S = 1.0
 EXIT_S = 5.0

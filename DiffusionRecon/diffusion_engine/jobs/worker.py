@@ -30,8 +30,8 @@ from . import job as jobs
 from . import lock
 from .forecast import output_bytes
 from .inside import result_path
-from .memory import did_not_suffice, ran_out
 from .progress import PeakMemory, TimeLeft
+from .shortage import did_not_suffice, ran_out
 
 DONE, ERROR, CANCELLED = 0, 1, 3
 PREVIEW_EVERY_S = 1.0

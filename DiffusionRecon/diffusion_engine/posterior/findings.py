@@ -163,17 +163,17 @@ def _check(
             raise FloatingPointError(f"the {name} holds NaN or infinite values: no findings can be given")
 
 
-def _components(mask: np.ndarray) -> np.ndarray:
-    """Numbers of the parts connected by faces; noise joins up more easily over edges and corners."""
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image, False)).astype(np.int64)
-
-
 def _places(parts: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
     """The flat indices of every part from 1 on, each in the order of the volume, which is gone through once."""
     inside = np.flatnonzero(parts)
     by_part = inside[np.argsort(parts.ravel()[inside], kind="stable")]
     return np.split(by_part, np.cumsum(sizes[1:])[:-1])
+
+
+def _components(mask: np.ndarray) -> np.ndarray:
+    """Numbers of the parts connected by faces; noise joins up more easily over edges and corners."""
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(image, False)).astype(np.int64)
 
 
 def _widths(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..jobs.memory import ran_out
+from ..jobs.shortage import ran_out
 from .averages import Averages
 from .optimiser import MuonWithAdam
 from .team import ALONE, Team

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine import __main__ as line
-from diffusion_engine import memory as machine
+from diffusion_engine import memory
 from diffusion_engine.commands import scans
-from diffusion_engine.jobs import job, memory, process
+from diffusion_engine.jobs import job, process, shortage
 from diffusion_engine.jobs.worker import sentence
 from diffusion_engine.volume import Volume
 
@@ -59,7 +59,7 @@ def test_killed_for_memory_by_the_systems_own_count(
     folder: Path, launched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = iter((4, 5))
-    monkeypatch.setattr(memory, "killed_for_memory", lambda: next(counts))
+    monkeypatch.setattr(shortage, "killed_for_memory", lambda: next(counts))
     message = last_message(folder, KILLED, launched)
     assert message.startswith("The memory did not suffice, and the system ended the reconstruction process")
     assert "choose fewer slices, a smaller region" in message
@@ -68,15 +68,15 @@ def test_killed_for_memory_by_the_systems_own_count(
 @posix
 @both
 def test_killed_when_hardly_any_was_free(folder: Path, launched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "killed_for_memory", lambda: 7)
-    monkeypatch.setattr(memory, "total_memory_mb", lambda: 8000.0)
+    monkeypatch.setattr(shortage, "killed_for_memory", lambda: 7)
+    monkeypatch.setattr(shortage, "total_memory_mb", lambda: 8000.0)
     looked = folder.parent / "looked"
 
     def free() -> float:
         looked.touch()
         return 120.0
 
-    monkeypatch.setattr(memory, "free_memory_mb", free)
+    monkeypatch.setattr(shortage, "free_memory_mb", free)
     monkeypatch.setattr(process, "LOOK_S", 0.0)
     body = f"import time\nwhile not os.path.exists({str(looked)!r}):\n    time.sleep(0.02)\n" + KILLED
     message = last_message(folder, body, launched)
@@ -90,9 +90,9 @@ def test_killed_when_hardly_any_was_free(folder: Path, launched: bool, monkeypat
 def test_an_end_without_a_sign_claims_nothing(
     folder: Path, launched: bool, body: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "killed_for_memory", lambda: 7)
-    monkeypatch.setattr(memory, "total_memory_mb", lambda: 8000.0)
-    monkeypatch.setattr(memory, "free_memory_mb", lambda: 6000.0)
+    monkeypatch.setattr(shortage, "killed_for_memory", lambda: 7)
+    monkeypatch.setattr(shortage, "total_memory_mb", lambda: 8000.0)
+    monkeypatch.setattr(shortage, "free_memory_mb", lambda: 6000.0)
     message = last_message(folder, body, launched)
     assert message.startswith("The reconstruction process ended before its result")
     assert ("SIGKILL" if body == KILLED and not launched else "exit code 1") in message
@@ -106,13 +106,13 @@ def test_an_end_without_a_sign_claims_nothing(
 )  # fmt: skip
 def test_what_a_library_said_last_is_believed(folder: Path, launched: bool, said: str) -> None:
     message = last_message(folder, f"print({said!r}, file=sys.stderr, flush=True); os._exit(1)", launched)
-    assert message == memory.did_not_suffice("reconstruction")
+    assert message == shortage.did_not_suffice("reconstruction")
 
 
 @both
 def test_a_traceback_is_no_want_of_memory(folder: Path, launched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(9))
-    monkeypatch.setattr(memory, "killed_for_memory", lambda: next(counts))
+    monkeypatch.setattr(shortage, "killed_for_memory", lambda: next(counts))
     assert "exit code 1" in last_message(folder, "import no_such_module", launched)
 
 
@@ -141,7 +141,7 @@ def test_a_real_allocation_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     for allocate in (lambda: torch.empty(1 << 58), lambda: np.empty(1 << 58), lambda: bytearray(1 << 60)):
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             allocate()
-        assert memory.ran_out(caught.value), caught.value
+        assert shortage.ran_out(caught.value), caught.value
 
 
 @pytest.mark.parametrize(
@@ -167,28 +167,28 @@ def test_the_shells_commands_say_it_too(
 
 
 def test_counters_and_limits_of_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "GROUPS", tmp_path)
     monkeypatch.setattr(memory, "GROUPS", tmp_path)
-    whole = machine.total_memory_mb()
-    assert memory.killed_for_memory() >= 0
+    monkeypatch.setattr(shortage, "GROUPS", tmp_path)
+    machine = memory.total_memory_mb()
+    assert shortage.killed_for_memory() >= 0
     (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
-    monkeypatch.setattr(memory, "_counters", lambda: [tmp_path / "none", tmp_path / "memory.events"])
-    assert memory.killed_for_memory() == 2
+    monkeypatch.setattr(shortage, "_counters", lambda: [tmp_path / "none", tmp_path / "memory.events"])
+    assert shortage.killed_for_memory() == 2
     for name, text in (("memory.max", "max"), ("memory.current", "70000000")):
         (tmp_path / name).write_text(text + "\n")
-    assert machine.total_memory_mb() == whole
+    assert memory.total_memory_mb() == machine
     (tmp_path / "memory.max").write_text("90000000\n")
-    assert (machine.total_memory_mb(), machine.free_memory_mb()) == (90.0, 20.0)
+    assert (memory.total_memory_mb(), memory.free_memory_mb()) == (90.0, 20.0)
     (tmp_path / "memory.stat").write_text("anon 60000000\ninactive_file 10000000\n")
-    assert machine.free_memory_mb() == 30.0  # what is held of files is given back when it is wanted
+    assert memory.free_memory_mb() == 30.0  # what is held of files is given back when it is wanted
 
 
 def test_version_1_of_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "GROUPS", tmp_path)
     (tmp_path / "memory").mkdir()
     for name, text in (
         ("limit_in_bytes", "80000000"), ("usage_in_bytes", "70000000"),
         ("stat", "inactive_file 1\ntotal_inactive_file 20000000"),
     ):
         (tmp_path / "memory" / f"memory.{name}").write_text(text + "\n")
-    assert (machine.total_memory_mb(), machine.free_memory_mb()) == (80.0, 30.0)
+    assert (memory.total_memory_mb(), memory.free_memory_mb()) == (80.0, 30.0)
