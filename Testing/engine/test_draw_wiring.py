@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from diffusion_engine.acquisition import simulate
 from diffusion_engine.classical.fbp import fbp
+from diffusion_engine.coupling import coupling_named
 from diffusion_engine.measurement import Measurement
 from diffusion_engine.metrics import psnr
 from diffusion_engine.phantoms import synthetic_chest
@@ -194,6 +196,28 @@ def test_the_priors_pixels_cover_the_same_field(small: Volume, monkeypatch: pyte
     clean = problem.prior_likelihood.operator.forward(image)
     same = problem.likelihood.operator.forward(torch.full((1, 32, 40), 0.02))
     torch.testing.assert_close(clean.sum(-1), same.sum(-1), rtol=2e-3, atol=0)
+
+
+def test_a_coupling_knows_how_far_apart_the_slices_are(two: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 mm, as the volume says."""
+    stub_prior(monkeypatch)
+    given, real = Given(monkeypatch), coupling_named("none")
+    noted: list[float] = []
+
+    def denoiser(prior: Any, spacing_mm: float) -> Any:
+        noted.append(spacing_mm)
+        return real.denoiser(prior, spacing_mm)
+
+    def couple(likelihood: Any, noise: Any, spacing_mm: float) -> Any:
+        noted.append(spacing_mm)
+        return real.couple(likelihood, noise, spacing_mm)
+
+    stand_in = SimpleNamespace(denoiser=denoiser, couple=couple)
+    monkeypatch.setattr("diffusion_engine.diffusion.coupling_named", lambda name: stand_in)
+    reconstruct(two, RUN)
+    assert given.calls
+    assert noted
+    assert set(noted) == {10.0}
 
 
 def test_chosen_slices_keep_their_own_noise(two: Volume) -> None:
