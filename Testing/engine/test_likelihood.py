@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.solvers.start import predicted_start_error
 
 
 def random(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -127,3 +128,19 @@ def test_tv_reaches_the_noise_of_the_readings_that_count(dense) -> None:
     found = tv(GaussianLikelihood(operator, operator.forward(x) + noise, variance), iterations=2000)
     ratio = GaussianLikelihood(operator, operator.forward(x) + noise, variance).residual_ratio(found)
     assert float(ratio) == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_predicted_start_error_draws_no_noise_where_there_is_no_reading(dense) -> None:
+    operator = dense((4, 5), (6, 8))
+    variance = torch.full((6, 8), 0.04, dtype=torch.float64)
+    variance[:, 2] = math.inf
+    likelihood = GaussianLikelihood(operator, random(1, 6, 8), variance)
+
+    def start(data: torch.Tensor) -> torch.Tensor:
+        return operator.adjoint(data) - operator.adjoint(operator.forward(torch.ones(1, 4, 5, dtype=torch.float64)))
+
+    surrogate = torch.ones(1, 4, 5, dtype=torch.float64)
+    found = predicted_start_error(surrogate, likelihood, start, torch.Generator().manual_seed(0))
+    noise = torch.randn((1, 6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.2
+    noise[..., 2] = 0
+    torch.testing.assert_close(found, (operator.adjoint(noise) - 1).square().mean((-2, -1)).sqrt())

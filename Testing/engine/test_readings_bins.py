@@ -54,7 +54,7 @@ def test_a_dead_bin_that_is_noisy_is_found() -> None:
 def test_a_thin_dense_object_in_the_middle_is_no_bad_bin() -> None:
     good = lines(geometry())
     values = good.values.copy()
-    values[0, :, 63:65] += 2.0 + 0.01 * np.random.default_rng(1).standard_normal((60, 2))
+    values[0, :, 65:67] += 2.0 + 0.01 * np.random.default_rng(1).standard_normal((60, 2))
     assert not first_look(replace(good, values=values)).remarks
 
 
@@ -115,6 +115,9 @@ def test_hot_bins_do_not_set_i0() -> None:
     assert "beside the object: 2e+04." in " ".join(problem.notes)
     assert "bins 20, 65, 66 and 90" in " ".join(problem.notes)
     assert problem.noise_std < 0.06
+    weights = problem.likelihood.curvature(torch.zeros(1))[0]
+    assert (weights == 0).all(0).nonzero().flatten().tolist() == [20, 65, 66, 90]
+    assert bool((weights > 0).any(0).sum() == 124)
 
 
 def test_an_infinite_variance_is_weight_zero_and_anything_below_positive_is_refused() -> None:
