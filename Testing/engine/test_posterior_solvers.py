@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusion_engine.likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from diffusion_engine.likelihoods.conditional import SolveSettings
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.hamiltonian import Chain, hamiltonian_move
 from diffusion_engine.sampling.movers import multistep_estimates

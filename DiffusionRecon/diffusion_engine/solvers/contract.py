@@ -21,14 +21,33 @@ SPREADS = ("posterior", "concentrated", "point")
 """Labels of draws: earned from the truth table, narrower (or of unknown width), or no draws at all."""
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a data step took and reached: ``products`` with the Jacobian; ``error`` foretold and ``allowed``, in units
+    of the noise level."""
+
+    products: int
+    error: float
+    allowed: float
+
+    @property
+    def short(self) -> bool:
+        """Whether the step stopped before it was as accurate as asked."""
+        return self.error > self.allowed
+
+
 @dataclass(frozen=True, eq=False)
 class SolverStep:
-    """What a solver yields: index from 1, total, noise level, estimate of the clean image (batch, rows, columns)."""
+    """What a solver yields: index from 1, total, noise level, estimate of the clean image (batch, rows, columns).
+
+    ``effort``: of a data step that is solved to an accuracy.
+    """
 
     index: int
     total: int
     sigma: float
     estimate: Tensor
+    effort: Effort | None = None
 
 
 def denoise(

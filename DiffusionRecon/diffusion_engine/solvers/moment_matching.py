@@ -3,9 +3,11 @@
     p(x0 | x) ~ N(D(x; s), s^2 J),  J = dD/dx                              (Tweedie's second moment)
     D_y(x; s) = D + s^2 J A' w,  (V + A s^2 J A') w = y - A D
 
-w comes from conjugate gradients, each of whose iterations takes one product with J, a backward pass through the
-network (:meth:`..likelihoods.gaussian.GaussianLikelihood.conditional_mean`). Their preconditioner has J replaced by the
-stationary matrix F' diag(j) F, whose radial spectrum j is measured by one product with a random vector.
+Each iteration for w takes one product with J, a backward pass through the network
+(:func:`..likelihoods.conditional.minimal_residual_mean`). They are preconditioned by the stationary matrix
+F' diag(j) F in the place of J, whose radial spectrum j is measured by one product with a random vector. An error of D_y
+moves a draw by about as much, and falls with the noise level until that is below the posterior's own width: it is
+allowed to be a share of s in each step.
 
 Source: moment matching, arXiv:2405.13712.
 """
@@ -13,23 +15,60 @@ Source: moment matching, arXiv:2405.13712.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from ..likelihoods.conditional import Solved, SolveSettings
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.noise import Noise
-from .contract import finite, linearise
+from .contract import Effort, SolverStep, finite, linearise
 
 SMALLEST_SHARE = 1e-4
 """Floor of the measured spectrum of J, whose eigenvalues lie between 0 and 1."""
 
 
+@dataclass(frozen=True)
+class PosteriorSettings(SolveSettings):
+    """``products`` with J a step at most; ``tolerance``: error of D_y at which a step has enough, in noise levels."""
+
+    products: int = 40
+    tolerance: float = 0.02
+
+
+class PosteriorDenoiser:
+    """D_y of one draw, which adds up what its data steps take."""
+
+    def __init__(
+        self, denoiser: Denoiser, likelihood: GaussianLikelihood, settings: SolveSettings, noise: Noise,
+        condition: Tensor | None = None,
+    ) -> None:
+        self.denoiser, self.likelihood, self.settings = denoiser, likelihood, settings
+        self.noise, self.condition = noise, condition
+        self.products, self.error = 0, 0.0
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """See :func:`posterior_denoiser`."""
+        solved = posterior_denoiser(
+            self.denoiser, self.likelihood, x, sigma, self.settings, self.noise, self.condition
+        )
+        self.products += solved.products
+        self.error = max(self.error, solved.error / sigma)
+        return solved.image
+
+    def step(self, index: int, total: int, sigma: float, clean: Tensor) -> SolverStep:
+        """The step's record, with what was taken since the last one."""
+        effort = Effort(self.products, self.error, self.settings.tolerance)
+        self.products, self.error = 0, 0.0
+        return SolverStep(index, total, sigma, clean, effort)
+
+
 def posterior_denoiser(
     denoiser: Denoiser, likelihood: GaussianLikelihood, x: Tensor, sigma: float, settings: SolveSettings,
     noise: Noise, condition: Tensor | None = None,
-) -> Tensor:
+) -> Solved:
     """D_y(x; sigma) ~ E[clean | x, y]: (batch, rows, columns), network units; ``noise`` draws the probing vector.
 
     Raises FloatingPointError where the result is not finite.
@@ -41,14 +80,17 @@ def posterior_denoiser(
         image = torch.fft.ifft2(spectrum * torch.fft.fft2(v))
         return image if v.is_complex() else image.real
 
-    clean = likelihood.conditional_mean(estimate, lambda v: sigma**2 * product(v), stationary, settings)
-    return finite(clean, sigma)
+    solved = likelihood.conditional_mean_within(
+        estimate, lambda v: sigma**2 * product(v), stationary, settings, settings.tolerance * sigma
+    )
+    finite(solved.image, sigma)
+    return solved
 
 
 def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Tensor:
-    """Mean gain of J at each spatial frequency's magnitude: (rows, columns), between SMALLEST_SHARE and 1.
+    """Mean gain of each image's J at each spatial frequency's magnitude: shape of ``probe``, SMALLEST_SHARE to 1.
 
-    j(k) = sum |F z| |F J z| cos / sum |F z|^2 over the batch and a ring of frequencies, z = ``probe`` standard normal.
+    j(k) = sum |F z| |F J z| cos / sum |F z|^2 over a ring of frequencies, z = ``probe`` standard normal.
     """
     response = torch.fft.fft2(product(probe), norm="ortho")
     source = torch.fft.fft2(probe, norm="ortho")
@@ -60,8 +102,8 @@ def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Ten
     count = int(ring.max()) + 1
 
     def gathered(values: Tensor) -> Tensor:
-        empty = torch.zeros(count, dtype=values.dtype, device=values.device)
-        return empty.index_add(0, ring.flatten(), values.mean(0).flatten())
+        empty = torch.zeros(len(values), count, dtype=values.dtype, device=values.device)
+        return empty.index_add(1, ring.flatten(), values.flatten(1))
 
     gain = gathered((source.conj() * response).real) / gathered(source.abs() ** 2)
-    return gain.clamp(SMALLEST_SHARE, 1.0)[ring]
+    return gain.clamp(SMALLEST_SHARE, 1.0)[:, ring]
