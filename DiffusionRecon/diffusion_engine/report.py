@@ -18,6 +18,7 @@ from .priors.library import Prior
 from .problem import Problem
 from .settings import Settings
 from .solvers.catalogue import method_named
+from .solvers.effort import Efforts
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Tally:
     scores: list[float] = field(default_factory=list)
     gate: Gate | None = None
     calibration: Calibration | None = None
+    efforts: Efforts = field(default_factory=Efforts)
 
     def spend(self, method: str, since: float) -> None:
         self.seconds[method] = self.seconds.get(method, 0.0) + time.perf_counter() - since
@@ -61,6 +63,7 @@ def make_report(
             "prior had to decide, but is narrower than the true error; do not read it as a posterior standard "
             "deviation."
         )
+    notes += [] if tally.efforts.sentence is None else [tally.efforts.sentence]
     notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
     notes += [test.statement for test in tests]
     return {
@@ -85,6 +88,7 @@ def make_report(
             for t in tests
         ],
         "sigma_start": tally.sigma_start,
+        "data_steps": tally.efforts.to_dict(),
         "intensity": {"unit": "HU", "water_per_mm": settings.water_per_mm},
         "geometry": problem.describe(),
         "noise_std": problem.noise_std,

@@ -24,14 +24,14 @@ SCANS: tuple[tuple[int, float], ...] = ((20, 0.05), (8, 0.1))
 """Parallel views over half a turn, and the standard deviation of the noise of a line integral, pixels of 1 mm."""
 
 
-def uneven_ct(ratio: float, draws: int = 400, scans: tuple[tuple[int, float], ...] = SCANS) -> TruthProblem:
+def uneven_ct(ratio: float, draws: int = 200, scans: tuple[tuple[int, float], ...] = SCANS) -> TruthProblem:
     """Parallel-beam scans of images whose standard deviation is ``ratio`` times larger in the body than in air."""
     covariance = body_covariance(ratio)
     operators = [(scanner(views), noise, {"views": views}) for views, noise in scans]
     return _gaussian(f"uneven_{ratio:g}_ct", covariance, operators, draws)
 
 
-def uneven_inpainting(ratio: float, draws: int = 400, seen: float = 0.3, noise: float = 0.05) -> TruthProblem:
+def uneven_inpainting(ratio: float, draws: int = 200, seen: float = 0.3, noise: float = 0.05) -> TruthProblem:
     """The same images, a random ``seen`` part of whose pixels is measured with ``noise``."""
     mask = (torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(60)) < seen).float()
     operators = [(PixelMask(mask), noise, {"measured_share": round(float(mask.mean()), 3)})]
@@ -56,7 +56,7 @@ class _Component:
     covariance: Tensor
 
 
-def uneven_mixture(draws: int = 1600, seeds: tuple[int, ...] = (0, 1), noise: float = 0.3) -> TruthProblem:
+def uneven_mixture(draws: int = 400, seeds: tuple[int, ...] = (1, 7), noise: float = 2.0) -> TruthProblem:
     """Two correlated anatomies, mirrored top to bottom, by 6 views within 20 degrees of the vertical."""
     pixels = SIZE * SIZE
     means = 0.5 * torch.stack([anatomy(SIZE, False).T, anatomy(SIZE, True).T])

@@ -22,6 +22,10 @@ from ..physics.operator import LinearOperator
 Covariance = Callable[[Tensor], Tensor]
 """C v of images (batch, rows, columns), each with a covariance of its own."""
 
+LEAST, SMALL = 2, 1e-3
+"""Products that are taken in any case unless the residual falls to this share: between images far apart a prior decides
+by a common shift of many pixels, which is small in each."""
+
 
 @dataclass(frozen=True)
 class SolveSettings:
@@ -58,8 +62,8 @@ def minimal_residual_mean(
 ) -> Solved:
     """x + C A' w of each image, until its error is foretold to be ``allowed`` or less, or after settings.products.
 
-    ``data`` and noise ``variance`` as in :class:`.gaussian.GaussianLikelihood`. An image that is
-    done stays as it is, whatever the others of the batch need.
+    ``data`` and noise ``variance`` as in :class:`.gaussian.GaussianLikelihood`; at least LEAST products. An image that
+    is done stays as it is, whatever the others of the batch need.
     """
     whiten = variance.rsqrt()
 
@@ -67,6 +71,7 @@ def minimal_residual_mean(
         return v + whiten * operator.forward(approximation(operator.adjoint(whiten * v)))
 
     residual = whiten * (data - operator.forward(x))
+    floor = item_dot(residual, residual).flatten() * SMALL**2
     kept: list[tuple[Tensor, Tensor]] = []
     while True:
         towards = conjugate_gradient(
@@ -74,6 +79,8 @@ def minimal_residual_mean(
         )
         error = _size(approximation(operator.adjoint(whiten * towards)))
         unfinished = error > allowed
+        if len(kept) < LEAST:
+            unfinished = unfinished | (item_dot(residual, residual).flatten() > floor)
         if len(kept) == settings.products or not bool(unfinished.any()):
             return Solved(x, len(kept), float(error.max()))
         lifted = covariance(operator.adjoint(whiten * towards))

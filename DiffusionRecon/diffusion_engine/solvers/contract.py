@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..priors.denoiser import Denoiser, mirrored_positions
+from .effort import Effort
 
 Solve = Callable[..., Iterator["SolverStep"]]
 """solve(denoiser, likelihood, start, settings, noise, condition=None) -> steps; the last estimate is the result.
@@ -19,21 +20,6 @@ Solve = Callable[..., Iterator["SolverStep"]]
 
 SPREADS = ("posterior", "concentrated", "point")
 """Labels of draws: earned from the truth table, narrower (or of unknown width), or no draws at all."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What a data step took and reached: ``products`` with the Jacobian; ``error`` foretold and ``allowed``, in units
-    of the noise level."""
-
-    products: int
-    error: float
-    allowed: float
-
-    @property
-    def short(self) -> bool:
-        """Whether the step stopped before it was as accurate as asked."""
-        return self.error > self.allowed
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ class MMPSSettings(PosteriorSettings):
 
     steps: int = 30
     sigma_max: float = 80.0
-    sigma_min: float = 0.002
+    sigma_min: float = 0.0005
 
 
 def mmps(

@@ -23,6 +23,9 @@ from ..sampling.noise import Noise
 from .contract import SolverStep
 from .moment_matching import PosteriorDenoiser, PosteriorSettings
 
+WIDEST = 0.1
+"""Standard deviation that a posterior hardly exceeds where data were measured, network units: 100 HU."""
+
 
 @dataclass(frozen=True)
 class TMPDSettings(PosteriorSettings):
@@ -30,7 +33,11 @@ class TMPDSettings(PosteriorSettings):
 
     steps: int = 40
     sigma_max: float = 80.0
-    sigma_min: float = 0.002
+    sigma_min: float = 0.0005
+
+    def allowed(self, sigma: float) -> float:
+        """The tolerance, sigma / WIDEST times as large above WIDEST: a diffusion forgets an error with sigma^2."""
+        return self.tolerance * max(1.0, sigma / WIDEST)
 
 
 def tmpd(
@@ -43,7 +50,6 @@ def tmpd(
     estimate is not finite.
     """
     levels = geometric_grid(settings.sigma_max, settings.sigma_min, settings.steps).tolist()
-
     clean_at = PosteriorDenoiser(denoiser, likelihood, settings, noise, condition)
     x = start + levels[0] * noise.normal(start)
     for index, clean in enumerate(multistep_estimates(clean_at, x, levels, noise)):
