@@ -16,7 +16,7 @@ from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import DenseMixtureDenoiser
 from torch import Tensor
-from truth_problems import Case, Truth, TruthProblem, anatomy, case_of, gaussian_content, gaussian_posterior
+from truth_problems import Truth, TruthProblem, anatomy, case_of, gaussian_content, gaussian_posterior
 from truth_scans import PixelMask
 
 SIZE, CORRELATION, BODY_STD = 32, 3.0, 0.5

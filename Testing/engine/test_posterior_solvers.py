@@ -84,8 +84,8 @@ def test_daps_draws_are_near_but_not_the_posterior(posterior) -> None:
 
 
 def uneven(ratio: float, views: int, noise: float) -> tuple[DenseMixtureDenoiser, GaussianLikelihood, Tensor, Tensor]:
-    """A prior of ``ratio`` times the deviation in a disc, a scan of one of its images, posterior mean and covariance."""
-    size = 16
+    """A prior ``ratio`` times as wide in a disc, a scan of one of its images, posterior mean and covariance."""
+    size = 12
     place = torch.cartesian_prod(torch.arange(size), torch.arange(size)).double()
     std = torch.where((place - (size - 1) / 2).norm(dim=1) < 0.35 * size, 0.5, 0.5 / ratio)
     covariance = std[:, None] * torch.exp(-torch.cdist(place, place) / 3) * std
@@ -108,19 +108,19 @@ def uneven(ratio: float, views: int, noise: float) -> tuple[DenseMixtureDenoiser
 )
 def test_draws_of_an_uneven_prior_have_the_posterior_mean_and_variance(solve, settings) -> None:
     """Three products a step leave the mean of TMPD 0.11, of MMPS 0.34 of a standard deviation away."""
-    prior, likelihood, mean, covariance = uneven(30.0, 12, 0.05)
-    *_, last = solve(prior, likelihood, torch.zeros(400, 16, 16), settings, seeded(1))
+    prior, likelihood, mean, covariance = uneven(30.0, 9, 0.05)
+    *_, last = solve(prior, likelihood, torch.zeros(300, 12, 12), settings, seeded(1))
     found = whitened(last.estimate, mean, covariance)
     assert float(found.mean(0).square().mean().sqrt()) < 0.1
     assert float(found.var(0).mean()) == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_step_that_stops_short_says_so() -> None:
-    prior, likelihood, _, _ = uneven(30.0, 12, 0.05)
+    prior, likelihood, _, _ = uneven(30.0, 9, 0.05)
     few, enough = TMPDSettings(steps=8, products=1, sigma_max=1.0), TMPDSettings(steps=8, products=200, sigma_max=1.0)
     short, whole = Efforts(), Efforts()
     for settings, efforts in ((few, short), (enough, whole)):
-        for step in tmpd(prior, likelihood, torch.zeros(2, 16, 16), settings, seeded(1)):
+        for step in tmpd(prior, likelihood, torch.zeros(2, 12, 12), settings, seeded(1)):
             efforts.add(step.effort)
     assert whole.short == 0
     assert whole.sentence is None
@@ -132,9 +132,9 @@ def test_a_step_that_stops_short_says_so() -> None:
 
 
 def test_the_error_left_is_foretold() -> None:
-    prior, likelihood, mean, covariance = uneven(30.0, 12, 0.05)
-    sigma, x = 0.05, torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(8)) * 0.05 + mean.reshape(16, 16)
-    gain = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(256))
+    prior, likelihood, mean, covariance = uneven(30.0, 9, 0.05)
+    sigma, x = 0.05, torch.randn(4, 12, 12, generator=torch.Generator().manual_seed(8)) * 0.05 + mean.reshape(12, 12)
+    gain = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(144))
     exact = mean + (x.double().flatten(1) - mean) @ gain.T
     for products in (1, 2, 4):
         settings = TMPDSettings(products=products, tolerance=1e-6)
@@ -145,8 +145,8 @@ def test_the_error_left_is_foretold() -> None:
 
 
 def test_an_image_is_solved_alike_beside_others() -> None:
-    prior, likelihood, mean, _ = uneven(30.0, 12, 0.05)
-    x = (mean.reshape(16, 16) + 0.1 * torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(8))).float()
+    prior, likelihood, mean, _ = uneven(30.0, 9, 0.05)
+    x = (mean.reshape(12, 12) + 0.1 * torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(8))).float()
     x[1:] *= 50
     probe = seeded(3).normal(x)
 
