@@ -175,6 +175,9 @@ def _chunk(
     for state in diffusion_draws(problem, settings, prior, chunk, torch.cat(surrogate), in_slabs):
         if state.step.index == 1 and state.draw == 1:
             tally.sigma_start += [round(level, 4) for level in state.sigma_start]
+        # The simulated scan of the residual test is not what a reader sees.
+        if into is tally.images:
+            tally.efforts.add(state.step.effort)
         wanted = state.finished or state.step.index % 5 == 0
         current = resample(state.estimate, *problem.grid.shape) * 1000 if wanted else None
         if state.finished and current is not None:

@@ -56,7 +56,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             solver_options={"prior_variance": 2.0},
         ),
         _preset(
-            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws", ("mmps",),
+            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws",
             solver="tmpd", draws=8,
         ),
         _preset(

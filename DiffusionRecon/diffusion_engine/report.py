@@ -18,6 +18,7 @@ from .priors.library import Prior
 from .problem import Problem
 from .settings import Settings
 from .solvers.catalogue import method_named
+from .solvers.effort import Efforts
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Tally:
     tests: list[ResidualTest] = field(default_factory=list)
     gate: Gate | None = None
     calibration: Calibration | None = None
+    efforts: Efforts = field(default_factory=Efforts)
 
     def spend(self, method: str, since: float) -> None:
         self.seconds[method] = self.seconds.get(method, 0.0) + time.perf_counter() - since
@@ -64,6 +66,7 @@ def make_report(
         )
     if problem.reference is not None and not _allows_ssim(problem):
         notes.append(f"The images have fewer than {metrics.SSIM_WINDOW} pixels one way: no SSIM is given.")
+    notes += [] if tally.efforts.sentence is None else [tally.efforts.sentence]
     notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
     notes += [test.statement for test in tally.tests]
     return {
@@ -91,6 +94,7 @@ def make_report(
             for t in tally.tests
         ],
         "sigma_start": tally.sigma_start,
+        "data_steps": tally.efforts.to_dict(),
         "intensity": {"unit": "HU", "water_per_mm": settings.water_per_mm},
         "geometry": problem.describe(),
         "noise_std": problem.noise_std,

@@ -82,10 +82,10 @@ def gauss_fourier(draws: int = 400, noises: tuple[float, ...] = (0.05, 0.2)) -> 
         std = _pixel_std(variance)
         truth = Truth(
             lambda x: hartley(x).flatten(1), mean.flatten(), variance.flatten(),
-            (spectrum * mask / noise**2 > 1).flatten(), _gaussian_content(hartley(mean), std),
+            (spectrum * mask / noise**2 > 1).flatten(), gaussian_content(hartley(mean), std),
         )
         likelihood = GaussianLikelihood(operator, data[None], torch.tensor(noise**2))
-        cases.append(_case(likelihood, true, truth, {"noise": noise, "measured_share": round(float(mask.mean()), 3)}))
+        cases.append(case_of(likelihood, true, truth, {"noise": noise, "measured_share": round(float(mask.mean()), 3)}))
     return TruthProblem("gauss_fourier", prior, cases, draws, True)
 
 
@@ -98,40 +98,51 @@ def gauss_ct(
     prior = GaussianDenoiser(torch.zeros(size, size), spectrum)
     eye = torch.eye(size * size, dtype=torch.float64).reshape(-1, size, size)
     covariance = torch.fft.ifft2(spectrum.double() * torch.fft.fft2(eye)).real.flatten(1)
+    grid = ImageGrid(size, size, (1.0, 1.0))
+    cases = [
+        gaussian_posterior(covariance, make_projector(parallel_geometry(grid, views), grid), noise, 20 + number,
+                           {"views": views})
+        for number, (views, noise) in enumerate(scans)
+    ]
+    return TruthProblem("gauss_ct", prior, cases, draws, True)
+
+
+def gaussian_posterior(covariance: Tensor, operator: Any, noise: float, seed: int, remarks: dict[str, Any]) -> Case:
+    """A scan of an image drawn from N(0, ``covariance``) (pixels, pixels), float64, with its posterior.
+
+    Coordinates: along the eigenvectors of C^1/2 A'A C^1/2 / noise^2, in which prior and posterior are independent.
+    """
+    rows, columns = operator.in_shape
     values, vectors = torch.linalg.eigh(covariance)
     root, inverse_root = (vectors * values**e @ vectors.T for e in (0.5, -0.5))
-    grid = ImageGrid(size, size, (1.0, 1.0))
-    cases = []
-    for number, (views, noise) in enumerate(scans):
-        operator = make_projector(parallel_geometry(grid, views), grid)
-        matrix = operator.forward(eye.float()).double().flatten(1).T
-        generator = torch.Generator().manual_seed(20 + number)
-        true = (root @ torch.randn(size * size, generator=generator, dtype=torch.float64)).reshape(size, size)
-        clean = matrix @ true.flatten()
-        data = clean + noise * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-        gain = covariance @ matrix.T @ torch.linalg.inv(
-            matrix @ covariance @ matrix.T + noise**2 * torch.eye(len(matrix), dtype=torch.float64)
-        )
-        mean = gain @ data
-        information, directions = torch.linalg.eigh(root @ matrix.T @ matrix @ root / noise**2)
-        information = information.clamp_min(0)
-        turn = directions.T @ inverse_root
-        std = (covariance - gain @ matrix @ covariance).diagonal().clamp_min(0).sqrt().reshape(size, size)
-        truth = Truth(
-            lambda x, turn=turn: x.double().flatten(1) @ turn.T, turn @ mean, 1 / (1 + information), information > 1,
-            _gaussian_content(mean.reshape(size, size).float(), std.float()),
-        )
-        shaped = data.float().reshape(1, *operator.out_shape)
-        likelihood = GaussianLikelihood(operator, shaped, torch.tensor(noise**2))
-        percent = round(100 * noise / float(clean.abs().max()), 2)
-        cases.append(_case(likelihood, true.float(), truth, {"views": views, "noise": noise, "noise_percent": percent}))
-    return TruthProblem("gauss_ct", prior, cases, draws, True)
+    eye = torch.eye(len(covariance)).reshape(-1, rows, columns)
+    matrix = operator.forward(eye).double().flatten(1).T
+    generator = torch.Generator().manual_seed(seed)
+    true = (root @ torch.randn(len(covariance), generator=generator, dtype=torch.float64)).reshape(rows, columns)
+    clean = matrix @ true.flatten()
+    data = clean + noise * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+    gain = covariance @ matrix.T @ torch.linalg.inv(
+        matrix @ covariance @ matrix.T + noise**2 * torch.eye(len(matrix), dtype=torch.float64)
+    )
+    mean = gain @ data
+    information, directions = torch.linalg.eigh(root @ matrix.T @ matrix @ root / noise**2)
+    information = information.clamp_min(0)
+    turn = directions.T @ inverse_root
+    std = (covariance - gain @ matrix @ covariance).diagonal().clamp_min(0).sqrt().reshape(rows, columns)
+    truth = Truth(
+        lambda x: x.double().flatten(1) @ turn.T, turn @ mean, 1 / (1 + information), information > 1,
+        gaussian_content(mean.reshape(rows, columns).float(), std.float()),
+    )
+    shaped = data.float().reshape(1, *operator.out_shape)
+    likelihood = GaussianLikelihood(operator, shaped, torch.tensor(noise**2))
+    percent = round(100 * noise / float(clean.abs().max()), 2)
+    return case_of(likelihood, true.float(), truth, {**remarks, "noise": noise, "noise_percent": percent})
 
 
 def mixture(draws: int = 1600, seeds: tuple[int, ...] = (0, 2)) -> TruthProblem:
     """Two anatomies 38 standard deviations apart, 32 x 32, a blur of 8 pixels and noise 0.5: the data cannot decide."""
     size, std, width, noise = 32, 0.1, 8.0, 0.5
-    means = torch.stack([_anatomy(size, mirrored) for mirrored in (False, True)])
+    means = torch.stack([anatomy(size, mirrored) for mirrored in (False, True)])
     weights = torch.tensor([0.5, 0.5])
     prior = MixtureDenoiser(means, torch.full((2,), std**2), weights)
     operator = Blur(width, size)
@@ -149,7 +160,7 @@ def mixture(draws: int = 1600, seeds: tuple[int, ...] = (0, 2)) -> TruthProblem:
         pixel = _pixel_std(std**2 - gain * operator.gain * std**2)
         mean = (share[:, None, None] * centres).sum(0).float()
         variance = (share[:, None, None] * (pixel**2 + (centres - mean) ** 2)).sum(0).float()
-        parts = [_gaussian_content(centre, pixel) for centre in centres]
+        parts = [gaussian_content(centre, pixel) for centre in centres]
 
         def content(low: Tensor, high: Tensor, parts: list = parts, share: Tensor = share) -> Tensor:
             return sum(w * part(low, high) for w, part in zip(share, parts, strict=True))
@@ -160,7 +171,7 @@ def mixture(draws: int = 1600, seeds: tuple[int, ...] = (0, 2)) -> TruthProblem:
         truth = Truth(lambda x: x.flatten(1), mean.flatten(), variance.flatten(), None, content, mode_of, share)
         likelihood = GaussianLikelihood(operator, data[None], torch.tensor(noise**2))
         remarks = {"noise": noise, "true_weights": [round(float(w), 4) for w in share]}
-        cases.append(_case(likelihood, true, truth, remarks))
+        cases.append(case_of(likelihood, true, truth, remarks))
     return TruthProblem("mixture", prior, cases, draws, True)
 
 
@@ -201,7 +212,7 @@ def poisson(draws: int = 400, scales: tuple[float, ...] = (4.0, 20.0)) -> TruthP
     return TruthProblem("poisson", prior, cases, draws, False)
 
 
-def _anatomy(size: int, mirrored: bool) -> Tensor:
+def anatomy(size: int, mirrored: bool) -> Tensor:
     """A body with a large bright organ on one side and a faint one on the other."""
     axis = torch.linspace(-1, 1, size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -216,7 +227,7 @@ def _pixel_std(spectrum: Tensor) -> Tensor:
     return spectrum.mean().sqrt().expand(spectrum.shape)
 
 
-def _gaussian_content(mean: Tensor, std: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def gaussian_content(mean: Tensor, std: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     def content(low: Tensor, high: Tensor) -> Tensor:
         upper, lower = (torch.from_numpy(norm.cdf(((b - mean) / std).numpy())) for b in (high, low))
         return upper - lower
@@ -224,7 +235,7 @@ def _gaussian_content(mean: Tensor, std: Tensor) -> Callable[[Tensor, Tensor], T
     return content
 
 
-def _case(likelihood: GaussianLikelihood, true: Tensor, truth: Truth, remarks: dict[str, Any]) -> Case:
+def case_of(likelihood: GaussianLikelihood, true: Tensor, truth: Truth, remarks: dict[str, Any]) -> Case:
     """The ridge estimate (prior variance 0.25) as classical start, and its true error."""
     start = likelihood.proximal(torch.zeros(1, *true.shape), 0.25, 50)[0]
     return Case(likelihood, start, float((start - true).square().mean().sqrt()), truth, remarks)

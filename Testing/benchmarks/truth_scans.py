@@ -56,6 +56,24 @@ class Blur:
     from_spectral = data_to_spectral = to_spectral
 
 
+class PixelMask:
+    """Some pixels of an image, those where ``mask`` (rows, columns) is 1: inpainting."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = self.singular_values = mask
+        self.in_shape = self.out_shape = tuple(mask.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.mask
+
+    adjoint = forward
+
+    def to_spectral(self, x: Tensor) -> Tensor:
+        return x
+
+    from_spectral = data_to_spectral = to_spectral
+
+
 class LogPoisson:
     """Counts y ~ Poisson(B exp(u)) of the log image u: misfit and gradient, ``matrix`` B (readings, pixels)."""
 

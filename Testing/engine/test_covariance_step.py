@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusion_engine.coupling.ztv import couple_z
-from diffusion_engine.likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from diffusion_engine.likelihoods.conditional import SolveSettings
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.analytic import GaussianDenoiser

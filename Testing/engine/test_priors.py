@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.priors.analytic import GaussianDenoiser, MixtureDenoiser
+from diffusion_engine.priors.analytic import DenseMixtureDenoiser, GaussianDenoiser, MixtureDenoiser
 from diffusion_engine.priors.card import PriorCard, read_card, sha256, write_card
 from diffusion_engine.priors.denoiser import EDMDenoiser, positions
 from diffusion_engine.priors.library import PRIORS_FOLDER, list_priors, load_prior, write_weights
@@ -291,3 +291,29 @@ def test_the_shipped_prior_denoises_a_chest(sigma: float, gain_db: float) -> Non
         return float((x - clean).square().mean())
 
     assert 10 * math.log10(error(noisy) / error(found)) > gain_db
+
+
+def test_a_dense_mixture_of_one_is_the_conditional_mean() -> None:
+    generator = torch.Generator().manual_seed(3)
+    root = torch.randn(12, 12, generator=generator, dtype=torch.float64)
+    covariance, mean = root @ root.T + 0.1 * torch.eye(12), torch.randn(1, 3, 4, generator=generator).double()
+    x, sigma = torch.randn(5, 1, 3, 4, generator=generator).double(), torch.rand(5, generator=generator).double() + 0.1
+    found = DenseMixtureDenoiser(mean, covariance[None], torch.ones(1))(x, sigma)
+    for n in range(5):
+        gain = covariance @ torch.linalg.inv(covariance + sigma[n] ** 2 * torch.eye(12))
+        expected = mean.flatten() + gain @ (x[n].flatten() - mean.flatten())
+        torch.testing.assert_close(found[n].flatten(), expected)
+
+
+def test_a_dense_mixture_of_white_images_is_the_white_mixture() -> None:
+    generator = torch.Generator().manual_seed(4)
+    means, weights = torch.randn(3, 2, 2, generator=generator).double(), torch.tensor([0.2, 0.5, 0.3]).double()
+    variances = torch.tensor([0.1, 0.4, 0.2]).double()
+    dense = DenseMixtureDenoiser(means, variances[:, None, None] * torch.eye(4).double(), weights)
+    x, sigma = torch.randn(6, 1, 2, 2, generator=generator).double(), torch.rand(6, generator=generator).double() + 0.1
+    torch.testing.assert_close(dense(x, sigma), MixtureDenoiser(means, variances, weights)(x, sigma))
+    torch.testing.assert_close(dense.shares(x, sigma).sum(1), torch.ones(6).double())
+    with pytest.raises(ValueError, match="must be positive"):
+        DenseMixtureDenoiser(means, -torch.eye(4).expand(3, 4, 4), weights)
+    with pytest.raises(ValueError, match="expects covariances"):
+        DenseMixtureDenoiser(means, torch.eye(4)[None], weights)

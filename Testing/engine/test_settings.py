@@ -165,7 +165,7 @@ def test_the_steps_are_the_methods_own_unless_given() -> None:
 def test_work_goes_with_steps_and_products() -> None:
     methods = listed_methods()
     assert methods["mmps"].draw_work(15, {}) == METHODS["mmps"].work / 2
-    assert methods["mmps"].draw_work(None, {"products": 1}) == METHODS["mmps"].work / 2
+    assert methods["mmps"].draw_work(None, {"products": 1}) == 30 * (3 + 2 * 1)
     assert methods["dds"].draw_work(20, {"products": 3}) == 80
     assert methods["dds"].draw_work(None, {"steps": 15}) == 15
     assert methods["tweedie"].draw_work(None, {}) == METHODS["tweedie"].work

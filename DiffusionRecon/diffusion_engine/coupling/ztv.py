@@ -17,14 +17,14 @@ Sources: DiffusionMBIR, arXiv:2211.10655; DDS, arXiv:2303.05754; ADMM, doi:10.15
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..classical.conjugate_gradient import conjugate_gradient
-from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from ..likelihoods.conditional import Covariance, Solved, SolveSettings
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.noise import Noise
 
 NO_COVARIANCE = (
@@ -132,12 +132,19 @@ class ZTVLikelihood(GaussianLikelihood):
         return z
 
     def conditional_mean(
-        self, x: Tensor, covariance: Callable[[Tensor], Tensor], approximation: Callable[[Tensor], Tensor],
-        settings: SolveSettings,
+        self, x: Tensor, covariance: Covariance, approximation: Covariance, settings: SolveSettings
     ) -> Tensor:
         """Exact where the weight is 0; raises ValueError otherwise, since z-TV is not Gaussian."""
         if self.weight == 0:
             return super().conditional_mean(x, covariance, approximation, settings)
+        raise ValueError(NO_COVARIANCE)
+
+    def conditional_mean_within(
+        self, x: Tensor, covariance: Covariance, approximation: Covariance, settings: SolveSettings, allowed: float
+    ) -> Solved:
+        """Exact where the weight is 0; raises ValueError otherwise, since z-TV is not Gaussian."""
+        if self.weight == 0:
+            return super().conditional_mean_within(x, covariance, approximation, settings, allowed)
         raise ValueError(NO_COVARIANCE)
 
     def conditional_draw(

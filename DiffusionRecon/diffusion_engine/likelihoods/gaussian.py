@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
 from ..physics.noise import typical_noise_std
 from ..physics.operator import LinearOperator, some_views
 from ..sampling.noise import Noise
+from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,23 +38,6 @@ class ScaledOperator:
     def subset(self, index: slice | Tensor) -> ScaledOperator:
         """The same for some views."""
         return ScaledOperator(some_views(self.operator, index), self.scale)
-
-
-@dataclass(frozen=True)
-class SolveSettings:
-    """Accuracy of a system with an expensive covariance: ``products`` with it at most; inner iterations of scans only.
-
-    Raises ValueError for fewer than one product.
-    """
-
-    products: int = 3
-    tolerance: float = 1e-3
-    inner_iterations: int = 15
-    inner_tolerance: float = 1e-2
-
-    def __post_init__(self) -> None:
-        if self.products < 1:
-            raise ValueError(f"expected 1 product with the Jacobian or more, found {self.products}: change the option")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +123,7 @@ class GaussianLikelihood:
         return x + deviation * conjugate_gradient(system, -deviation * self.gradient(x), iterations, tolerance)
 
     def conditional_mean(
-        self, x: Tensor, covariance: Callable[[Tensor], Tensor], approximation: Callable[[Tensor], Tensor],
-        settings: SolveSettings,
+        self, x: Tensor, covariance: Covariance, approximation: Covariance, settings: SolveSettings
     ) -> Tensor:
         """argmin_z (z - x)' C^-1 (z - x) / 2 + sum (y - A z)^2 / (2 v) = x + C A' w, (V + A C A') w = y - A x.
 
@@ -177,6 +159,16 @@ class GaussianLikelihood:
             change = -step * image
             residual = residual + change
         return x
+
+    def conditional_mean_within(
+        self, x: Tensor, covariance: Covariance, approximation: Covariance, settings: SolveSettings, allowed: float
+    ) -> Solved:
+        """The same to a root mean square error of ``allowed``, in the unit of the images, or as near as
+        ``settings.products`` bring it: :func:`.conditional.minimal_residual_mean`.
+        """
+        return minimal_residual_mean(
+            self.operator, self.data, self.variance, x, covariance, approximation, settings, allowed
+        )
 
     def conditional_draw(
         self, x: Tensor, prior_variance: float, noise: Noise, iterations: int = 50, tolerance: float = 1e-5

@@ -40,18 +40,18 @@ METHODS: dict[str, Method] = {
             work=30, stacks=True,
         ),
         Method(
-            "mmps", "Moment matching posterior sampling", "draws of the posterior, by its probability flow", mmps,
-            MMPSSettings, "posterior", "noise", ("ct",), "31, and up to 124 Jacobian products", "arXiv:2405.13712",
-            work=279,
+            "mmps", "Moment matching posterior sampling", "draws near the posterior, by its probability flow", mmps,
+            MMPSSettings, "concentrated", "noise", ("ct",), "31, and 90 to 770 Jacobian products", "arXiv:2405.13712",
+            work=340,
         ),
         Method(
             "tmpd", "Tweedie moment projected diffusion", "draws of the posterior, by its reverse diffusion", tmpd,
-            TMPDSettings, "posterior", "noise", ("ct",), "40, and up to 120 Jacobian products", "arXiv:2310.06721",
-            work=280,
+            TMPDSettings, "posterior", "noise", ("ct",), "40, and 120 to 1000 Jacobian products", "arXiv:2310.06721",
+            work=400,
         ),
         Method(
-            "pnp-dm", "Plug-and-play diffusion models", "posterior draws without Jacobian products, any noise model",
-            pnp_dm, PnPDMSettings, "posterior", "noise", (), "2880", "arXiv:2405.18782",
+            "pnp-dm", "Plug-and-play diffusion models", "draws near the posterior without Jacobian products",
+            pnp_dm, PnPDMSettings, "concentrated", "noise", (), "2880", "arXiv:2405.18782",
             work=2880,
         ),
         Method(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..priors.denoiser import Denoiser, mirrored_positions
+from .effort import Effort
 from .ranges import check_option
 
 Solve = Callable[..., Iterator["SolverStep"]]
@@ -24,12 +25,16 @@ SPREADS = ("posterior", "concentrated", "point")
 
 @dataclass(frozen=True, eq=False)
 class SolverStep:
-    """What a solver yields: index from 1, total, noise level, estimate of the clean image (batch, rows, columns)."""
+    """What a solver yields: index from 1, total, noise level, estimate of the clean image (batch, rows, columns).
+
+    ``effort``: of a data step that is solved to an accuracy.
+    """
 
     index: int
     total: int
     sigma: float
     estimate: Tensor
+    effort: Effort | None = None
 
 
 def denoise(

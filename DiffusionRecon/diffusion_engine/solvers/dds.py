@@ -25,7 +25,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from ..likelihoods.conditional import SolveSettings
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim

@@ -26,6 +26,9 @@ ARRAYS_A_STEP, ARRAYS_OF_A_GRAPH = 24, 720
 """Working arrays of 32 bits of a step, for each image: state, estimates and conjugate gradients, while the network
 works on a bounded number of pixels at once; with products its whole graph (measured: medium network; small: 550)."""
 
+CALLS_OF_A_STEP = 3
+"""Network calls of a step before its products: an estimate, and the product of a probing vector that counts as two."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -65,9 +68,14 @@ class Listed:
         return int({**usual, **options}.get("products", 0))
 
     def draw_work(self, steps: int | None, options: Mapping[str, Any]) -> float:
-        """Network calls that a draw costs: ``work`` in proportion to its steps and to 1 + products of each."""
+        """Network calls that a draw costs: ``work`` in proportion to its steps and to 1 + products of each.
+
+        A method with a tolerance takes as many products as that needs: no more work than its steps with all of them.
+        """
         asked = options.get("steps", steps)
         share = asked / self.steps if asked and self.steps else 1.0
+        if self.steps and any(option.name == "tolerance" for option in self.options):
+            return min(self.work * share, (asked or self.steps) * (CALLS_OF_A_STEP + 2 * self.products(options)))
         return self.work * share * (1 + self.products(options)) / (1 + self.products({}))
 
     def step_megabytes(self, pixels: int, images: int, options: Mapping[str, Any]) -> float:

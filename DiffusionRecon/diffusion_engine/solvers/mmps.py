@@ -14,22 +14,22 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.movers import multistep_estimates
 from ..sampling.noise import Noise
 from .contract import SolverStep
-from .moment_matching import posterior_denoiser
+from .moment_matching import PosteriorDenoiser, PosteriorSettings
 
 
 @dataclass(frozen=True)
-class MMPSSettings(SolveSettings):
+class MMPSSettings(PosteriorSettings):
     """Steps and noise levels (network units), beside the accuracy of the linear systems."""
 
     steps: int = 30
     sigma_max: float = 80.0
-    sigma_min: float = 0.002
+    sigma_min: float = 0.0005
 
 
 def mmps(
@@ -43,10 +43,8 @@ def mmps(
     """
     levels = geometric_grid(settings.sigma_max, settings.sigma_min, settings.steps).tolist()
 
-    def clean_at(x: Tensor, sigma: float) -> Tensor:
-        return posterior_denoiser(denoiser, likelihood, x, sigma, settings, noise, condition)
-
+    clean_at = PosteriorDenoiser(denoiser, likelihood, settings, noise, condition)
     # Around the posterior mean rather than the start: low frequencies of an image are not small beside sigma_max.
     x = clean_at(start + levels[0] * noise.normal(start), levels[0]) + levels[0] * noise.normal(start)
     for index, clean in enumerate(multistep_estimates(clean_at, x, levels)):
-        yield SolverStep(index + 1, settings.steps, levels[index], clean)
+        yield clean_at.step(index + 1, settings.steps, levels[index], clean)

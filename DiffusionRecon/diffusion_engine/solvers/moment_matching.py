@@ -3,9 +3,11 @@
     p(x0 | x) ~ N(D(x; s), s^2 J),  J = dD/dx                              (Tweedie's second moment)
     D_y(x; s) = D + s^2 J A' w,  (V + A s^2 J A') w = y - A D
 
-w comes from conjugate gradients, each of whose iterations takes one product with J, a backward pass through the
-network (:meth:`..likelihoods.gaussian.GaussianLikelihood.conditional_mean`). Their preconditioner has J replaced by the
-stationary matrix F' diag(j) F, whose radial spectrum j is measured by one product with a random vector.
+Each iteration for w takes one product with J, a backward pass through the network
+(:func:`..likelihoods.conditional.minimal_residual_mean`). They are preconditioned by the stationary matrix
+F' diag(j) F in the place of J, whose radial spectrum j is measured by one product with a random vector. An error of D_y
+moves a draw by about as much, which a flow shrinks with s, until s is below the posterior's own width: it is allowed to
+be a share of s.
 
 Source: moment matching, arXiv:2405.13712.
 """
@@ -13,23 +15,67 @@ Source: moment matching, arXiv:2405.13712.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from ..likelihoods.conditional import Solved, SolveSettings
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.noise import Noise
-from .contract import finite, linearise
+from .contract import SolverStep, finite, linearise
+from .effort import Effort
 
 SMALLEST_SHARE = 1e-4
 """Floor of the measured spectrum of J, whose eigenvalues lie between 0 and 1."""
 
 
+@dataclass(frozen=True)
+class PosteriorSettings(SolveSettings):
+    """``products`` with J a step at most; ``tolerance``: error of D_y at which a step has enough, in noise levels.
+
+    Raises ValueError for fewer than one product.
+    """
+
+    products: int = 24
+    tolerance: float = 0.01
+
+    def allowed(self, sigma: float) -> float:
+        """Error of D_y that is small enough at ``sigma``, in units of it: the tolerance."""
+        return self.tolerance
+
+
+class PosteriorDenoiser:
+    """D_y of one draw, which adds up what its data steps take."""
+
+    def __init__(
+        self, denoiser: Denoiser, likelihood: GaussianLikelihood, settings: PosteriorSettings, noise: Noise,
+        condition: Tensor | None = None,
+    ) -> None:
+        self.denoiser, self.likelihood, self.settings = denoiser, likelihood, settings
+        self.noise, self.condition = noise, condition
+        self.taken: list[Effort] = []
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """See :func:`posterior_denoiser`."""
+        solved = posterior_denoiser(
+            self.denoiser, self.likelihood, x, sigma, self.settings, self.noise, self.condition
+        )
+        self.taken.append(Effort(solved.products, solved.error / sigma, self.settings.allowed(sigma)))
+        return solved.image
+
+    def step(self, index: int, total: int, sigma: float, clean: Tensor) -> SolverStep:
+        """The step's record, with what was taken since the last one and the accuracy of the last solution."""
+        effort = replace(self.taken[-1], products=sum(effort.products for effort in self.taken))
+        self.taken.clear()
+        return SolverStep(index, total, sigma, clean, effort)
+
+
 def posterior_denoiser(
-    denoiser: Denoiser, likelihood: GaussianLikelihood, x: Tensor, sigma: float, settings: SolveSettings,
+    denoiser: Denoiser, likelihood: GaussianLikelihood, x: Tensor, sigma: float, settings: PosteriorSettings,
     noise: Noise, condition: Tensor | None = None,
-) -> Tensor:
+) -> Solved:
     """D_y(x; sigma) ~ E[clean | x, y]: (batch, rows, columns), network units; ``noise`` draws the probing vector.
 
     Raises FloatingPointError where the result is not finite.
@@ -41,8 +87,11 @@ def posterior_denoiser(
         image = torch.fft.ifft2(spectrum * torch.fft.fft2(v))
         return image if v.is_complex() else image.real
 
-    clean = likelihood.conditional_mean(estimate, lambda v: sigma**2 * product(v), stationary, settings)
-    return finite(clean, sigma)
+    solved = likelihood.conditional_mean_within(
+        estimate, lambda v: sigma**2 * product(v), stationary, settings, settings.allowed(sigma) * sigma
+    )
+    finite(solved.image, sigma)
+    return solved
 
 
 def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Tensor:

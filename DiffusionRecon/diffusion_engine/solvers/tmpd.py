@@ -15,23 +15,29 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..likelihoods.gaussian import GaussianLikelihood, SolveSettings
+from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.movers import multistep_estimates
 from ..sampling.noise import Noise
 from .contract import SolverStep
-from .moment_matching import posterior_denoiser
+from .moment_matching import PosteriorDenoiser, PosteriorSettings
+
+WIDEST = 0.1
+"""Standard deviation that a posterior hardly exceeds where data were measured, network units: 100 HU."""
 
 
 @dataclass(frozen=True)
-class TMPDSettings(SolveSettings):
+class TMPDSettings(PosteriorSettings):
     """Steps and noise levels (network units), beside the accuracy of the linear systems."""
 
     steps: int = 40
     sigma_max: float = 80.0
-    sigma_min: float = 0.002
-    products: int = 2
+    sigma_min: float = 0.0005
+
+    def allowed(self, sigma: float) -> float:
+        """The tolerance, sigma / WIDEST times as large above WIDEST: a diffusion forgets an error with sigma^2."""
+        return self.tolerance * max(1.0, sigma / WIDEST)
 
 
 def tmpd(
@@ -44,10 +50,7 @@ def tmpd(
     estimate is not finite.
     """
     levels = geometric_grid(settings.sigma_max, settings.sigma_min, settings.steps).tolist()
-
-    def clean_at(x: Tensor, sigma: float) -> Tensor:
-        return posterior_denoiser(denoiser, likelihood, x, sigma, settings, noise, condition)
-
+    clean_at = PosteriorDenoiser(denoiser, likelihood, settings, noise, condition)
     x = start + levels[0] * noise.normal(start)
     for index, clean in enumerate(multistep_estimates(clean_at, x, levels, noise)):
-        yield SolverStep(index + 1, settings.steps, levels[index], clean)
+        yield clean_at.step(index + 1, settings.steps, levels[index], clean)
