@@ -27,6 +27,7 @@ from .settings import Settings
 from .solvers.catalogue import METHODS, method_named
 from .solvers.contract import SolverStep
 from .solvers.dds import DDSSettings
+from .solvers.effort import joined
 from .solvers.listing import check_coupling, listed_methods, ties_slices
 from .solvers.start import predicted_start_error, start_levels
 
@@ -94,7 +95,8 @@ def diffusion_draws(
             runs.append(method.solve(denoiser, coupled, images[level], options[level], shared, place))
         for steps in zip(*runs, strict=True):
             together = torch.cat([step.estimate for step in steps])[order]
-            yield DrawStep(draw, replace(steps[-1], estimate=together), tuple(sigma))
+            effort = joined(step.effort for step in steps)
+            yield DrawStep(draw, replace(steps[-1], estimate=together, effort=effort), tuple(sigma))
 
 
 def _in_slabs(

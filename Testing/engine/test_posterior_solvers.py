@@ -19,7 +19,7 @@ from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers.catalogue import METHODS, method_named
 from diffusion_engine.solvers.contract import SPREADS, denoise, linearise
 from diffusion_engine.solvers.daps import DAPSSettings, daps
-from diffusion_engine.solvers.effort import Efforts
+from diffusion_engine.solvers.effort import Effort, Efforts, joined
 from diffusion_engine.solvers.mmps import MMPSSettings, mmps
 from diffusion_engine.solvers.moment_matching import PosteriorSettings, jacobian_spectrum, posterior_denoiser
 from diffusion_engine.solvers.pnp_dm import PnPDMSettings, pnp_dm
@@ -129,6 +129,11 @@ def test_a_step_that_stops_short_says_so() -> None:
     assert 0 < short.short < 8
     assert short.sentence is not None
     assert f"stopped at 1 products in {short.short} of 8 steps" in short.sentence
+
+
+def test_slices_that_are_solved_apart_count_as_one_step() -> None:
+    assert joined([None, None]) is None
+    assert joined([Effort(7, 0.01, 0.02), None, Effort(3, 0.05, 0.02)]) == Effort(7, 0.05, 0.02)
 
 
 def test_the_error_left_is_foretold() -> None:

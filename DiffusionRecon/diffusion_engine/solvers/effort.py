@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -18,6 +19,15 @@ class Effort:
     def short(self) -> bool:
         """Whether the step stopped before it was as accurate as asked."""
         return self.error > self.allowed
+
+
+def joined(efforts: Iterable[Effort | None]) -> Effort | None:
+    """One effort for slices that were solved apart: the most products and the worst accuracy; None without any."""
+    known = [effort for effort in efforts if effort is not None]
+    if not known:
+        return None
+    worst = max(known, key=lambda effort: effort.error / effort.allowed)
+    return replace(worst, products=max(effort.products for effort in known))
 
 
 @dataclass
