@@ -20,7 +20,7 @@ _VIEWS = 180
 LEAST_VIEWS = 24
 """Fewer views leave streaks that weigh as much as the object."""
 
-_FACTOR, _ROUGH_FACTOR = 2.0, 3.5
+_FACTOR, _ROUGH_FACTOR = 2.25, 3.5
 """Bodies of soft tissue are within this factor of water; their mean with lungs and gaps within the second."""
 
 

@@ -94,9 +94,10 @@ def question_i0(counts: np.ndarray, used: np.ndarray, geometry: CTGeometry, i0: 
     brightest = float(np.convolve(columns, np.ones(width) / width, "valid").max())
     slack = 4 / math.sqrt(width * max(i0, 1.0))
     factor = brightest / i0
+    digits = 0 if factor > 10 else 1
     if factor > _FAR + slack:
         return [question(
-            "i0", f"The readings without an object count {brightest:,.0f}, {factor:,.1f} times the stated i0 of "
+            "i0", f"The readings without an object count {brightest:,.0f}, {factor:,.{digits}f} times the stated i0 of "
             f"{i0:g}: correct i0, or leave it out to have it estimated.", trusted,
         )]
     if factor > _OFF + slack:
