@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from diffusion_engine.__main__ import main
 from diffusion_engine.calibrate import make_entry
 from diffusion_engine.diffusion import options_of
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.physics.ct import CTGeometry
 from diffusion_engine.posterior import calibration as rule
@@ -102,6 +104,7 @@ def measured(angles: np.ndarray, kind: str = "parallel", variance: torch.Tensor 
     geometry = CTGeometry(kind, tuple(np.radians(angles)), 4, 1.0, 0.0, *distances)
     data = torch.full((1, len(angles), 4), 5.0)
     likelihood = SimpleNamespace(data=data, variance=torch.tensor(1e-4) if variance is None else variance)
+    likelihood.noise_levels = partial(GaussianLikelihood.noise_levels, likelihood)
     problem = SimpleNamespace(
         likelihood=likelihood, geometry=geometry, prior_grid=1, grid=1, truncated=False, describe=dict, **changes
     )

@@ -118,7 +118,7 @@ def test_what_no_image_explains_is_said(
     assert again.report["gate"]["blend"] == 0
 
 
-def as_given(source: Measurement, settings: Settings, device: Any, card: Any) -> Problem:
+def as_given(source: Measurement, settings: Settings, device: Any, card: Any, *_: Any) -> Problem:
     """The problem of a measurement that nobody has judged, on the grid of the object."""
     from diffusion_engine.physics.ct import ImageGrid
     from diffusion_engine.problem import _assemble
