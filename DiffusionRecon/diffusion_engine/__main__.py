@@ -13,6 +13,7 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False) and sys
 
 import argparse
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,9 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        _check_report(options.json)
-        result = options.command(options)
-        _report(options.json, result)
+        with warnings.catch_warnings():
+            warnings.showwarning = _remark
+            _check_report(options.json)
+            result = options.command(options)
+            _report(options.json, result)
     except (ValueError, FloatingPointError, ChildProcessError) as error:
         return _refused(str(error))
     except KeyboardInterrupt:
@@ -43,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _refused(did_not_suffice(options.what))
     return 0
+
+
+def _remark(message: Warning | str, *_where: object, **_how: object) -> None:
+    """What a reader of files remarks, as a line without the place in the program."""
+    print(" ".join(str(message).split()), file=sys.stderr)
 
 
 def _refused(sentence: str, code: int = 2) -> int:

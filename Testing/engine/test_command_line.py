@@ -187,6 +187,21 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["note.txt"]
 
 
+def test_a_remark_of_the_reader_is_a_line_without_a_place_in_the_program(
+    small: Volume, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "quantised.nrrd"
+    voxels = np.ascontiguousarray(small.array, "<f4")
+    sizes = " ".join(map(str, voxels.shape[::-1]))
+    header = f"NRRD0004\ntype: float\ndimension: 3\nsizes: {sizes}\nspacings: 6 6 10\nendian: little\n"
+    path.write_bytes(f"{header}encoding: raw\nold min: 0\nold max: 9\n\n".encode() + voxels.tobytes())
+    command = ["simulate", "--input", str(path), "--views", "9", "--slices", "0,1"]
+    assert main([*command, "--out", str(tmp_path / "scan")]) == 0
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len([line for line in lines if line.endswith("(old min, old max); they were not turned back.")]) == 1
+    assert not any("Warning" in line or ".py" in line for line in lines)
+
+
 def test_an_error_of_the_worker_is_one_sentence(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
