@@ -90,13 +90,13 @@ def scan(image: np.ndarray, pixel_mm: float, way: Way, seed: int = 0) -> Measure
     geometry = rays(grid, way)
     attenuation = torch.from_numpy(hu_to_attenuation(np.maximum(image, -1000.0)).astype(np.float32))
     clean = readings(attenuation, geometry, grid)
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)
     if way.photons:
         counts = simulate_counts(clean, way.photons, way.electronic, generator)
         i0 = None if "no i0" in way.special else way.photons
         return Measurement(counts.numpy(), geometry, 3.0, "counts", i0, way.electronic)
     std = way.percent / 100 * clean.amax((-2, -1), keepdim=True)
-    noisy = clean + std * torch.randn(clean.shape, generator=generator)
+    noisy = clean + std * torch.from_numpy(generator.standard_normal(clean.shape, np.float32))
     return Measurement(noisy.numpy(), geometry, 3.0, variance=(std**2).numpy() if way.special == "variance" else None)
 
 

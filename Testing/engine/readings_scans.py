@@ -37,7 +37,7 @@ def photons(
 ) -> Measurement:
     """Counts of the body."""
     clean = sum(disc_sinogram(rays, *disc) for disc in BODY).float().expand(slices, -1, -1)
-    counts = simulate_counts(clean, i0, electronic, torch.Generator().manual_seed(0)).numpy()
+    counts = simulate_counts(clean, i0, electronic, np.random.default_rng(0)).numpy()
     return Measurement(counts, rays, 3.0, "counts", i0 if stated else None, electronic)
 
 

@@ -126,7 +126,6 @@ def test_the_split_of_a_draw_knows_the_prior_and_the_noise(small: Volume, monkey
 def test_what_few_views_leave_open_is_most_of_a_fine_pattern(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     """Independent of the scan's views: 2 of them see next to nothing of white noise, of which a draw consists here."""
     prior = stub_prior(monkeypatch)
-    monkeypatch.setattr("diffusion_engine.diffusion.numbered_draws", lambda noise, draws, paired: range(1, draws + 1))
     generator = torch.Generator().manual_seed(0)
 
     def solve(denoiser: Any, likelihood: Any, start: Tensor, *rest: Any) -> Iterator[SolverStep]:

@@ -286,7 +286,6 @@ def test_what_needs_a_network_of_this_project_refuses_it(
         (["--files", "*.dcm"], "no volume in HU to test on"),
         (["--pixel-mm", "1,2"], "its pixels of 8 mm are not those of the model"),
         (["--pixel-mm", "2,1"], "two rising positive pixel sizes"),
-        (["--name", "a/b"], "becomes that of its files"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

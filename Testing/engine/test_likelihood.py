@@ -140,7 +140,7 @@ def test_the_predicted_start_error_draws_no_noise_where_there_is_no_reading(dens
         return operator.adjoint(data) - operator.adjoint(operator.forward(torch.ones(1, 4, 5, dtype=torch.float64)))
 
     surrogate = torch.ones(1, 4, 5, dtype=torch.float64)
-    found = predicted_start_error(surrogate, likelihood, start, torch.Generator().manual_seed(0))
-    noise = torch.randn((1, 6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.2
+    found = predicted_start_error(surrogate, likelihood, start, Noise(0))
+    noise = Noise(0).normal(likelihood.data) * 0.2
     noise[..., 2] = 0
     torch.testing.assert_close(found, (operator.adjoint(noise) - 1).square().mean((-2, -1)).sqrt())

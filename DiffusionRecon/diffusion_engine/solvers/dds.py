@@ -42,7 +42,7 @@ class DDSSettings:
     ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel;
     ``products`` with the network's Jacobian in a step, each of them as much work as a step without (0: no covariance);
     ``antithetic``: of several draws every second one has the opposite noise of the one before it, which whoever draws
-    sees to (:func:`..sampling.noise.numbered_draws`). Raises ValueError for a negative number of products.
+    sees to (:meth:`..sampling.noise.Noise.draws`). Raises ValueError for a negative number of products.
     """
 
     steps: int = 30
