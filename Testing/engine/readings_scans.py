@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from ct_phantoms import disc_sinogram
 from diffusion_engine.measurement import Measurement
 from diffusion_engine.physics.ct import CTGeometry, view_angles

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers.start import predicted_start_error
 
 
