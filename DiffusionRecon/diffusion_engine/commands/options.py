@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ..jobs.inside import is_plain
+from ..presets import PRESETS
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What a parser's ``add_subparsers`` returns."""
@@ -27,9 +28,7 @@ def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
     """Add the options of a diffusion method; with a number of ``draws`` as default, none that choose the method."""
     if draws is None:
         sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
-        sub.add_argument(
-            "--preset", help="fast, standard, few-views, volume, posterior, low-dose, unknown-anatomy or classical"
-        )
+        sub.add_argument("--preset", help=", ".join(PRESETS))
         sub.add_argument("--solver", help="a method of the catalogue (dds)")
         add_coupling(sub)
     add_option(sub)
