@@ -16,6 +16,7 @@ from diffusion_engine.training.sources import as_source, load_sources, told
 from diffusion_engine.training.units import LINE_INTEGRAL, rule_of
 from diffusion_engine.volume import Volume
 from test_images import straight, write_dicom
+from test_upright import stored
 
 
 def ct(slices: int = 3, rows: int = 24, columns: int = 24, spacing: tuple[float, ...] = (2.0, 2.0, 5.0)) -> Volume:
@@ -24,17 +25,6 @@ def ct(slices: int = 3, rows: int = 24, columns: int = 24, spacing: tuple[float,
     for n in range(slices):
         array[n, rows // 4 : -rows // 3, columns // 3 : -columns // 4] = 20.0 + 10 * n
     return Volume(array, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]), "HU")
-
-
-def stored(volume: Volume, axes: tuple[int, int, int], flips: tuple[int, ...]) -> Volume:
-    """The same patient in another storage order."""
-    array = np.flip(np.transpose(volume.array, axes), flips)
-    matrix = volume.ijk_to_ras.copy()
-    matrix[:, :3] = volume.ijk_to_ras[:, [2 - axes[2], 2 - axes[1], 2 - axes[0]]]
-    for axis in flips:
-        matrix[:, 3] += matrix[:, 2 - axis] * (array.shape[axis] - 1)
-        matrix[:, 2 - axis] *= -1
-    return Volume(np.ascontiguousarray(array), matrix, volume.unit)
 
 
 def test_every_storage_order_gives_the_same_network_values(tmp_path: Path) -> None:
