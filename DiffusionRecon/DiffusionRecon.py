@@ -200,12 +200,13 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Build the panel from its .ui file and connect it."""
         from DiffusionReconLib.panel import Panel
+        from DiffusionReconLib.panel_part import namedWidgets
         from DiffusionReconLib.setup_steps import SlicerInstaller
 
         ScriptedLoadableModuleWidget.setup(self)
         content = slicer.util.loadUI(self.resourcePath("UI/DiffusionRecon.ui"))
         self.layout.addWidget(content)
-        self.ui = slicer.util.childWidgetVariables(content)
+        self.ui = namedWidgets(content, self.resourcePath("UI/DiffusionRecon.ui"))
         content.setMRMLScene(slicer.mrmlScene)
         self.logic = DiffusionReconLogic(self._runner)
         self.panel = Panel(self.ui, self.logic, SlicerInstaller() if self._runner is None else None)

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
+
+import slicer.util
+
+
+def namedWidgets(content: Any, uiFile: str | Path) -> SimpleNamespace:
+    """The widgets of a .ui file by their names there; none of those that Qt and CTK make, and destroy, inside them."""
+    names = {element.get("name") for element in ElementTree.parse(uiFile).iter("widget")}
+    every = vars(slicer.util.childWidgetVariables(content))
+    return SimpleNamespace(**{name: widget for name, widget in every.items() if name in names})
 
 
 class Choices:

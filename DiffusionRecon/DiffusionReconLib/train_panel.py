@@ -13,7 +13,7 @@ from diffusion_engine.priors.card import NEIGHBOURS, SLICE, VOLUME
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.panel_part import Choices, Part, setText
+from DiffusionReconLib.panel_part import Choices, Part, namedWidgets, setText
 from DiffusionReconLib.train_curves import curvesPixmap
 from DiffusionReconLib.trained_priors import rememberedRequest, rememberFolder, rememberRequest
 from DiffusionReconLib.training_job import Training, TrainingCancelled, forecastText, progressLine
@@ -300,12 +300,10 @@ def _place(ui: Any) -> None:
     import ctk
 
     section = slicer.util.loadUI(str(UI_FILE))
-    for name, widget in vars(slicer.util.childWidgetVariables(section)).items():
-        setattr(ui, name, widget)
+    vars(ui).update(vars(namedWidgets(section, UI_FILE)))
     ui.trainCollapsibleButton = section
     for edit in (ui.trainDataPathEdit, ui.trainFolderPathEdit):
         edit.filters = ctk.ctkPathLineEdit.Dirs
-        edit.showHistoryButton = False
     # The picture follows the panel's width, not the other way round.
     ui.trainCurvesLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
     layout = ui.advancedCollapsibleButton.layout()

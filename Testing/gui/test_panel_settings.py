@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 import qt
@@ -248,3 +249,12 @@ def test_standInTheReadmesCallIsThePanelsOwn(openPanel: OpenPanel) -> None:
     text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     printed = text[text.index("    settings = {") :].split("    nodes =")[0].partition("=")[2]
     assert ast.literal_eval(printed.strip()) == panel.widget.panel.settings()
+
+
+def test_standInThePanelKnowsTheWidgetsOfItsFilesAlone(openPanel: OpenPanel) -> None:
+    """What Qt and CTK make inside their widgets they destroy when they like."""
+    known = vars(openPanel().widget.ui)
+    folder = Path(DiffusionRecon.__file__).parent / "Resources" / "UI"
+    files = [ElementTree.parse(folder / f"{name}.ui") for name in ("DiffusionRecon", "TrainPrior")]
+    assert set(known) <= {element.get("name") for file in files for element in file.iter("widget")}
+    assert {"inputSelector", "applyButton", "trainDataPathEdit", "trainCollapsibleButton"} <= set(known)

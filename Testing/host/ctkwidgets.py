@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 from typing import Any, ClassVar
 
+import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -302,19 +303,43 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     nameFilters = stored("QStringList", "nameFilters", [])
     settingKey = stored(str, "settingKey", "")
     label = stored(str, "label", "")
-    showHistoryButton = stored(bool, "showHistoryButton", True)
     showBrowseButton = forwarded(bool, "_button", "visible")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._edit, self._button, self._valid = QtWidgets.QComboBox(self), QtWidgets.QToolButton(self), False
-        self._edit.setEditable(True)
-        self._edit.setMinimumContentsLength(8)
-        self._edit.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self._edit: Any = self._history()
+        self._button, self._valid = QtWidgets.QToolButton(self), False
         self._button.setText("...")
         row(self, self._edit, self._button)
-        self._edit.editTextChanged.connect(self._onText)
         self._button.clicked.connect(lambda: self.browse())
+
+    def _history(self) -> QtWidgets.QComboBox:
+        """The line with a list of former paths."""
+        edit = QtWidgets.QComboBox(self)
+        edit.setObjectName("comboBox")
+        edit.setEditable(True)
+        edit.setMinimumContentsLength(8)
+        edit.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        edit.editTextChanged.connect(self._onText)
+        return edit
+
+    def _line(self) -> QtWidgets.QLineEdit:
+        """The line alone."""
+        edit = QtWidgets.QLineEdit(self)
+        edit.textChanged.connect(self._onText)
+        return edit
+
+    def setShowHistoryButton(self, shown: bool) -> None:
+        """Show the list or not; the line that was there is destroyed, as the C++ class does."""
+        old, path = self._edit, self.currentPath
+        if shown == isinstance(old, QtWidgets.QComboBox):
+            return
+        self._edit = self._history() if shown else self._line()
+        self.layout().replaceWidget(old, self._edit)
+        shiboken6.delete(old)
+        self.setCurrentPath(path)
+
+    showHistoryButton = Property(bool, lambda self: isinstance(self._edit, QtWidgets.QComboBox), setShowHistoryButton)
 
     def _onText(self, path: str) -> None:
         valid = Path(path).is_dir() if self.filters & self.Dirs else Path(path).is_file()
@@ -335,14 +360,18 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 
     def setCurrentPath(self, path: str) -> None:
         """Set the path."""
-        self._edit.setEditText(path)
+        edit = self._edit
+        (edit.setEditText if isinstance(edit, QtWidgets.QComboBox) else edit.setText)(path)
 
     def addCurrentPathToHistory(self) -> None:
-        """Offer the path again in the list."""
-        if self._edit.findText(self.currentPath) < 0:
+        """Offer the path again in the list, where there is one."""
+        if isinstance(self._edit, QtWidgets.QComboBox) and self._edit.findText(self.currentPath) < 0:
             self._edit.addItem(self.currentPath)
 
-    currentPath = Property(str, lambda self: self._edit.currentText, setCurrentPath)
+    def _path(self) -> str:
+        return self._edit.currentText if isinstance(self._edit, QtWidgets.QComboBox) else self._edit.text
+
+    currentPath = Property(str, _path, setCurrentPath)
 
 
 class ctkDirectoryButton(QtWidgets.QPushButton):
