@@ -28,7 +28,7 @@ SPREAD_NOTES = {
     ),
     "concentrated": (
         "The uncertainty is the spread of concentrated estimates ({solver}): it shows where the prior had to decide, "
-        "but is narrower than the true error; do not read it as a posterior standard deviation."
+        "but is as a rule narrower than the true error; do not read it as a posterior standard deviation."
     ),
 }
 """What must be said of draws by the label of their method, where no calibration mends their spread."""

@@ -326,6 +326,15 @@ def test_one_row_outside_the_limits_loses_the_label(figure: str, value: float) -
         assert not truth_table.passes([{**r, figure: value} if r is row else r for r in rows], "one")
 
 
+def test_the_table_names_what_was_not_run() -> None:
+    left = {"solver": "dds", "problem": "mixture", "reason": "because"}
+    result = {"problems": {"mixture": {"draws": 1, "cases": []}}, "rows": [], "left_out": [left], "peers": "not run"}
+    lines = truth_table.markdown(result).splitlines()
+    assert "Left out: dds (because)." in lines
+    missing = next(line for line in lines if line.startswith("Not run: "))
+    assert missing.removeprefix("Not run: ").rstrip(".").split(", ") == [name for name in METHODS if name != "dds"]
+
+
 def test_the_word_posterior_is_kept_for_those_who_earned_it() -> None:
     for preset in PRESETS.values():
         labels = {METHODS[name].spread for name in preset.solvers}
