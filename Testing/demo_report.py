@@ -11,7 +11,8 @@ from typing import TextIO
 METHODS = {"fbp": "FBP", "tv": "TV", "diffusion": "diffusion prior"}
 SPREADS = {
     "posterior": "posterior spread under this prior",
-    "concentrated": "spread of estimates, narrower than a posterior",
+    "near-posterior": "spread near a posterior's, not an error bar",
+    "concentrated": "spread of estimates, as a rule narrower than a posterior",
 }
 PLAIN_EVERY_S = 5.0
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 GOOD, WARNING, BAD, PLAIN = "good", "warning", "bad", "plain"
 LABELS = {
     "posterior": ("The uncertainty is a posterior standard deviation under this prior.", PLAIN),
+    "near-posterior": ("The uncertainty is a spread of draws near the posterior, not an error bar.", WARNING),
     "concentrated": ("The uncertainty is a spread of estimates, not an error bar.", WARNING),
     "point": ("One estimate only: it has no uncertainty.", WARNING),
 }

@@ -19,7 +19,10 @@ OVERLAY_OPACITY = 0.45
 WINDOW_PERCENTILE = 99.5
 # Noise alone stays within three standard deviations; a narrower window would colour mere noise.
 LEAST_RESIDUAL_WINDOW = 3.0
-SPREAD_TITLES = {"posterior": "Std. dev.\n{unit}", "concentrated": "Spread\n{unit}", "point": "Spread\n{unit}"}
+SPREAD_TITLES = {
+    "posterior": "Std. dev.\n{unit}", "near-posterior": "Spread\n{unit}", "concentrated": "Spread\n{unit}",
+    "point": "Spread\n{unit}",
+}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from DiffusionReconLib.panel_part import Choices, Part, setText
 
 SPREADS = {
     "posterior": _("its spread is an error bar under the prior"),
-    "concentrated": _("its spread is narrower than the true error"),
+    "near-posterior": _("its spread is near the posterior's, but no error bar"),
+    "concentrated": _("its spread is as a rule narrower than the true error"),
     "point": _("it gives one image, no spread"),
 }
 LARGEST = 1e6

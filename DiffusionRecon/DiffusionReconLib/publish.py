@@ -39,6 +39,7 @@ RESULT_NAMES = {
 }
 SPREAD_NAMES = {
     "posterior": "posterior standard deviation",
+    "near-posterior": "spread of draws, not an error bar",
     "concentrated": "spread of estimates, not an error bar",
     "point": "spread of estimates, not an error bar",
 }

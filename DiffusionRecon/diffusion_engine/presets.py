@@ -62,7 +62,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             solver_options={"prior_variance": 2.0},
         ),
         _preset(
-            "posterior", "Posterior", "draws spread as the prior and the data leave it: 8 draws",
+            "posterior", "Moment matched", "draws whose mean and spread are near the posterior's: 8 draws", ("mmps",),
             solver="tmpd", draws=8,
         ),
         _preset(

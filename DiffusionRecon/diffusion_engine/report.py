@@ -20,6 +20,19 @@ from .settings import Settings
 from .solvers.catalogue import method_named
 from .solvers.effort import Efforts
 
+SPREAD_NOTES = {
+    "near-posterior": (
+        "The uncertainty is the spread of draws ({solver}) whose mean and spread are near those of the posterior under "
+        "this prior, but which missed the limits of the truth test where distinct anatomies fit the data: it weighs "
+        "them too evenly; do not read it as an error bar."
+    ),
+    "concentrated": (
+        "The uncertainty is the spread of concentrated estimates ({solver}): it shows where the prior had to decide, "
+        "but is as a rule narrower than the true error; do not read it as a posterior standard deviation."
+    ),
+}
+"""What must be said of draws by the label of their method, where no calibration mends their spread."""
+
 
 @dataclass
 class Tally:
@@ -58,12 +71,8 @@ def make_report(
     method = method_named(settings.solver)
     notes = list(problem.notes)
     rescaled = tally.calibration is not None and tally.calibration.entry is not None
-    if prior is not None and settings.draws > 1 and method.spread == "concentrated" and not rescaled:
-        notes.append(
-            f"The uncertainty is the spread of concentrated estimates ({settings.solver.upper()}): it shows where the "
-            "prior had to decide, but is narrower than the true error; do not read it as a posterior standard "
-            "deviation."
-        )
+    if prior is not None and settings.draws > 1 and method.spread in SPREAD_NOTES and not rescaled:
+        notes.append(SPREAD_NOTES[method.spread].format(solver=settings.solver.upper()))
     if problem.reference is not None and not _allows_ssim(problem):
         notes.append(f"The images have fewer than {metrics.SSIM_WINDOW} pixels one way: no SSIM is given.")
     notes += [] if tally.efforts.sentence is None else [tally.efforts.sentence]

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     result: dict[str, Any] = {"limits": LIMITS, "problems": {}, "rows": [], "left_out": []}
     if options.merge and options.json.exists():
-        result = json.loads(options.json.read_text(encoding="utf-8"))
+        result = _labelled(json.loads(options.json.read_text(encoding="utf-8")))
     solvers = options.solvers.split(",")
     for name in options.problems.split(","):
         problem = PROBLEMS[name]()
@@ -97,6 +97,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _labelled(result: dict[str, Any]) -> dict[str, Any]:
+    """Earlier rows with the labels that their methods have now."""
+    result["rows"] = [
+        row if row["peer"] else {**row, "spread": METHODS[row["solver"]].spread, "preset": _preset(row["solver"])}
+        for row in result["rows"]
+    ]
+    return result
+
+
+def _preset(solver: str) -> str | None:
+    name = next((key for key, preset in PRESETS.items() if solver in preset.solvers), None)
+    return None if name is None else PRESETS[name].title
+
+
 def run(method: Method, problem: TruthProblem) -> dict[str, Any]:
     """A row of the table, or {"solver", "problem", "reason"}."""
     scores, counts, began = [], [], time.perf_counter()
@@ -109,10 +123,9 @@ def run(method: Method, problem: TruthProblem) -> dict[str, Any]:
         scores.append(score(draws, case.truth))
         blocks = -(-problem.draws // CHUNK)
         counts.append((denoiser.forwards / blocks, denoiser.vjps / blocks))
-    preset = next((key for key, preset in PRESETS.items() if method.name in preset.solvers), None)
     row: dict[str, Any] = {
         "solver": method.name, "problem": problem.name, "peer": False, "draws": problem.draws,
-        "preset": None if preset is None else PRESETS[preset].title, "spread": method.spread,
+        "preset": _preset(method.name), "spread": method.spread,
     }
     row.update(_worst(scores))
     row["forwards"] = round(max(c[0] for c in counts))
@@ -210,6 +223,12 @@ def passes(rows: Sequence[dict[str, Any]], solver: str) -> bool:
     return set(LABELLED) <= {row["problem"] for row in own} and not any(outside(row, LIMITS) for row in own)
 
 
+def _not_run(result: dict[str, Any], problem: str) -> list[str]:
+    """The methods of the catalogue that have neither a row of the problem nor a reason to be left out."""
+    known = {r["solver"] for key in ("rows", "left_out") for r in result[key] if r["problem"] == problem}
+    return [name for name in METHODS if name not in known]
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The table as Markdown, one part a problem."""
     lines = ["# Spreads against exact posteriors", "", __doc__.split("\n\n")[2].replace("\n", " "), ""]
@@ -230,7 +249,9 @@ def markdown(result: dict[str, Any]) -> str:
                 f"{shown['mode_weight_error']} | {row['forwards']} + {row['vjps']} | {row['seconds']:.3f} |"
             )
         left = [r for r in result["left_out"] if r["problem"] == name]
-        lines += [""] + [f"Left out: {r['solver']} ({r['reason']})." for r in left] + [""]
+        lines += [""] + [f"Left out: {r['solver']} ({r['reason']})." for r in left]
+        missing = ", ".join(_not_run(result, name))
+        lines += ([f"Not run: {missing}."] if missing else []) + [""]
     own = {row["solver"] for row in result["rows"] if not row["peer"]}
     earned = ", ".join(sorted(name for name in own if passes(result["rows"], name))) or "none"
     return "\n".join([*lines, f'The label "posterior" is earned by: {earned}. Peers: {result["peers"]}.', ""])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -26,13 +25,13 @@ SPECTRUM = 4.0 / (1.0 + FREQUENCY[:, None] ** 2 + FREQUENCY**2) ** 1.5
 PRIOR = GaussianDenoiser(torch.zeros(SIZE, SIZE, dtype=torch.float64), SPECTRUM)
 
 
-def images(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(BATCH, SIZE, SIZE, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+def images(seed: int, dtype: torch.dtype = torch.float64, batch: int = BATCH) -> Tensor:
+    return torch.randn(batch, SIZE, SIZE, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def smooth(seed: int) -> Tensor:
+def smooth(seed: int, batch: int = BATCH) -> Tensor:
     """Draws of the prior."""
-    return torch.fft.ifft2(SPECTRUM.sqrt() * torch.fft.fft2(images(seed))).real
+    return torch.fft.ifft2(SPECTRUM.sqrt() * torch.fft.fft2(images(seed, batch=batch))).real
 
 
 def scan(dense, truth: Tensor) -> GaussianLikelihood:
@@ -114,14 +113,14 @@ def test_a_reversed_call_has_the_reversed_jacobian() -> None:
 
 def test_few_steps_with_products_are_nearer_the_truth(dense) -> None:
     """20 readings of 64 pixels of smooth images: the covariance says where else a correction belongs."""
-    errors = {0: 0.0, 3: 0.0}
-    for image, seed in itertools.product((8, 9, 10, 11), (1, 2, 3)):
-        truth = smooth(image)
-        likelihood = scan(dense, truth)
-        for products, steps in ((0, 40), (3, 10)):
-            settings = DDSSettings(steps=steps, sigma_start=1.0, products=products, cg_iterations=30)
-            *_, last = dds(PRIOR, likelihood, torch.zeros_like(truth), settings, seeded(seed))
-            errors[products] += float((last.estimate - truth).norm())
+    # The draws of single images differ by more than the two ways do.
+    truth = smooth(8, 60)
+    likelihood = scan(dense, truth)
+    errors = {}
+    for products, steps in ((0, 40), (3, 10)):
+        settings = DDSSettings(steps=steps, sigma_start=1.0, products=products, cg_iterations=30)
+        *_, last = dds(PRIOR, likelihood, torch.zeros_like(truth), settings, seeded(2))
+        errors[products] = float((last.estimate - truth).norm())
     assert errors[3] < errors[0]
 
 

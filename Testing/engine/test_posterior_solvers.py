@@ -15,7 +15,7 @@ from diffusion_engine.presets import PRESETS
 from diffusion_engine.priors.analytic import DenseMixtureDenoiser, GaussianDenoiser
 from diffusion_engine.sampling.hamiltonian import Chain, hamiltonian_move
 from diffusion_engine.sampling.movers import multistep_estimates
-from diffusion_engine.sampling.noise import seeded
+from diffusion_engine.sampling.noise import Noise, seeded
 from diffusion_engine.solvers.catalogue import METHODS, method_named
 from diffusion_engine.solvers.contract import SPREADS, denoise, linearise
 from diffusion_engine.solvers.daps import DAPSSettings, daps
@@ -26,7 +26,7 @@ from diffusion_engine.solvers.pnp_dm import PnPDMSettings, pnp_dm
 from diffusion_engine.solvers.tmpd import TMPDSettings, tmpd
 from torch import Tensor
 
-SIZE, NOISE, DRAWS = 8, 0.1, 400
+SIZE, NOISE, DRAWS = 8, 0.1, 200
 TABLE = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "posterior_truth.json"
 FREQUENCY = torch.fft.fftfreq(SIZE) * SIZE
 SPECTRUM = (FREQUENCY[:, None] ** 2 + FREQUENCY**2 + 1.0) ** -1.5
@@ -48,15 +48,33 @@ def posterior(dense):
     return likelihood, gain @ data.flatten().double(), covariance - gain @ matrix @ covariance
 
 
+class Quick(Noise):
+    """Numbers of one stream for the whole batch, where only their distribution matters: much faster."""
+
+    def normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self._generator(), dtype=like.dtype)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        return torch.rand(like.shape, generator=self._generator(), dtype=like.dtype)
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(1000 * self.seed + self.take())
+
+
 def whitened(draws: torch.Tensor, mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
     """Draws in coordinates in which the posterior is standard normal."""
     values, vectors = torch.linalg.eigh(covariance)
     return (draws.double().flatten(1) - mean) @ (vectors / values.sqrt())
 
 
-def sample(solve, settings, likelihood, seed: int = 1) -> torch.Tensor:
-    start = torch.zeros(DRAWS, SIZE, SIZE)
-    return deque(solve(PRIOR, likelihood, start, settings, seeded(seed)), 1)[0].estimate
+def error_of_the_mean(found: torch.Tensor) -> float:
+    """Of whitened draws, root mean square over directions, beyond what so few draws have by chance; in deviations."""
+    return max(0.0, float(found.mean(0).square().mean()) - 1 / len(found)) ** 0.5
+
+
+def sample(solve, settings, likelihood, noise: Noise, draws: int = DRAWS) -> torch.Tensor:
+    start = torch.zeros(draws, SIZE, SIZE)
+    return deque(solve(PRIOR, likelihood, start, settings, noise), 1)[0].estimate
 
 
 @pytest.mark.parametrize(
@@ -70,15 +88,15 @@ def sample(solve, settings, likelihood, seed: int = 1) -> torch.Tensor:
 )
 def test_draws_have_the_posterior_mean_and_variance(posterior, solve, settings) -> None:
     likelihood, mean, covariance = posterior
-    found = whitened(sample(solve, settings, likelihood), mean, covariance)
-    # 400 draws of 64 directions know their mean variance to 0.9 %, and the mean to 0.05.
+    found = whitened(sample(solve, settings, likelihood, Quick(1)), mean, covariance)
+    # 200 draws of 64 directions know their mean variance to 1.3 %, and the error of the mean to 0.03.
     assert float(found.var(0).mean()) == pytest.approx(1.0, abs=0.06 if solve is not pnp_dm else 0.12)
-    assert float(found.mean(0).square().mean().sqrt()) < 0.1
+    assert error_of_the_mean(found) < 0.06
 
 
 def test_daps_draws_are_near_but_not_the_posterior(posterior) -> None:
     likelihood, mean, covariance = posterior
-    draws = sample(daps, DAPSSettings(steps=30), likelihood)
+    draws = sample(daps, DAPSSettings(steps=30), likelihood, Quick(1))
     assert float(whitened(draws, mean, covariance).mean(0).square().mean().sqrt()) < 0.6
     assert METHODS["daps"].spread != "posterior"
 
@@ -109,9 +127,9 @@ def uneven(ratio: float, views: int, noise: float) -> tuple[DenseMixtureDenoiser
 def test_draws_of_an_uneven_prior_have_the_posterior_mean_and_variance(solve, settings) -> None:
     """Three products a step leave the mean of TMPD 0.11, of MMPS 0.34 of a standard deviation away."""
     prior, likelihood, mean, covariance = uneven(30.0, 9, 0.05)
-    *_, last = solve(prior, likelihood, torch.zeros(300, 12, 12), settings, seeded(1))
+    *_, last = solve(prior, likelihood, torch.zeros(200, 12, 12), settings, Quick(1))
     found = whitened(last.estimate, mean, covariance)
-    assert float(found.mean(0).square().mean().sqrt()) < 0.1
+    assert error_of_the_mean(found) < 0.08
     assert float(found.var(0).mean()) == pytest.approx(1.0, abs=0.05)
 
 
@@ -159,10 +177,13 @@ def test_an_image_is_solved_alike_beside_others() -> None:
         def normal(self, like: Tensor) -> Tensor:
             return probe[: len(like)]
 
-    together = posterior_denoiser(prior, likelihood, x, 0.1, TMPDSettings(), Same())
-    alone = posterior_denoiser(prior, likelihood, x[:1], 0.1, TMPDSettings(), Same())
+    # Where the inner iteration stops early, rounding decides where, and moves an image by a share of its error.
+    settings = TMPDSettings(inner_iterations=100, inner_tolerance=1e-5)
+    together = posterior_denoiser(prior, likelihood, x, 0.1, settings, Same())
+    alone = posterior_denoiser(prior, likelihood, x[:1], 0.1, settings, Same())
     assert together.products > alone.products
-    torch.testing.assert_close(together.image[:1], alone.image, atol=2e-5, rtol=0)
+    assert alone.error > 1e-4
+    torch.testing.assert_close(together.image[:1], alone.image, atol=2e-6, rtol=0)
 
 
 def test_the_posterior_denoiser_is_the_exact_conditional_mean(posterior) -> None:
@@ -217,7 +238,7 @@ def test_hamiltonian_moves_keep_their_distribution() -> None:
     """Chains begun in a correlated Gaussian stay in it, whatever the step size."""
     root = torch.tensor([[1.0, 0.0], [0.9, 0.3]])
     precision = torch.linalg.inv(root @ root.T)
-    noise = seeded(6)
+    noise = Quick(6)
     chain = Chain(noise.normal(torch.zeros(4000, 2)) @ root.T, torch.full((4000,), 0.25), torch.zeros(4000, dtype=bool))
     for _ in range(30):
         chain = hamiltonian_move(
@@ -229,7 +250,7 @@ def test_hamiltonian_moves_keep_their_distribution() -> None:
 
 def test_the_diffusion_step_has_the_exact_variance_in_the_limit_of_small_steps() -> None:
     """From N(0, s^2 + c) at s to N(0, c) at 0, clean images ~ N(0, c)."""
-    c, noise = 0.3, seeded(7)
+    c, noise = 0.3, Quick(7)
     levels = [*torch.logspace(1, -3, 80).tolist(), 0.0]
     x = (levels[0] ** 2 + c) ** 0.5 * noise.normal(torch.zeros(20000))
     clean = list(multistep_estimates(lambda x, sigma: c / (c + sigma**2) * x, x, levels, noise))
@@ -244,7 +265,7 @@ def test_a_seed_is_a_draw(posterior, solve) -> None:
         mmps: MMPSSettings(steps=3), tmpd: TMPDSettings(steps=3), pnp_dm: PnPDMSettings(iterations=3),
         daps: DAPSSettings(steps=3),
     }[solve]
-    first, again, other = (sample(solve, few, likelihood, seed) for seed in (1, 1, 2))
+    first, again, other = (sample(solve, few, likelihood, seeded(seed), 3) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -264,17 +285,26 @@ def test_the_catalogue_is_consistent() -> None:
 
 
 def test_the_label_posterior_is_earned_from_the_committed_table() -> None:
-    """On every linear problem, those of uneven priors among them, with no figure outside the limits."""
+    """By all and only those that were run on every linear problem with no figure outside the limits."""
     result = json.loads(TABLE.read_text(encoding="utf-8"))
     assert result["limits"] == json.loads(json.dumps(truth_table.LIMITS))
-    earned = [method.name for method in METHODS.values() if method.spread == "posterior"]
-    assert earned
     assert set(truth_table.LABELLED) == {
         "gauss_fourier", "gauss_ct", "mixture", "uneven_3_ct", "uneven_30_ct", "uneven_3_inpainting",
         "uneven_30_inpainting", "uneven_mixture",
     }
-    for name in earned:
-        assert truth_table.passes(result["rows"], name), name
+    labelled = {method.name for method in METHODS.values() if method.spread == "posterior"}
+    assert labelled == {name for name in METHODS if truth_table.passes(result["rows"], name)}
+    shown = {row["solver"]: row["spread"] for row in result["rows"] if not row["peer"]}
+    assert shown == {name: METHODS[name].spread for name in shown}
+
+
+@pytest.mark.parametrize("name", [method.name for method in METHODS.values() if method.spread == "near-posterior"])
+def test_a_method_near_the_posterior_misses_the_limits_only_between_distinct_anatomies(name: str) -> None:
+    """What the note of a run with it says, from the committed table."""
+    rows = [row for row in json.loads(TABLE.read_text(encoding="utf-8"))["rows"] if row["solver"] == name]
+    missed = {row["problem"] for row in rows if truth_table.outside(row, truth_table.LIMITS)}
+    assert {row["problem"] for row in rows} >= set(truth_table.LABELLED)
+    assert missed == {"uneven_mixture"}
 
 
 @pytest.mark.parametrize(
@@ -296,9 +326,20 @@ def test_one_row_outside_the_limits_loses_the_label(figure: str, value: float) -
         assert not truth_table.passes([{**r, figure: value} if r is row else r for r in rows], "one")
 
 
+def test_the_table_names_what_was_not_run() -> None:
+    left = {"solver": "dds", "problem": "mixture", "reason": "because"}
+    result = {"problems": {"mixture": {"draws": 1, "cases": []}}, "rows": [], "left_out": [left], "peers": "not run"}
+    lines = truth_table.markdown(result).splitlines()
+    assert "Left out: dds (because)." in lines
+    missing = next(line for line in lines if line.startswith("Not run: "))
+    assert missing.removeprefix("Not run: ").rstrip(".").split(", ") == [name for name in METHODS if name != "dds"]
+
+
 def test_the_word_posterior_is_kept_for_those_who_earned_it() -> None:
-    preset = PRESETS["posterior"]
-    assert [METHODS[name].spread for name in preset.solvers] == ["posterior"] * len(preset.solvers)
+    for preset in PRESETS.values():
+        labels = {METHODS[name].spread for name in preset.solvers}
+        assert len(labels) <= 1
+        assert preset.title != "Posterior" or labels == {"posterior"}
 
 
 def test_settings_of_the_linear_systems_are_options_too() -> None:

@@ -137,7 +137,7 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     choose(ui.presetComboBox, "Standard")
     assert (settings()["prior"], settings()["coupling"]) == ("ct-body", "none")
     choose(ui.priorComboBox, "CT body, axial slices, medium network")
-    choose(ui.presetComboBox, "Posterior")
+    choose(ui.presetComboBox, "Moment matched")
     assert settings()["prior"] == "ct-body-medium"
     choose(ui.priorComboBox, "CT body, axial slices")
     choose(ui.presetComboBox, "Standard")

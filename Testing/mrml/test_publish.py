@@ -10,10 +10,11 @@ import pytest
 import slicer
 import slicer.util
 from diffusion_engine.io.images import read_volume, write_volume
+from diffusion_engine.solvers.contract import SPREADS
 from diffusion_engine.volume import Volume
 from DiffusionReconLib import publish
 from DiffusionReconLib.colours import differenceColours, uncertaintyColours
-from DiffusionReconLib.display import niceUpperLimit
+from DiffusionReconLib.display import SPREAD_TITLES, niceUpperLimit
 from DiffusionReconLib.publish import publishResult
 from host.application import Application
 from host.results import analyticThorax, axialMatrix, writeResultFolder
@@ -96,10 +97,13 @@ def test_nodesLieBesideTheInputWithItsTransformAndProvenance(
 def test_uncertaintyIsNamedForWhatItIs(application: Application, tmp_path: Path) -> None:
     concentrated = publishResult(writeResultFolder(tmp_path / "a", SHAPE, "concentrated"))
     posterior = publishResult(writeResultFolder(tmp_path / "b", SHAPE, "posterior"))
+    near = publishResult(writeResultFolder(tmp_path / "c", SHAPE, "near-posterior"))
     assert concentrated["uncertainty"].GetName() == "CT spread of estimates, not an error bar (HU)"
     assert posterior["uncertainty"].GetName() == "CT posterior standard deviation (HU)"
+    assert near["uncertainty"].GetName() == "CT spread of draws, not an error bar (HU)"
     legends = [each.GetTitleText() for each in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")]
-    assert legends == ["Spread\nHU", "Std. dev.\nHU"]
+    assert legends == ["Spread\nHU", "Std. dev.\nHU", "Spread\nHU"]
+    assert set(publish.SPREAD_NAMES) == set(SPREAD_TITLES) == set(SPREADS)
 
 
 def test_everythingIsDisplayedExplicitly(application: Application, jobFolder: Path) -> None:

@@ -11,7 +11,9 @@ import slicer
 import slicer.util
 from diffusion_engine.posterior.intervals import spread_factor
 from diffusion_engine.posterior.segments import IntensityRule
+from diffusion_engine.solvers.contract import SPREADS
 from DiffusionReconLib import results, review
+from DiffusionReconLib.banner import LABELS
 from DiffusionReconLib.publish import publishResult
 from DiffusionReconLib.review_table import escaped, readDraws, readLevel, unescaped
 from full_results import DRAWS, regionMasks, writeFullResult
@@ -228,6 +230,9 @@ def test_bannerSaysWhatIsWrongOrUnknown() -> None:
         "Residual test", "Likeness to the prior's training data",
     ]  # fmt: skip
     assert unknown[2] == ("The uncertainty is a posterior standard deviation under this prior.", "plain")
+    near = lines(spread="near-posterior")
+    assert near[2] == ("The uncertainty is a spread of draws near the posterior, not an error bar.", "warning")
+    assert set(LABELS) == set(SPREADS)
 
 
 def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:

@@ -41,13 +41,14 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "mmps", "Moment matching posterior sampling", "draws near the posterior, by its probability flow", mmps,
-            MMPSSettings, "concentrated", "noise", ("ct",), "31, and 90 to 770 Jacobian products", "arXiv:2405.13712",
+            MMPSSettings, "near-posterior", "noise", ("ct",), "31, and 90 to 770 Jacobian products", "arXiv:2405.13712",
             work=340,
         ),
         Method(
-            "tmpd", "Tweedie moment projected diffusion", "draws of the posterior, by its reverse diffusion", tmpd,
-            TMPDSettings, "posterior", "noise", ("ct",), "40, and 120 to 1000 Jacobian products", "arXiv:2310.06721",
-            work=400,
+            "tmpd", "Tweedie moment projected diffusion", "draws near the posterior, by its reverse diffusion", tmpd,
+            TMPDSettings, "near-posterior", "noise", ("ct",), "50, and 150 or more Jacobian products",
+            "arXiv:2310.06721",
+            work=500,
         ),
         Method(
             "pnp-dm", "Plug-and-play diffusion models", "draws near the posterior without Jacobian products",

@@ -19,8 +19,9 @@ Solve = Callable[..., Iterator["SolverStep"]]
 ``likelihood`` and ``start`` (batch, rows, columns) are in network units, as the denoiser is; real or complex.
 """
 
-SPREADS = ("posterior", "concentrated", "point")
-"""Labels of draws: earned from the truth table, narrower (or of unknown width), or no draws at all."""
+SPREADS = ("posterior", "near-posterior", "concentrated", "point")
+"""Labels of draws: earned from the truth table, near it but outside its limits on some problem, narrower as a rule
+(or of unknown width), or no draws at all."""
 
 
 @dataclass(frozen=True, eq=False)

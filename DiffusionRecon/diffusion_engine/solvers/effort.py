@@ -60,7 +60,7 @@ class Efforts:
         return (
             f"The data step stopped at {self.most} products in {self.short} of {self.steps} steps, with up to "
             f"{self.worst:.1f} times the error that was to be left: mean and spread may be off there; allow more "
-            "products for both to be the posterior's."
+            "products."
         )
 
     def to_dict(self) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ Each iteration for w takes one product with J, a backward pass through the netwo
 (:func:`..likelihoods.conditional.minimal_residual_mean`). They are preconditioned by the stationary matrix
 F' diag(j) F in the place of J, whose radial spectrum j is measured by one product with a random vector. An error of D_y
 moves a draw by about as much, which a flow shrinks with s, until s is below the posterior's own width: it is allowed to
-be a share of s.
+be a share of s. What two moments cannot tell: where images far apart fit the data and p(x0 | x) has several peaks, they
+are weighed too evenly, however exactly the systems are solved (measured: 0.35 for a share of 0.19).
 
 Source: moment matching, arXiv:2405.13712.
 """

@@ -31,7 +31,7 @@ WIDEST = 0.1
 class TMPDSettings(PosteriorSettings):
     """Steps and noise levels (network units), beside the accuracy of the linear systems."""
 
-    steps: int = 40
+    steps: int = 50
     sigma_max: float = 80.0
     sigma_min: float = 0.0005
 
