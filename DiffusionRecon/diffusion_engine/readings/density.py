@@ -20,8 +20,10 @@ _VIEWS = 180
 LEAST_VIEWS = 24
 """Fewer views leave streaks that weigh as much as the object."""
 
-_FACTOR, _ROUGH_FACTOR = 2.25, 3.5
-"""Bodies of soft tissue are within this factor of water; their mean with lungs and gaps within the second."""
+_LEAST, _MOST = 0.5, 2.25
+"""Bodies of soft tissue are within these times water: .9 to 1.1 on CT slices, .43 with the logarithm of base 10."""
+_ROUGH_FACTOR = 3.5
+"""Their mean with lungs and gaps is within this factor of water."""
 
 
 def implied_density(look: Look, seen: SeenArc) -> float | None:
@@ -79,8 +81,8 @@ def doubt_density(density: float, water_per_mm: float, exactly_one: bool, rough:
             "normalised", f"The largest reading is exactly 1 and the object's attenuation {ratio:.2g} times that of "
             "water: the readings look normalised, so that the values in HU are wrong; give them unscaled.", False,
         )]
-    factor = _ROUGH_FACTOR if rough else _FACTOR
-    if 1 / factor < ratio < factor:
+    least, most = (1 / _ROUGH_FACTOR, _ROUGH_FACTOR) if rough else (_LEAST, _MOST)
+    if least < ratio < most:
         return []
     return [Remark(
         "density", f"The object's attenuation is about {density:.3g} per mm, {ratio:.2g} times that of water "
