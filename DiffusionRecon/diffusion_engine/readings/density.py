@@ -20,7 +20,7 @@ _VIEWS = 180
 LEAST_VIEWS = 24
 """Fewer views leave streaks that weigh as much as the object."""
 
-_LEAST, _MOST = 0.5, 2.25
+_LEAST, MOST = 0.5, 2.25
 """Bodies of soft tissue are within these times water: .9 to 1.1 on CT slices, .43 with the logarithm of base 10."""
 _ROUGH_FACTOR = 3.5
 """Their mean with lungs and gaps is within this factor of water."""
@@ -81,7 +81,7 @@ def doubt_density(density: float, water_per_mm: float, exactly_one: bool, rough:
             "normalised", f"The largest reading is exactly 1 and the object's attenuation {ratio:.2g} times that of "
             "water: the readings look normalised, so that the values in HU are wrong; give them unscaled.", False,
         )]
-    least, most = (1 / _ROUGH_FACTOR, _ROUGH_FACTOR) if rough else (_LEAST, _MOST)
+    least, most = (1 / _ROUGH_FACTOR, _ROUGH_FACTOR) if rough else (_LEAST, MOST)
     if least < ratio < most:
         return []
     return [Remark(
