@@ -67,6 +67,14 @@ def test_a_logarithm_of_base_10_is_doubted(beam: str) -> None:
     assert kinds(replace(good, values=good.values / np.float32(math.log(10)))) == ["density"]
 
 
+def test_nothing_is_said_of_the_density_of_an_object_of_a_few_coarse_pixels() -> None:
+    rays = geometry(count=240)
+    clean = disc_sinogram(rays, 14, -10, 9, 0.02).numpy()[None]
+    for std in (0.0004, 0.004):
+        noise = std * np.random.default_rng(0).standard_normal(clean.shape)
+        assert kinds(Measurement((clean + noise).astype(np.float32), rays)) == []
+
+
 def test_a_density_of_few_views_is_judged_more_roughly() -> None:
     good = lines(geometry("parallel", 8))
     assert kinds(good) == []

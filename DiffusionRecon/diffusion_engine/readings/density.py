@@ -17,6 +17,7 @@ from .remark import Remark
 
 _PIXELS = 64
 _VIEWS = 180
+_LEAST_PIXELS = 3  # of the coarse image, across the object
 LEAST_VIEWS = 24
 """Fewer views leave streaks that weigh as much as the object."""
 
@@ -30,7 +31,7 @@ def implied_density(look: Look, seen: SeenArc) -> float | None:
     """Attenuation in 1/mm that halves the object's mass: half of it lies in denser pixels. None where it is not seen.
 
     The middle slice through a coarse FBP; it is not seen by less than 24 views or 150 degrees of them, or if most of
-    the views are cut off.
+    the views are cut off, or if it is narrower than a few of the coarse pixels.
     """
     geometry = look.geometry
     if seen.covered_rad < math.radians(150) or look.cut_off > 0.5 or geometry.views < LEAST_VIEWS:
@@ -42,6 +43,9 @@ def implied_density(look: Look, seen: SeenArc) -> float | None:
     radius = field_of_view_radius_mm(geometry)
     if geometry.fan_distances_mm is not None:
         radius = min(radius, 0.95 * geometry.fan_distances_mm[0] / math.sqrt(2))
+    wide = float((sinogram > 0.25 * sinogram.max()).sum(-1).mean()) * geometry.detector_spacing_mm
+    if wide / geometry.magnification < _LEAST_PIXELS * 2 * radius / _PIXELS:
+        return None
     grid = ImageGrid(_PIXELS, _PIXELS, (2 * radius / _PIXELS, 2 * radius / _PIXELS))
     data = torch.from_numpy(np.ascontiguousarray(sinogram[::step], dtype=np.float32))
     width = max(1, round(2 * radius / _PIXELS / (geometry.detector_spacing_mm / geometry.magnification)))
