@@ -15,6 +15,7 @@ from .air import masked_air, require_air
 from .angles import doubt_order, doubt_sums, gap_remark, question_axes, question_degrees
 from .bins import bin_remarks, filled, saturation, unusable
 from .look import Look, every_slice, some_slices
+from .noise_doubts import doubt_pattern, doubt_stated_noise
 from .remark import Judged, Remark
 from .stack import blank_slices, denser_slices, question_slices
 from .units import question_counts, question_i0, question_line_integrals
@@ -37,7 +38,9 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     from .units import normalised
 
     seen = seen_arc(look.geometry)
-    remarks += doubt_order(look) + doubt_sums(look)
+    remarks += doubt_order(look) + doubt_sums(look) + doubt_pattern(look)
+    if measurement.kind == "line_integrals":
+        remarks += doubt_stated_noise(look, measurement.variance)
     offset = None
     if not any(remark.kind == "view_sums" for remark in remarks):
         doubts, offset = doubt_axis(look, seen)
