@@ -45,7 +45,7 @@ def kinds(measurement: Measurement, **options: Any) -> list[str]:
     return [remark.kind for remark in judge(measurement, **options).remarks]
 
 
-def changed(measurement: Measurement, index: Any, value: float) -> Measurement:
+def changed(measurement: Measurement, index: Any, value: Any) -> Measurement:
     """A copy with some readings set."""
     values = measurement.values.copy()
     values[index] = value

@@ -44,6 +44,9 @@ FAULTS = [
     ({"electronic_std": -1}, "electronic_std of at least 0"), ({"electronic_std": None}, "to be a number"),
     ({"electronic_std": 3, "values": "line_integrals"}, "is in counts"),
     ({"noise_std": 0}, "positive, finite noise_std"),
+    ({"noise_std": 1e200}, "Expected the noise_std"), ({"noise_std": 1e-30}, "Expected the noise_std"),
+    ({"i0": 10**400}, "i0 to be a number"), ({"angles_rad": [0, 10**400]}, "list of numbers"),
+    ({"detector_count": -(10**400)}, "whole number"),
     ({"noise_std": 0.1, "variance": "v.nrrd"}, "found both"), ({"variance": 3}, "name of a file beside"),
     ({"variance": "../v.nrrd"}, "name of a file beside"), ({"variance": "/tmp/v.nrrd"}, "name of a file beside"),
     ({"variance": "C:\\v.nrrd"}, "name of a file beside"), ({"variance": ".."}, "name of a file beside"),
@@ -86,6 +89,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
     path.write_text('{"type": "parallel", ')
     with pytest.raises(ValueError, match="not valid JSON"):
         read_geometry(path)
+    for text in ("[" * 100_000, '{"version": ' + "9" * 5000 + "}"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="not valid JSON"):
+            read_geometry(path)
     path.write_text("[1]")
     with pytest.raises(ValueError, match="one JSON object"):
         read_geometry(path)

@@ -120,6 +120,12 @@ def test_a_gap_in_the_views_is_remarked(beam: str, arc: float, sentence: str | N
         assert remarks[0].certain
 
 
+@pytest.mark.parametrize(("beam", "views"), [("parallel", 2), ("parallel", 4), ("fan_flat", 3)])
+def test_so_few_views_are_mostly_gap(beam: str, views: int) -> None:
+    assert kinds(lines(geometry(beam, views))) == ["gap"]
+    assert kinds(lines(geometry(beam, 8))) == []
+
+
 def test_cut_off_rays_are_remarked_once_in_the_report() -> None:
     problem = prepare(lines(geometry(count=80)), Settings(), torch.device("cpu"), None)
     assert [remark.kind for remark in problem.remarks] == ["cut_off"]

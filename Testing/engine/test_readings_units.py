@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ct_phantoms import disc_sinogram
 from diffusion_engine.measurement import Measurement
 from diffusion_engine.physics.ct import CTGeometry
 from diffusion_engine.readings.judge import judge
@@ -55,6 +56,23 @@ def test_a_density_far_from_water_is_a_doubt(beam: str, scale: float, kind: str)
     assert [remark.kind for remark in remarks] == [kind]
     assert not remarks[0].certain
     assert kinds(wrong, water_per_mm=0.0193 * scale) == []  # another material or energy, and said so
+
+
+@pytest.mark.parametrize("beam", BEAMS)
+def test_a_logarithm_of_base_10_is_doubted(beam: str) -> None:
+    rays = geometry(beam)
+    clean = disc_sinogram(rays, 9, -6, 110, 0.0201).numpy()[None]  # an abdomen has no lungs that make it lighter yet
+    good = Measurement((clean + 0.01 * np.random.default_rng(0).standard_normal(clean.shape)).astype(np.float32), rays)
+    assert kinds(good) == []
+    assert kinds(replace(good, values=good.values / np.float32(math.log(10)))) == ["density"]
+
+
+def test_nothing_is_said_of_the_density_of_an_object_of_a_few_coarse_pixels() -> None:
+    rays = geometry(count=240)
+    clean = disc_sinogram(rays, 14, -10, 9, 0.02).numpy()[None]
+    for std in (0.0004, 0.004):
+        noise = std * np.random.default_rng(0).standard_normal(clean.shape)
+        assert kinds(Measurement((clean + noise).astype(np.float32), rays)) == []
 
 
 def test_a_density_of_few_views_is_judged_more_roughly() -> None:

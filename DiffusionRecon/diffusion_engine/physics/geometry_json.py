@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -19,6 +20,8 @@ _REQUIRED = ("type", "angles_rad", "detector_spacing_mm", "detector_count", "sli
 _OPTIONAL = ("version", "detector_offset_mm", "source_to_isocentre_mm", "source_to_detector_mm", "i0",
              "electronic_std", "noise_std", "variance")
 VERSION = 2
+_LARGEST = int(sys.float_info.max)
+_MOST_NOISE = 1e15  # standard deviations whose square is still a number of single precision
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def read_geometry(path: str | os.PathLike[str]) -> tuple[CTGeometry, SinogramExt
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as fault:
         raise ValueError(f"Cannot read the geometry file {path}: {fault.strerror}.") from fault
-    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+    except (ValueError, RecursionError) as fault:  # also numbers of thousands of digits, and nesting without end
         raise ValueError(f"The geometry file {path} is not valid JSON: {fault}.") from fault
     if not isinstance(content, dict):
         raise ValueError(f"Expected one JSON object in {path}, found {type(content).__name__}.")
@@ -62,7 +65,7 @@ def read_geometry(path: str | os.PathLike[str]) -> tuple[CTGeometry, SinogramExt
         raise ValueError(f"Expected values to be line_integrals or counts in {path}, found {content['values']!r}.")
     count = content["detector_count"]
     if not _is_number(count) or not math.isfinite(count) or int(count) != count:
-        raise ValueError(f"Expected detector_count to be a whole number in {path}, found {count!r}.")
+        raise ValueError(f"Expected detector_count to be a whole number in {path}, found {str(count)[:40]!r}.")
     geometry = CTGeometry(content["type"], tuple(angles), int(count), _number(content, "detector_spacing_mm", path),
                           _number(content, "detector_offset_mm", path, 0.0),
                           _optional_number(content, "source_to_isocentre_mm", path),
@@ -78,6 +81,8 @@ def read_geometry(path: str | os.PathLike[str]) -> tuple[CTGeometry, SinogramExt
         raise ValueError(f"Expected an electronic_std of at least 0 counts in {path}, found {extras.electronic_std}.")
     if extras.electronic_std > 0 and extras.values != "counts":
         raise ValueError(f"The electronic_std in {path} is in counts, but values are line_integrals: give noise_std.")
+    if extras.noise_std is not None and not 1 / _MOST_NOISE < extras.noise_std < _MOST_NOISE:
+        raise ValueError(f"Expected the noise_std of line integrals in {path}, found {extras.noise_std}: correct it.")
     if extras.noise_std is not None and extras.variance is not None:
         raise ValueError(f"Expected either noise_std or variance in {path}, found both: remove one.")
     return geometry, extras
@@ -128,13 +133,16 @@ def _variance_name(content: dict[str, object], path: object) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is a number; a whole one that no float holds is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return -_LARGEST <= value <= _LARGEST
+    return isinstance(value, float)
 
 
 def _number(content: dict[str, object], key: str, path: object, default: float | None = None) -> float:
     value = content.get(key, default)
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise ValueError(f"Expected {key} to be a number in {path}, found {value!r}.")
+    if not isinstance(value, (int, float)) or not _is_number(value):
+        raise ValueError(f"Expected {key} to be a number in {path}, found {str(value)[:40]!r}.")
     return float(value)
 
 

@@ -10,6 +10,7 @@ from ..physics.ct_geometry import CTGeometry
 from .look import Look, outer_ends
 from .remark import Remark, question
 
+_FEW_VIEWS = 4  # or fewer: even spread evenly they leave gaps that no prior bridges
 _PLAIN_SUMS = 0.1  # spread of the sums of parallel views beyond which the geometry is doubted
 
 
@@ -128,8 +129,8 @@ def doubt_sums(look: Look) -> list[Remark]:
 
 
 def gap_remark(geometry: CTGeometry, covered_rad: float, largest_gap_rad: float, needed_rad: float) -> list[Remark]:
-    """A remark where the views cover less than ``needed_rad``."""
-    if covered_rad >= needed_rad:
+    """A remark where the views cover less than ``needed_rad``, or are so few that gaps are all that is between them."""
+    if covered_rad >= needed_rad and geometry.views > _FEW_VIEWS:
         return []
     return [Remark(
         "gap", f"The {geometry.views} views cover {math.degrees(covered_rad):.0f} degrees, the largest gap between "

@@ -17,18 +17,21 @@ from .remark import Remark
 
 _PIXELS = 64
 _VIEWS = 180
+_LEAST_PIXELS = 3  # of the coarse image, across the object
 LEAST_VIEWS = 24
 """Fewer views leave streaks that weigh as much as the object."""
 
-_FACTOR, _ROUGH_FACTOR = 2.25, 3.5
-"""Bodies of soft tissue are within this factor of water; their mean with lungs and gaps within the second."""
+_LEAST, MOST = 0.5, 2.25
+"""Bodies of soft tissue are within these times water: .9 to 1.1 on CT slices, .43 with the logarithm of base 10."""
+_ROUGH_FACTOR = 3.5
+"""Their mean with lungs and gaps is within this factor of water."""
 
 
 def implied_density(look: Look, seen: SeenArc) -> float | None:
     """Attenuation in 1/mm that halves the object's mass: half of it lies in denser pixels. None where it is not seen.
 
     The middle slice through a coarse FBP; it is not seen by less than 24 views or 150 degrees of them, or if most of
-    the views are cut off.
+    the views are cut off, or if it is narrower than a few of the coarse pixels.
     """
     geometry = look.geometry
     if seen.covered_rad < math.radians(150) or look.cut_off > 0.5 or geometry.views < LEAST_VIEWS:
@@ -40,6 +43,9 @@ def implied_density(look: Look, seen: SeenArc) -> float | None:
     radius = field_of_view_radius_mm(geometry)
     if geometry.fan_distances_mm is not None:
         radius = min(radius, 0.95 * geometry.fan_distances_mm[0] / math.sqrt(2))
+    wide = float((sinogram > 0.25 * sinogram.max()).sum(-1).mean()) * geometry.detector_spacing_mm
+    if wide / geometry.magnification < _LEAST_PIXELS * 2 * radius / _PIXELS:
+        return None
     grid = ImageGrid(_PIXELS, _PIXELS, (2 * radius / _PIXELS, 2 * radius / _PIXELS))
     data = torch.from_numpy(np.ascontiguousarray(sinogram[::step], dtype=np.float32))
     width = max(1, round(2 * radius / _PIXELS / (geometry.detector_spacing_mm / geometry.magnification)))
@@ -79,8 +85,8 @@ def doubt_density(density: float, water_per_mm: float, exactly_one: bool, rough:
             "normalised", f"The largest reading is exactly 1 and the object's attenuation {ratio:.2g} times that of "
             "water: the readings look normalised, so that the values in HU are wrong; give them unscaled.", False,
         )]
-    factor = _ROUGH_FACTOR if rough else _FACTOR
-    if 1 / factor < ratio < factor:
+    least, most = (1 / _ROUGH_FACTOR, _ROUGH_FACTOR) if rough else (_LEAST, MOST)
+    if least < ratio < most:
         return []
     return [Remark(
         "density", f"The object's attenuation is about {density:.3g} per mm, {ratio:.2g} times that of water "

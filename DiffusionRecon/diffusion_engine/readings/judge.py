@@ -14,8 +14,10 @@ from ..volume import WATER_PER_MM
 from .air import masked_air, require_air
 from .angles import doubt_order, doubt_sums, gap_remark, question_axes, question_degrees
 from .bins import bin_remarks, filled, saturation, unusable
-from .look import Look, some_slices
+from .look import Look, every_slice, some_slices
+from .noise_doubts import doubt_pattern, doubt_stated_noise
 from .remark import Judged, Remark
+from .stack import blank_slices, denser_slices, question_slices
 from .units import question_counts, question_i0, question_line_integrals
 
 
@@ -32,11 +34,13 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     if any(remark.kind in ("no_logarithm", "sign", "no_counts", "axes", "degrees") for remark in remarks):
         return found  # what else such readings show would be nonsense
     from .axis import doubt_axis  # torch is only needed from here on
-    from .density import LEAST_VIEWS, doubt_density, implied_density, mean_density
+    from .density import LEAST_VIEWS, MOST, doubt_density, implied_density, mean_density
     from .units import normalised
 
     seen = seen_arc(look.geometry)
-    remarks += doubt_order(look) + doubt_sums(look)
+    remarks += doubt_order(look) + doubt_sums(look) + doubt_pattern(look)
+    if measurement.kind == "line_integrals":
+        remarks += doubt_stated_noise(look, measurement.variance)
     offset = None
     if not any(remark.kind == "view_sums" for remark in remarks):
         doubts, offset = doubt_axis(look, seen)
@@ -46,6 +50,9 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     if density is not None:
         exactly_one = measurement.kind == "line_integrals" and normalised(look)
         remarks += doubt_density(density, water_per_mm, exactly_one, rough)
+        if not rough and not exactly_one:
+            stack = every_slice(found.measurement, found.used, look.i0)
+            remarks += denser_slices(stack, lambda one: implied_density(one, seen), MOST)
     return replace(found, remarks=tuple(remarks), detector_offset_mm=offset)
 
 
@@ -91,6 +98,9 @@ def _first(measurement: Measurement, trusted: bool) -> tuple[Judged, Look]:
         questions += question_line_integrals(asked, trusted)
         masked = masked_air(asked.readings)
         remarks += [] if masked is None else [masked]
+    if not questions:
+        questions += question_slices(whole, used, geometry, measurement.kind, trusted)
+    remarks += blank_slices(measurement.values)
     look = some_slices(replace(measurement, values=whole), used, i0)
     if not questions:
         questions += question_degrees(look, trusted)

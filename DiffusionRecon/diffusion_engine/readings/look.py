@@ -29,12 +29,16 @@ def outer_ends(geometry: CTGeometry) -> tuple[bool, bool]:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """``readings``: of some slices as they were measured, ``used`` where they are readings; ``p``: line integrals."""
+    """``readings``: of some slices as they were measured, ``used`` where they are readings; ``p``: line integrals.
+
+    ``i0``: of counts, stated or estimated.
+    """
 
     readings: np.ndarray
     used: np.ndarray
     p: np.ndarray
     geometry: CTGeometry
+    i0: float | None = None
 
     @cached_property
     def noise(self) -> float:
@@ -69,9 +73,18 @@ def some_slices(measurement: Measurement, used: np.ndarray, i0: float | None) ->
     """The look at up to SLICES slices; ``i0`` turns counts into line integrals."""
     total = measurement.values.shape[0]
     which = np.unique(np.linspace(0, total - 1, min(total, SLICES)).round().astype(int))
+    return _look_at(measurement, used, i0, which)
+
+
+def every_slice(measurement: Measurement, used: np.ndarray, i0: float | None) -> Look:
+    """The look at all slices."""
+    return _look_at(measurement, used, i0, np.arange(measurement.values.shape[0]))
+
+
+def _look_at(measurement: Measurement, used: np.ndarray, i0: float | None, which: np.ndarray) -> Look:
     readings = measurement.values[which].astype(np.float64)
     p = readings
     if measurement.kind == "counts" and i0 is not None:
         floor = max(1.0, measurement.electronic_std)
         p = np.log(i0 / np.maximum(readings, floor))
-    return Look(readings, np.broadcast_to(used, measurement.values.shape)[which], p, measurement.geometry)
+    return Look(readings, np.broadcast_to(used, measurement.values.shape)[which], p, measurement.geometry, i0)
