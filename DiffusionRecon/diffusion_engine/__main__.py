@@ -3,16 +3,14 @@
 # ruff: noqa: E402 (what follows the first lines is to be found on the path that they leave)
 from __future__ import annotations
 
-import os
-import sys
+from .own_path import leave_current_folder
 
-# What lies in the current folder is the user's, and no library: a torch.py there is not to be run.
-_ENGINE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False) and sys.path[0] != _ENGINE:
-    sys.path[:1] = [place for place in sys.path[:1] if place != os.getcwd()]
+if __name__ == "__main__":
+    leave_current_folder()
 
 import argparse
 import json
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path

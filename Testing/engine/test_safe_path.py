@@ -97,13 +97,15 @@ def test_processes_of_a_team_run_nothing_of_it_and_find_their_files(here: Path) 
     assert "PYTHONSAFEPATH" not in os.environ
 
 
-def test_the_shells_own_call_takes_the_current_folder_off(here: Path) -> None:
+@pytest.mark.parametrize("command", [["diffusion_engine", "priors", "--folder"], ["diffusion_engine.jobs.worker"]])
+def test_the_shells_own_call_takes_the_current_folder_off(here: Path, command: list[str]) -> None:
     """What Python itself imports before the engine is called, nobody can help: here it is no module of the folder."""
     for name in ("runpy", "multiprocessing"):
         (here / f"{name}.py").unlink()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)}
-    line = [sys.executable, "-m", "diffusion_engine", "priors", "--folder", str(here.parent / "cards")]
-    subprocess.run(line, env=environment, check=True)
+    line = [sys.executable, "-m", *command, str(here.parent / "cards")]
+    code = subprocess.run(line, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
+    assert code == (1 if command[-1].endswith("worker") else 0)  # a folder of cards is no job
     assert trace(here) == ""
 
 

@@ -3,7 +3,13 @@
 Exit code 0: done, 1: error, 3: cancelled. Everything that libraries print goes to worker.log.
 """
 
+
 from __future__ import annotations
+
+from ..own_path import leave_current_folder
+
+if __name__ == "__main__":
+    leave_current_folder()
 
 import argparse
 import contextlib
