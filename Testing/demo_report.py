@@ -12,7 +12,7 @@ METHODS = {"fbp": "FBP", "tv": "TV", "diffusion": "diffusion prior"}
 SPREADS = {
     "posterior": "posterior spread under this prior",
     "near-posterior": "spread near a posterior's, not an error bar",
-    "concentrated": "spread of estimates, as a rule narrower than a posterior",
+    "concentrated": "spread of estimates, mostly narrower than a posterior",
 }
 PLAIN_EVERY_S = 5.0
 

@@ -17,7 +17,7 @@ from DiffusionReconLib.panel_part import Choices, Part, setText
 SPREADS = {
     "posterior": _("its spread is an error bar under the prior"),
     "near-posterior": _("its spread is near the posterior's, but no error bar"),
-    "concentrated": _("its spread is as a rule narrower than the true error"),
+    "concentrated": _("its spread is no error bar, mostly narrower than the true error"),
     "point": _("it gives one image, no spread"),
 }
 LARGEST = 1e6

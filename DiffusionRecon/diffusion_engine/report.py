@@ -22,13 +22,14 @@ from .solvers.effort import Efforts
 
 SPREAD_NOTES = {
     "near-posterior": (
-        "The uncertainty is the spread of draws ({solver}) whose mean and spread are near those of the posterior under "
-        "this prior, but which missed the limits of the truth test where distinct anatomies fit the data: it weighs "
-        "them too evenly; do not read it as an error bar."
+        "The uncertainty is the spread of draws ({solver}): their mean and spread are near those of the posterior "
+        "under this prior, but the method missed the limits of the truth test where distinct anatomies fit the data, "
+        "which it weighs too evenly; do not read the spread as an error bar."
     ),
     "concentrated": (
         "The uncertainty is the spread of concentrated estimates ({solver}): it shows where the prior had to decide, "
-        "but is as a rule narrower than the true error; do not read it as a posterior standard deviation."
+        "but not how large the error is: with most of these methods it is narrower than the true error; do not read "
+        "it as a posterior standard deviation."
     ),
 }
 """What must be said of draws by the label of their method, where no calibration mends their spread."""

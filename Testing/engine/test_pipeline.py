@@ -411,7 +411,7 @@ def test_a_method_near_the_posterior_says_so_and_keeps_its_draws(small: Volume) 
     assert {"draw_1", "draw_2", "uncertainty"} <= set(result.volumes)
     notes = " ".join(result.report["notes"])
     assert "narrower than the true error" not in notes
-    assert "spread of draws (TMPD) whose mean and spread are near those of the posterior" in notes
+    assert "spread of draws (TMPD): their mean and spread are near those of the posterior" in notes
     assert "missed the limits of the truth test where distinct anatomies fit the data" in notes
 
 

@@ -20,8 +20,8 @@ Solve = Callable[..., Iterator["SolverStep"]]
 """
 
 SPREADS = ("posterior", "near-posterior", "concentrated", "point")
-"""Labels of draws: earned from the truth table, near it but outside its limits on some problem, narrower as a rule
-(or of unknown width), or no draws at all."""
+"""Labels of draws: earned from the truth table, near it but outside its limits on some problem, mostly narrower (or
+of unknown width), or no draws at all."""
 
 
 @dataclass(frozen=True, eq=False)
