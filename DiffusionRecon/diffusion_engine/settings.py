@@ -82,10 +82,13 @@ class Settings:
         return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def changed(self, **changes: Any) -> Settings:
-        """The same with ``changes``; a preset among them brings its values, too, where it is not the present one."""
-        preset = changes.get("preset")
-        brought = {} if preset is None or preset == self.preset else _of_preset(changes)
-        return Settings.from_dict({**self.to_dict(), **brought, **changes})
+        """The same with ``changes``; another preset among them brings its values in place of the present one's."""
+        present, brought = self.to_dict(), {}
+        if changes.get("preset") not in (None, self.preset):
+            former = _of_preset({"preset": self.preset, "solver": self.solver})
+            present = {key: value for key, value in present.items() if key not in former or value != former[key]}
+            brought = _of_preset(changes)
+        return Settings.from_dict({**present, **brought, **changes})
 
     @property
     def keeps_draws(self) -> bool:

@@ -80,6 +80,12 @@ def test_a_preset_means_the_same_however_it_is_given() -> None:
         assert replace(built, seed=3) == Settings(preset=preset.name, seed=3)
     assert Settings(preset="fast", draws=7).draws == 7
     assert Settings(views=9).changed(preset="few-views", draws=2) == Settings(views=9, preset="few-views", draws=2)
+    # What another preset brought goes with it, what was chosen besides stays.
+    for former in PRESETS:
+        for preset in PRESETS:
+            assert Settings(preset=former, seed=2).changed(preset=preset) == Settings(preset=preset, seed=2)
+    thorough = Settings(preset="few-views", steps=40, solver="tmpd").changed(preset="standard", solver="dds")
+    assert thorough == Settings(preset="standard", steps=30)
     # What was changed over the same preset stays.
     assert Settings(preset="fast", draws=7).changed(preset="fast", seed=1).draws == 7
     other = Settings(preset="few-views", solver="tmpd")
