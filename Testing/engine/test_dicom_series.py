@@ -159,6 +159,19 @@ def test_phases_are_no_copies(tmp_path: Path) -> None:
         read_volume(tmp_path)
 
 
+def test_time_points_between_each_other(tmp_path: Path) -> None:
+    """Two time points half a spacing apart make one even grid of places, but no stack; one after the other they do."""
+    for n, plane in enumerate(np.tile(stored(), (2, 1, 1))):
+        z = 30 + 2.5 * (n % 5) + 1.25 * (n // 5)
+        write_slice(tmp_path / f"{n}.dcm", plane, (0, 0, z), TemporalPositionIdentifier=n // 5 + 1)
+    with pytest.raises(ValueError, match="found 2 time points of 5 and 5 images: split the series by its time points"):
+        read_volume(tmp_path)
+    write_slices(tmp_path / "one", stored(), TemporalPositionIdentifier=1, NumberOfTemporalPositions=1)
+    write_slices(tmp_path / "each", stored(), lambda n: {"TemporalPositionIdentifier": n + 1})
+    for folder in ("one", "each"):
+        assert np.array_equal(read(tmp_path / folder).array, stored() - 1024)
+
+
 def test_localizer_of_the_series_is_left_out(tmp_path: Path) -> None:
     write_slices(tmp_path, stored(), ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
     scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}
