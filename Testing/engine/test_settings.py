@@ -42,6 +42,7 @@ def test_unknown_settings_are_named() -> None:
     ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 2), ("water_per_mm", None), ("seed", -1),
     ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
     ("keep", []), ("keep", ["mean", "magic"]), ("keep", "mean"), ("preset", 3), ("coupling", None),
+    ("trust_unit", "no"), ("trust_unit", 1), ("keep_draws", "false"), ("keep_draws", None), ("i0", 1e300),
     ("precision", "float64"), ("precision", None), ("precision", []), ("slab", 0), ("slab", 1001), ("slab", 8.0),
 ])
 def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:
