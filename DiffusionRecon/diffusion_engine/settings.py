@@ -82,10 +82,13 @@ class Settings:
         return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def changed(self, **changes: Any) -> Settings:
-        """The same with ``changes``; a preset among them brings its values, too, where it is not the present one."""
-        preset = changes.get("preset")
-        brought = {} if preset is None or preset == self.preset else _of_preset(changes)
-        return Settings.from_dict({**self.to_dict(), **brought, **changes})
+        """The same with ``changes``; another preset among them brings its values in place of the present one's."""
+        present, brought = self.to_dict(), {}
+        if changes.get("preset") not in (None, self.preset):
+            former = _of_preset({"preset": self.preset, "solver": self.solver})
+            present = {key: value for key, value in present.items() if key not in former or value != former[key]}
+            brought = _of_preset(changes)
+        return Settings.from_dict({**present, **brought, **changes})
 
     @property
     def keeps_draws(self) -> bool:
@@ -112,6 +115,8 @@ class Settings:
         need(precise, f"precision out of {tuple(PRECISIONS)}", self.precision)
         need(_whole(self.slab) and 1 <= self.slab <= 1000, "slab from 1 to 1000 slices", self.slab)
         need(_whole(self.views) and 2 <= self.views <= 10000, "views from 2 to 10000", self.views)
+        for name in ("trust_unit", "keep_draws"):  # a text such as "no" would count as yes
+            need(isinstance(getattr(self, name), bool), f"true or false as {name}", getattr(self, name))
         arc, sigma = self.arc_degrees, self.sigma_start
         for name in ("noise_percent", "electronic_std", "water_per_mm"):
             need(_number(getattr(self, name)), f"a finite number as {name}", getattr(self, name))
@@ -127,7 +132,7 @@ class Settings:
         need(isinstance(self.prior, str) and isinstance(self.device, str), "prior and device by name", self.prior)
         need(arc is None or 0 < arc <= 360, "arc_degrees above 0 and up to 360", arc)
         need(0 < self.noise_percent <= 50, "noise_percent above 0 and up to 50", self.noise_percent)
-        need(self.i0 is None or self.i0 >= 10, "i0 of 10 photons a ray or more, or none", self.i0)
+        need(self.i0 is None or 10 <= self.i0 <= 1e15, "i0 from 10 to 1e15 photons a ray, or none", self.i0)
         need(self.electronic_std >= 0, "electronic_std of 0 or more", self.electronic_std)
         need(_whole(self.draws) and 1 <= self.draws <= 1000, "draws from 1 to 1000", self.draws)
         steps = self.steps

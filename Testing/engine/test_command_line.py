@@ -187,6 +187,16 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["note.txt"]
 
 
+@pytest.mark.parametrize("wrong", [("--solver", "magic"), ("--coupling", "magic"), ("--solver", "score_mri")])
+def test_a_method_that_cannot_run_leaves_no_job(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: tuple[str, str]
+) -> None:
+    said = refused(capsys, "reconstruct", "--input", image, *wrong, "--out", tmp_path / "out")
+    assert wrong[1] in said
+    assert "choose from" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_remark_of_the_reader_is_a_line_without_a_place_in_the_program(
     small: Volume, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

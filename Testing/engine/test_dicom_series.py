@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import header, save, stored, write_slice, write_slices
+from dicom_files import axial, header, save, stored, write_enhanced, write_slice, write_slices
 from diffusion_engine.io.dicom import is_dicom, list_series
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.volume import Volume
-from pydicom.uid import ComprehensiveSRStorage, MRSpectroscopyStorage, generate_uid
+from pydicom.uid import ComprehensiveSRStorage, MRSpectroscopyStorage, SegmentationStorage, generate_uid
 
 
 def read(path: Path) -> Volume:
@@ -159,6 +159,19 @@ def test_phases_are_no_copies(tmp_path: Path) -> None:
         read_volume(tmp_path)
 
 
+def test_time_points_between_each_other(tmp_path: Path) -> None:
+    """Two time points half a spacing apart make one even grid of places, but no stack; one after the other they do."""
+    for n, plane in enumerate(np.tile(stored(), (2, 1, 1))):
+        z = 30 + 2.5 * (n % 5) + 1.25 * (n // 5)
+        write_slice(tmp_path / f"{n}.dcm", plane, (0, 0, z), TemporalPositionIdentifier=n // 5 + 1)
+    with pytest.raises(ValueError, match="found 2 time points of 5 and 5 images: split the series by its time points"):
+        read_volume(tmp_path)
+    write_slices(tmp_path / "one", stored(), TemporalPositionIdentifier=1, NumberOfTemporalPositions=1)
+    write_slices(tmp_path / "each", stored(), lambda n: {"TemporalPositionIdentifier": n + 1})
+    for folder in ("one", "each"):
+        assert np.array_equal(read(tmp_path / folder).array, stored() - 1024)
+
+
 def test_localizer_of_the_series_is_left_out(tmp_path: Path) -> None:
     write_slices(tmp_path, stored(), ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
     scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}
@@ -179,13 +192,16 @@ def test_single_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
 
 
 def test_other_files_of_a_folder(tmp_path: Path) -> None:
-    """What is no image of the series is passed over: a directory, a report, notes, the Finder's leavings."""
+    """What is no image of the series is passed over: a directory, a report, segmentations, notes."""
     write_slices(tmp_path, stored())
     report = header(stored(1), SOPClassUID=ComprehensiveSRStorage, Rows=None, Columns=None, PixelData=None)
     save(report, tmp_path / "report.dcm")
     shutil.copy(tmp_path / "report.dcm", tmp_path / "DICOMDIR")
     spectrum = header(stored(1), SOPClassUID=MRSpectroscopyStorage, PixelData=None)
     save(spectrum, tmp_path / "spectrum.dcm")
+    for kind, ending in ((SegmentationStorage, ".dcm"), ("1.2.840.10008.5.1.4.1.1.66.7", "")):
+        marks = {"SOPClassUID": kind, "Modality": "SEG", "SeriesInstanceUID": f"1.2.3.{kind[-1]}"}
+        write_enhanced(tmp_path / f"organs{ending}", np.tile(stored(), (3, 1, 1)), axial(5) * 3, **marks)
     (tmp_path / "notes.txt").write_text("of no interest")
     (tmp_path / "empty").touch()
     (tmp_path / "._000.dcm").write_bytes(bytes(4096))
@@ -193,6 +209,8 @@ def test_other_files_of_a_folder(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path).array, stored() - 1024)
     with pytest.raises(ValueError, match=r"expected a DICOM image, found .*report\.dcm without pixels"):
         read_volume(tmp_path / "report.dcm")
+    with pytest.raises(ValueError, match=r"expected a DICOM image, found .*organs\.dcm without pixels of one"):
+        read_volume(tmp_path / "organs.dcm")
 
 
 @pytest.mark.parametrize("kept", [0, 100, 140, 400, 700])

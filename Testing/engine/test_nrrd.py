@@ -253,6 +253,14 @@ def test_refuses_bad_sizes_and_types(tmp_path: Path, old: str, new: str, says: s
         read(path)
 
 
+def test_a_field_stated_twice(tmp_path: Path) -> None:
+    """Two statements that differ are no image; the same words twice are one."""
+    for field in ("sizes: 3 4 2", "space directions: (.8,0,0) (0,.8,0) (0,0,2.5)"):
+        with pytest.raises(ValueError, match=f"found two statements of '{field.partition(':')[0]}' in its header"):
+            read_volume(write(tmp_path / "a.nrrd", f"encoding: raw\n{PLACE}\n{field}"))
+    assert np.array_equal(read(write(tmp_path / "a.nrrd", f"encoding: raw\n{PLACE}\nsizes: 4 3 2")).array, VALUES)
+
+
 def test_text_outside_the_type_is_refused(tmp_path: Path) -> None:
     for base, text in ((BASE, "40000"), (BASE.replace("short", "uchar"), "-1"), (BASE, "1.5")):
         path = write(tmp_path / "x.nrrd", f"encoding: text\n{PLACE}", f"{text} ".encode() * 24, base)

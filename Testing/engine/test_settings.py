@@ -42,6 +42,7 @@ def test_unknown_settings_are_named() -> None:
     ("pixel_mm", 21), ("pixel_mm", "fine"), ("water_per_mm", 2), ("water_per_mm", None), ("seed", -1),
     ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
     ("keep", []), ("keep", ["mean", "magic"]), ("keep", "mean"), ("preset", 3), ("coupling", None),
+    ("trust_unit", "no"), ("trust_unit", 1), ("keep_draws", "false"), ("keep_draws", None), ("i0", 1e300),
     ("precision", "float64"), ("precision", None), ("precision", []), ("slab", 0), ("slab", 1001), ("slab", 8.0),
 ])
 def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:
@@ -80,6 +81,12 @@ def test_a_preset_means_the_same_however_it_is_given() -> None:
         assert replace(built, seed=3) == Settings(preset=preset.name, seed=3)
     assert Settings(preset="fast", draws=7).draws == 7
     assert Settings(views=9).changed(preset="few-views", draws=2) == Settings(views=9, preset="few-views", draws=2)
+    # What another preset brought goes with it, what was chosen besides stays.
+    for former in PRESETS:
+        for preset in PRESETS:
+            assert Settings(preset=former, seed=2).changed(preset=preset) == Settings(preset=preset, seed=2)
+    thorough = Settings(preset="few-views", steps=40, solver="tmpd").changed(preset="standard", solver="dds")
+    assert thorough == Settings(preset="standard", steps=30)
     # What was changed over the same preset stays.
     assert Settings(preset="fast", draws=7).changed(preset="fast", seed=1).draws == 7
     other = Settings(preset="few-views", solver="tmpd")

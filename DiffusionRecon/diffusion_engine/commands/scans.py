@@ -91,11 +91,12 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
 
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     """Run a job in its folder with a progress line; the folder is the result."""
+    from ..diffusion import check_method
     from ..jobs import job, process
     from ..settings import Settings
 
     given = given_settings(options)
-    Settings.from_dict(given)  # what cannot be run leaves no job behind
+    check_method(Settings.from_dict(given))  # what cannot be run leaves no job behind
     job.write_job(options.out, scan_source(options), given)
 
     def show(message: dict[str, Any]) -> None:

@@ -111,7 +111,7 @@ def read_dicom(path: str | os.PathLike[str], unit: str | None = None, series: st
             f"expected a complete image in {place}, found one that cannot be read ({error}): copy it again"
         ) from error
     if not is_image(file):
-        raise ValueError(f"expected a DICOM image, found {place} without pixels: choose an image of CT, MR or PET")
+        raise ValueError(f"expected a DICOM image, found {place} without pixels of one: choose CT, MR or PET")
     if "Rows" not in file.data:
         raise ValueError(f"expected a complete image in {place}, found a header without Rows: copy it again")
     return _stacked([file], place.name, unit)

@@ -27,6 +27,9 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 IMAGE_CLASSES = ("Image Storage", "Dose Storage", "Parametric Map Storage")
 """How the names of the DICOM classes of images end; spectra and reports are none, whatever rows they have."""
 
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""The classes of segmentations: by segment and, unknown to older versions of pydicom, by label."""
+
 INFLATED_LIMIT = 256 << 20
 """Largest deflated file once inflated, in bytes: pydicom inflates the whole of it before it reads a tag."""
 
@@ -177,13 +180,19 @@ def is_marked(stream: BinaryIO) -> bool:
 
 
 def is_image(file: DicomFile) -> bool:
-    """Whether a file is an image: by its rows and pixels, or, where it breaks off before them, by its class."""
-    if "Rows" in file.data and file.pixels is not None:
-        return True
+    """Whether a file is an image: by its rows and pixels, or, where it breaks off before them, by its class.
+
+    A segmentation is none: its frames say where something lies, and there may be more of them than of the image's.
+    """
     try:
-        uid = UID(file.text("MediaStorageSOPClassUID", file.data.file_meta))
+        meta = getattr(file.data, "file_meta", pydicom.Dataset())
+        uid = UID(file.text("MediaStorageSOPClassUID", meta) or file.text("SOPClassUID"))
     except ValueError:  # a damaged class names nothing
         uid = UID("")
+    if uid in SEGMENTATIONS:
+        return False
+    if "Rows" in file.data and file.pixels is not None:
+        return True
     known = uid.name != str(uid)
     return uid.name.endswith(IMAGE_CLASSES) or ("Rows" in file.data and not known)
 

@@ -118,7 +118,11 @@ class _Frame:
             intercept=intercept[0] if intercept else 0.0,
             rescaled=slope is not None and intercept is not None,
             kind=self.text(RESCALE, "RescaleType").removeprefix("HU"),
-            time=self.text("FrameContentSequence", "TemporalPositionIndex") if self.groups else "",
+            time=(
+                self.text("FrameContentSequence", "TemporalPositionIndex")
+                if self.groups
+                else self.file.text("TemporalPositionIdentifier")
+            ),
             stack=self.text("FrameContentSequence", "StackID") if self.groups else "",
         )
 

@@ -118,7 +118,10 @@ def _fields(place: Path) -> tuple[dict[str, str], list[str], int]:
             fields[f"={name}"] = text[1:].strip()
         else:
             name = name.strip().lower()
-            fields[_SAME.get(name, name)] = text.strip()
+            name = _SAME.get(name, name)
+            if fields.get(name, text.strip()) != text.strip():
+                raise damaged(place, f"two statements of '{name}' in its header")
+            fields[name] = text.strip()
     if "data file" not in fields or len(head) == layout.LONGEST_HEADER:
         raise damaged(place, "an NRRD header that breaks off")
     return fields, files, len(head)
