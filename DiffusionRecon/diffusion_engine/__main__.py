@@ -1,6 +1,6 @@
 """The engine from a shell: simulate, reconstruct, evaluate, calibrate, train, distil, adapt, import, priors, parts."""
 
-# ruff: noqa: E402 (what follows the first lines is to be found on the path that they leave)
+
 from __future__ import annotations
 
 from .own_path import leave_current_folder
