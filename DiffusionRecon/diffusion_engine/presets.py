@@ -46,13 +46,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
         _preset(
             "few-views", "Few views",
-            "about 20 views or fewer: a pair of draws of 26 thorough steps, larger prior, four times as slow",
+            "about 20 views or fewer: a pair of draws of 26 thorough steps, larger prior, up to four times as slow",
             solver="dds", prior="ct-body-medium", steps=26, draws=2,
             solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
         ),
         _preset(
             "few-views-thorough", "Few views, thorough",
-            "the same with 8 draws of 30 steps, for a smoother map of the spread: fifteen times as slow",
+            "the same with 8 draws of 30 steps, for a smoother map of the spread: up to seventeen times as slow",
             solver="dds", prior="ct-body-medium", steps=30, draws=8,
             solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
         ),

@@ -130,6 +130,12 @@ def main() -> None:
     found: dict[str, dict[str, Any]] = {}
     if options.json is not None and options.json.exists():
         found = {row["name"]: row for row in json.loads(options.json.read_text(encoding="utf-8"))["rows"]}
+
+    def save() -> None:
+        if options.json is not None:
+            content = {"call_ratio": round(ratio, 3), "rows": list(found.values())}
+            options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
     for views in (int(n) for n in options.views.split(",")):
         for row in wanted:
             entry = found.setdefault(row.name, {"name": row.name, "calls": row.calls, "psnr": {}})
@@ -138,9 +144,8 @@ def main() -> None:
                 key = f"{views} views, {case}"
                 if key not in entry["psnr"]:
                     entry["psnr"][key] = measured(options.data, case, views, row)
-                    if options.json is not None:
-                        content = {"call_ratio": round(ratio, 3), "rows": list(found.values())}
-                        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+                    save()
+    save()
     keys = sorted({key for entry in found.values() for key in entry["psnr"]}, reverse=True)
     print(f"A call of {MEDIUM} takes {ratio:.2f} times one of ct-body.\n")
     print("| | work | " + " | ".join(keys) + " |\n|" + "---|" * (2 + len(keys)))
