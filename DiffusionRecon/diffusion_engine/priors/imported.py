@@ -38,7 +38,7 @@ class ImportedDenoiser(nn.Module):
                 f"an imported prior takes single slices, found {x.shape[1]} at once: choose a prior trained here on "
                 "stacks, or a method for slices"
             )
-        if condition is not None and condition.ndim == 4:
+        if condition is not None and condition.ndim == 4 and len(condition) > 1:
             raise ValueError(
                 "an imported prior knows no positions, so it cannot place patches: choose a prior trained here, or a "
                 "method for whole slices"

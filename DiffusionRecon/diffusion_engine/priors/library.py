@@ -41,11 +41,12 @@ class Prior:
         ``x``: (batch, channels, rows, columns); ``condition``: planes for all or (batch, planes, rows, columns). Or
         volumes, with slices before the rows, one of which is the least that is asked at once.
         """
+        each = condition is not None and condition.ndim == x.ndim and len(condition) == len(x)
         # On a processor one image a call: as fast, and none depends on those beside it by another order of rounding.
-        count = 1 if self.device.type == "cpu" else max(1, PIXELS_PER_CALL // x[0, 0].numel())
+        alone = self.device.type == "cpu" and not each
+        count = 1 if alone else max(1, PIXELS_PER_CALL // x[0, 0].numel())
         wanted = x.requires_grad or any(p.requires_grad for p in self.denoiser.parameters())
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
-        each = condition is not None and condition.ndim == x.ndim and len(condition) == len(x)
         planes = condition.split(count) if condition is not None and each else [condition] * -(-len(x) // count)
         with gradients, torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             parts = [

@@ -11,7 +11,7 @@ from ..measurement import Measurement
 from ..physics.arc import seen_arc
 from ..physics.levels import air_level
 from ..volume import WATER_PER_MM
-from .air import masked_air, require_air
+from .air import doubt_air, masked_air, require_air
 from .angles import doubt_order, doubt_sums, gap_remark, question_axes, question_degrees
 from .bins import bin_remarks, filled, saturation, unusable
 from .look import Look, every_slice, some_slices
@@ -38,8 +38,9 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     from .units import normalised
 
     seen = seen_arc(look.geometry)
-    remarks += doubt_order(look) + doubt_sums(look) + doubt_pattern(look)
-    if measurement.kind == "line_integrals":
+    lines = measurement.kind == "line_integrals"
+    remarks += doubt_air(look, lines) + doubt_order(look) + doubt_sums(look) + doubt_pattern(look)
+    if lines:
         remarks += doubt_stated_noise(look, measurement.variance)
     offset = None
     if not any(remark.kind == "view_sums" for remark in remarks):
@@ -48,7 +49,7 @@ def judge(measurement: Measurement, water_per_mm: float = WATER_PER_MM, trusted:
     rough = look.geometry.views < LEAST_VIEWS
     density = mean_density(look) if rough else implied_density(look, seen)
     if density is not None:
-        exactly_one = measurement.kind == "line_integrals" and normalised(look)
+        exactly_one = lines and normalised(look)
         remarks += doubt_density(density, water_per_mm, exactly_one, rough)
         if not rough and not exactly_one:
             stack = every_slice(found.measurement, found.used, look.i0)
