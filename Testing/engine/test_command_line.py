@@ -217,6 +217,11 @@ def test_an_error_of_the_worker_is_one_sentence(
 ) -> None:
     text = refused(capsys, "reconstruct", "--input", image, "--prior", "nobody", "--out", tmp_path / "job")
     assert "no prior named 'nobody'" in text
+    # What was refused leaves nothing behind, so that the next call may take the same folder.
+    assert not (tmp_path / "job").exists()
+    (tmp_path / "there").mkdir()
+    refused(capsys, "reconstruct", "--input", image, "--slices", "0,99", "--out", tmp_path / "there")
+    assert list((tmp_path / "there").iterdir()) == []
 
 
 def test_a_name_is_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

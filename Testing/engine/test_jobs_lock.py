@@ -181,7 +181,7 @@ def test_a_worker_started_by_hand_holds_and_lets_go(folder: Path, monkeypatch: p
         "sys.exit(worker.main(sys.argv[1:], pipeline))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, env=_environment())
-    assert json.loads(done.stdout) == {"event": "error", "message": "expected this"}
+    assert json.loads(done.stdout) == {"event": "error", "message": "expected this", "refused": True}
     assert not (folder / lock.LOCK).exists()
 
 

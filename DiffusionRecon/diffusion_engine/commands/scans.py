@@ -97,6 +97,7 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
 
     given = given_settings(options)
     check_method(Settings.from_dict(given))  # what cannot be run leaves no job behind
+    made = not options.out.exists()
     job.write_job(options.out, scan_source(options), given)
 
     def show(message: dict[str, Any]) -> None:
@@ -115,6 +116,8 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if last["event"] != "done":
+        if last.get("refused"):
+            job.remove_job(options.out, made)
         raise ValueError(last.get("message", "the reconstruction was cancelled"))
     report, _ = job.read_result(options.out)
     for name, score in report["metrics"].items():

@@ -126,6 +126,16 @@ def own_files(folder: str | os.PathLike[str]) -> list[Path]:
     return [*(place / name for name in OWN), *named, *beside]
 
 
+def remove_job(folder: str | os.PathLike[str], made: bool) -> None:
+    """Take back a job whose worker refused it: its own files, and the folder where it was ``made`` for the job."""
+    place = Path(folder)
+    for path in own_files(place):
+        if path.is_file():
+            path.unlink()
+    if made and not any(place.iterdir()):
+        place.rmdir()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that appears under its name only when complete; raises ValueError for NaN and infinity."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

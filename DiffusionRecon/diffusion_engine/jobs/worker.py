@@ -73,7 +73,8 @@ def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
         traceback.print_exc()
         with contextlib.suppress(OSError):
             jobs.clear_outputs(folder)
-        _say(out, {"event": "error", "message": sentence(error)})
+        # What the input or the settings are to blame for can only be asked anew, in another way.
+        _say(out, {"event": "error", "message": sentence(error), "refused": type(error) is ValueError})
         return ERROR
     _say(out, {"event": "done", "result": jobs.RESULT})
     return DONE
