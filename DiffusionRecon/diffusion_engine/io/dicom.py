@@ -170,6 +170,7 @@ def _stacked(files: Sequence[DicomFile], name: str, unit: str | None) -> Volume:
     """The volume of all planes of some files; ``name``: what a message calls them."""
     for file in files:
         check_size(file)
+    _check_one_origin(files, name)
     planes = planes_of(files, name)
     check_alike(planes, name)
     check_one_stack(planes, name)
@@ -192,6 +193,20 @@ def _stacked(files: Sequence[DicomFile], name: str, unit: str | None) -> Volume:
         if holds:
             warnings.warn(f"The header of {name} {remark}.", stacklevel=4)
     return Volume(array, LPS_TO_RAS @ lps_matrix(chosen), unit or ("HU" if is_hu else UNKNOWN_UNIT))
+
+
+def _check_one_origin(files: Sequence[DicomFile], name: str) -> None:
+    """Raise ValueError for files of several modalities or frames of reference: their values or places do not compare.
+
+    A file that names none belongs to any; patients' names are left alone, which may be removed one file at a time.
+    """
+    for keyword, what in (("Modality", "modality"), ("FrameOfReferenceUID", "frame of reference")):
+        stated = sorted({file.text(keyword) for file in files} - {""})
+        if len(stated) > 1:
+            raise ValueError(
+                f"expected one {what} in {name}, found {len(stated)} ({', '.join(stated[:3])}): put the images of each "
+                "into a folder of their own"
+            )
 
 
 class _Values:
