@@ -37,18 +37,18 @@ def rewrite(path: Path, tag: int, before: bytes, after: bytes) -> None:
 PIXEL_SPACING, POSITION, INTERCEPT = 0x00280030, 0x00200032, 0x00281052
 
 
-@pytest.mark.parametrize(("keyword", "values", "what"), [
-    ("Modality", ("CT", "CT", "PT"), "one modality"),
-    ("FrameOfReferenceUID", ("1.2.3.5", "1.2.3.6", "1.2.3.5"), "one frame of reference"),
-])
-def test_what_does_not_compare_is_no_stack(tmp_path: Path, keyword: str, values: tuple[str, ...], what: str) -> None:
+def test_a_stack_is_of_one_modality_and_frames_of_reference_are_remarked(tmp_path: Path) -> None:
     pixels = np.full((4, 5), 1024)
-    for k, value in enumerate(values):
-        write_slice(tmp_path / "mixed" / f"{k}.dcm", pixels, (0, 0, 5 * k), **{keyword: value})
-        write_slice(tmp_path / "one" / f"{k}.dcm", pixels, (0, 0, 5 * k), **{keyword: values[0] if k else None})
-    with pytest.raises(ValueError, match=f"expected {what} in"):
+    for k, (modality, frame) in enumerate((("CT", "1.2.3.5"), ("CT", "1.2.3.6"), ("PT", "1.2.3.5"))):
+        place = (0, 0, 5 * k)
+        write_slice(tmp_path / "mixed" / f"{k}.dcm", pixels, place, Modality=modality)
+        write_slice(tmp_path / "frames" / f"{k}.dcm", pixels, place, FrameOfReferenceUID=frame)
+        write_slice(tmp_path / "one" / f"{k}.dcm", pixels, place, FrameOfReferenceUID=None if k else frame)
+    with pytest.raises(ValueError, match=r"expected one modality in .*found 2 \(CT, PT\)"):
         read_volume(tmp_path / "mixed")
-    assert read(tmp_path / "one").array.shape == (3, 4, 5)  # one that names none belongs to any
+    with pytest.warns(UserWarning, match="name 2 frames of reference"):
+        assert read_volume(tmp_path / "frames").array.shape == (3, 4, 5)
+    assert read(tmp_path / "one").array.shape == (3, 4, 5)  # an image that names none belongs to any
 
 
 @pytest.mark.parametrize(

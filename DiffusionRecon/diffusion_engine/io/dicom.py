@@ -196,17 +196,24 @@ def _stacked(files: Sequence[DicomFile], name: str, unit: str | None) -> Volume:
 
 
 def _check_one_origin(files: Sequence[DicomFile], name: str) -> None:
-    """Raise ValueError for files of several modalities or frames of reference: their values or places do not compare.
+    """Raise ValueError for files of several modalities, whose values do not compare; frames of reference are remarked.
 
-    A file that names none belongs to any; patients' names are left alone, which may be removed one file at a time.
+    A file that names none belongs to any. Frames of reference differ within a stack where each file was given names of
+    its own to hide the patient.
     """
-    for keyword, what in (("Modality", "modality"), ("FrameOfReferenceUID", "frame of reference")):
-        stated = sorted({file.text(keyword) for file in files} - {""})
-        if len(stated) > 1:
-            raise ValueError(
-                f"expected one {what} in {name}, found {len(stated)} ({', '.join(stated[:3])}): put the images of each "
-                "into a folder of their own"
-            )
+    modalities, frames = (
+        sorted({file.text(keyword) for file in files} - {""}) for keyword in ("Modality", "FrameOfReferenceUID")
+    )
+    if len(modalities) > 1:
+        raise ValueError(
+            f"expected one modality in {name}, found {len(modalities)} ({', '.join(modalities)}): put the images of "
+            "each into a folder of their own"
+        )
+    if len(frames) > 1:
+        warnings.warn(
+            f"The images of {name} name {len(frames)} frames of reference; their positions were taken as those of one.",
+            stacklevel=5,
+        )
 
 
 class _Values:
