@@ -114,19 +114,17 @@ def advised(tests: Sequence[ResidualTest]) -> list[ResidualTest]:
 
 
 def accepted_range(
-    simulated: float, readings: int, slack: float | None = None, fitted: bool = True, allowed: float = 0.0
+    simulated: float, readings: int, fitted: bool = True, allowed: float = 0.0
 ) -> tuple[float, float]:
     """Range of ratios that count as normal around the one of a simulated scan of the same object.
 
     ``simulated``: ratio that the same kind of result reached on data simulated with the same geometry, noise and
     discretisation mismatch; ``readings`` m: adds the 3-sigma width of a chi-square mean, 3 sqrt(2 / m).
-    ``slack``: factor for object and texture that the simulation does not know, SLACK or UNFITTED_SLACK; ``fitted``:
-    whether the image was made to fit the data. One that was not, such as FBP, cannot fit the noise, so it has no lower
-    end. ``allowed``: added at
-    the upper end, for what the simulation cannot know.
+    ``fitted``: whether the image was made to fit the data. One that was not, such as FBP, cannot fit the noise, so it
+    has no lower end, and more room above. ``allowed``: added at the upper end, for what the simulation cannot know.
     """
     width = 3 * math.sqrt(2 / readings)
-    slack = (SLACK if fitted else UNFITTED_SLACK) if slack is None else slack
+    slack = SLACK if fitted else UNFITTED_SLACK
     low = simulated / slack * (1 - min(width, 0.9)) if fitted else 0.0
     return low, simulated * slack * (1 + width) + allowed
 

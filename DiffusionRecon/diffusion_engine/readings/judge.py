@@ -105,7 +105,7 @@ def _first(measurement: Measurement, trusted: bool) -> tuple[Judged, Look]:
     look = some_slices(replace(measurement, values=whole), used, i0)
     if not questions:
         questions += question_degrees(look, trusted)
-        questions += question_axes(look, whole, trusted) if not counts else question_axes(look, look.p, trusted)
+        questions += question_axes(look, look.p if counts else whole, trusted)
     seen = seen_arc(geometry)
     gap = gap_remark(geometry, seen.covered_rad, seen.largest_gap_rad, _needed_arc(look))
     given = measurement.variance
@@ -115,7 +115,7 @@ def _first(measurement: Measurement, trusted: bool) -> tuple[Judged, Look]:
 
 
 def _needed_arc(look: Look) -> float:
-    """Degrees of views, in radians, below which a gap is remarked: half a turn, for fans and half the object's fan."""
+    """The arc of views, in radians, below which a gap is remarked: half a turn, and for fans the object's fan too."""
     if look.geometry.type == "parallel":
         return math.radians(175)
     shadow = np.abs(look.p).mean((0, 1)) > 0.1 * max(look.peak, 1e-30)
