@@ -68,7 +68,7 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self) -> Any:
         """The panel's settings, kept in the scene: typed attributes on a vtkMRMLScriptedModuleNode."""
-        from DiffusionReconLib.parameters import ReconParameters
+        from DiffusionReconLib.panel.parameters import ReconParameters
 
         return ReconParameters(super().getParameterNode())
 
@@ -82,7 +82,7 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         "stage", "fraction", "seconds_left", ...) and cancels by returning False. Blocks until the end. Raises
         ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then as it was.
         """
-        from DiffusionReconLib.runs import Request
+        from DiffusionReconLib.jobs.runs import Request
 
         return self._run(Request(dict(settings or {}), inputVolumeNode, None, folderName), progress)
 
@@ -91,21 +91,21 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         folderName: str = "",
     ) -> dict[str, Any]:
         """Reconstruct a measured sinogram, NRRD (slices, views, detectors), with its geometry JSON."""
-        from DiffusionReconLib.runs import Request
+        from DiffusionReconLib.jobs.runs import Request
 
         files = (str(sinogramPath), str(geometryPath))
         return self._run(Request(dict(settings or {}), None, files, folderName), progress)
 
     def start(self, inputVolumeNode: Any, settings: dict | None = None) -> Any:
         """Start a reconstruction and return it at once, to be polled, published (`publish`) and closed."""
-        from DiffusionReconLib.runs import Request
+        from DiffusionReconLib.jobs.runs import Request
 
         return self.startRequest(Request(dict(settings or {}), inputVolumeNode))
 
     def startRequest(self, request: Any) -> Any:
         """Start what a request asks for; raises ValueError at once for an unusable input."""
-        from DiffusionReconLib.engine import Reconstruction, reconstructFrom, simulateFrom
-        from DiffusionReconLib.setup_steps import requirePackages
+        from DiffusionReconLib.jobs.engine import Reconstruction, reconstructFrom, simulateFrom
+        from DiffusionReconLib.setup.setup_steps import requirePackages
 
         if request.measured is not None:
             prepare = reconstructFrom(*request.measured, request.settings)
@@ -119,7 +119,7 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
 
     def publish(self, reconstruction: Any, inputVolumeNode: Any = None, folderName: str = "") -> dict[str, Any]:
         """Turn a finished reconstruction into nodes; raises what went wrong in it."""
-        from DiffusionReconLib.publish import publishResult
+        from DiffusionReconLib.scene.publish import publishResult
 
         reconstruction.check()
         nodes = publishResult(reconstruction.folder, inputVolumeNode, withDraws=True)
@@ -137,13 +137,13 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
 
         `folder`: where it is kept (by default with the other trained priors). `settings`: unit, heldOut, steps or
         minutes, size, sees, flip, augment, startFrom, files, seed, device, processes, see
-        DiffusionReconLib.training_request.
+        DiffusionReconLib.jobs.training_request.
         `progress` is called with each message of the engine and cancels by returning False. Called again after a
         cancel it goes on from the last checkpoint. `wait=False` returns the running training at once, to be polled
         and closed. Raises ValueError for unusable input, TrainingCancelled, or RuntimeError.
         """
-        from DiffusionReconLib.trained_priors import defaultFolder, rememberFolder
-        from DiffusionReconLib.training_request import requestOf
+        from DiffusionReconLib.jobs.trained_priors import defaultFolder, rememberFolder
+        from DiffusionReconLib.jobs.training_request import requestOf
 
         request = requestOf(str(data), str(folder or defaultFolder()), name, settings)
         training = self.startTraining(request)
@@ -158,8 +158,8 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
 
     def startTraining(self, request: Any, forecastOnly: bool = False) -> Any:
         """Start what a `TrainingRequest` asks for, or only measure what it would take; raises ValueError at once."""
-        from DiffusionReconLib.setup_steps import requirePackages
-        from DiffusionReconLib.training_job import Training
+        from DiffusionReconLib.jobs.training_job import Training
+        from DiffusionReconLib.setup.setup_steps import requirePackages
 
         (request.checkData if forecastOnly else request.check)()
         requirePackages()
@@ -168,7 +168,7 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
     def makeSyntheticChest(self) -> Any:
         """Add the engine's synthetic chest CT to the scene and return its node."""
         from diffusion_engine.phantoms.chest import synthetic_chest
-        from DiffusionReconLib.volumes import nodeFromVolume
+        from DiffusionReconLib.scene.volumes import nodeFromVolume
 
         volume, _masks = synthetic_chest()
         node = nodeFromVolume(volume, "SyntheticChestCT")
@@ -199,9 +199,9 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         """Build the panel from its .ui file and connect it."""
-        from DiffusionReconLib.panel import Panel
-        from DiffusionReconLib.panel_part import namedWidgets
-        from DiffusionReconLib.setup_steps import SlicerInstaller
+        from DiffusionReconLib.panel.panel import Panel
+        from DiffusionReconLib.panel.part import namedWidgets
+        from DiffusionReconLib.setup.setup_steps import SlicerInstaller
 
         ScriptedLoadableModuleWidget.setup(self)
         content = slicer.util.loadUI(self.resourcePath("UI/DiffusionRecon.ui"))
@@ -286,7 +286,7 @@ class DiffusionReconTest(ScriptedLoadableModuleTest):
         """An oblique volume keeps its values, its place and its unit."""
         import numpy as np
         from diffusion_engine.volume import Volume
-        from DiffusionReconLib.volumes import nodeFromVolume, volumeFromNode
+        from DiffusionReconLib.scene.volumes import nodeFromVolume, volumeFromNode
 
         self.delayDisplay("A volume goes through a node")
         turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])

@@ -45,8 +45,8 @@ def parse(arguments: list) -> argparse.Namespace:
 def load(options: argparse.Namespace):
     """The volume to scan, in HU, and label values for the scene (body 1, lungs 2, bone 3, nodules 4) where known."""
     import numpy as np
-    from diffusion_engine.hu_question import question_hu
     from diffusion_engine.io.images import read_volume
+    from diffusion_engine.modalities.ct.hu_question import question_hu
     from diffusion_engine.volume import Volume, check_image
 
     if options.input is None:

@@ -90,7 +90,7 @@ def addPatient() -> tuple[Any, Any]:
     import slicer
     import slicer.util
     from diffusion_engine.phantoms.chest import synthetic_chest
-    from DiffusionReconLib.volumes import nodeFromVolume
+    from DiffusionReconLib.scene.volumes import nodeFromVolume
 
     volume, masks = synthetic_chest(SHAPE, SPACING_MM, seed=0)
     node = nodeFromVolume(volume, "Chest")

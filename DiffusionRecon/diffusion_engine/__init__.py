@@ -11,13 +11,14 @@ __version__ = "0.1.0"
 __all__ = ["Measurement", "Settings", "Volume", "reconstruct", "reconstruct_steps"]
 
 if TYPE_CHECKING:
-    from .measurement import Measurement
-    from .pipeline import reconstruct, reconstruct_steps
-    from .settings import Settings
+    from .modalities.ct.measurement import Measurement
+    from .run.pipeline import reconstruct, reconstruct_steps
+    from .run.settings import Settings
     from .volume import Volume
 
 _HOMES = {
-    "Measurement": "measurement", "reconstruct": "pipeline", "reconstruct_steps": "pipeline", "Settings": "settings",
+    "Measurement": "modalities.ct.measurement", "reconstruct": "run.pipeline", "reconstruct_steps": "run.pipeline",
+    "Settings": "run.settings",
     "Volume": "volume",
 }
 

@@ -23,14 +23,14 @@ import numpy as np
 import torch
 from diffusion_engine import metrics
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.costs import SURROGATE_ITERATIONS
 from diffusion_engine.io.images import read_volume
-from diffusion_engine.pipeline import diffusion_draws
+from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.priors.library import Prior, has_fast_bf16, load_prior
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.priors.slices import resample
-from diffusion_engine.problem import Problem, prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.costs import SURROGATE_ITERATIONS
+from diffusion_engine.run.pipeline import diffusion_draws
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.training.adapt_scan import adapt_to_scan
 from diffusion_engine.training.data import PatchSampler
 from diffusion_engine.training.run import export_prior

@@ -29,15 +29,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.coupling import COUPLINGS, Coupling, couple_z, coupling_named
+from diffusion_engine.denoiser import positions
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.metrics import psnr
+from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.priors.card import NEIGHBOURS, VOLUME
-from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import Prior, load_prior
-from diffusion_engine.problem import prepare
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.sampling.noise import Noise
-from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from diffusion_engine.solvers.start import predicted_start_error, start_levels
 

@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.costs import SURROGATE_ITERATIONS
-from diffusion_engine.diffusion import diffusion_draws
+from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.phantoms.chest import synthetic_chest
 from diffusion_engine.priors.library import load_prior
-from diffusion_engine.problem import prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.costs import SURROGATE_ITERATIONS
+from diffusion_engine.run.draws import diffusion_draws
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 
 ALLOWED = {"fbp": 1e-3, "tv": 1e-3, "dds": 3e-2}

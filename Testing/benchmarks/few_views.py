@@ -26,15 +26,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.diffusion import diffusion_draws
-from diffusion_engine.evaluate import indices_at
+from diffusion_engine.denoiser import positions
+from diffusion_engine.evaluation.evaluate import indices_at
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.metrics import psnr
-from diffusion_engine.priors.denoiser import positions
+from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.slices import resample
-from diffusion_engine.problem import prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.draws import diffusion_draws
+from diffusion_engine.run.settings import Settings
 
 CASES = ("ct_abdomen_crlm1006", "ct_chest_lidc0003")
 STANDARD = "standard"

@@ -34,8 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 import lesion_reader as reader
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv_steps
-from diffusion_engine.costs import SURROGATE_ITERATIONS
-from diffusion_engine.diffusion import diffusion_draws
+from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.gate import Gate, assess, blended
 from diffusion_engine.posterior.intervals import prediction_interval
@@ -43,8 +42,9 @@ from diffusion_engine.posterior.moments import RunningMoments
 from diffusion_engine.posterior.typicality import typicality_scores
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.slices import resample
-from diffusion_engine.problem import Problem, prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.costs import SURROGATE_ITERATIONS
+from diffusion_engine.run.draws import diffusion_draws
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume, attenuation_to_hu
 
 FINE_MM, MATRIX, BETWEEN_MM, FIRST_SEED = 0.75, 512, 130.0, 100

@@ -27,7 +27,7 @@ import torch
 from diffusion_engine import Measurement, Settings, reconstruct
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.metrics import psnr
-from diffusion_engine.physics.centre import centre_to_offset_mm, estimate_centre
+from diffusion_engine.modalities.ct.centre import centre_to_offset_mm, estimate_centre
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid
 from diffusion_engine.volume import attenuation_to_hu
 

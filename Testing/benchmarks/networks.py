@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import torch
-from diffusion_engine.priors.denoiser import EDMDenoiser
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import has_fast_bf16
 from diffusion_engine.priors.networks import SIZES, sized
 from diffusion_engine.training.data import PatchSampler

@@ -25,7 +25,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "DiffusionRecon"), str(Path(__file__).resolve().parent)]
 
 import torch  # noqa: E402
-from diffusion_engine.presets import PRESETS  # noqa: E402
+from diffusion_engine.run.presets import PRESETS  # noqa: E402
 from diffusion_engine.sampling.noise import seeded  # noqa: E402
 from diffusion_engine.solvers.catalogue import METHODS  # noqa: E402
 from diffusion_engine.solvers.contract import Method  # noqa: E402

@@ -26,15 +26,15 @@ import numpy as np
 import torch
 from diffusion_engine import metrics
 from diffusion_engine.classical.fbp import fbp
-from diffusion_engine.evaluate import find_items
-from diffusion_engine.hu_question import question_hu
+from diffusion_engine.denoiser import positions
+from diffusion_engine.evaluation.evaluate import find_items
 from diffusion_engine.io.folder import volumes_below
+from diffusion_engine.modalities.ct.hu_question import question_hu
+from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.orientation import axial_squares
-from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.priors.library import has_fast_bf16
 from diffusion_engine.priors.networks import PatchUNet
-from diffusion_engine.problem import Problem, prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume, attenuation_to_hu
 from torch import Tensor, nn
 

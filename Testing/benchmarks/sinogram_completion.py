@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 from diffusion_engine import metrics
-from diffusion_engine.acquisition import binning, simulate
 from diffusion_engine.classical.denoise import Identity
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.modalities.ct.simulate import binning, simulate
 from diffusion_engine.orientation import axial_squares
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid
 from diffusion_engine.priors.library import Prior, load_prior
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.sampling.noise import seeded
-from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from diffusion_engine.training.sinograms import VIEWS, HalfTurnDenoiser, continued
 from diffusion_engine.training.units import LINE_INTEGRAL

@@ -25,12 +25,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
 from diffusion_engine.classical.fbp import fbp
-from diffusion_engine.coupling.slabs import Slabs, dds_in_slabs
+from diffusion_engine.denoiser import Denoiser, positions
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.denoiser import Denoiser, positions
 from diffusion_engine.priors.library import load_prior
+from diffusion_engine.run.slabs import Slabs, dds_in_slabs
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers.dds import DDSSettings
 

@@ -21,20 +21,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusion_engine.calibrate import chosen_slices, scan
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.costs import SURROGATE_ITERATIONS
-from diffusion_engine.diffusion import diffusion_draws
+from diffusion_engine.evaluation.calibrate import chosen_slices, scan
 from diffusion_engine.io.folder import volumes_below
 from diffusion_engine.metrics import psnr
+from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.orientation import axial_squares
 from diffusion_engine.posterior.gate import assess, blended
 from diffusion_engine.posterior.moments import RunningMoments
 from diffusion_engine.posterior.typicality import typicality_scores
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.slices import resample
-from diffusion_engine.problem import Problem, prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.costs import SURROGATE_ITERATIONS
+from diffusion_engine.run.draws import diffusion_draws
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 from measured_projections import DISC, TOOTH, disc_scan, tooth_scan
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from ct_phantoms import disc_sinogram
-from diffusion_engine.measurement import Measurement
+from diffusion_engine.modalities.ct.measurement import Measurement
+from diffusion_engine.modalities.ct.readings.judge import judge
 from diffusion_engine.physics.ct import CTGeometry, view_angles
 from diffusion_engine.physics.noise import simulate_counts
-from diffusion_engine.readings.judge import judge
 
 BODY = ((9, -6, 110, 0.0193), (-40, 5, 35, -0.015), (45, -20, 30, -0.013), (10, 60, 12, 0.02))
 FAN = {"source_to_isocentre_mm": 570.0, "source_to_detector_mm": 1040.0}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.priors.card import PriorCard, read_card
-from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import PRIORS_FOLDER, Prior
 from torch import Tensor, nn
 
@@ -44,5 +44,5 @@ def stub_prior(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> StubPrior:
     card: PriorCard = read_card(PRIORS_FOLDER / "ct-body.json")
     card = replace(card, **{"pixel_mm": (1.0, 20.0), "calibration": [], "typicality": {}, **changes})
     prior = StubPrior(card, EDMDenoiser(_Nothing()), torch.device("cpu"), False)
-    monkeypatch.setattr("diffusion_engine.pipeline.load_prior", lambda *given, **named: prior)
+    monkeypatch.setattr("diffusion_engine.run.pipeline.load_prior", lambda *given, **named: prior)
     return prior

@@ -9,13 +9,13 @@ import pytest
 import torch
 from diffusion_engine import metrics
 from diffusion_engine.io.images import write_volume
-from diffusion_engine.measurement import Measurement
-from diffusion_engine.pipeline import reconstruct
+from diffusion_engine.modalities.ct.measurement import Measurement
+from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.priors.card import ALONE
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.networks import PatchUNet
-from diffusion_engine.problem import prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.pipeline import reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.training import adapt_scan
 from diffusion_engine.training.data import PatchSampler, TrainingSlices
 from diffusion_engine.training.run import export_prior

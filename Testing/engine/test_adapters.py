@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from diffusion_engine.denoiser import as_column
 from diffusion_engine.priors.adapters import (
     ConsistencyDenoiser,
     FlowDenoiser,
@@ -15,7 +16,6 @@ from diffusion_engine.priors.adapters import (
 )
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.combine import AveragedDenoiser, ComplexDenoiser, GuidedDenoiser, Rescaled
-from diffusion_engine.priors.denoiser import as_column
 from diffusion_engine.priors.schedules import ContinuousVP, DiscreteSchedule, LevelTime, make_betas
 from torch import Tensor
 

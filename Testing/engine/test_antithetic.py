@@ -8,8 +8,8 @@ import torch
 from diffusion_engine.coupling import coupling_named
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from torch import Tensor

@@ -14,11 +14,11 @@ import SimpleITK as sitk
 import torch
 from diffusion_engine.__main__ import main
 from diffusion_engine.classical.denoise import bm3d, tv_oracle, wiener
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.card import PriorCard, write_card
-from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import Prior, write_weights
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.sampling.noise import seeded

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusion_engine.priors.denoiser import positions
+from diffusion_engine.denoiser import positions
 from diffusion_engine.training.augment import SHARPNESS, STRETCH, TURN_DEGREES, Variants, draw_variants, varied
 from diffusion_engine.training.batches import one_ahead
 from torch import Tensor

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.__main__ import main
-from diffusion_engine.calibrate import make_entry
-from diffusion_engine.diffusion import options_of
+from diffusion_engine.evaluation.calibrate import make_entry
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.phantoms import synthetic_chest
@@ -24,7 +23,8 @@ from diffusion_engine.physics.ct import CTGeometry
 from diffusion_engine.posterior import calibration as rule
 from diffusion_engine.priors.card import read_card, sha256
 from diffusion_engine.priors.library import PRIORS_FOLDER, load_prior
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.draws import options_of
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.dds import DDSSettings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffusion_engine.hu_question import question_hu
+from diffusion_engine.modalities.ct.hu_question import question_hu
 from diffusion_engine.phantoms import chest_nodules, synthetic_chest
 from diffusion_engine.phantoms.texture import Noise
 from diffusion_engine.volume import Volume, check_image

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diffusion_engine import evaluate
 from diffusion_engine.__main__ import main
 from diffusion_engine.commands.options import given_settings
+from diffusion_engine.evaluation import evaluate
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.jobs import job, lock, process
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 from waiting import wait_until
 

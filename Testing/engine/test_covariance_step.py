@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusion_engine.coupling.ztv import couple_z
+from diffusion_engine.denoiser import mirrored_positions
 from diffusion_engine.likelihoods.conditional import SolveSettings
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.denoiser import mirrored_positions
+from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers.contract import linearise
 from diffusion_engine.solvers.dds import DDSSettings, corrected, dds

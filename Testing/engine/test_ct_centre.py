@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ct_phantoms import disc_sinogram
-from diffusion_engine.physics.centre import centre_to_offset_mm, estimate_centre
+from diffusion_engine.modalities.ct.centre import centre_to_offset_mm, estimate_centre
 from diffusion_engine.physics.ct import CTGeometry, view_angles
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from ct_phantoms import disc_sinogram
 from diffusion_engine.classical.fbp import fbp
+from diffusion_engine.modalities.ct.field_of_view import default_grid, field_of_view_radius_mm, reconstruction_grid
 from diffusion_engine.physics.ct import CTGeometry, view_angles
-from diffusion_engine.physics.field_of_view import default_grid, field_of_view_radius_mm, reconstruction_grid
 
 TURN = 2 * math.pi
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.__main__ import main
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.card import PriorCard, check_sampler, write_card
-from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import load_prior, write_weights
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.sampling.grids import poly_grid

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.acquisition import simulate
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.coupling import coupling_named
-from diffusion_engine.measurement import Measurement
 from diffusion_engine.metrics import psnr
+from diffusion_engine.modalities.ct.measurement import Measurement
+from diffusion_engine.modalities.ct.problem import Problem, prepare
+from diffusion_engine.modalities.ct.simulate import simulate
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.posterior.split import SplitMoments
-from diffusion_engine.problem import Problem, prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.pipeline import reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.catalogue import method_named
 from diffusion_engine.solvers.contract import SolverStep
 from diffusion_engine.volume import Volume, attenuation_to_hu
@@ -53,7 +53,7 @@ class Given:
         self.calls: list[tuple[Any, Any, Tensor, Any]] = []
         self.drawn = drawn or (0.0,)
         method = replace(method_named("dds"), solve=self.solve)
-        monkeypatch.setattr("diffusion_engine.diffusion.method_named", lambda name: method)
+        monkeypatch.setattr("diffusion_engine.run.draws.method_named", lambda name: method)
 
     def solve(
         self, denoiser: Any, likelihood: Any, start: Tensor, options: Any, noise: Any, place: Tensor
@@ -132,7 +132,7 @@ def test_what_few_views_leave_open_is_most_of_a_fine_pattern(small: Volume, monk
         yield SolverStep(1, 1, 0.1, 0.1 * torch.randn(start.shape, generator=generator))
 
     method = replace(method_named("dds"), solve=solve)
-    monkeypatch.setattr("diffusion_engine.diffusion.method_named", lambda name: method)
+    monkeypatch.setattr("diffusion_engine.run.draws.method_named", lambda name: method)
     open_part = [
         float(np.mean(volumes["not_seen"].array ** 2) / np.mean(volumes["uncertainty"].array ** 2))
         for volumes in (reconstruct(small, RUN, views=views, keep=SPLIT).volumes for views in (2, 40))
@@ -167,13 +167,13 @@ def test_the_simulated_scan_of_the_residual_test_is_of_the_middle_slice(two: Vol
     scanned = []
 
     def noted(problem: Problem, image: np.ndarray, index: int, settings: Settings) -> Problem:
-        from diffusion_engine.problem import rescan
+        from diffusion_engine.modalities.ct.problem import rescan
 
         again = rescan(problem, image, index, settings)
         scanned.append((index, float(again.likelihood.variance.flatten()[0]), image))
         return again
 
-    monkeypatch.setattr("diffusion_engine.pipeline.rescan", noted)
+    monkeypatch.setattr("diffusion_engine.run.pipeline.rescan", noted)
     result = reconstruct(two, RUN)
     problem = problem_of(two, stub_prior(monkeypatch))
     ((index, variance, image),) = scanned
@@ -212,7 +212,7 @@ def test_a_coupling_knows_how_far_apart_the_slices_are(two: Volume, monkeypatch:
         return real.couple(likelihood, noise, spacing_mm)
 
     stand_in = SimpleNamespace(denoiser=denoiser, couple=couple)
-    monkeypatch.setattr("diffusion_engine.diffusion.coupling_named", lambda name: stand_in)
+    monkeypatch.setattr("diffusion_engine.run.draws.coupling_named", lambda name: stand_in)
     reconstruct(two, RUN)
     assert given.calls
     assert noted

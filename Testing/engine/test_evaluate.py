@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusion_engine import evaluate, metrics
+from diffusion_engine import metrics
 from diffusion_engine.classical.tv import tv
+from diffusion_engine.evaluation import evaluate
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.problem import prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 
 

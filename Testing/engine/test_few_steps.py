@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.likelihoods.implicit import proximal
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
-from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.training.data import TrainingSlices
 from diffusion_engine.training.few_steps import FewStepSettings, losses, scanned_slice, teach

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.denoiser import Denoiser, as_column, positions
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.priors.adapters import VPDenoiser
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.priors.combine import Rescaled
-from diffusion_engine.priors.denoiser import Denoiser, as_column, positions
 from diffusion_engine.priors.diffusers_unet import UNet2D
 from diffusion_engine.priors.foreign import load_diffusers, load_guided, load_monai
 from diffusion_engine.priors.guided_unet import GuidedOptions, GuidedUNet

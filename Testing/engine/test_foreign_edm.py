@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusion_engine.priors.denoiser import EDMDenoiser
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.priors.edm import iddpm_levels, options_from
 from diffusion_engine.priors.edm_unet import EDMNetOptions, EDMUNet
 from diffusion_engine.priors.foreign import load_edm

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.posterior.gate import assess, blended
 from diffusion_engine.priors.library import PRIORS_FOLDER
+from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.solvers.listing import listed_methods
 from diffusion_engine.volume import Volume
 

@@ -7,8 +7,13 @@ import math
 from pathlib import Path
 
 import pytest
+from diffusion_engine.modalities.ct.geometry_json import (
+    SinogramExtras,
+    check_sinogram_shape,
+    read_geometry,
+    write_geometry,
+)
 from diffusion_engine.physics.ct import CTGeometry
-from diffusion_engine.physics.geometry_json import SinogramExtras, check_sinogram_shape, read_geometry, write_geometry
 
 FAN = CTGeometry("fan_curved", (0.1, 0.7, 3.3), 5, 1.25, -0.3, 500.0, 950.0)
 PARALLEL = CTGeometry("parallel", (0.0, 1.0), 8, 0.5)

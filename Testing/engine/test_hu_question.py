@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.hu_question import HIGHEST_HU, padding, question_hu
 from diffusion_engine.io.images import read_volume
-from diffusion_engine.problem import prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.modalities.ct.hu_question import HIGHEST_HU, padding, question_hu
+from diffusion_engine.modalities.ct.problem import prepare
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 
 REAL = Path(os.environ.get("DIFFUSION_PRIORS_DATA", "")) / "eval"

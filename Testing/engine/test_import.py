@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.__main__ import main
-from diffusion_engine.evaluate import Item, evaluate
+from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors import library
 from diffusion_engine.priors.edm_unet import EDMNetOptions
 from diffusion_engine.priors.foreign import build
 from diffusion_engine.priors.guided_unet import GuidedOptions
 from diffusion_engine.priors.library import load_prior
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.pipeline import reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.scd import with_adapter
 from diffusion_engine.volume import Volume
 from safetensors.torch import load_file, save_file

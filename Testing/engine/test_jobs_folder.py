@@ -17,7 +17,7 @@ from diffusion_engine import memory
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.jobs import forecast, job
 from diffusion_engine.jobs.progress import TimeLeft
-from diffusion_engine.measurement import Measurement, read_measurement
+from diffusion_engine.modalities.ct.measurement import Measurement, read_measurement
 from diffusion_engine.physics.ct_geometry import CTGeometry
 from diffusion_engine.volume import Volume
 

@@ -11,7 +11,7 @@ import pytest
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.jobs import job, process, worker
 from diffusion_engine.jobs.inside import is_plain
-from diffusion_engine.measurement import Measurement
+from diffusion_engine.modalities.ct.measurement import Measurement
 from diffusion_engine.physics.ct_geometry import CTGeometry
 from diffusion_engine.volume import Volume
 

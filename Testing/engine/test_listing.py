@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from diffusion_engine.presets import PRESETS, available_presets, preset_named
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.presets import PRESETS, available_presets, preset_named
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers import listing
 
 ENGINE = Path(listing.__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ def test_options_of_the_list_are_options_of_the_method() -> None:
 
 
 def test_total_variation_along_z_and_neighbours_need_a_method_that_ties_stacks() -> None:
-    from diffusion_engine.diffusion import check_method
+    from diffusion_engine.run.draws import check_method
 
     methods = listing.listed_methods("ct")
     for name, method in methods.items():
@@ -49,7 +49,7 @@ def test_total_variation_along_z_and_neighbours_need_a_method_that_ties_stacks()
 
 def test_presets_and_listing_need_no_torch() -> None:
     code = (
-        "import sys, diffusion_engine.presets, diffusion_engine.settings, diffusion_engine.priors.card\n"
+        "import sys, diffusion_engine.run.presets, diffusion_engine.run.settings, diffusion_engine.priors.card\n"
         "import diffusion_engine.jobs.forecast, diffusion_engine.solvers.listing as listing\n"
         "assert listing.listed_methods('ct') and listing.listed_couplings() and 'torch' not in sys.modules\n"
     )

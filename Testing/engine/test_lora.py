@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.__main__ import main
+from diffusion_engine.denoiser import EDMDenoiser, positions
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.priors.card import PriorCard, read_card, write_card
-from diffusion_engine.priors.denoiser import EDMDenoiser, positions
 from diffusion_engine.priors.library import list_priors, load_prior, write_weights
 from diffusion_engine.priors.lora import LowRank, restored
 from diffusion_engine.priors.networks import PatchUNet

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 from diffusion_engine.coupling import coupling_named
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.priors.card import check_seen
-from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.neighbours import StackDenoiser, closeness, denoised
 from diffusion_engine.priors.networks import PatchUNet

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from diffusion_engine.io.images import read_volume, write_volume
-from diffusion_engine.measurement import read_measurement
+from diffusion_engine.modalities.ct.geometry_json import SinogramExtras, write_geometry
+from diffusion_engine.modalities.ct.measurement import read_measurement
 from diffusion_engine.physics.ct_geometry import CTGeometry
-from diffusion_engine.physics.geometry_json import SinogramExtras, write_geometry
 from diffusion_engine.volume import Volume, check_image
 from nifti_files import CODES, SFORM, write_nifti
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 import torch
+from diffusion_engine.denoiser import as_column, positions
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.denoiser import as_column, positions
 from diffusion_engine.priors.latent import LatentPrior, MonaiAutoencoder
 from diffusion_engine.priors.patches import PatchDenoiser, cut, extended, join
 from diffusion_engine.sampling.grids import poly_grid

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_engine import problem as problem_module
-from diffusion_engine.acquisition import simulate
-from diffusion_engine.measurement import Measurement
+from diffusion_engine.modalities.ct import problem as problem_module
+from diffusion_engine.modalities.ct.field_of_view import FieldOfView
+from diffusion_engine.modalities.ct.measurement import Measurement
+from diffusion_engine.modalities.ct.problem import prepare
+from diffusion_engine.modalities.ct.simulate import simulate
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.physics.ct import ImageGrid
-from diffusion_engine.physics.field_of_view import FieldOfView
-from diffusion_engine.pipeline import Progress, Result, reconstruct, reconstruct_steps
-from diffusion_engine.problem import prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.pipeline import Progress, Result, reconstruct, reconstruct_steps
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 
 CLASSICAL: dict[str, Any] = {"methods": ["fbp", "tv"], "views": 16, "tv_iterations": 40, "device": "cpu"}

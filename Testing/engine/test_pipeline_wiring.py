@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_engine import pipeline as pipeline_module
-from diffusion_engine.acquisition import readings, simulate
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.diffusion import asked_acquisition, options_of
+from diffusion_engine.modalities.ct.problem import Problem, prepare, rescan
+from diffusion_engine.modalities.ct.simulate import readings, simulate
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.pipeline import Result, reconstruct
 from diffusion_engine.posterior.residual import UNFITTED_SLACK
 from diffusion_engine.priors.card import PriorCard
-from diffusion_engine.problem import Problem, prepare, rescan
-from diffusion_engine.settings import Settings
+from diffusion_engine.run import pipeline as pipeline_module
+from diffusion_engine.run.draws import asked_acquisition, options_of
+from diffusion_engine.run.pipeline import Result, reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume, hu_to_attenuation
 from stub_priors import FAILS, PASSES, stub_prior, typicality
 

@@ -11,8 +11,8 @@ import torch
 from benchmarks import posterior_truth as truth_table
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
-from diffusion_engine.presets import PRESETS
 from diffusion_engine.priors.analytic import DenseMixtureDenoiser, GaussianDenoiser
+from diffusion_engine.run.presets import PRESETS
 from diffusion_engine.sampling.hamiltonian import Chain, hamiltonian_move
 from diffusion_engine.sampling.movers import multistep_estimates
 from diffusion_engine.sampling.noise import Noise, seeded

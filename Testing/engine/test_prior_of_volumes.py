@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.coupling import coupling_named
+from diffusion_engine.denoiser import EDMDenoiser, mirrored_positions, positions
 from diffusion_engine.io.images import write_volume
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.card import check_seen
-from diffusion_engine.priors.denoiser import EDMDenoiser, mirrored_positions, positions
 from diffusion_engine.priors.grow import seeing, widened
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.neighbours import closeness
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.priors.volumes import VolumeDenoiser, volume_planes
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.pipeline import reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.training import run
 from diffusion_engine.training.augment import draw_variants
 from diffusion_engine.training.batches import Batch

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.denoiser import EDMDenoiser, positions
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.priors.analytic import DenseMixtureDenoiser, GaussianDenoiser, MixtureDenoiser
 from diffusion_engine.priors.card import PriorCard, read_card, sha256, write_card
-from diffusion_engine.priors.denoiser import EDMDenoiser, positions
 from diffusion_engine.priors.library import PRIORS_FOLDER, list_priors, load_prior, write_weights
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.priors.slices import resample, working_pixel

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from diffusion_engine.readings.judge import judge
+from diffusion_engine.modalities.ct.readings.judge import judge
 from readings_scans import changed, geometry, kinds, lines, photons
 
 KINDS = ("parallel", "fan_flat", "fan_curved")

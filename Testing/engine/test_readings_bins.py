@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine import Settings, reconstruct
-from diffusion_engine.measurement import Measurement
-from diffusion_engine.problem import prepare
-from diffusion_engine.readings.air import require_air
-from diffusion_engine.readings.bins import filled
-from diffusion_engine.readings.judge import first_look, judge
+from diffusion_engine.modalities.ct.measurement import Measurement
+from diffusion_engine.modalities.ct.problem import prepare
+from diffusion_engine.modalities.ct.readings.air import require_air
+from diffusion_engine.modalities.ct.readings.bins import filled
+from diffusion_engine.modalities.ct.readings.judge import first_look, judge
 from readings_scans import changed, geometry, kinds, lines, photons
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from benchmarks.readings_controls import PIXEL_MM, WAYS, coarse, scan
+from diffusion_engine.modalities.ct.readings.judge import first_look, judge
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.readings.judge import first_look, judge
 from readings_scans import geometry, lines, photons
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from diffusion_engine.readings.judge import judge
+from diffusion_engine.modalities.ct.readings.judge import judge
 from readings_scans import changed, geometry, kinds, lines, photons
 
 SLICES, WRONG = 9, 4  # not among those that are looked at for the whole stack

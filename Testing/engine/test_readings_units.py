@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ct_phantoms import disc_sinogram
-from diffusion_engine.measurement import Measurement
+from diffusion_engine.modalities.ct.measurement import Measurement
+from diffusion_engine.modalities.ct.readings.judge import judge
 from diffusion_engine.physics.ct import CTGeometry
-from diffusion_engine.readings.judge import judge
 from readings_scans import geometry, kinds, lines, photons
 
 BEAMS = ["parallel", "fan_flat", "fan_curved"]

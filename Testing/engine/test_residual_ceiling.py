@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from diffusion_engine.acquisition import simulate
-from diffusion_engine.measurement import Measurement
+from diffusion_engine.modalities.ct.measurement import Measurement
+from diffusion_engine.modalities.ct.problem import Problem
+from diffusion_engine.modalities.ct.simulate import simulate
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.pipeline import Result, reconstruct, reconstruct_steps
 from diffusion_engine.posterior.gate import Gate, without_fallback
 from diffusion_engine.posterior.residual import (
     CHECK,
@@ -23,8 +23,8 @@ from diffusion_engine.posterior.residual import (
     advised,
     ceiling,
 )
-from diffusion_engine.problem import Problem
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.pipeline import Result, reconstruct, reconstruct_steps
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 from stub_priors import FAILS, stub_prior, typicality
 
@@ -95,7 +95,7 @@ def test_what_no_image_explains_is_said(
 ) -> None:
     """Neither the prior's image nor TV: there is no fallback, and nothing recommends an image."""
     stub_prior(monkeypatch, typicality=typicality(FAILS))
-    monkeypatch.setattr("diffusion_engine.problem._from_measurement", as_given)
+    monkeypatch.setattr("diffusion_engine.modalities.ct.problem._from_measurement", as_given)
     result = reconstruct(nonsense(name, scan), BOTH)
     report = result.report
     tv, mean = report["residual_tests"]
@@ -120,8 +120,8 @@ def test_what_no_image_explains_is_said(
 
 def as_given(source: Measurement, settings: Settings, device: Any, card: Any, *_: Any) -> Problem:
     """The problem of a measurement that nobody has judged, on the grid of the object."""
+    from diffusion_engine.modalities.ct.problem import _assemble
     from diffusion_engine.physics.ct import ImageGrid
-    from diffusion_engine.problem import _assemble
 
     frame = Volume(np.zeros((1, 32, 40), np.float32), np.diag([-9.0, -9.0, 10.0, 1.0]), "HU")
     grid = ImageGrid(32, 40, (9.0, 9.0))
@@ -131,7 +131,7 @@ def as_given(source: Measurement, settings: Settings, device: Any, card: Any, *_
 def test_the_scan_itself_is_explained(scan: Measurement, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control of the nonsense above: the same readings as they were."""
     stub_prior(monkeypatch, typicality=typicality(FAILS))
-    monkeypatch.setattr("diffusion_engine.problem._from_measurement", as_given)
+    monkeypatch.setattr("diffusion_engine.modalities.ct.problem._from_measurement", as_given)
     result = reconstruct(scan, BOTH)
     assert result.report["residual_tests"][0]["passed"]
     assert "fallback" in result.volumes
@@ -145,7 +145,7 @@ def test_backprojection_alone_is_asked_too(
     name: str, explained: bool, scan: Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was not fitted, so only what is far from any body of positive attenuation is told."""
-    monkeypatch.setattr("diffusion_engine.problem._from_measurement", as_given)
+    monkeypatch.setattr("diffusion_engine.modalities.ct.problem._from_measurement", as_given)
     test = reconstruct(nonsense(name, scan), CLASSICAL, methods=["fbp"]).report["residual_tests"][0]
     assert test["explains"] == explained
     assert (test["advice"] == TRUST_NONE) != explained
@@ -170,7 +170,7 @@ def test_the_mean_of_draws_may_leave_a_little_more(small: Volume, monkeypatch: p
     stub_prior(monkeypatch)
     high = {}
     for share in (0.0, 0.005):
-        monkeypatch.setattr("diffusion_engine.pipeline.UNRESOLVED", share)
+        monkeypatch.setattr("diffusion_engine.run.pipeline.UNRESOLVED", share)
         tests = reconstruct(small, BOTH, tv_iterations=60, noise_percent=0.5, steps=2).report["residual_tests"]
         high[share] = {test["kind"]: test["accepted"][1] for test in tests}
     assert high[0.0]["tv"] == high[0.005]["tv"]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.acquisition import simulate
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.modalities.ct.simulate import simulate
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.posterior.residual_map import residual_map
+from diffusion_engine.run.pipeline import reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.sampling.noise import USES, Noise
-from diffusion_engine.settings import Settings
 from diffusion_engine.solvers.catalogue import METHODS
 from diffusion_engine.solvers.listing import listed_couplings, listed_methods, ties_slices
 from diffusion_engine.volume import Volume

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.lora import LowRank
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.sampling.noise import seeded

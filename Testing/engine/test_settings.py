@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from diffusion_engine.diffusion import check_method, steps_of
-from diffusion_engine.presets import PRESETS
-from diffusion_engine.settings import Settings
+from diffusion_engine.run.draws import check_method, steps_of
+from diffusion_engine.run.presets import PRESETS
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.catalogue import METHODS
 from diffusion_engine.solvers.listing import listed_methods
 from diffusion_engine.solvers.ranges import CHOICES, RANGES, check_option, range_of

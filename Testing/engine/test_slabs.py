@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from diffusion_engine import costs
-from diffusion_engine.coupling.slabs import Slabs, dds_in_slabs
 from diffusion_engine.coupling.ztv import couple_z
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.run import costs
+from diffusion_engine.run.pipeline import reconstruct
+from diffusion_engine.run.slabs import Slabs, dds_in_slabs
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from diffusion_engine.solvers.listing import listed_methods, working_megabytes

@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
+from diffusion_engine.denoiser import positions
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.denoiser import positions
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers import dds as solver
 from diffusion_engine.solvers.catalogue import METHODS

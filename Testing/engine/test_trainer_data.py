@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.denoiser import EDMDenoiser, positions
 from diffusion_engine.io.images import write_volume
-from diffusion_engine.priors.denoiser import EDMDenoiser, positions
 from diffusion_engine.priors.grow import seeing, widened
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.neighbours import StackDenoiser, closeness

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusion_engine.import_prior import ImportRequest, slices_to_test
 from diffusion_engine.io import folder as walk
 from diffusion_engine.io.folder import left_out, volumes_below
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.training.import_prior import ImportRequest, slices_to_test
 from diffusion_engine.training.run import describe_sources
 from diffusion_engine.training.sources import as_source, load_sources, told
 from diffusion_engine.training.units import LINE_INTEGRAL, rule_of

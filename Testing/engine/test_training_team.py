@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.jobs.worker import sentence
-from diffusion_engine.priors.denoiser import EDMDenoiser
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.training import run
 from diffusion_engine.training.team import Team, check_team, gathered

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusion_engine import diffusion, evaluate
-from diffusion_engine.acquisition import binning, binnings, simulate
-from diffusion_engine.calibrate import chosen_volumes
 from diffusion_engine.classical.fbp import fbp
+from diffusion_engine.evaluation import evaluate
+from diffusion_engine.evaluation.calibrate import chosen_volumes
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.modalities.ct.problem import prepare
+from diffusion_engine.modalities.ct.simulate import binning, binnings, simulate
 from diffusion_engine.orientation import (
     RAS_OF_AXIAL,
     axial_squares,
@@ -21,12 +22,12 @@ from diffusion_engine.orientation import (
     turn_of,
     upright,
 )
-from diffusion_engine.pipeline import reconstruct
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.neighbours import DownwardStack, StackDenoiser
 from diffusion_engine.priors.slices import resample, working_pixels
-from diffusion_engine.problem import prepare
-from diffusion_engine.settings import Settings
+from diffusion_engine.run import draws as diffusion
+from diffusion_engine.run.pipeline import reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import WATER_PER_MM, Volume
 
 CPU = torch.device("cpu")

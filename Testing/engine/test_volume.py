@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.hu_question import question_hu
+from diffusion_engine.modalities.ct.hu_question import question_hu
 from diffusion_engine.volume import (
     WATER_PER_MM,
     IntensityScale,

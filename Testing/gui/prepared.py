@@ -84,7 +84,7 @@ def addChest(shape: tuple[int, int, int] = SHAPE, spacing: tuple[float, float, f
 
 def writeSinogram(folder: Path, slices: int = 3) -> Path:
     """A measured sinogram of a water disc of 40 mm radius, with noise, and its geometry beside it."""
-    from diffusion_engine.measurement import Measurement, write_measurement
+    from diffusion_engine.modalities.ct.measurement import Measurement, write_measurement
     from diffusion_engine.physics.ct_geometry import CTGeometry
     from diffusion_engine.volume import WATER_PER_MM
 

@@ -8,8 +8,8 @@ import pydicom
 import pytest
 import slicer
 import slicer.util
-from DiffusionReconLib import panel_export
-from DiffusionReconLib.dicom_export import exportSeries
+from DiffusionReconLib.panel import export as panel_export
+from DiffusionReconLib.scene.dicom_export import exportSeries
 from host.dialogs import Recorder
 from host.eventloop import turn
 from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner, writeSinogram

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import slicer
 import slicer.util
-from DiffusionReconLib.setup_steps import TORCH, Need, Setup
+from DiffusionReconLib.setup.setup_steps import TORCH, Need, Setup
 from host.dialogs import Recorder
 from host.eventloop import waitUntil
 from host.guiapplication import GuiApplication

@@ -11,10 +11,10 @@ import pytest
 import qt
 import slicer
 import slicer.util
-from diffusion_engine.presets import PRESETS
+from diffusion_engine.run.presets import PRESETS
 from diffusion_engine.solvers.listing import listed_methods
-from DiffusionReconLib.jobsettings import solverOptions
-from DiffusionReconLib.parameters import ReconParameters
+from DiffusionReconLib.jobs.settings import solverOptions
+from DiffusionReconLib.panel.parameters import ReconParameters
 from host.application import saveBundle
 from prepared import OpenPanel, addChest, idle, makeRunner, nodeIDs, useRunner, writeSinogram
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from DiffusionReconLib import trained_priors, training_request
-from DiffusionReconLib.training_job import Training, TrainingCancelled, stepsFor
-from DiffusionReconLib.training_request import TrainingRequest, readLog, signs
+from DiffusionReconLib.jobs import trained_priors, training_request
+from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, stepsFor
+from DiffusionReconLib.jobs.training_request import TrainingRequest, readLog, signs
 from host.eventloop import waitUntil
 from host.guiapplication import Panel
 from host.results import axialMatrix
@@ -238,7 +238,8 @@ def test_thePanelsProcessNeverImportsTorch(tmp_path: Path) -> None:
     """Everything that the section does in Slicer's process, in a process whose torch cannot be imported."""
     code = (
         "import sys; sys.modules['torch'] = None; from pathlib import Path\n"
-        "import DiffusionReconLib.training_job, DiffusionReconLib.train_curves, DiffusionReconLib.trained_priors\n"
+        "import DiffusionReconLib.jobs.training_job, DiffusionReconLib.jobs.trained_priors\n"
+        "import DiffusionReconLib.panel.curves\n"
         "from host.guiapplication import makeGuiApplication\n"
         "from host.eventloop import runInLoop\n"
         "application = makeGuiApplication(sys.argv[1])\n"
@@ -251,7 +252,7 @@ def test_thePanelsProcessNeverImportsTorch(tmp_path: Path) -> None:
         "import os; os._exit(0)\n"
     )
     code = "from host.guiapplication import install; install()\n" + code
-    module = Path(training_request.__file__).parents[1] / "DiffusionRecon.py"
+    module = Path(training_request.__file__).parents[2] / "DiffusionRecon.py"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), str(module)], env=_environment(), capture_output=True, text=True,
         check=False,

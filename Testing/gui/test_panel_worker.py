@@ -55,6 +55,6 @@ def test_standInRealWorkerFromMeasuredData(openPanel: OpenPanel, tmp_path: Path)
 
 
 def image(key: str) -> np.ndarray:
-    from DiffusionReconLib import results
+    from DiffusionReconLib.scene import results
 
     return slicer.util.arrayFromVolume(results.resultNodes(results.resultReports()[-1])[key]).copy()

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import slicer.util
 from diffusion_engine.io.images import read_volume
-from DiffusionReconLib.publish import publishResult
+from DiffusionReconLib.scene.publish import publishResult
 from scipy import ndimage
 
 from host.application import makeApplication, saveBundle

@@ -99,7 +99,7 @@ def openWindow(modulePath: str | Path, volume: Any = None) -> GuiApplication:
     application = makeGuiApplication()
     panel = application.openPanel(modulePath)
     if volume is not None:
-        from DiffusionReconLib.volumes import nodeFromVolume
+        from DiffusionReconLib.scene.volumes import nodeFromVolume
 
         node = nodeFromVolume(volume, "Input")
         node.CreateDefaultDisplayNodes()

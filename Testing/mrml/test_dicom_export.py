@@ -11,10 +11,10 @@ import pytest
 import slicer
 import slicer.util
 from diffusion_engine.io.images import read_volume
-from DiffusionReconLib import dicom_export
-from DiffusionReconLib.dicom_export import exportSeries, sourceDatasets
-from DiffusionReconLib.publish import publishResult
-from DiffusionReconLib.volumes import nodeFromVolume, volumeFromNode
+from DiffusionReconLib.scene import dicom_export
+from DiffusionReconLib.scene.dicom_export import exportSeries, sourceDatasets
+from DiffusionReconLib.scene.publish import publishResult
+from DiffusionReconLib.scene.volumes import nodeFromVolume, volumeFromNode
 from full_results import writeFullResult
 from host.application import Application
 from pydicom.uid import generate_uid

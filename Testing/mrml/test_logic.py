@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from DiffusionReconLib import setup_steps
-from DiffusionReconLib.engine import ReconstructionCancelled
-from DiffusionReconLib.setup_steps import requirePackages
+from DiffusionReconLib.jobs.engine import ReconstructionCancelled
+from DiffusionReconLib.setup import setup_steps
+from DiffusionReconLib.setup.setup_steps import requirePackages
 from host.application import Application, loadScriptedModule
 from host.results import analyticThorax, axialMatrix, writeResultFolder
 

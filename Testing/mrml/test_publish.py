@@ -12,10 +12,10 @@ import slicer.util
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.solvers.contract import SPREADS
 from diffusion_engine.volume import Volume
-from DiffusionReconLib import publish
-from DiffusionReconLib.colours import differenceColours, uncertaintyColours
-from DiffusionReconLib.display import SPREAD_TITLES, niceUpperLimit
-from DiffusionReconLib.publish import publishResult
+from DiffusionReconLib.scene import publish
+from DiffusionReconLib.scene.colours import differenceColours, uncertaintyColours
+from DiffusionReconLib.scene.display import SPREAD_TITLES, niceUpperLimit
+from DiffusionReconLib.scene.publish import publishResult
 from host.application import Application
 from host.results import analyticThorax, axialMatrix, writeResultFolder
 from host.views import FourViews

@@ -14,8 +14,9 @@ import numpy as np
 import pydicom
 import pytest
 import slicer
-from DiffusionReconLib import report, review
-from DiffusionReconLib.publish import publishResult
+from DiffusionReconLib.review import findings as review
+from DiffusionReconLib.review import report
+from DiffusionReconLib.scene.publish import publishResult
 from full_results import DRAWS, writeFullResult
 from host.application import Application
 from pydicom.uid import generate_uid

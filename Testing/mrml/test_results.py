@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from DiffusionReconLib import results
-from DiffusionReconLib.publish import publishResult
+from DiffusionReconLib.scene import results
+from DiffusionReconLib.scene.publish import publishResult
 from full_results import DRAWS, writeFullResult
 from host.application import Application, openBundle, saveBundle
 from host.views import SLICE_VIEWS, FourViews, SliceView

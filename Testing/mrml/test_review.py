@@ -12,10 +12,11 @@ import slicer.util
 from diffusion_engine.posterior.intervals import spread_factor
 from diffusion_engine.posterior.segments import IntensityRule
 from diffusion_engine.solvers.contract import SPREADS
-from DiffusionReconLib import results, review
-from DiffusionReconLib.banner import LABELS
-from DiffusionReconLib.publish import publishResult
-from DiffusionReconLib.review_table import escaped, readDraws, readLevel, unescaped
+from DiffusionReconLib.review import findings as review
+from DiffusionReconLib.review.banner import LABELS
+from DiffusionReconLib.review.table import escaped, readDraws, readLevel, unescaped
+from DiffusionReconLib.scene import results
+from DiffusionReconLib.scene.publish import publishResult
 from full_results import DRAWS, regionMasks, writeFullResult
 from host.application import Application, openBundle, saveBundle
 from host.render import addSegmentation, thresholdLabels

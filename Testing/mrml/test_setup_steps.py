@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from DiffusionReconLib import setup_steps
-from DiffusionReconLib.doctor import Doctor, deviceLine
-from DiffusionReconLib.estimate import Rate, estimate, rateOf, stepsOf, timeText, workingShape
-from DiffusionReconLib.setup_steps import BLOCKED, INSTALLING, NEEDS, READY, TORCH, Need, Setup, SlicerInstaller
+from DiffusionReconLib.jobs.estimate import Rate, estimate, rateOf, stepsOf, timeText, workingShape
+from DiffusionReconLib.setup import setup_steps
+from DiffusionReconLib.setup.doctor import Doctor, deviceLine
+from DiffusionReconLib.setup.setup_steps import BLOCKED, INSTALLING, NEEDS, READY, TORCH, Need, Setup, SlicerInstaller
 from host.application import Application
 
 MONAI = next(need for need in NEEDS if need.module == "monai")
@@ -213,9 +213,10 @@ def test_theModuleLoadsBeforeItsPackagesAreInstalled(tmp_path: Path) -> None:
         "from host.application import makeApplication\n"
         f"makeApplication({str(tmp_path)!r})\n"
         "import DiffusionRecon\n"
-        "for path in sorted(pathlib.Path(DiffusionRecon.__file__).parent.glob('DiffusionReconLib/*.py')):\n"
-        "    if 'import qt' not in path.read_text(encoding='utf-8') and path.stem not in ('panel', 'train_panel'):\n"
-        "        importlib.import_module(f'DiffusionReconLib.{path.stem}')\n"
+        "folder = pathlib.Path(DiffusionRecon.__file__).parent\n"
+        "for path in sorted(folder.glob('DiffusionReconLib/**/*.py')):\n"
+        "    if path.parent.name != 'panel':\n"
+        "        importlib.import_module('.'.join(path.relative_to(folder).with_suffix('').parts))\n"
         "from diffusion_engine.io import images\n"
         "print('read')"
     )

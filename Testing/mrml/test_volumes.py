@@ -12,8 +12,8 @@ import slicer.util
 import vtk
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.volume import Volume
-from DiffusionReconLib import volumes
-from DiffusionReconLib.volumes import UNITS, nodeFromVolume, unitOfNode, volumeFromNode, volumeInSteps
+from DiffusionReconLib.scene import volumes
+from DiffusionReconLib.scene.volumes import UNITS, nodeFromVolume, unitOfNode, volumeFromNode, volumeInSteps
 from host.application import Application
 
 SHAPE = (5, 6, 7)

@@ -36,7 +36,7 @@ def add(parsers: Parsers) -> None:
 
 def import_command(options: argparse.Namespace) -> dict[str, Any]:
     """Test and write the prior, and return its card."""
-    from ..import_prior import ImportRequest, import_prior
+    from ..training.import_prior import ImportRequest, import_prior
 
     pixels = None if options.pixel_mm is None else listed(options.pixel_mm, float)
     if pixels is not None and len(pixels) not in (1, 2):

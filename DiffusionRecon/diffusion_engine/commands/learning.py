@@ -161,7 +161,7 @@ def adapt_command(options: argparse.Namespace) -> dict[str, Any]:
                 options.prior, options.data, listed(options.exclude, str), options.out, options.name, options.steps,
                 options.rank, options.seed, options.device,
             )
-    from ..settings import Settings
+    from ..run.settings import Settings
     from ..training.adapt_scan import adapt_to_scan
 
     given = {key: value for key, value in given_settings(options).items() if key not in ("prior", "steps")}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ..jobs.inside import is_plain
-from ..presets import PRESETS
+from ..run.presets import PRESETS
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What a parser's ``add_subparsers`` returns."""
@@ -55,7 +55,7 @@ def add_coupling(sub: argparse.ArgumentParser) -> None:
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given on the command line."""
-    from ..settings import Settings
+    from ..run.settings import Settings
 
     given = {key: value for key, value in vars(options).items() if key in Settings.__dataclass_fields__}
     values = {key: value for key, value in given.items() if value is not None and value is not False}

@@ -41,7 +41,7 @@ def add_scan(sub: argparse.ArgumentParser) -> None:
 
 def scan_source(options: argparse.Namespace) -> Any:
     """The measurement or volume that the options of :func:`add_scan` name; raises ValueError where one is lacking."""
-    from ..measurement import read_measurement
+    from ..modalities.ct.measurement import read_measurement
 
     if options.sinogram is None:
         return _read(options.input)
@@ -69,9 +69,9 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from ..io.images import write_volume
-    from ..measurement import Measurement, write_measurement
-    from ..problem import prepare
-    from ..settings import Settings
+    from ..modalities.ct.measurement import Measurement, write_measurement
+    from ..modalities.ct.problem import prepare
+    from ..run.settings import Settings
 
     volume = _read(options.input)
     problem = prepare(volume, Settings.from_dict(given_settings(options)), torch.device("cpu"), None)
@@ -91,9 +91,9 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
 
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     """Run a job in its folder with a progress line; the folder is the result."""
-    from ..diffusion import check_method
     from ..jobs import job, process
-    from ..settings import Settings
+    from ..run.draws import check_method
+    from ..run.settings import Settings
 
     given = given_settings(options)
     check_method(Settings.from_dict(given))  # what cannot be run leaves no job behind

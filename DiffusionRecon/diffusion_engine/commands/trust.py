@@ -50,9 +50,9 @@ def evaluate_command(options: argparse.Namespace) -> Any:
         if options.unit != "HU":
             raise ValueError("the comparison of methods is for CT in HU: give --out FOLDER to assess the prior alone")
         return _sparse_rows(options)
-    from ..pipeline import choose_device
     from ..priors.library import load_prior
-    from ..settings import Settings
+    from ..run.pipeline import choose_device
+    from ..run.settings import Settings
     from ..training.assess import assess, lines
 
     prior = load_prior(options.prior or Settings().prior, choose_device(options.device or "auto"), options.unit)
@@ -66,9 +66,9 @@ def evaluate_command(options: argparse.Namespace) -> Any:
 
 def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Compare methods on sparse-view CT."""
-    from ..evaluate import evaluate, find_items, summary
+    from ..evaluation.evaluate import evaluate, find_items, summary
     from ..io.folder import left_out
-    from ..settings import Settings
+    from ..run.settings import Settings
 
     methods, views = listed(options.methods, str), listed(options.views, int)
     options.methods = options.views = None
@@ -97,12 +97,12 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     """Fit and write calibration and typicality into the card; returns them. The weights stay as they are."""
     from dataclasses import replace
 
-    from ..calibrate import fit_factors, fit_scores
-    from ..pipeline import choose_device
+    from ..evaluation.calibrate import fit_factors, fit_scores
     from ..posterior.calibration import with_entry
     from ..priors.card import read_card, write_card
     from ..priors.library import PRIORS_FOLDER, load_prior
-    from ..settings import Settings
+    from ..run.pipeline import choose_device
+    from ..run.settings import Settings
 
     settings = Settings.from_dict(given_settings(options))
     prior = load_prior(settings.prior, choose_device(settings.device))

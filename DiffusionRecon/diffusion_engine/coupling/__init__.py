@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.card import NEIGHBOURS, VOLUME
-from ..priors.denoiser import Denoiser
 from ..priors.neighbours import ScaledDenoiser, StackDenoiser, slices_apart
 from ..priors.volumes import VolumeDenoiser
 from ..sampling.noise import Noise

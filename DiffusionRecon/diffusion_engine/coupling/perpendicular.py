@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..priors.denoiser import Denoiser
+from ..denoiser import Denoiser
 
 PLANES: dict[str, tuple[int, int, int]] = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 """For each plane the axes of (slices, rows, columns) that become its stack, its rows and its columns."""

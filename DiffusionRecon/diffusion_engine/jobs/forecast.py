@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..memory import MEGABYTE, free_memory_mb
-from ..settings import Settings
+from ..run.settings import Settings
 
 SHARE = 0.9
 """Part of the free memory that a job may plan to use."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..io.images import write_volume
-from ..measurement import Measurement, variance_name, write_measurement
+from ..modalities.ct.measurement import Measurement, variance_name, write_measurement
 from ..volume import Volume
 from .inside import inside, is_plain, named_files, readable, result_path
 

@@ -30,7 +30,7 @@ import numpy as np
 import psutil
 
 from ..io.images import read_volume, write_volume
-from ..measurement import Measurement, read_measurement
+from ..modalities.ct.measurement import Measurement, read_measurement
 from ..volume import Volume
 from . import job as jobs
 from . import lock
@@ -191,8 +191,8 @@ def reconstruct(source: Any, settings: dict[str, Any], folder: Path | None = Non
     """
     import torch
 
-    from ..pipeline import reconstruct_steps
-    from ..settings import Settings
+    from ..run.pipeline import reconstruct_steps
+    from ..run.settings import Settings
 
     if "OMP_NUM_THREADS" not in os.environ:
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..likelihoods.gaussian import ScaledOperator
 from ..physics.operator import LinearOperator, some_views
+from .gaussian import ScaledOperator
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,8 @@ from .intervals import LEVEL, spread_factor
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..problem import Problem
-    from ..settings import Settings
+    from ..modalities.ct.problem import Problem
+    from ..run.settings import Settings
 
 FLOOR_HU = 2.0
 """Least spread that is believed: where few draws agree by chance, their spread says nothing."""

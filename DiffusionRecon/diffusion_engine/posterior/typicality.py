@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser, positions
 from ..physics.ct import ImageGrid
-from ..priors.denoiser import Denoiser, positions
 from ..priors.slices import resample
 
 SIGMAS = (0.1, 0.3, 1.0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .denoiser import as_column
+from ..denoiser import as_column
 from .schedules import LevelTime, Schedule
 
 Network = Callable[[Tensor, Tensor], Tensor]

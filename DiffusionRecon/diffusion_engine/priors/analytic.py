@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .denoiser import as_column
+from ..denoiser import as_column
 
 
 @dataclass(frozen=True, eq=False)

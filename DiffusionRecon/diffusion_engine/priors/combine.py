@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from ..denoiser import Denoiser
 
 
 @dataclass(frozen=True, eq=False)

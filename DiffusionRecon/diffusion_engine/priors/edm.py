@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..denoiser import Denoiser, EDMDenoiser
 from .adapters import VEDenoiser, VPDenoiser
-from .denoiser import Denoiser, EDMDenoiser
 from .edm_unet import EDMNetOptions
 from .schedules import ContinuousVP, DiscreteSchedule, LevelTime
 from .state import read_state

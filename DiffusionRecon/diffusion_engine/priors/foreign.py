@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..denoiser import Denoiser, EDMDenoiser
 from .adapters import FlowDenoiser, VPDenoiser
 from .combine import Rescaled
-from .denoiser import Denoiser, EDMDenoiser
 from .diffusers_unet import UNet2D, current_names
 from .edm import EDM_LEVELS, preconditioning, read_edm
 from .edm_unet import EDMNetOptions, EDMUNet

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..denoiser import Denoiser
 from .combine import Rescaled
-from .denoiser import Denoiser
 from .foreign import build
 
 

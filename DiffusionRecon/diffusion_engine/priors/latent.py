@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from .denoiser import Denoiser
+from ..denoiser import Denoiser
 
 
 class Autoencoder(Protocol):

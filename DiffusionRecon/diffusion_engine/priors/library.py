@@ -12,9 +12,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..denoiser import EDMDenoiser
 from .adapter import SHIPPED, AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter, read_any_card
 from .card import PriorCard, read_card, sha256
-from .denoiser import EDMDenoiser
 from .foreign import FAMILIES
 from .imported import ImportedDenoiser, build_imported
 from .lora import LowRank, restored

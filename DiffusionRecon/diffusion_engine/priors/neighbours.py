@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .denoiser import Denoiser
+from ..denoiser import Denoiser
 
 REACH_MM = 10.0
 NEAREST_MM = 4.0

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..denoiser import Denoiser, as_column
 from ..sampling.noise import Noise
-from .denoiser import Denoiser, as_column
 from .library import PIXELS_PER_CALL
 
 

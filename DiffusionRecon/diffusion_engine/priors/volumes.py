@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from ..denoiser import Denoiser
 from .neighbours import closeness, planes_of_stack, slices_apart
 
 

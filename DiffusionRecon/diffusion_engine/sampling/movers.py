@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..priors.denoiser import Denoiser
+from ..denoiser import Denoiser
 from .noise import Noise
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..priors.denoiser import Denoiser, mirrored_positions
+from ..denoiser import Denoiser, mirrored_positions
 from .effort import Effort
 from .ranges import check_option
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.contract import Likelihood, stiffness
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.langevin import langevin, score
 from ..sampling.noise import Noise

@@ -18,9 +18,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.contract import SmoothLikelihood
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import heun
 from ..sampling.noise import Noise

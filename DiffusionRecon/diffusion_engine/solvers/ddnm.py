@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..classical.conjugate_gradient import conjugate_gradient
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
 from .contract import SolverStep, denoise, finite

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood, ScaledOperator
 from ..physics.operator import LinearOperator, SpectralOperator
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
 from .contract import SolverStep, denoise, finite

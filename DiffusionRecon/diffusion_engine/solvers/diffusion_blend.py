@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ..coupling.stack import StackBlend, StackDenoiser, WanderingStack
 from ..coupling.ztv import couple_z
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..priors.card import STACK
-from ..priors.denoiser import Denoiser
 from ..priors.neighbours import StackDenoiser as NeighbourStack
 from ..sampling.noise import Noise
 from .contract import SolverStep

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..coupling.ztv import couple_z
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.langevin import LONGEST_STEP, corrector
 from ..sampling.movers import reverse_diffusion

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.contract import Likelihood, stiffness
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..classical.conjugate_gradient import image_dot
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ancestral
 from ..sampling.noise import Noise

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.conditional import Solved, SolveSettings
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.noise import Noise
 from .contract import SolverStep, finite, linearise
 from .effort import Effort

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..priors.patches import PatchDenoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise

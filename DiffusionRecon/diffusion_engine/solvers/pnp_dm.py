@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.contract import SmoothLikelihood
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.hamiltonian import Chain, hamiltonian_move
 from ..sampling.movers import multistep_estimates

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.contract import Likelihood, stiffness
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
 from .contract import SolverStep, denoise, finite

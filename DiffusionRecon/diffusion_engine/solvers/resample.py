@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..priors.latent import LatentPrior
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim

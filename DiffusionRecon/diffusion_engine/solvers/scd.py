@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from ..classical.tv import gradient, gradient_adjoint
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.implicit import proximal
-from ..priors.denoiser import Denoiser
 from ..priors.lora import LowRank
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim

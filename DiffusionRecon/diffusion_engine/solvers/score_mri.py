@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.langevin import corrector
 from ..sampling.movers import predictor_named

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import geometric_grid
 from ..sampling.movers import multistep_estimates
 from ..sampling.noise import Noise

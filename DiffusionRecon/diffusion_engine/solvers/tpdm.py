@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ..classical.conjugate_gradient import image_dot
 from ..coupling.perpendicular import TwoPlanes
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.langevin import LONGEST_STEP, corrector
 from ..sampling.movers import reverse_diffusion

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..priors.denoiser import Denoiser
 from ..sampling.langevin import score
 from ..sampling.noise import Noise
 from .contract import SolverStep, denoise, finite

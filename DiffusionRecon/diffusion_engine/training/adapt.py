@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..pipeline import choose_device
+from ..denoiser import EDMDenoiser
 from ..priors.adapter import AdapterCard, write_adapter_card
 from ..priors.card import PriorCard
-from ..priors.denoiser import EDMDenoiser
 from ..priors.library import Prior, load_prior, read_adapter_weights, write_weights
 from ..priors.lora import LowRank
+from ..run.pipeline import choose_device
 from .data import PatchSampler, TrainingSlices
 from .run import describe_sources, pixel_range, refuse_seen
 from .sources import load_sources, told

@@ -24,15 +24,15 @@ import torch
 from torch import Tensor
 
 from ..classical.tv import tv
-from ..costs import SURROGATE_ITERATIONS
-from ..diffusion import diffusion_draws
-from ..measurement import Measurement
+from ..modalities.ct.measurement import Measurement
+from ..modalities.ct.problem import Problem, prepare
 from ..priors.card import SLICE
 from ..priors.library import Prior
 from ..priors.networks import PatchUNet
 from ..priors.slices import resample
-from ..problem import Problem, prepare
-from ..settings import Settings
+from ..run.costs import SURROGATE_ITERATIONS
+from ..run.draws import diffusion_draws
+from ..run.settings import Settings
 from ..volume import Volume
 from .adapt import adaptable_prior
 from .augment import warped

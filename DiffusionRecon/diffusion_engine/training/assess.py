@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..classical.denoise import bm3d, tv_oracle, wiener
-from ..priors.denoiser import positions
+from ..denoiser import positions
 from ..priors.library import Prior
 from ..priors.neighbours import denoised
 from ..sampling.noise import seeded

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..denoiser import mirrored_positions, positions
 from ..priors.card import NEIGHBOURS, SLICE, VOLUME
-from ..priors.denoiser import mirrored_positions, positions
 from ..priors.neighbours import closeness, slices_apart
 from ..priors.volumes import volume_planes
 from .sinograms import continued, sinogram_positions

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..priors.denoiser import Denoiser, EDMDenoiser, as_column
+from ..denoiser import Denoiser, EDMDenoiser, as_column
 from ..sampling.grids import poly_grid
 from .averages import Averages
 from .checkpoint import Run

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..pipeline import choose_device
+from ..denoiser import Denoiser
 from ..priors.card import SLICE, write_card
-from ..priors.denoiser import Denoiser
 from ..priors.library import Prior, load_prior, write_weights
+from ..run.pipeline import choose_device
 from ..sampling.grids import poly_grid
 from ..sampling.noise import seeded
 from .checkpoint import plain

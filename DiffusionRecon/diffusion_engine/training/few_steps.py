@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..acquisition import readings
 from ..classical.fbp import fbp
+from ..denoiser import EDMDenoiser, positions
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.implicit import proximal
+from ..modalities.ct.simulate import readings
 from ..physics.ct import RECONSTRUCTION, ImageGrid, make_projector, parallel_geometry
-from ..priors.denoiser import EDMDenoiser, positions
 from ..sampling.grids import poly_grid
 from ..solvers.contract import clean_variance
 from ..solvers.start import start_levels

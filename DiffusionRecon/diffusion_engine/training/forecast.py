@@ -10,9 +10,9 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from ..denoiser import EDMDenoiser
 from ..jobs.forecast import SHARE
 from ..memory import MEGABYTE, free_memory_mb
-from ..priors.denoiser import EDMDenoiser
 from .data import PatchSampler
 from .train import TrainingSettings, edm_loss, patches_of
 

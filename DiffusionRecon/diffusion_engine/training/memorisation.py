@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..classical.denoise import wiener
-from ..priors.denoiser import Denoiser
+from ..denoiser import Denoiser
 from ..priors.neighbours import denoised
 from ..sampling.noise import Noise
 from .data import PatchSampler, TrainingSlices

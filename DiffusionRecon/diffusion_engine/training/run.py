@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from ..pipeline import choose_device
 from ..priors.card import FURTHER_PLANES, SLICE, VOLUME, PriorCard, write_card
 from ..priors.grow import seeing, widened
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
+from ..run.pipeline import choose_device
 from ..sampling.noise import seeded
 from .averages import halflives_around
 from .curves import draw_curves

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from ..priors.denoiser import Denoiser
+from ..denoiser import Denoiser
 from ..sampling.grids import poly_grid
 from ..sampling.movers import heun
 from ..sampling.noise import Noise

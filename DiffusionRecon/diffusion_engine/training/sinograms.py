@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..denoiser import Denoiser, positions
 from ..physics.ct import ImageGrid, parallel_geometry
 from ..physics.ct_matrix import MatrixProjector
-from ..priors.denoiser import Denoiser, positions
 from ..volume import hu_to_attenuation
 
 VIEWS = 180

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ..priors.denoiser import EDMDenoiser, as_column
+from ..denoiser import EDMDenoiser, as_column
 from ..priors.neighbours import denoised
 from .augment import draw_variants
 from .averages import Averages

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..hu_question import question_hu
+from ..modalities.ct.hu_question import question_hu
 from ..volume import AIR_HU, IntensityScale, Volume
 
 FOREGROUND_PERCENTILE = 99.5

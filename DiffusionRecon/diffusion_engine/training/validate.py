@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..denoiser import EDMDenoiser
 from ..priors.card import NEIGHBOURS, SLICE, VOLUME
-from ..priors.denoiser import EDMDenoiser
 from ..priors.imported import ImportedDenoiser
 from ..priors.neighbours import denoised, slices_apart
 from ..priors.volumes import volume_planes

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..priors.denoiser import EDMDenoiser
+from ..denoiser import EDMDenoiser
 from .data import PatchSampler
 from .memorisation import GAP_DB, excess_gap, psnr_of
 from .train import TrainingStep

@@ -1,0 +1,134 @@
+"""From the panel's parameters to the engine's settings: plain values, the same ones that the console call takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from diffusion_engine.run.presets import preset_named
+from diffusion_engine.run.settings import Settings
+from diffusion_engine.solvers.listing import Listed, check_coupling, listed_couplings, listed_methods
+from slicer.i18n import tr as _
+
+BALANCE_OPTION = "prior_variance"
+KEPT = {"keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual", "keepDraws": "draws"}
+
+
+def engineSettings(parameters: Any, slices: tuple[int, int] | None, region: tuple[int, ...] | None) -> dict[str, Any]:
+    """The settings of a run; `slices` and `region` are indices of the input's own voxels, None for all.
+
+    Raises ValueError, one sentence, for values that the engine does not take.
+    """
+    settings = {**scanSettings(parameters), **methodSettings(parameters), **outputSettings(parameters)}
+    settings["seed"], settings["device"] = int(parameters.seed), parameters.device
+    settings["slab"] = int(parameters.slab)
+    if slices is not None:
+        settings["slices"] = list(slices)
+    if region is not None:
+        settings["region"] = list(region)
+    if parameters.trustUnit:
+        settings["trust_unit"] = True
+    # A field that this version of the engine does not have is one that it would refuse.
+    known = {entry.name for entry in fields(Settings)}
+    settings = {name: value for name, value in settings.items() if name in known}
+    Settings.from_dict(settings)
+    return settings
+
+
+def scanSettings(parameters: Any) -> dict[str, Any]:
+    """What describes a simulated scan; nothing for measured data, which bring their own."""
+    if parameters.source != "volume":
+        return {"modality": parameters.modality or "ct"}
+    settings = {
+        "modality": parameters.modality or "ct", "geometry": parameters.geometry, "views": int(parameters.views),
+        "arc_degrees": float(parameters.arcDegrees),
+    }
+    if parameters.noiseKind == "photons":
+        return {**settings, "i0": float(parameters.photons), "electronic_std": float(parameters.electronicStd)}
+    return {**settings, "noise_percent": float(parameters.noisePercent)}
+
+
+def methodSettings(parameters: Any) -> dict[str, Any]:
+    """The preset's settings with what was chosen over them."""
+    settings = dict(preset_named(parameters.preset).changes)
+    method = chosenMethod(parameters)
+    if method is None:
+        return _plain(settings)
+    settings.update(solver=method.name, draws=int(parameters.draws), prior=parameters.prior)
+    if parameters.solver:  # a method by its name is no longer the preset
+        settings["preset"] = None
+        settings.pop("methods", None)
+    if parameters.steps:
+        settings["steps"] = int(parameters.steps)
+    if parameters.sigmaStart > 0:
+        settings["sigma_start"] = float(parameters.sigmaStart)
+    options = solverOptions(parameters, method, broughtOptions(parameters))
+    settings.update(coupling=chosenCoupling(parameters, method, options), precision=parameters.precision)
+    settings.pop("solver_options", None)
+    if options:
+        settings["solver_options"] = options
+    return _plain(settings)
+
+
+def chosenMethod(parameters: Any) -> Listed | None:
+    """The diffusion method of a run: by name, else the preset's; None for classical methods alone.
+
+    Raises ValueError for a name that this version does not have, as a scene of another one may bring.
+    """
+    name = parameters.solver or preset_named(parameters.preset).solver
+    if name is None:
+        return None
+    methods = listed_methods()
+    if name not in methods:
+        raise ValueError(_("This version has no method '{name}': choose another preset or method.").format(name=name))
+    return methods[name]
+
+
+def chosenCoupling(parameters: Any, method: Listed, options: Mapping[str, Any]) -> str:
+    """The coupling of slices; raises ValueError for one that this version does not have or the method cannot take."""
+    name = parameters.coupling
+    if name not in listed_couplings():
+        raise ValueError(_("This version has no coupling '{name}': choose another one.").format(name=name))
+    check_coupling(name, method, options)
+    return name
+
+
+def broughtOptions(parameters: Any) -> Mapping[str, Any]:
+    """The options that the preset brings; none where a method is chosen by its name."""
+    return {} if parameters.solver else preset_named(parameters.preset).changes.get("solver_options", {})
+
+
+def solverOptions(parameters: Any, method: Listed, brought: Mapping[str, Any]) -> dict[str, Any]:
+    """The options `brought` by a preset, and those chosen that differ from them or else from the method's defaults.
+
+    The balance scales the prior variance by powers of two.
+    """
+    chosen = storedOptions(parameters).get(method.name, {})
+    defaults = {option.name: option.default for option in method.options}
+    usual = {**defaults, **brought}
+    options = {**brought, **{name: value for name, value in chosen.items() if name in usual and value != usual[name]}}
+    if parameters.balance and defaults.get(BALANCE_OPTION):
+        options[BALANCE_OPTION] = usual[BALANCE_OPTION] * 2.0 ** float(parameters.balance)
+    return options
+
+
+def storedOptions(parameters: Any) -> dict[str, dict[str, Any]]:
+    """The options set in the panel, by method; a damaged text counts as none."""
+    try:
+        content = json.loads(parameters.solverOptions)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def outputSettings(parameters: Any) -> dict[str, Any]:
+    """What to deliver: the mean always, the rest as chosen."""
+    kept = [key for name, key in KEPT.items() if getattr(parameters, name)]
+    return {"keep": ["mean", *kept], "keep_draws": bool(parameters.keepDraws)}
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """JSON values: tuples as lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}

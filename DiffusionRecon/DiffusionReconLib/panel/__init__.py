@@ -1,0 +1,1 @@
+"""The sections of the panel: what is shown; no array."""

@@ -1,0 +1,138 @@
+"""The panel: its sections, and what flows between them. No array, no mathematics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from DiffusionReconLib.jobs.pythoncall import pythonCall
+from DiffusionReconLib.jobs.runs import Request
+from DiffusionReconLib.jobs.settings import engineSettings
+from DiffusionReconLib.panel.advanced import AdvancedPart
+from DiffusionReconLib.panel.inputs import InputsPart
+from DiffusionReconLib.panel.method import MethodPart
+from DiffusionReconLib.panel.review import ReviewPart
+from DiffusionReconLib.panel.run import RunPart
+from DiffusionReconLib.panel.train import TrainPart
+from DiffusionReconLib.setup.setup_steps import Installer
+
+
+class Panel:
+    """All sections on one set of parameters."""
+
+    def __init__(self, ui: Any, logic: Any, installer: Installer | None) -> None:
+        self.inputs = InputsPart(ui)
+        self.method = MethodPart(ui)
+        self.advanced = AdvancedPart(ui, self.pythonCall)
+        self.review = ReviewPart(ui)
+        self.train = TrainPart(
+            ui, logic, self.method.priors, self.advanced.appendLog, self._trained,
+        )
+        self.run = RunPart(
+            ui, logic, self.request, self.notReady, self._published, self.advanced.appendLog, installer
+        )
+        self.parts = (self.inputs, self.method, self.advanced, self.review, self.train, self.run)
+        self.parameters: Any = None
+        self._updating = False
+        _alignLabels(ui)
+
+    def setParameters(self, parameters: Any) -> None:
+        """Work on another parameter node; None while the scene is closed."""
+        self.parameters = parameters
+        for part in self.parts:
+            part.setParameters(parameters)
+        self.update()
+
+    def update(self) -> None:
+        """Show the parameters in every section."""
+        if self.parameters is None or self._updating:
+            return
+        self._updating = True
+        try:
+            for part in self.parts:
+                part.update()
+            self._estimate()
+        finally:
+            self._updating = False
+
+    def notReady(self) -> str:
+        """Why nothing can be run, "" when it can."""
+        reason = self.inputs.notReady() or self.method.notReady()
+        if reason:
+            return reason
+        try:
+            self.settings()
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def settings(self) -> dict[str, Any]:
+        """The engine's settings for what the panel shows; raises ValueError."""
+        return engineSettings(self.parameters, *self.inputs.extent())
+
+    def request(self) -> Request:
+        """The run that the panel shows; raises ValueError with the reason when there is none."""
+        reason = self.notReady()
+        if reason:
+            raise ValueError(reason)
+        node, measured = self.inputs.inputNode(), self.inputs.measured()
+        files = (self.parameters.sinogramPath, str(measured.geometryPath)) if measured is not None else None
+        return Request(self.settings(), node, files, self.parameters.folderName)
+
+    def pythonCall(self) -> str:
+        """The same run as Python source; raises ValueError when there is none."""
+        request = self.request()
+        inputID = request.inputNode.GetID() if request.inputNode is not None else None
+        return pythonCall(request.settings, inputID, request.measured, request.folderName)
+
+    def sceneClosing(self) -> None:
+        """The scene's nodes are about to go."""
+        self.run.sceneClosing()
+        self.review.sceneClosing()
+
+    def close(self) -> None:
+        """End everything that goes on."""
+        for part in self.parts:
+            part.close()
+
+    def _estimate(self) -> None:
+        """The line about what Apply will do, when it can do something."""
+        if self.notReady():
+            self.method.showEstimate(None, None, None)
+            return
+        settings, measured = self.settings(), self.inputs.measured()
+        if measured is not None:
+            slices, _views, bins = measured.shape
+            shape, pixelMm = (slices, bins, bins), None
+        else:
+            columns, rows, slices = self.parameters.inputVolume.GetImageData().GetDimensions()
+            shape, pixelMm = (slices, rows, columns), self.parameters.inputVolume.GetSpacing()[:2]
+        if settings.get("slices") is not None:
+            first, last = settings["slices"]
+            shape = (last - first, *shape[1:])
+        self.method.showEstimate(settings, shape, pixelMm)
+
+    def _published(self, request: Request, nodes: dict[str, Any]) -> None:
+        from DiffusionReconLib.scene.results import resultReport
+
+        report = resultReport(nodes)
+        images = [node for node in nodes.values() if node.IsA("vtkMRMLScalarVolumeNode")]
+        if images:
+            self.method.learn(report, images[0].GetImageData().GetDimensions()[2])
+        if self.parameters is not None:
+            self.review.show(nodes)
+            self.update()
+        self.advanced.appendLog([_("Result: {name}").format(name=nodes["report"].GetName())])
+
+    def _trained(self) -> None:
+        self.method.forgetCards()
+        self.update()
+
+
+def _alignLabels(ui: Any) -> None:
+    """One column of labels down the panel, though its sections are forms of their own."""
+    labels = [part for name, part in vars(ui).items() if name.endswith("Label") and hasattr(ui, name[: -len("Label")])]
+    width = max(label.sizeHint.width() for label in labels)
+    for label in labels:
+        label.setMinimumWidth(width)

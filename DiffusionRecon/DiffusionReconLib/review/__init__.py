@@ -1,0 +1,1 @@
+"""Findings, verdicts, the banner and reports."""

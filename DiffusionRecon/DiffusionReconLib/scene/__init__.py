@@ -1,0 +1,1 @@
+"""Nodes of the scene to volumes and back: publishing, display, DICOM."""

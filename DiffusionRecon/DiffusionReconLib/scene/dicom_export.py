@@ -1,0 +1,192 @@
+"""Result volumes as DICOM series: derived, secondary, in the input's study."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import slicer
+from diffusion_engine import __version__
+from diffusion_engine.volume import Volume
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
+
+from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
+from DiffusionReconLib.scene.volumes import volumeFromNode
+
+CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
+SERIES_NUMBER = 9000
+STORED_MAXIMUM = 65535
+LPS = np.diag([-1.0, -1.0, 1.0])
+# What a result shares with the images that it was made from.
+PATIENT_AND_STUDY = (
+    "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+    "PatientAge", "PatientSize", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID",
+    "StudyDescription", "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+# Needed, possibly empty, where the sources lack them or there are none.
+REQUIRED = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+BURNED_IN = "NO"
+DISCLAIMER = "Reconstructed with a diffusion prior. Not for diagnostic use."
+
+
+def sourceDatasets(node: slicer.vtkMRMLVolumeNode | None) -> list[pydicom.Dataset]:
+    """The headers of the DICOM files that a node was loaded from, by Slicer's database; empty without them.
+
+    Slicer's DICOM plugins leave the instances' UIDs, with blanks between, in the node's attribute DICOM.instanceUIDs.
+    """
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split() if node is not None else []
+    if database is None or not uids:
+        return []
+    files = [database.fileForInstance(uid) for uid in uids]
+    return [pydicom.dcmread(file, stop_before_pixels=True) for file in files if file and Path(file).is_file()]
+
+
+def exportSeries(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    folder: str | Path,
+    sources: Sequence[pydicom.Dataset] = (),
+    seriesNumber: int = SERIES_NUMBER,
+) -> list[Path]:
+    """Write a result's volume as one DICOM series of single-slice files; returns the files, in slice order.
+
+    Values are stored as 16 bits with one slope and intercept, so to 1/65535 of the volume's range; the geometry is the
+    node's own, without its parent transform. With `sources` it lies in their patient and study and names them, else in
+    a new study. Raises ValueError for a grid that DICOM cannot hold and for a folder that holds files or cannot be
+    written; nothing is left behind then.
+    """
+    volume = volumeFromNode(node)
+    if len({source.StudyInstanceUID for source in sources}) > 1:
+        raise ValueError("The source images belong to several studies: give those of one.")
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"A DICOM series needs an empty folder, but '{folder}' holds files: choose another one.")
+    slope, intercept = _rescale(volume.array)
+    common = _common(node, volume, sources, seriesNumber)
+    common.RescaleSlope, common.RescaleIntercept = slope, intercept
+    stored = np.rint((volume.array.astype(np.float64) - float(intercept)) / float(slope))
+    written: list[Path] = []
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, plane in enumerate(np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")):
+            path = folder / f"IMG{index + 1:05d}.dcm"
+            written.append(path)
+            _slice(common, volume, index, plane).save_as(path, enforce_file_format=True)
+    except BaseException as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if made and folder.is_dir():
+            folder.rmdir()
+        if isinstance(error, OSError):
+            raise ValueError(
+                f"The DICOM series could not be written to '{folder}' ({error.strerror}): choose a writable folder."
+            ) from error
+        raise
+    return written
+
+
+def _rescale(array: np.ndarray) -> tuple[str, str]:
+    """Slope and intercept as the texts that DICOM stores: rounded first, then used."""
+    low, high = float(array.min()), float(array.max())
+    intercept = format_number_as_ds(low)
+    # A little wider than the range, so that its top still fits after rounding to 16 characters.
+    slope = (high - float(intercept)) / STORED_MAXIMUM * (1 + 1e-9)
+    return format_number_as_ds(slope if slope > 0 else 1.0), intercept
+
+
+def _common(
+    node: slicer.vtkMRMLScalarVolumeNode, volume: Volume, sources: Sequence[pydicom.Dataset], seriesNumber: int
+) -> pydicom.Dataset:
+    """What all slices share: patient, study, series, frame of reference, how it was derived, pixel format."""
+    key = node.GetAttribute(ATTRIBUTE_PREFIX + "Result") or "volume"
+    modality = (node.GetAttribute(ATTRIBUTE_PREFIX + "Modality") or "").upper()
+    now = datetime.datetime.now()
+    data = pydicom.Dataset()
+    first = sources[0] if sources else pydicom.Dataset()
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.StudyInstanceUID, data.StudyDate, data.StudyTime = generate_uid(), f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    for name in REQUIRED:
+        if name not in data:
+            setattr(data, name, "")
+    for name in PATIENT_AND_STUDY:
+        # Texts are written again, all in UTF-8.
+        if name in first and name != "SpecificCharacterSet":
+            data[name] = first[name]
+    isCT = modality == "CT" and volume.unit == "HU"
+    data.SOPClassUID = CT_STORAGE if isCT else SECONDARY_CAPTURE_STORAGE
+    data.Modality = "CT" if isCT else "OT"
+    if isCT:
+        data.KVP, data.AcquisitionNumber = None, None
+    else:
+        data.ConversionType = "WSD"
+    # AXIAL is what CT asks for in the third place, also of an oblique grid.
+    data.ImageType = ["DERIVED", "SECONDARY", "AXIAL", re.sub(r"[^A-Z0-9 _]", "_", key.upper())[:16]]
+    data.SeriesInstanceUID, data.SeriesNumber = generate_uid(), seriesNumber
+    data.SeriesDate, data.SeriesTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
+    data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
+    data.SeriesDescription = node.GetName()[:64]
+    data.DerivationDescription = f"{node.GetName()}. {_derivation(node)}{DISCLAIMER}"[:1024]
+    data.ImageComments = DISCLAIMER
+    data.Manufacturer, data.ManufacturerModelName = "DiffusionPriors", "DiffusionPriors"
+    data.SoftwareVersions = __version__
+    data.FrameOfReferenceUID = first.get("FrameOfReferenceUID") or generate_uid()
+    data.PositionReferenceIndicator = first.get("PositionReferenceIndicator", "")
+    data.BurnedInAnnotation = BURNED_IN
+    if sources:
+        data.SourceImageSequence = [_reference(source) for source in sources]
+    for name in ("PatientPosition", "BodyPartExamined"):
+        if name in first:
+            data[name] = first[name]
+    _pixelFormat(data, volume)
+    return data
+
+
+def _pixelFormat(data: pydicom.Dataset, volume: Volume) -> None:
+    columnsMm, rowsMm, slicesMm = volume.spacing_mm
+    axes = LPS @ (volume.ijk_to_ras[:3, :3] / np.asarray(volume.spacing_mm))
+    data.ImageOrientationPatient = [format_number_as_ds(float(v)) for v in (*axes[:, 0], *axes[:, 1])]
+    data.PixelSpacing = [format_number_as_ds(rowsMm), format_number_as_ds(columnsMm)]
+    data.SliceThickness = data.SpacingBetweenSlices = format_number_as_ds(slicesMm)
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    _, data.Rows, data.Columns = volume.array.shape
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 0
+    data.RescaleType = "HU" if volume.unit == "HU" else "US"
+
+
+def _slice(common: pydicom.Dataset, volume: Volume, index: int, plane: np.ndarray) -> FileDataset:
+    """One slice's file."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = common.SOPClassUID, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.update(common)
+    data.SOPInstanceUID, data.InstanceNumber = meta.MediaStorageSOPInstanceUID, index + 1
+    place = LPS @ (volume.ijk_to_ras @ [0.0, 0.0, index, 1.0])[:3]
+    data.ImagePositionPatient = [format_number_as_ds(float(v)) for v in place]
+    data.PixelData = plane.tobytes()
+    return data
+
+
+def _derivation(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Method, prior, seed and draws, as the node's attributes say."""
+    names = ("Method", "Prior", "Spread", "Draws", "Seed")
+    found = {name.lower(): node.GetAttribute(ATTRIBUTE_PREFIX + name) for name in names}
+    text = ", ".join(f"{name} {value}" for name, value in found.items() if value)
+    return f"{text}. " if text else ""
+
+
+def _reference(source: pydicom.Dataset) -> pydicom.Dataset:
+    item = pydicom.Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    return item

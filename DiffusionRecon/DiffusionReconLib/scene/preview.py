@@ -1,0 +1,95 @@
+"""The estimate so far in the slice views while a run goes on; the views get back what they showed before."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+
+import slicer
+import slicer.util
+from diffusion_engine.volume import Volume
+
+from DiffusionReconLib.scene.volumes import nodeFromVolume, updateNodeFromVolume
+
+# Window width and level in HU that show lung, fat and soft tissue at once, as the finished result's.
+WINDOW_LEVEL = (1400.0, -300.0)
+
+
+class Preview:
+    """Shows each preview file of a job folder; the file is read on a thread of its own, the node is set in `poll`."""
+
+    def __init__(self, folder: Path, inputNode: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        self._folder = folder
+        self._transformID = inputNode.GetTransformNodeID() if inputNode is not None else None
+        self._name = f"{inputNode.GetName()} preview" if inputNode is not None else "preview"
+        self._node: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._before: list[tuple[slicer.vtkMRMLSliceCompositeNode, str | None, str | None, float]] = []
+        self._thread: threading.Thread | None = None
+        self._read: Volume | None = None
+
+    @property
+    def node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The node that is shown, None before the first preview."""
+        return self._node
+
+    def load(self, name: str) -> None:
+        """Begin to read a preview; one that is still being read goes first, and this one is left out."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._readFile, args=(name,), daemon=True)
+            self._thread.start()
+
+    def poll(self) -> bool:
+        """Show what was read since; whether there was something."""
+        volume, self._read = self._read, None
+        if volume is None:
+            return False
+        if self._node is None or not slicer.mrmlScene.IsNodePresent(self._node):
+            self._show(volume)
+        else:
+            updateNodeFromVolume(self._node, volume)
+        return True
+
+    def close(self) -> None:
+        """Remove the preview and restore the views."""
+        if self._thread is not None:
+            self._thread.join()
+        self._thread = self._read = None
+        scene = slicer.mrmlScene
+        for layers, background, foreground, opacity in self._before:
+            if scene.IsNodePresent(layers):
+                layers.SetBackgroundVolumeID(background)
+                layers.SetForegroundVolumeID(foreground)
+                layers.SetForegroundOpacity(opacity)
+        self._before = []
+        if self._node is not None and scene.IsNodePresent(self._node):
+            display = self._node.GetDisplayNode()
+            scene.RemoveNode(self._node)
+            if display is not None and scene.IsNodePresent(display):
+                scene.RemoveNode(display)
+        self._node = None
+
+    def _show(self, volume: Volume) -> None:
+        self._before = [
+            (layers, layers.GetBackgroundVolumeID(), layers.GetForegroundVolumeID(), layers.GetForegroundOpacity())
+            for layers in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        ]
+        self._node = nodeFromVolume(volume, self._name, self._transformID)
+        self._node.SetSaveWithScene(False)
+        self._node.CreateDefaultDisplayNodes()
+        display = self._node.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        display.AutoWindowLevelOff()
+        display.SetWindowLevel(*WINDOW_LEVEL)
+        slicer.util.setSliceViewerLayers(background=self._node, foreground=None, fit=not self._before[0][1]
+                                         if self._before else False)
+
+    def _readFile(self, name: str) -> None:
+        """On a thread of its own: no node is touched here."""
+        from diffusion_engine.io.images import read_volume
+
+        # Renamed first, so that the engine never meets an open file where it writes the next one.
+        taken = self._folder / f"shown-{name}"
+        with contextlib.suppress(OSError, ValueError):  # the run may have ended and removed it
+            (self._folder / name).replace(taken)
+            self._read = read_volume(taken)

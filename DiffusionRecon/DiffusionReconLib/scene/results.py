@@ -1,0 +1,274 @@
+"""One call for each way to look at a result: mean, uncertainty, what was not seen, residual, draws, side by side.
+
+`nodes` is everywhere the dictionary that `publishResult` returns (nodes by key); `resultNodes(reportNode)` gives the
+same one of a result in a reopened scene. A function that needs a volume which the result lacks raises ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import slicer
+import slicer.util
+
+from DiffusionReconLib.scene.display import OVERLAY_OPACITY, OVERLAYS, addLegend, displayOverlay, setThreshold
+from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX, INPUT_REFERENCE, RESULT_REFERENCE
+from DiffusionReconLib.scene.volumes import nodeFromVolume, volumeFromNode
+
+Nodes = dict[str, slicer.vtkMRMLNode]
+# Its zero is light grey: more would hide the image under it.
+RESIDUAL_OPACITY = 0.5
+# Layouts with a number of their own; Slicer's are below 100, users' usually from 500.
+COMPARE_LAYOUT_FIRST = 8710
+COMPARE_VIEW = "DiffusionCompare{number}"
+COMPARE_LABELS = {"reference": "Ref", "tv": "TV", "fbp": "FBP", "mean": "Diff", "fallback": "Blend"}
+COMPARE_COLOURS = ("#6EB04B", "#EDD54C", "#F34A33", "#4A90D9")
+LAYOUT_BEFORE = ATTRIBUTE_PREFIX + "LayoutBefore"
+
+
+def resultReports() -> list[slicer.vtkMRMLTextNode]:
+    """The report nodes of all results in the scene, oldest first."""
+    texts = slicer.util.getNodesByClass("vtkMRMLTextNode")
+    return [node for node in texts if node.GetAttribute(ATTRIBUTE_PREFIX + "Report")]
+
+
+def resultNodes(reportNode: slicer.vtkMRMLTextNode) -> Nodes:
+    """The nodes of a result by key, as `publishResult` returned them; those removed since are left out."""
+    roles: list[str] = []
+    reportNode.GetNodeReferenceRoles(roles)
+    found = {
+        role.removeprefix(RESULT_REFERENCE): reportNode.GetNodeReference(role)
+        for role in roles
+        if role.startswith(RESULT_REFERENCE)
+    }
+    return {**{key: node for key, node in found.items() if node is not None}, "report": reportNode}
+
+
+def resultReport(nodes: Nodes) -> dict:
+    """The result's report (result.json) as a dictionary."""
+    return json.loads(needed(nodes, "report").GetText())
+
+
+def resultImage(nodes: Nodes) -> slicer.vtkMRMLScalarVolumeNode:
+    """The image that overlays lie on: the mean, else the best classical one."""
+    return needed(nodes, next((key for key in ("mean", "tv", "fbp") if key in nodes), "mean"))
+
+
+def drawArrays(nodes: Nodes) -> list[np.ndarray]:
+    """The draws, arrays (slices, rows, columns) that share the sequence's memory; empty when they were not kept."""
+    sequence = nodes.get("draws")
+    if sequence is None:
+        return []
+    count = sequence.GetNumberOfDataNodes()
+    return [slicer.util.arrayFromVolume(sequence.GetNthDataNode(index)) for index in range(count)]
+
+
+def showMean(nodes: Nodes) -> None:
+    """The mean alone in all slice views."""
+    _show(needed(nodes, "mean"))
+
+
+def showUncertainty(nodes: Nodes, opacity: float | None = None, threshold: float | None = None) -> None:
+    """The uncertainty over the mean, with its legend; values under `threshold` (its unit) are transparent."""
+    _showOverlay(nodes, "uncertainty", opacity, threshold)
+
+
+def showNotSeen(nodes: Nodes, share: bool = True, opacity: float | None = None, threshold: float | None = None) -> None:
+    """What the measurement does not determine, over the mean: its share of the variance, or (HU) its spread."""
+    _showOverlay(nodes, "not_seen_share" if share else "not_seen", opacity, threshold)
+
+
+def showResidual(nodes: Nodes, opacity: float | None = None) -> None:
+    """The backprojected residual over the mean, in noise units, diverging colours, symmetric window."""
+    _showOverlay(nodes, "residual", RESIDUAL_OPACITY if opacity is None else opacity)
+
+
+def showDraws(nodes: Nodes, playing: bool = False) -> slicer.vtkMRMLSequenceBrowserNode:
+    """The draws as a sequence whose current one is shown in the slice views; returns its browser."""
+    sequence, browser = needed(nodes, "draws"), needed(nodes, "draws_browser")
+    _show(browser.GetProxyNode(sequence))
+    browser.SetPlaybackLooped(True)
+    browser.SetPlaybackRateFps(2.0)
+    browser.SetPlaybackActive(playing)
+    return browser
+
+
+def selectDraw(nodes: Nodes, index: int) -> None:
+    """Show draw `index` (from 0) of the sequence."""
+    count = needed(nodes, "draws").GetNumberOfDataNodes()
+    if not 0 <= index < count:
+        raise ValueError(f"The result has draws 0 to {count - 1}, but draw {index} was asked for: choose one of them.")
+    browser = needed(nodes, "draws_browser")
+    browser.SetSelectedItemNumber(index)
+    # Slicer's Sequences module does this by itself; without it the proxy follows here.
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+
+
+def compareKeys(nodes: Nodes) -> list[str]:
+    """What `compare` shows: the reference where there is one, the best classical image, the diffusion result."""
+    wanted = ("reference", "tv" if "tv" in nodes else "fbp", "fallback", "mean")
+    return [key for key in wanted if key in nodes]
+
+
+def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
+    """Side by side in linked axial views: reference, classical (TV, else FBP), diffusion; returns the views' names."""
+    keys = compareKeys(nodes) if keys is None else list(keys)
+    if not 2 <= len(keys) <= len(COMPARE_COLOURS):
+        raise ValueError(f"Two to {len(COMPARE_COLOURS)} images can be compared, but {len(keys)} were named: {keys}.")
+    volumes = [needed(nodes, key) for key in keys]
+    layout = _layoutNode()
+    identifier = COMPARE_LAYOUT_FIRST + len(keys)
+    description = _compareDescription([COMPARE_LABELS.get(key, key) for key in keys])
+    if not (layout.IsLayoutDescription(identifier) and layout.GetLayoutDescription(identifier) == description):
+        if layout.IsLayoutDescription(identifier):
+            layout.SetLayoutDescription(identifier, description)
+        else:
+            layout.AddLayoutDescription(identifier, description)
+    if not layout.GetAttribute(LAYOUT_BEFORE):
+        layout.SetAttribute(LAYOUT_BEFORE, str(layout.GetViewArrangement()))
+    layout.SetViewArrangement(identifier)
+    names = [COMPARE_VIEW.format(number=number) for number in range(1, len(keys) + 1)]
+    for name, volume in zip(names, volumes, strict=True):
+        layers = _compositeNode(name)
+        layers.SetBackgroundVolumeID(volume.GetID())
+        layers.SetForegroundVolumeID(None)
+        layers.SetLabelVolumeID(None)
+        # Pan, zoom and scroll in one view go to the others at once, not only at a mouse button's release.
+        layers.SetLinkedControl(True)
+        layers.SetHotLinkedControl(True)
+    for logic in _sliceLogics(names):
+        logic.FitSliceToBackground()
+        logic.SnapSliceOffsetToIJK()
+    return names
+
+
+def endCompare() -> None:
+    """Back to the layout that was shown before `compare`."""
+    layout = _layoutNode()
+    before = layout.GetAttribute(LAYOUT_BEFORE)
+    if before:
+        layout.RemoveAttribute(LAYOUT_BEFORE)
+        layout.SetViewArrangement(int(before))
+
+
+def flicker(nodes: Nodes, first: str = "tv", second: str = "mean") -> str:
+    """Show `first` or `second` in the same place, in turn at each call; returns the key now shown."""
+    back, front = needed(nodes, first), needed(nodes, second)
+    _hideLegends()
+    shown = [
+        layers.GetForegroundOpacity() > 0.5
+        for layers in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        if (layers.GetBackgroundVolumeID(), layers.GetForegroundVolumeID()) == (back.GetID(), front.GetID())
+    ]
+    toFront = not any(shown)
+    slicer.util.setSliceViewerLayers(background=back, foreground=front, foregroundOpacity=1.0 if toFront else 0.0)
+    return second if toFront else first
+
+
+def showDifference(
+    nodes: Nodes, key: str = "mean", reference: slicer.vtkMRMLScalarVolumeNode | None = None
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """The volume `key` minus a reference (default: the result's), diverging colours about zero; returns its node.
+
+    It is a node of its own, made anew at each call. Raises ValueError unless both lie on the same grid in one unit.
+    """
+    node, reference = needed(nodes, key), reference or needed(nodes, "reference")
+    volume, other = volumeFromNode(node), volumeFromNode(reference)
+    sameGrid = volume.array.shape == other.array.shape and np.allclose(volume.ijk_to_ras, other.ijk_to_ras, atol=1e-3)
+    if not sameGrid or node.GetTransformNodeID() != reference.GetTransformNodeID() or volume.unit != other.unit:
+        raise ValueError(
+            f"'{node.GetName()}' and '{reference.GetName()}' differ in grid, transform or unit: resample the reference "
+            "to the result first."
+        )
+    report = needed(nodes, "report")
+    old = report.GetNodeReference(RESULT_REFERENCE + "difference")
+    if old is not None:
+        slicer.mrmlScene.RemoveNode(old)
+    name = f"{node.GetName()} minus {reference.GetName()}"
+    made = nodeFromVolume(volume.with_array(volume.array - other.array), name, node.GetTransformNodeID())
+    made.SetAttribute(ATTRIBUTE_PREFIX + "Result", "difference")
+    made.SetNodeReferenceID(INPUT_REFERENCE, node.GetNodeReferenceID(INPUT_REFERENCE))
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(made) or hierarchy.CreateItem(parent, made), parent)
+    displayOverlay(made, "difference")
+    report.SetNodeReferenceID(RESULT_REFERENCE + "difference", made.GetID())
+    nodes["difference"] = made
+    _show(made)
+    addLegend(made, "difference", resultReport(nodes)["spread"] or "point")
+    return made
+
+
+def needed(nodes: Nodes, key: str) -> slicer.vtkMRMLNode:
+    """A node of the result; raises ValueError when the result lacks it or it was removed."""
+    node = nodes.get(key)
+    if node is None or not slicer.mrmlScene.IsNodePresent(node):
+        raise ValueError(f"This result has no '{key}': reconstruct again and keep it.")
+    return node
+
+
+def _show(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """One volume alone in all slice views."""
+    _hideLegends()
+    slicer.util.setSliceViewerLayers(background=node, foreground=None)
+
+
+def _showOverlay(nodes: Nodes, key: str, opacity: float | None = None, threshold: float | None = None) -> None:
+    node = needed(nodes, key)
+    _hideLegends()
+    slicer.util.setSliceViewerLayers(
+        background=resultImage(nodes),
+        foreground=node,
+        foregroundOpacity=OVERLAY_OPACITY if opacity is None else opacity,
+    )
+    if threshold is not None:
+        setThreshold(node, threshold)
+    addLegend(node, key, resultReport(nodes)["spread"] or "point")
+
+
+def _hideLegends() -> None:
+    """Hide the legends of results; those that a user gave other volumes stay."""
+    logic = slicer.modules.colors.logic()
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if node.GetAttribute(ATTRIBUTE_PREFIX + "Result") in OVERLAYS:
+            legend = logic.GetColorLegendDisplayNode(node)
+            if legend is not None:
+                legend.SetVisibility(False)
+
+
+def _layoutNode() -> slicer.vtkMRMLLayoutNode:
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if node is None:
+        raise ValueError("The scene has no layout to show views in: start Slicer with its main window.")
+    return node
+
+
+def _compareDescription(labels: Sequence[str]) -> str:
+    """Slicer's description of a layout: axial views in one row."""
+    views = "".join(
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{COMPARE_VIEW.format(number=number)}">'
+        '<property name="orientation" action="default">Axial</property>'
+        f'<property name="viewlabel" action="default">{label}</property>'
+        f'<property name="viewcolor" action="default">{colour}</property></view></item>'
+        for number, (label, colour) in enumerate(zip(labels, COMPARE_COLOURS, strict=False), 1)
+    )
+    return f'<layout type="horizontal" split="true">{views}</layout>'
+
+
+def _compositeNode(name: str) -> slicer.vtkMRMLSliceCompositeNode:
+    """What a slice view shows; made here where the view itself, which takes it over, comes later."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if node.GetLayoutName() == name:
+            return node
+    node = slicer.vtkMRMLSliceCompositeNode()
+    node.SetLayoutName(name)
+    node.SetSingletonTag(name)
+    return slicer.mrmlScene.AddNode(node)
+
+
+def _sliceLogics(names: Sequence[str]) -> list[slicer.vtkMRMLSliceLogic]:
+    logics = slicer.app.applicationLogic().GetSliceLogics()
+    every = [logics.GetItemAsObject(index) for index in range(logics.GetNumberOfItems())]
+    return [logic for logic in every if logic.GetSliceNode() and logic.GetSliceNode().GetLayoutName() in names]

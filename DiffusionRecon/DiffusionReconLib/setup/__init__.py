@@ -1,0 +1,1 @@
+"""Packages that the engine needs, and what is wrong with them."""

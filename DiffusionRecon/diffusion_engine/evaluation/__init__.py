@@ -1,0 +1,1 @@
+"""Protocols that measure how good a prior or a method is, and the calibration of intervals."""

@@ -1,0 +1,109 @@
+"""What a run will cost, from a measured micro-run on its own data: seconds a step, memory, whether it fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psutil
+import torch
+
+from ..classical.tv import tv
+from ..denoiser import positions
+from ..jobs.forecast import MEGABYTE, MicroRun, forecast
+from ..modalities.ct.problem import Extent, Problem
+from ..priors.library import Prior
+from ..solvers.listing import listed_methods, working_megabytes
+from .settings import Settings
+
+SURROGATE_ITERATIONS = 60
+"""TV iterations of the rough image from which the error of the diffusion start is predicted."""
+ARRAYS_OF_DATA = 3
+"""Arrays of 32 bits of the size of the data while a scan is made: readings, their noise, and a copy."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds for one slice: a TV iteration, a draw (0 without a prior)."""
+
+    tv_iteration: float
+    draw: float
+
+    def slice_seconds(self, settings: Settings) -> float:
+        """Seconds for one slice of a run."""
+        iterations = settings.tv_iterations if "tv" in settings.methods else SURROGATE_ITERATIONS
+        used = iterations if "tv" in settings.methods or self.draw else 0
+        return used * self.tv_iteration + settings.draws * self.draw + 1e-3
+
+
+def measure(problem: Problem, settings: Settings, prior: Prior | None) -> Costs:
+    """Time two TV iterations and a network call with a data step on up to two slices, after a warm-up of each."""
+    chunk = slice(0, min(2, problem.slices))
+    count = chunk.stop
+    classical = problem.likelihood.select(chunk).scaled(settings.water_per_mm, 0.0)
+    iteration = _timed(lambda: tv(classical, iterations=2)) / 2 / count
+    if prior is None:
+        return Costs(iteration, 0.0)
+    network = problem.prior_likelihood.select(chunk).scaled(settings.water_per_mm, 1.0)
+    place = positions(*problem.prior_grid.shape, problem.prior_grid.pixel_mm).to(network.data.device)
+    image = torch.zeros((count, *problem.prior_grid.shape), device=network.data.device)
+
+    def step() -> None:
+        network.proximal(prior(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
+
+    work = listed_methods()[settings.solver].draw_work(settings.steps, settings.solver_options)
+    return Costs(iteration, work * _timed(step) / count)
+
+
+def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str, Any], bool]:
+    """Seconds and memory of the run, and whether tied slices must be solved in slabs to have room.
+
+    Raises ValueError with advice when it cannot fit.
+    """
+    rows, columns = extent.grid.shape
+    diffusion = "diffusion" in settings.methods
+    method = listed_methods()[settings.solver]
+    split = settings.draws > 1 and "not_seen" in settings.keep
+    ways = working_megabytes(
+        method, settings.coupling, settings.solver_options, extent.pixels, extent.slices, settings.slab, split
+    ) if diffusion else [(method.step_megabytes(extent.pixels, min(settings.slab, extent.slices), {}), 0.0)]
+    units = settings.draws if diffusion else 1
+    base = psutil.Process().memory_info().rss / MEGABYTE + ARRAYS_OF_DATA * 4 * extent.readings / MEGABYTE
+    wanted = {**settings.to_dict(), "slices": None, "region": None}
+    plan: dict[str, Any] = {}
+    for number, way in enumerate(ways):
+        micro = MicroRun(0.0, costs.slice_seconds(settings) / units, base, *way)
+        plan = forecast((extent.slices, rows, columns), wanted, partial(_same, micro))
+        if plan["fits"]:
+            # One slice more: the simulated scan of the residual test.
+            seconds = plan["seconds"] * (extent.slices + 1) / extent.slices
+            return {"seconds": round(seconds, 3), "memory_mb": round(plan["memory_mb"])}, number > 0
+    raise ValueError(plan["advice"])
+
+
+def extent_of(problem: Problem) -> Extent:
+    """How large a problem is whose data are there."""
+    return Extent(problem.slices, problem.grid, problem.prior_grid)
+
+
+def slabs_note(settings: Settings) -> str:
+    """What the report says about tied slices that were not solved all at once."""
+    close = "as all at once would give them" if settings.coupling == "neighbours" else "nearly as all at once would"
+    return (
+        f"The slices are tied to each other, and all at once would not fit in the memory: they were solved "
+        f"{settings.slab} at a time at every noise level, with slices beyond either end, {close}."
+    )
+
+
+def _same(micro: MicroRun) -> MicroRun:
+    return micro
+
+
+def _timed(run: Callable[[], object]) -> float:
+    run()
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start

@@ -1,0 +1,200 @@
+"""Draws of some slices of a problem by the chosen solver, a step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..classical.fbp import fbp
+from ..coupling import coupling_named
+from ..coupling.ztv import ZTVLikelihood
+from ..denoiser import Denoiser, positions
+from ..likelihoods.gaussian import GaussianLikelihood
+from ..modalities.ct.problem import Problem
+from ..orientation import turn_of
+from ..posterior.calibration import Acquisition, acquisition_of
+from ..priors.card import NEIGHBOURS, VOLUME, check_use
+from ..priors.library import Prior
+from ..priors.neighbours import DownwardStack
+from ..priors.slices import resample
+from ..sampling.noise import Noise
+from ..solvers.catalogue import METHODS, method_named
+from ..solvers.contract import SolverStep
+from ..solvers.dds import DDSSettings
+from ..solvers.effort import joined
+from ..solvers.listing import check_coupling, listed_methods, ties_slices
+from ..solvers.start import predicted_start_error, start_levels
+from .settings import Settings
+from .slabs import Slabs, dds_in_slabs
+
+
+@dataclass(frozen=True, eq=False)
+class DrawStep:
+    """One solver step of one draw (from 1), and the noise level at which each slice began."""
+
+    draw: int
+    step: SolverStep
+    sigma_start: tuple[float, ...]
+
+    @property
+    def estimate(self) -> Tensor:
+        """Clean image so far, (slices, rows, columns), network units, on the prior's grid."""
+        return self.step.estimate
+
+    @property
+    def finished(self) -> bool:
+        return self.step.index == self.step.total
+
+
+def diffusion_draws(
+    problem: Problem, settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor, in_slabs: bool = False
+) -> Iterator[DrawStep]:
+    """``settings.draws`` draws of some slices, a solver step at a time.
+
+    What a slice becomes depends on its data, the seed and its place in the stack alone, unless slices are tied to each
+    other: those that begin at one noise level are solved together, and all step together. ``surrogate``: (slices,
+    rows, columns) in units of water, a rough image from which the error of the start is predicted. ``in_slabs``: tied
+    slices are solved ``settings.slab`` at a time, at every noise level, for a method and a coupling that
+    :func:`.solvers.listing.solves_in_slabs` allows; estimates are then on the CPU. Raises ValueError as
+    :func:`check_use`.
+    """
+    check_use(prior.card, settings.solver, settings.coupling)
+    water, grid = settings.water_per_mm, problem.prior_grid
+    likelihood = problem.prior_likelihood.select(chunk)
+    sigma = first_levels(problem, settings, prior, chunk, surrogate)
+    network = likelihood.scaled(water, 1.0)
+    method = method_named(settings.solver)
+    place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(network.data.device)
+    noise = problem.noise(settings.seed, "draw", chunk)
+    coupling, spacing = coupling_named(settings.coupling), problem.frame.spacing_mm[2]
+    denoiser = coupling.denoiser(prior, spacing)
+    if settings.coupling in (NEIGHBOURS, VOLUME) and turn_of(problem.frame).downward:
+        denoiser = DownwardStack(denoiser)
+
+    def start(part: slice | Tensor) -> Tensor:
+        return classical_start(problem, likelihood.select(part)) / water - 1
+
+    if in_slabs:
+        yield from _in_slabs(settings, solver_options(settings, prior, sigma[0]), network, start, noise, denoiser,
+                             spacing, place, tuple(sigma))
+        return
+    groups = {level: [n for n, own in enumerate(sigma) if own == level] for level in sorted(set(sigma))}
+    options = {level: solver_options(settings, prior, level) for level in groups}
+    pairs = any(getattr(given, "antithetic", False) for given in options.values())
+    indices = {level: torch.tensor(members, device=place.device) for level, members in groups.items()}
+    images = {level: start(index) for level, index in indices.items()}
+    order = torch.cat(list(indices.values())).argsort()
+    for draw, numbers in noise.draws(settings.draws, pairs):
+        runs = []
+        for level, members in groups.items():
+            coupled, shared = coupling.couple(network.select(indices[level]), numbers.of(members), spacing)
+            runs.append(method.solve(denoiser, coupled, images[level], options[level], shared, place))
+        for steps in zip(*runs, strict=True):
+            together = torch.cat([step.estimate for step in steps])[order]
+            effort = joined(step.effort for step in steps)
+            yield DrawStep(draw, replace(steps[-1], estimate=together, effort=effort), tuple(sigma))
+
+
+def _in_slabs(
+    settings: Settings, options: DDSSettings, network: GaussianLikelihood, start: Callable[[slice], Tensor],
+    noise: Noise, denoiser: Denoiser, spacing: float, place: Tensor, sigma: tuple[float, ...],
+) -> Iterator[DrawStep]:
+    """The draws of :func:`diffusion_draws` with a slab of the stack at a time."""
+    coupling = coupling_named(settings.coupling)
+    for draw, numbers in noise.draws(settings.draws, options.antithetic):
+        coupled, shared = coupling.couple(network, numbers, spacing)
+        tie = coupled.weight if isinstance(coupled, ZTVLikelihood) else 0.0
+        slabs = Slabs(settings.slab, tie, reach=coupling.reach(spacing))
+        for step in dds_in_slabs(denoiser, network, start, options, shared, slabs, place):
+            yield DrawStep(draw, step, sigma)
+
+
+def classical_start(problem: Problem, likelihood: GaussianLikelihood) -> Tensor:
+    """The filtered images of some data on the prior's grid, in 1/mm: what a solver starts from."""
+    # Nothing attenuates less than air: what a filtered image has below it is known to be error.
+    return fbp(likelihood.data, problem.geometry, problem.prior_grid, extend=problem.truncated).clamp_min(0)
+
+
+def first_levels(problem: Problem, settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor) -> list[float]:
+    """The noise level at which each slice begins: its own, the largest of all where slices are tied to each other.
+
+    ``surrogate`` as in :func:`diffusion_draws`.
+    """
+    whole = problem.prior_likelihood.select(chunk)
+    count = len(whole.data)
+    if settings.sigma_start is not None:
+        return [float(settings.sigma_start)] * count
+    levels: list[float] = []
+    for part in parts_of(slice(0, count), settings.slab):
+        likelihood, image = whole.select(part), resample(surrogate[part], *problem.prior_grid.shape)
+
+        def start(data: Tensor, likelihood: GaussianLikelihood = likelihood) -> Tensor:
+            return classical_start(problem, replace(likelihood, data=data))
+
+        noise = problem.noise(settings.seed, "start", chunk).of(range(part.start, part.stop))
+        error = predicted_start_error(image * settings.water_per_mm, likelihood, start, noise) / settings.water_per_mm
+        levels += start_levels(error, prior.card.start_error)
+    tied = ties_slices(listed_methods()[settings.solver], settings.coupling)
+    return [max(levels)] * count if tied else levels
+
+
+def solver_options(settings: Settings, prior: Prior, sigma: float) -> Any:
+    """The options of a run whose first noise level is ``sigma``; no network is asked beyond the levels it knows."""
+    low, high = prior.card.sigma
+    return method_named(settings.solver).options(
+        {**taught_options(prior), **settings.solver_options}, steps=settings.steps, sigma_start=sigma,
+        sigma_data=prior.card.sigma_data, sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,
+    )
+
+
+def solved_together(slices: int, settings: Settings) -> int:
+    """How many of ``slices`` a run solves at once: all where they are tied to each other, else a slab."""
+    tied = "diffusion" in settings.methods and ties_slices(listed_methods()[settings.solver], settings.coupling)
+    return slices if tied else min(slices, settings.slab)
+
+
+def parts_of(chunk: slice, size: int) -> list[slice]:
+    """Some slices in parts of at most ``size``, in order."""
+    return [slice(first, min(first + size, chunk.stop)) for first in range(chunk.start, chunk.stop, size)]
+
+
+def steps_of(settings: Settings) -> int | None:
+    """The steps that a run's method takes, None where it has no such option."""
+    return getattr(method_named(settings.solver).options(settings.solver_options, steps=settings.steps), "steps", None)
+
+
+def taught_options(prior: Prior) -> dict[str, Any]:
+    """The options that a prior was taught with, which stand in for its method's defaults."""
+    return {name: value for name, value in prior.card.sampler.items() if name != "method"}
+
+
+def options_of(settings: Settings, prior: Prior) -> dict[str, Any]:
+    """All options of a run's method, its defaults too: where a version changes one, what was calibrated before is not
+    this run's."""
+    usual = {option.name: option.default for option in listed_methods()[settings.solver].options}
+    return {**usual, **taught_options(prior), **settings.solver_options}
+
+
+def asked_acquisition(problem: Problem, settings: Settings, prior: Prior) -> Acquisition:
+    """The acquisition of a run, as a calibration must know it: a start that was set by hand is an option too."""
+    options = options_of(settings, prior)
+    if settings.sigma_start is not None:
+        options["sigma_start"] = settings.sigma_start
+    return acquisition_of(problem, settings, steps_of(settings), options)
+
+
+def check_method(settings: Settings) -> None:
+    """Raise ValueError, before any work, for a method, option or coupling that cannot be used."""
+    method = method_named(settings.solver)
+    method.options(settings.solver_options)
+    if settings.modality not in method.modalities and "diffusion" in settings.methods:
+        raise ValueError(
+            f"the method {method.name} is not offered for {settings.modality}: choose from "
+            f"{sorted(m.name for m in METHODS.values() if settings.modality in m.modalities)}"
+        )
+    coupling_named(settings.coupling)
+    check_coupling(settings.coupling, listed_methods()[method.name], settings.solver_options)

@@ -1,0 +1,91 @@
+"""What a user chooses from first: a few named sets of settings. No torch here: a panel lists them before any set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of settings: ``changes`` are values of :class:`diffusion_engine.run.settings.Settings` by field name.
+
+    ``alternatives``: other solvers that serve the same purpose.
+    """
+
+    name: str
+    title: str
+    description: str
+    changes: Mapping[str, Any]
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def solver(self) -> str | None:
+        """The solver that it needs, None for a classical one."""
+        return self.changes.get("solver")
+
+    @property
+    def solvers(self) -> tuple[str, ...]:
+        """Its solver first, then the alternatives."""
+        return (self.solver, *self.alternatives) if self.solver else ()
+
+
+def _preset(name: str, title: str, description: str, alternatives: tuple[str, ...] = (), **changes: Any) -> Preset:
+    return Preset(name, title, description, MappingProxyType({"preset": name, **changes}), alternatives)
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType({
+    preset.name: preset
+    for preset in (
+        _preset(
+            "fast", "Fast", "a first look: 4 draws of 4 calls, by weights that were taught for it",
+            solver="consistency", prior="ct-body-few", steps=4, draws=4,
+        ),
+        _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
+        _preset(
+            "few-views", "Few views",
+            "about 20 views or fewer: a pair of draws of 26 thorough steps, larger prior, up to four times as slow",
+            solver="dds", prior="ct-body-medium", steps=26, draws=2,
+            solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
+        ),
+        _preset(
+            "few-views-thorough", "Few views, thorough",
+            "the same with 8 draws of 30 steps, for a smoother map of the spread: up to seventeen times as slow",
+            solver="dds", prior="ct-body-medium", steps=30, draws=8,
+            solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
+        ),
+        _preset(
+            "volume", "Volume", "several slices, few views: each is seen with its neighbours, 4 draws of 80 steps",
+            solver="dds", prior="ct-body-stack", coupling="neighbours", steps=80, draws=4,
+            solver_options={"prior_variance": 2.0},
+        ),
+        _preset(
+            "posterior", "Moment matched", "draws whose mean and spread are near the posterior's: 8 draws", ("mmps",),
+            solver="tmpd", draws=8,
+        ),
+        _preset(
+            "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", solver="dds",
+            steps=30, draws=4,
+        ),
+        _preset(
+            "unknown-anatomy", "Unknown anatomy", "what the prior was not trained on: it adapts to the data, 4 draws",
+            solver="scd", draws=4,
+        ),
+        _preset("classical", "Classical", "without a prior: filtered backprojection and TV", methods=("fbp", "tv")),
+    )
+})
+"""The presets by name, in the order in which they are offered."""
+
+
+def preset_named(name: str) -> Preset:
+    """A preset; raises ValueError with the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset named '{name}': choose from {list(PRESETS)}")
+    return PRESETS[name]
+
+
+def available_presets(solvers: Collection[str]) -> list[Preset]:
+    """The presets whose solver is among ``solvers``, and those that need none."""
+    return [preset for preset in PRESETS.values() if preset.solver is None or preset.solver in solvers]
