@@ -134,8 +134,8 @@ OTHERS = {
         "(True, False)",
     ),
     "alignment of another": (
-        qt.QLabel, lambda w: (assigned(w, "alignment", 0x84) == 0x84, assigned(qt.QLabel(), "alignment", w.alignment) == 0x84),
-        "(True, True)",
+        qt.QLabel, lambda w: (w.setAlignment(0x84), assigned(qt.QLabel(), "alignment", w.alignment) == 0x84),
+        "(None, True)",
     ),
     "int of alignment": (
         qt.QLabel, lambda w: int(w.alignment),

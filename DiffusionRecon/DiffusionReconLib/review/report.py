@@ -20,6 +20,7 @@ from vtk.util import numpy_support
 
 from DiffusionReconLib.review.findings import IMAGE_REFERENCE, REPORT_REFERENCE, banner, findings, verdict
 from DiffusionReconLib.review.table import readDraws, readLevel
+from DiffusionReconLib.scene.dicom_export import strictly
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.results import resultNodes, resultReport
 
@@ -158,7 +159,7 @@ def exportStructuredReport(
     from DiffusionReconLib.review.structured_report import structuredReport
 
     stream = BytesIO()
-    structuredReport(reviewContent(review), sources).save_as(stream, enforce_file_format=True)
+    structuredReport(reviewContent(review), sources).save_as(stream, **strictly())
     return _write(path, stream.getvalue())
 
 
