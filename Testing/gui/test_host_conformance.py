@@ -143,7 +143,7 @@ OTHERS = {
     ),
     "child by name": (nested, lambda w: w.bb.text, "'x'"),
     "one wrapper": (nested, lambda w: len({w.bb, w.findChild(qt.QPushButton, "bb")}), "1"),
-    "layout": (nested, lambda w: (w.layout().count(), w.layout().spacing), "(1, 6)"),
+    "layout in Slicer's style": (nested, lambda w: (w.layout().count(), w.layout().spacing), "(1, 3)"),
     "children()": (nested, lambda w: len(w.children()), "2"),
     "findChild by class name": (nested, lambda w: w.findChild("QPushButton", "bb") is not None, "True"),
     "findChildren": (nested, lambda w: len(w.findChildren(qt.QWidget)), "1"),
