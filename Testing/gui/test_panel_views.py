@@ -70,6 +70,8 @@ def test_standInSnapshotsAreOfTheViewsOnShow(application: GuiApplication, tmp_pa
     assert list(snapshots()) == names
     results.endCompare()
     assert list(snapshots()) == ["Red", "Green", "Yellow"]
+    slicer.app.layoutManager().sliceWidget("Green").mrmlSliceNode().SetVisibility(False)  # another view is maximised
+    assert list(snapshots()) == ["Red", "Yellow"]
 
 
 def test_standInSceneSavedDuringARunOpensWithItsViews(

@@ -160,3 +160,18 @@ def test_olderPydicomWritesTheSameSeries(nodes: dict[str, slicer.vtkMRMLNode], t
         assert other.file_meta.TransferSyntaxUID == one.file_meta.TransferSyntaxUID
         assert other.PixelData == one.PixelData
         assert other.ImagePositionPatient == one.ImagePositionPatient
+
+
+@pytest.mark.parametrize(("name", "wanted"), [
+    ("Chest diffusion mean (DDS, 60 views, 14:32)", "Chest diffusion mean (DDS, 60 views, 14:32)"),
+    ("Chest of a long name, posterior standard deviation (HU) (DDS, 60 views, 14:32)",
+     "Chest of a long name, posterior standard deviation (HU)"),
+    ("C" * 70 + " diffusion mean (DDS, 14:32)", "C" * 61 + "..."),
+])
+def test_seriesDescriptionIsNotSilentlyCut(
+    name: str, wanted: str, nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path
+) -> None:
+    nodes["mean"].SetName(name)
+    data = pydicom.dcmread(exportSeries(nodes["mean"], tmp_path / "out")[0])
+    assert data.SeriesDescription == wanted
+    assert name in data.DerivationDescription

@@ -11,7 +11,7 @@ from vtk.util import numpy_support
 def snapshots() -> dict[str, np.ndarray]:
     """The slice views on show by their name, each (rows, columns, 3) uint8, top row first; empty without views.
 
-    Slicer lists every view that was ever made; those that are not in the present layout are left out.
+    Slicer lists every view that was ever made; those that are not in the present layout, or hidden there, are left out.
     """
     manager = slicer.app.layoutManager()
     if manager is None:
@@ -19,7 +19,7 @@ def snapshots() -> dict[str, np.ndarray]:
     widgets = {name: manager.sliceWidget(name) for name in manager.sliceViewNames()}
     return {
         name: _picture(widget.sliceView().renderWindow())
-        for name, widget in widgets.items() if widget.mrmlSliceNode().IsMappedInLayout()
+        for name, widget in widgets.items() if widget.mrmlSliceNode().IsViewVisibleInLayout()
     }
 
 

@@ -23,6 +23,7 @@ CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 SERIES_NUMBER = 9000
 STORED_MAXIMUM = 65535
+LONGEST_DESCRIPTION = 64
 LPS = np.diag([-1.0, -1.0, 1.0])
 # What a result shares with the images that it was made from.
 PATIENT_AND_STUDY = (
@@ -140,7 +141,7 @@ def _common(
     data.SeriesInstanceUID, data.SeriesNumber = generate_uid(), seriesNumber
     data.SeriesDate, data.SeriesTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
-    data.SeriesDescription = node.GetName()[:64]
+    data.SeriesDescription = _seriesDescription(node.GetName())
     data.DerivationDescription = f"{node.GetName()}. {_derivation(node)}{DISCLAIMER}"[:1024]
     data.ImageComments = DISCLAIMER
     data.Manufacturer, data.ManufacturerModelName = "DiffusionPriors", "DiffusionPriors"
@@ -155,6 +156,15 @@ def _common(
             data[name] = first[name]
     _pixelFormat(data, volume)
     return data
+
+
+def _seriesDescription(name: str) -> str:
+    """A node's name in DICOM's 64 characters: a longer one without what stands in brackets at its end, then with dots.
+
+    The derivation description has all of it.
+    """
+    short = name if len(name) <= LONGEST_DESCRIPTION else name.rpartition(" (")[0] or name
+    return short if len(short) <= LONGEST_DESCRIPTION else short[: LONGEST_DESCRIPTION - 3] + "..."
 
 
 def _pixelFormat(data: pydicom.Dataset, volume: Volume) -> None:
