@@ -15,6 +15,7 @@ import slicer
 from DiffusionReconLib.jobs import trained_priors, training_request
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, stepsFor
 from DiffusionReconLib.jobs.training_request import TrainingRequest, readLog, signs
+from DiffusionReconLib.panel.tones import BAD, toneColour
 from host.eventloop import waitUntil
 from host.guiapplication import Panel
 from host.pythonqt import plainToolTip
@@ -191,7 +192,7 @@ def test_standInTheEnginesRefusalIsOneSentence(trainer: Panel) -> None:
     ui.trainStartButton.click()
     _idle(trainer)
     assert ui.trainStatusLabel.text.startswith("no PET volume in SUV below")
-    assert "c62828" in ui.trainStatusLabel.styleSheet
+    assert toneColour(ui.trainStatusLabel, BAD) in ui.trainStatusLabel.styleSheet
     ui.trainUnitComboBox.currentIndex = ui.trainUnitComboBox.findText("HU (CT)")
     ui.trainHeldOutEdit.text = "nobody"
     ui.trainForecastButton.click()
