@@ -90,6 +90,8 @@ def test_standInSceneSavedDuringARunOpensWithItsViews(
     idle(panel)
     assert application.scene.ReadFromMRB(str(path), True)
     assert slicer.mrmlScene.GetFirstNodeByName("Chest preview") is None
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    assert hierarchy.GetItemByName("Chest preview") == 0
     for name in ("Red", "Green", "Yellow"):
         volume = application.scene.GetNodeByID(layersOf(name).GetBackgroundVolumeID())
         assert volume is not None, name
