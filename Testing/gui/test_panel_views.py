@@ -46,11 +46,12 @@ def test_standInCompareFitsWhenItsViewsHaveTheirSize(application: GuiApplication
     nodes = publishResult(writeResultFolder(tmp_path, SHAPE))
     names = results.compare(nodes)
     turn(5)
-    bounds = [0.0] * 6
+    bounds, labels = [0.0] * 6, ["Ref", "TV", "Diff"]
     nodes["mean"].GetRASBounds(bounds)
     for name in names:
         node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
         assert node.GetDimensions()[0] < node.GetDimensions()[1]
+        assert (node.GetLayoutLabel(), node.GetOrientation()) == (labels.pop(0), "Axial")
         assert node.GetFieldOfView()[0] >= bounds[1] - bounds[0], name
 
 
