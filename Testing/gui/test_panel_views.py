@@ -145,3 +145,13 @@ def test_standInWhatTheUserShowsDuringARunStays(application: GuiApplication, tmp
     preview.close()
     assert (layersOf().GetBackgroundVolumeID(), layersOf().GetForegroundVolumeID()) == (nodes["mean"].GetID(), None)
     assert shownLegends() == []
+
+
+def test_standInAResultRemovedDuringARun(application: GuiApplication, tmp_path: Path) -> None:
+    slicer.app.layoutManager()
+    nodes = publishResult(writeResultFolder(tmp_path, SHAPE))
+    preview = startPreview(tmp_path, None)
+    for node in nodes.values():
+        application.scene.RemoveNode(node)
+    preview.close()
+    assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []
