@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from diffusion_engine.priors.adapter import SHIPPED
+from diffusion_engine.priors.adapter_card import SHIPPED
 from diffusion_engine.priors.card import FURTHER_PLANES, SLICE
 from diffusion_engine.training.settings import PriorTraining
 from diffusion_engine.training.units import UNITS

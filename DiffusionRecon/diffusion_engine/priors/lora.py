@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .edm_unet import Conv
+from .foreign.edm_unet import Conv
 from .state import differing
 
 ADAPTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, Conv)

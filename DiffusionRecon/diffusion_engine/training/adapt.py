@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..denoiser import EDMDenoiser
-from ..priors.adapter import AdapterCard, write_adapter_card
+from ..priors.adapter_card import AdapterCard, write_adapter_card
 from ..priors.card import PriorCard
 from ..priors.library import Prior, load_prior, read_adapter_weights, write_weights
 from ..priors.lora import LowRank

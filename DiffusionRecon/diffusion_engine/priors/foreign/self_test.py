@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..denoiser import Denoiser
-from ..sampling.noise import Noise, seeded
-from .combine import Rescaled
+from ...denoiser import Denoiser
+from ...sampling.noise import Noise, seeded
+from .rescaled import Rescaled
 from .schedules import LevelError
 
 FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)
