@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .priors.card import FURTHER_PLANES
-
 
 class Denoiser(Protocol):
     """Estimate of the clean image: D(x; sigma) ~ E[clean | x = clean + sigma * noise].
@@ -50,7 +48,7 @@ class EDMDenoiser(nn.Module):
             planes = condition.to(inner).expand(x.shape[0], *condition.shape[1 - x.ndim :])
             inner = torch.cat([inner, planes], dim=1)
         lacking = getattr(self.network, "inputs", 0) - inner.shape[1]
-        if x.ndim == 4 and lacking > 0 and lacking == FURTHER_PLANES.get(getattr(self.network, "sees", "")):
+        if x.ndim == 4 and 0 < lacking == getattr(self.network, "further_planes", 0):
             # A slice alone: whatever is told of others is zero.
             inner = F.pad(inner, (0, 0, 0, 0, 0, lacking))
         raw = self.network(inner, noise_level)

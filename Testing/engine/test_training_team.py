@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.io.images import write_volume
-from diffusion_engine.jobs.worker import sentence
+from diffusion_engine.jobs.ending import sentence
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.training import run
 from diffusion_engine.training.settings import PriorTraining

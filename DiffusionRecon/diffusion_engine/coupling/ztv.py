@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient
 from ..likelihoods.conditional import Covariance, Solved, SolveSettings
+from ..likelihoods.conjugate_gradient import conjugate_gradient
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.noise import Noise
 

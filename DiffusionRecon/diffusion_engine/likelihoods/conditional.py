@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
 from ..physics.operator import LinearOperator
+from .conjugate_gradient import conjugate_gradient, item_dot, ratio
 
 Covariance = Callable[[Tensor], Tensor]
 """C v of images (batch, rows, columns), each with a covariance of its own."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
 from ..physics.noise import typical_noise_std
 from ..physics.operator import LinearOperator, some_views
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
+from .conjugate_gradient import conjugate_gradient, item_dot, ratio
 
 
 @dataclass(frozen=True, eq=False)

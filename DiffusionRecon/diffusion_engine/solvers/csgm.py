@@ -24,16 +24,15 @@ from ..likelihoods.contract import Likelihood, stiffness
 from ..sampling.grids import geometric_grid
 from ..sampling.langevin import langevin, score
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
-class CSGMSettings:
+class CSGMSettings(AnnealedSettings):
     """Levels, noise levels (network units), Langevin steps a level and their size in units of sigma^2, below 1."""
 
     steps: int = 60
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     repeats: int = 3
     step: float = 0.5
 

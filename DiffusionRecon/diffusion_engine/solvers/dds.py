@@ -31,12 +31,13 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite, linearise
 from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
-class DDSSettings:
+class DDSSettings(AnnealedSettings):
     """Steps, noise levels (network units) and the weights of one run.
 
     ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel;
@@ -45,9 +46,6 @@ class DDSSettings:
     sees to (:meth:`..sampling.noise.Noise.draws`). Raises ValueError for a negative number of products.
     """
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 1.0
     sigma_data: float = 0.5
     prior_variance: float = 1.0

@@ -26,16 +26,15 @@ from ..sampling.grids import poly_grid
 from ..sampling.langevin import LONGEST_STEP, corrector
 from ..sampling.movers import reverse_diffusion
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, clean_variance, denoise, finite
 
 
 @dataclass(frozen=True)
-class DiffusionMBIRSettings:
+class DiffusionMBIRSettings(AnnealedSettings):
     """Levels (two denoiser calls each), z-TV ``weight`` in 1 / network unit, the corrector's ``snr``."""
 
     steps: int = 100
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     snr: float = 0.16
     sigma_data: float = 0.5
     prior_variance: float = 2.0

@@ -32,16 +32,15 @@ from ..likelihoods.contract import Likelihood, stiffness
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, finite, linearise
 
 
 @dataclass(frozen=True)
-class DPSSettings:
+class DPSSettings(AnnealedSettings):
     """Steps, noise levels (network units), step length ``zeta`` and the number of ordered subsets of views."""
 
     steps: int = 100
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 0.0
     zeta: float = 20.0
     subsets: int = 1

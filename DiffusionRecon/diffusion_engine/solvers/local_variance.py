@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import ratio
+from ..likelihoods.conjugate_gradient import ratio
 from .contract import clean_variance
 
 MEMORY, FLOOR = 0.9, 0.3

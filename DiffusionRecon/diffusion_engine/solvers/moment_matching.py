@@ -36,11 +36,15 @@ SMALLEST_SHARE = 1e-4
 class PosteriorSettings(SolveSettings):
     """``products`` with J a step at most; ``tolerance``: error of D_y at which a step has enough, in noise levels.
 
-    Raises ValueError for fewer than one product.
+    ``steps`` from noise level ``sigma_max`` down to ``sigma_min`` (network units). Raises ValueError for fewer than one
+    product.
     """
 
     products: int = 24
     tolerance: float = 0.01
+    steps: int = 30
+    sigma_max: float = 80.0
+    sigma_min: float = 0.0005
 
     def allowed(self, sigma: float) -> float:
         """Error of D_y that is small enough at ``sigma``, in units of it: the tolerance."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient
+from ..likelihoods.conjugate_gradient import conjugate_gradient
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.noise import Noise
 

@@ -30,6 +30,7 @@ from ..priors.lora import LowRank
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, clean_variance, denoise, finite
 
 SMOOTHING = 1e-3
@@ -37,15 +38,12 @@ SMOOTHING = 1e-3
 
 
 @dataclass(frozen=True)
-class SCDSettings:
+class SCDSettings(AnnealedSettings):
     """Those of DDS, and of the inner loop: every ``skip`` steps and in the ``last`` ones, ``inner_steps`` of Adam.
 
     The first step takes ``first_inner_steps``: what the state keeps of the start's artefacts is decided at high noise.
     """
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 1.0
     sigma_data: float = 0.5
     prior_variance: float = 2.0

@@ -23,12 +23,13 @@ from ..sampling.grids import geometric_grid
 from ..sampling.langevin import corrector
 from ..sampling.movers import predictor_named
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 from .projection import project
 
 
 @dataclass(frozen=True)
-class ScoreMRISettings:
+class ScoreMRISettings(AnnealedSettings):
     """Levels, noise levels (network units, of complex noise of that variance), corrector and predictor.
 
     The published predictor, reverse_diffusion, lacks the factor sigma' / sigma of the noise and needs many levels.
@@ -36,7 +37,6 @@ class ScoreMRISettings:
 
     steps: int = 50
     sigma_start: float = 1.0
-    sigma_end: float = 0.01
     snr: float = 0.16
     predictor: str = "ancestral"
 

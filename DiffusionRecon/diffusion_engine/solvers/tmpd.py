@@ -29,11 +29,9 @@ WIDEST = 0.1
 
 @dataclass(frozen=True)
 class TMPDSettings(PosteriorSettings):
-    """Steps and noise levels (network units), beside the accuracy of the linear systems."""
+    """Those of :class:`PosteriorSettings`, with an accuracy that may be lower at large noise levels."""
 
     steps: int = 50
-    sigma_max: float = 80.0
-    sigma_min: float = 0.0005
 
     def allowed(self, sigma: float) -> float:
         """The tolerance, sigma / WIDEST times as large above WIDEST: a diffusion forgets an error with sigma^2."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..jobs import job as jobs
+from ..jobs.ending import end_with_parent, sentence
 from ..jobs.progress import PeakMemory
-from ..jobs.worker import end_with_parent, sentence
 
 if TYPE_CHECKING:  # torch comes with `work`, so that its absence is told as well
     from .train import TrainingStep
