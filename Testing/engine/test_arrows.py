@@ -102,7 +102,7 @@ def test_arrows_point_down(package: str, floors: tuple[tuple[str, ...], ...]) ->
 
 
 def test_no_allowance_outlives_its_arrow() -> None:
-    assert STILL <= {what for what, _ in upward(ENGINE, ENGINE_FLOORS)}, "take what is gone out of STILL"
+    assert {what for what, _ in upward(ENGINE, ENGINE_FLOORS)} >= STILL, "take what is gone out of STILL"
 
 
 @pytest.mark.parametrize(("package", "floors"), [(ENGINE, ENGINE_FLOORS), (LIB, LIB_FLOORS)], ids=[ENGINE, LIB])

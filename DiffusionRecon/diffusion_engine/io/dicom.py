@@ -39,9 +39,9 @@ class DicomSeries:
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Whether a file holds a DICOM image, whatever its name: by the mark "DICM", or bare with the tags of an image.
+    """Whether a file of any name holds a DICOM image: by the mark "DICM", or without it by the tags of an image.
 
-    False for a DICOMDIR, a report and whatever has no pixels; true for an image that is cut short (reading it says so).
+    False for a DICOMDIR, a report and other files without pixels; true for a truncated image (reading it says so).
     """
     marked = _looks_like_dicom(Path(path))
     if marked is None:

@@ -60,8 +60,8 @@ def estimate_noise_std(sinogram: Tensor, used: Tensor | None = None) -> float:
 def typical_noise_std(variance: Tensor) -> float:
     """Root mean variance of the readings that say something: those of a standard deviation below 1.
 
-    A dead bin or a starved reading is known to no better than its own size, and would speak for all others. Where
-    every reading is so, the root mean of all that are finite.
+    A dead bin or a starved reading has an error as large as itself and would dominate the mean. Where all readings are
+    like that, the root mean of the finite ones.
     """
     finite = variance[torch.isfinite(variance)]
     telling = finite[finite < 1]

@@ -4,7 +4,8 @@
     every few steps:  w <- Adam on  (|W(A x0' - y)|^2 + 2 a TV(x0')) / m,  with g = ``inner_variance`` g(sigma)
     x = x0' + sigma' (sqrt(1 - eta^2) (x - D_0(x; sigma)) / sigma + eta z)
 
-m readings; the objective is that of TV with weight a, but over what the network can say instead of over all images.
+with m readings. The objective is that of TV with weight a, minimised over the images that the network can produce
+instead of over all images.
 w are low-rank adapters of the network, zero at first, each image of a batch its own; D_0 is the network without
 them, which gives the direction of the noise. Each step of Adam sees the last x0' (at first, the start) with fresh noise
 of level sigma, where the source keeps to the one x, and the first noise level takes the most steps. The gradient

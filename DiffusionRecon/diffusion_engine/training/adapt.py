@@ -1,4 +1,4 @@
-"""A few volumes of one's own and a prior that nearly fits them: train low-rank adapters, and write them with a card."""
+"""Adapt a prior to a few volumes that it nearly fits: train low-rank adapters, and write them with a card."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def adapt_prior(
 
 
 def adaptable_prior(prior: str, name: str, device: str) -> Prior:
-    """The prior that ``name`` is to be made of; raises ValueError for one that is none (see :func:`adapt_prior`)."""
+    """The prior from which ``name`` is made; raises ValueError where it cannot be adapted (see :func:`adapt_prior`)."""
     base = load_prior(prior, choose_device(device))
     if "base_sha256" in base.card.training:
         below = base.card.training["base"]

@@ -27,7 +27,7 @@ WATCHED = (0.1, 0.4, 1.0, 2.0)
 
 
 class Watch:
-    """Fixed patches, of held-out and of training volumes, with fixed noise, denoised by whatever weights are given."""
+    """Fixed patches, of held-out and of training volumes, with fixed noise, denoised by the weights that are given."""
 
     def __init__(
         self, network: nn.Module, sigma_data: float, training: PatchSampler, held: PatchSampler | None
