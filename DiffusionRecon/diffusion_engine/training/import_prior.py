@@ -1,4 +1,4 @@
-"""Somebody else's diffusion model becomes a prior on disk, weights and card, if it passes the self-test."""
+"""Import a diffusion model of another project as a prior, weights and card on disk, if it passes the self-test."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ EDM_KEYS = {"sigma_data", "interpolate"}
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What is to be imported and what its file cannot say.
+    """The model to import, and what its file does not say.
 
     ``scale`` and ``offset``: network value = (value in ``unit`` - offset) / scale; for a.u. in units of the brightness
     that becomes 1 (see :class:`UnitRule`). ``schedule``: by the family's own names, "" for its default. ``options``:

@@ -1,4 +1,4 @@
-"""State dicts of EDM networks: what they are is read off names and shapes; the preconditionings of its table 1.
+"""State dicts of EDM networks, whose options are read off names and shapes, and the preconditionings of its table 1.
 
 A state dict tells the network, not how it was wrapped: ``precond`` and ``sigma_data`` are asked for, and the
 self-test finds a wrong one. Source: arXiv:2206.00364.

@@ -48,8 +48,8 @@ def make_betas(kind: str, steps: int = 1000, first: float = 1e-4, last: float = 
 class DiscreteSchedule:
     """Steps t = 0, 1, ... with rising noise levels; level between two steps: the nearest, or interpolated in ln sigma.
 
-    ``sigmas``: (steps,) rising, positive. A level below the first gets time 0 (the image is then all but clean); one
-    more than 1 % above the last raises ValueError, for the network has never seen it.
+    ``sigmas``: (steps,) rising, positive. A level below the first gets time 0 (the image then has almost no noise); one
+    more than 1 % above the last raises ValueError, because the network was not trained for it.
     """
 
     sigmas: Tensor

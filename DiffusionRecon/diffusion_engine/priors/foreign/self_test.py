@@ -32,7 +32,7 @@ class LevelTest:
 
     ``best_factor``: told level, relative to the true one, at which the error is least; ``balance``:
     (|x - D|^2 + |D - clean|^2) / |x - clean|^2, which is 1 for the posterior mean by orthogonality; ``rescaled_db``:
-    the best PSNR when all intensities are taken for half, once or twice as large, and ``best_scale`` which.
+    the best PSNR with all intensities times a half, one or two, and ``best_scale`` that factor.
     """
 
     sigma: float
