@@ -95,7 +95,7 @@ class GaussianLikelihood:
         return self.residual_per_view(x).mean(-1)
 
     def residual_per_view(self, x: Tensor) -> Tensor:
-        """Mean of |(y - A x) / sigma|^2 over the readings of a view: (batch, views).
+        """Mean over the readings of a view of |(y - A x) / sigma|^2: (batch, views).
 
         Where readings have no weight it is the sum over a view's others, by their number in an average view.
         """

@@ -224,7 +224,7 @@ def _check_counts(operator: LinearOperator, data: Tensor, negative_allowed: bool
     if not negative_allowed and bool((data < 0).any()):
         raise ValueError(
             f"expected counts of 0 or more, found {int((data < 0).sum())} negative readings: give counts rather than "
-            "line integrals, or the standard deviation of the electronic noise of a detector"
+            "line integrals, or the standard deviation of the detector's electronic noise"
         )
 
 

@@ -5,9 +5,9 @@
 ``repeats`` times at each level of a geometric grid, with the score s = (D(x; sigma) - x) / sigma^2, the gradient g of
 -log p(y | x), and L the largest eigenvalue of its Hessian. For one noise variance v, w g is the gradient for data of
 variance v + gamma^2, as published, with gamma^2 = |A|^2 sigma^2: the error that noise of level sigma makes in the data
-that see it best. That choice keeps every step stable for any scan, but the data of weakly seen directions count too
-little until sigma is small. The number of steps needed therefore grows with the stiffness of the Hessian: few for
-masked Fourier data, too many for line integrals, where the result is worse than a filtered one.
+that see it best. That choice keeps every step stable, whatever the scan, but leaves data that see little too weak until
+sigma is small. Hence a direction needs as many steps as the Hessian is stiff: few for masked Fourier data, too many for
+projections, where the result falls below that of inverting them at once.
 
 Source: arXiv:2108.01368.
 """
