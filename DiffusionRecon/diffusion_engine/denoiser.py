@@ -8,15 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .priors.card import FURTHER_PLANES
-
 
 class Denoiser(Protocol):
     """Estimate of the clean image: D(x; sigma) ~ E[clean | x = clean + sigma * noise].
 
     ``x``: (batch, channels, rows, columns) in network units, or volumes (batch, channels, slices, rows, columns);
-    ``sigma``: a scalar tensor or one value an image, same units; ``condition``: what the prior needs beside the
-    image, for CT the position channels of :func:`positions` (2, rows, columns). Returns a tensor of the shape of ``x``.
+    ``sigma``: a scalar tensor or one value an image, same units; ``condition``: what the prior needs beside the image,
+    such as the position channels of :func:`positions` (2, rows, columns). Returns a tensor of the shape of ``x``.
     """
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor: ...
@@ -50,8 +48,8 @@ class EDMDenoiser(nn.Module):
             planes = condition.to(inner).expand(x.shape[0], *condition.shape[1 - x.ndim :])
             inner = torch.cat([inner, planes], dim=1)
         lacking = getattr(self.network, "inputs", 0) - inner.shape[1]
-        if x.ndim == 4 and lacking > 0 and lacking == FURTHER_PLANES.get(getattr(self.network, "sees", "")):
-            # A slice alone: whatever is told of others is zero.
+        if x.ndim == 4 and 0 < lacking == getattr(self.network, "further_planes", 0):
+            # A slice alone: the planes of its neighbours are zero.
             inner = F.pad(inner, (0, 0, 0, 0, 0, lacking))
         raw = self.network(inner, noise_level)
         return x * (d / norm) ** 2 + raw.to(x.dtype) * (s * d / norm)

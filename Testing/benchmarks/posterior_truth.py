@@ -25,6 +25,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "DiffusionRecon"), str(Path(__file__).resolve().parent)]
 
 import torch  # noqa: E402
+from diffusion_engine.posterior.intervals import prediction_interval  # noqa: E402
 from diffusion_engine.run.presets import PRESETS  # noqa: E402
 from diffusion_engine.sampling.noise import seeded  # noqa: E402
 from diffusion_engine.solvers.catalogue import METHODS  # noqa: E402
@@ -180,8 +181,7 @@ def score(draws: Tensor, truth: Truth) -> dict[str, float | None]:
     found = truth.coordinates(draws).double()
     ratio = found.var(0) / truth.variance.double()
     away = (found.mean(0) - truth.mean.double()) / truth.variance.double().sqrt()
-    ordered = draws.sort(0).values
-    interval = [_quantile(ordered, share) for share in (0.05, 0.95)]
+    low, high = (torch.from_numpy(end).to(draws) for end in prediction_interval(draws.cpu().numpy()))
     modes = None
     if truth.mode_of is not None and truth.mode_weights is not None:
         mode = truth.mode_of(draws)
@@ -194,16 +194,9 @@ def score(draws: Tensor, truth: Truth) -> dict[str, float | None]:
         "variance_ratio_unmeasured": float(ratio[~measured].mean()) if whole and not bool(measured.all()) else None,
         "mean_error_sd": float(away.square().mean().sqrt()),
         "mean_error_floor": count**-0.5,
-        "coverage90": float(truth.content(interval[0], interval[1]).double().mean()),
+        "coverage90": float(truth.content(low, high).double().mean()),
         "mode_weight_error": modes,
     }
-
-
-def _quantile(ordered: Tensor, share: float) -> Tensor:
-    """The quantile whose expected content is exact for n draws: the (n + 1) share-th order statistic, interpolated."""
-    place = share * (len(ordered) + 1) - 1
-    low = int(place)
-    return ordered[low] + (place - low) * (ordered[min(low + 1, len(ordered) - 1)] - ordered[low])
 
 
 def outside(row: dict[str, Any], limits: dict[str, Any]) -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.classical.conjugate_gradient import conjugate_gradient, item_dot
 from diffusion_engine.classical.tv import gradient, gradient_adjoint, tv, tv_steps
+from diffusion_engine.likelihoods.conjugate_gradient import conjugate_gradient, item_dot
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 

@@ -1,4 +1,4 @@
-"""The default grid fits the field of view; cut-off data are detected and reconstructed on a larger one."""
+"""The grid fits the field of view; cut-off data are detected and reconstructed on a larger one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from ct_phantoms import disc_sinogram
 from diffusion_engine.classical.fbp import fbp
-from diffusion_engine.modalities.ct.field_of_view import default_grid, field_of_view_radius_mm, reconstruction_grid
-from diffusion_engine.physics.ct import CTGeometry, view_angles
+from diffusion_engine.modalities.ct.field_of_view import field_of_view_radius_mm, reconstruction_grid
+from diffusion_engine.physics.ct import CTGeometry, ImageGrid, view_angles
 
 TURN = 2 * math.pi
 
@@ -20,29 +20,33 @@ def scan(kind: str, count: int = 200, offset: float = 0.0, arc: float = TURN) ->
     return CTGeometry(kind, view_angles(180, arc), count, 1.0 if kind == "parallel" else 2.0, offset, *distances)
 
 
+def grid_of_air(geometry: CTGeometry, pixel_mm: float | None = None) -> ImageGrid:
+    return reconstruction_grid(torch.zeros(1, 180, geometry.detector_count), geometry, pixel_mm).grid
+
+
 @pytest.mark.parametrize(("kind", "radius"), [("parallel", 100.0), ("fan_flat", 400 * math.sin(math.atan(0.25))),
                                               ("fan_curved", 400 * math.sin(0.25))])
-def test_default_grid_is_the_inscribed_square(kind: str, radius: float) -> None:
+def test_the_grid_is_the_inscribed_square(kind: str, radius: float) -> None:
     assert field_of_view_radius_mm(scan(kind)) == pytest.approx(radius)
-    grid = default_grid(scan(kind))
+    grid = grid_of_air(scan(kind))
     assert grid.pixel_mm == (1.0, 1.0)  # a bin at the isocentre
     assert grid.rows == grid.columns == 2 * math.ceil(radius - 1e-9)
-    assert default_grid(scan(kind), 2.5).columns == 2 * math.ceil(radius / 2.5 - 1e-9)
+    assert grid_of_air(scan(kind), 2.5).columns == 2 * math.ceil(radius / 2.5 - 1e-9)
 
 
 def test_off_centre_detectors() -> None:
     assert field_of_view_radius_mm(scan("parallel", offset=30.0, arc=math.pi)) == pytest.approx(70.0)
     assert field_of_view_radius_mm(scan("parallel", offset=60.0)) == pytest.approx(160.0)  # the turn covers both sides
     with pytest.raises(ValueError, match="pixel_mm"):
-        default_grid(scan("parallel"), -1.0)
+        grid_of_air(scan("parallel"), -1.0)
 
 
 @pytest.mark.parametrize("kind", ["parallel", "fan_flat", "fan_curved"])
-def test_complete_data_keep_the_default_grid(kind: str) -> None:
+def test_complete_data_keep_the_grid_of_air(kind: str) -> None:
     geometry = scan(kind)
     noise = torch.randn(2, 180, 200, generator=torch.Generator().manual_seed(0)) * 0.02
     found = reconstruction_grid(disc_sinogram(geometry, 10, 5, 75, 0.02).float() + noise, geometry)
-    assert found.grid == default_grid(geometry)
+    assert found.grid == grid_of_air(geometry)
     assert found.sentence is None
     half = scan(kind, offset=70.0 if kind == "parallel" else 140.0)
     assert reconstruction_grid(disc_sinogram(half, 0, 0, 120, 0.02), half).sentence is None

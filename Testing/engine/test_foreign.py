@@ -14,16 +14,17 @@ import pytest
 import torch
 from diffusion_engine.denoiser import Denoiser, as_column, positions
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.priors.adapters import VPDenoiser
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.combine import Rescaled
-from diffusion_engine.priors.diffusers_unet import UNet2D
-from diffusion_engine.priors.foreign import load_diffusers, load_guided, load_monai
-from diffusion_engine.priors.guided_unet import GuidedOptions, GuidedUNet
+from diffusion_engine.priors.foreign.diffusers_unet import UNet2D
+from diffusion_engine.priors.foreign.families import read_diffusers, read_guided, read_monai
+from diffusion_engine.priors.foreign.guided_unet import GuidedOptions, GuidedUNet
+from diffusion_engine.priors.foreign.parameterised import VPDenoiser
+from diffusion_engine.priors.foreign.rescaled import Rescaled
+from diffusion_engine.priors.foreign.schedules import DiscreteSchedule, make_betas
+from diffusion_engine.priors.foreign.self_test import self_test
 from diffusion_engine.priors.library import load_prior
-from diffusion_engine.priors.schedules import DiscreteSchedule, make_betas
-from diffusion_engine.priors.self_test import self_test
 from diffusion_engine.priors.state import read_state
+from foreign_priors import imported
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -135,7 +136,7 @@ def test_a_folder_of_diffusers_is_the_network_in_its_parameterisation(
         betas = make_betas("scaled_linear", 1000, 0.00085, 0.012) if kind != "trained" else torch.full((1000,), 0.01)
         bar = float((1 - betas.double()).cumprod(0)[300])
         sigma = ((1 - bar) / bar) ** 0.5
-    found = load_diffusers(tmp_path / "model", scale, offset)(x, torch.tensor(sigma * scale))
+    found = imported(read_diffusers(tmp_path / "model"), scale, offset)(x, torch.tensor(sigma * scale))
     z = (x - offset) / scale
     norm = (sigma**2 + 0.64) ** 0.5
     inner = z * 0.7 if kind == "flow" else z / norm if kind == "edm" else z * bar**0.5
@@ -156,7 +157,7 @@ def test_a_folder_of_diffusers_is_the_network_in_its_parameterisation(
 
 def test_any_image_size_and_double_precision(tmp_path: Path) -> None:
     folder_of(tmp_path, {"_class_name": "DDPMScheduler"})
-    denoiser = load_diffusers(tmp_path, 1.0)
+    denoiser = imported(read_diffusers(tmp_path))
     x = torch.sin(torch.arange(13 * 15).double()).reshape(1, 1, 13, 15)
     found = denoiser(x, torch.tensor(0.5, dtype=torch.float64))
     assert found.shape == x.shape
@@ -168,7 +169,7 @@ def test_old_names_and_torch_files_are_read(tmp_path: Path) -> None:
     place = tmp_path / "diffusion_pytorch_model.safetensors"
     state = read_state(place)
     x, sigma = torch.ones(1, 1, 8, 8), torch.tensor(0.5)
-    expected = load_diffusers(tmp_path, 1.0)(x, sigma)
+    expected = imported(read_diffusers(tmp_path))(x, sigma)
     old = {}
     for name, value in state.items():
         if "attentions" in name:
@@ -178,7 +179,7 @@ def test_old_names_and_torch_files_are_read(tmp_path: Path) -> None:
     assert any("query" in name for name in old)
     place.unlink()
     torch.save({"state_dict": old, "epoch": 3}, tmp_path / "diffusion_pytorch_model.bin")
-    torch.testing.assert_close(load_diffusers(tmp_path, 1.0)(x, sigma), expected)
+    torch.testing.assert_close(imported(read_diffusers(tmp_path))(x, sigma), expected)
 
 
 class Trap:
@@ -210,7 +211,7 @@ def test_code_is_never_unpickled(tmp_path: Path) -> None:
 
 def test_what_a_folder_lacks_or_says_wrongly_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected config.json"):
-        load_diffusers(tmp_path, 1.0)
+        imported(read_diffusers(tmp_path))
     for options, message in (
         ({"_class_name": "ScoreSdeVeScheduler"}, "the scheduler ScoreSdeVeScheduler is not known"),
         ({"prediction_type": "flow"}, "prediction type 'flow' is not known"),
@@ -219,19 +220,19 @@ def test_what_a_folder_lacks_or_says_wrongly_is_refused(tmp_path: Path) -> None:
     ):
         folder_of(tmp_path, options)
         with pytest.raises(ValueError, match=message):
-            load_diffusers(tmp_path, 1.0)
+            imported(read_diffusers(tmp_path))
     weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
     state = read_state(weights)
     folder_of(tmp_path, {})
     save_file({n: v for n, v in state.items() if n != "conv_in.bias"}, str(weights))
     with pytest.raises(ValueError, match=r"1 tensors are missing.*such as conv_in.bias"):
-        load_diffusers(tmp_path, 1.0)
+        imported(read_diffusers(tmp_path))
     save_file({**state, "conv_in.bias": state["conv_in.bias"] * float("nan")}, str(weights))
     with pytest.raises(ValueError, match=r"not finite, such as in conv_in.bias"):
-        load_diffusers(tmp_path, 1.0)
+        imported(read_diffusers(tmp_path))
     (tmp_path / "unet" / "config.json").write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
     with pytest.raises(ValueError, match="only UNet2DModel"):
-        load_diffusers(tmp_path, 1.0)
+        imported(read_diffusers(tmp_path))
 
 
 def test_a_model_of_monai(tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_a_model_of_monai(tmp_path: Path) -> None:
     save_file(dict(network.state_dict()), str(tmp_path / "weights.safetensors"))
     scheduler = {"schedule": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0195,
                  "prediction_type": "v_prediction"}
-    denoiser = load_monai(tmp_path / "weights.safetensors", options, scheduler, scale=2.0, offset=0.5)
+    denoiser = imported(read_monai(tmp_path / "weights.safetensors", options, scheduler), 2.0, 0.5)
     bar = float((1 - make_betas("scaled_linear", 1000, 0.0015, 0.0195)).cumprod(0)[200])
     x = torch.sin(torch.arange(2 * 12 * 16).float()).reshape(2, 1, 12, 16)
     found = denoiser(x, torch.tensor(2 * ((1 - bar) / bar) ** 0.5))
@@ -263,7 +264,7 @@ def test_a_model_of_monai(tmp_path: Path) -> None:
         (options, {"steps": 10}, r"options \['steps'\] of the schedule are not known"),
     ):
         with pytest.raises(ValueError, match=message):
-            load_monai(place, network_options, schedule, scale=1.0)
+            imported(read_monai(place, network_options, schedule))
 
 
 TINY: dict[str, Any] = {
@@ -297,7 +298,7 @@ def test_a_state_dict_of_guided_diffusion(tmp_path: Path) -> None:
     options = GuidedOptions(**TINY)
     network = waves(GuidedUNet(options))
     torch.save(network.state_dict(), tmp_path / "ema.pt")
-    denoiser = load_guided(tmp_path / "ema.pt", options, 0.5, 0.1, steps=100)
+    denoiser = imported(read_guided(tmp_path / "ema.pt", options, steps=100), 0.5, 0.1)
     bar = float((1 - torch.linspace(1e-3, 0.2, 100).double()).cumprod(0)[40])
     sigma = ((1 - bar) / bar) ** 0.5
     x = torch.sin(torch.arange(12 * 16).float()).reshape(1, 1, 12, 16)
@@ -306,9 +307,9 @@ def test_a_state_dict_of_guided_diffusion(tmp_path: Path) -> None:
     expected = 0.1 + 0.5 * ((x - 0.1) / 0.5 - sigma * raw)
     torch.testing.assert_close(denoiser(x, torch.tensor(0.5 * sigma)), expected, atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="the schedule 'sqrt' is not known"):
-        load_guided(tmp_path / "ema.pt", options, 1.0, schedule="sqrt")
+        imported(read_guided(tmp_path / "ema.pt", options, schedule="sqrt"))
     with pytest.raises(ValueError, match="do not fit"):
-        load_guided(tmp_path / "ema.pt", GuidedOptions(**{**TINY, "num_res_blocks": 2}), 1.0)
+        imported(read_guided(tmp_path / "ema.pt", GuidedOptions(**{**TINY, "num_res_blocks": 2})))
 
 
 SIZE = 32

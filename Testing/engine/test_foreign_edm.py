@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 from diffusion_engine.denoiser import EDMDenoiser
-from diffusion_engine.priors.edm import iddpm_levels, options_from
-from diffusion_engine.priors.edm_unet import EDMNetOptions, EDMUNet
-from diffusion_engine.priors.foreign import load_edm
+from diffusion_engine.priors.foreign.edm import iddpm_levels, options_from
+from diffusion_engine.priors.foreign.edm_unet import EDMNetOptions, EDMUNet
+from diffusion_engine.priors.foreign.families import read_edm_network
+from foreign_priors import imported
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -188,7 +189,7 @@ def test_names_and_shapes_tell_the_network(case: str, tmp_path: Path) -> None:
     state = {f"model.{name}": value.contiguous() for name, value in network.state_dict().items()}
     state["model.map_augment.weight"] = torch.ones(network.options.model_channels, 9)
     save_file(state, str(tmp_path / "weights.safetensors"))
-    denoiser = load_edm(tmp_path / "weights.safetensors", 1.0, sigma_data=0.7)
+    denoiser = imported(read_edm_network(tmp_path / "weights.safetensors", sigma_data=0.7))
     x, sigma = torch.sin(torch.arange(16 * 16).float()).reshape(1, 1, 16, 16), torch.tensor(0.4)
     with torch.no_grad():
         torch.testing.assert_close(denoiser(x, sigma), EDMDenoiser(network, 0.7)(x, sigma))
@@ -235,7 +236,9 @@ def test_preconditionings_of_table_1(precond: str, tmp_path: Path) -> None:
     }[precond]
     with torch.no_grad():
         raw = network(c_in * z, torch.tensor([c_noise]))[:, :1]
-        denoiser = load_edm(tmp_path / "weights.pt", scale, offset, "" if precond in ("edm", "iddpm") else precond)
+        denoiser = imported(
+            read_edm_network(tmp_path / "weights.pt", "" if precond in ("edm", "iddpm") else precond), scale, offset
+        )
         found = denoiser(x, torch.tensor(s * scale))
     torch.testing.assert_close(found, offset + scale * (c_skip * z + c_out * raw), atol=1e-4, rtol=1e-4)
 
@@ -261,10 +264,10 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     Trap.place = str(tmp_path / "ran")
     (tmp_path / "network-snapshot.pkl").write_bytes(pickle.dumps({"ema": Trap()}))
     with pytest.raises(ValueError, match=r"runs code when read.*\['ema'\]; torch.save\(net.state_dict\(\), 'network-"):
-        load_edm(tmp_path / "network-snapshot.pkl", 1.0)
+        imported(read_edm_network(tmp_path / "network-snapshot.pkl"))
     torch.save({"ema": Trap()}, tmp_path / "state.pt")
     with pytest.raises(ValueError, match="could run code"):
-        load_edm(tmp_path / "state.pt", 1.0)
+        imported(read_edm_network(tmp_path / "state.pt"))
     assert not Path(Trap.place).exists()
     state = dict(tiny({}).state_dict())
     for change, message in (
@@ -274,12 +277,12 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     ):
         torch.save({k: v for k, v in {**state, **change}.items() if v is not None}, tmp_path / "weights.pt")
         with pytest.raises(ValueError, match=message):
-            load_edm(tmp_path / "weights.pt", 1.0)
+            imported(read_edm_network(tmp_path / "weights.pt"))
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="no preconditioning 'rf' of EDM"):
-        load_edm(tmp_path / "weights.pt", 1.0, precond="rf")
+        imported(read_edm_network(tmp_path / "weights.pt", precond="rf"))
     with pytest.raises(ValueError, match="positive sigma_data"):
-        load_edm(tmp_path / "weights.pt", 1.0, sigma_data=0.0)
+        imported(read_edm_network(tmp_path / "weights.pt", sigma_data=0.0))
     torch.save({**state, "u": torch.zeros(1001)}, tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="holds the noise levels of the iddpm"):
-        load_edm(tmp_path / "weights.pt", 1.0, precond="ve")
+        imported(read_edm_network(tmp_path / "weights.pt", precond="ve"))

@@ -19,9 +19,9 @@ from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.priors import library
-from diffusion_engine.priors.edm_unet import EDMNetOptions
-from diffusion_engine.priors.foreign import build
-from diffusion_engine.priors.guided_unet import GuidedOptions
+from diffusion_engine.priors.foreign.edm_unet import EDMNetOptions
+from diffusion_engine.priors.foreign.families import build
+from diffusion_engine.priors.foreign.guided_unet import GuidedOptions
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.run.settings import Settings

@@ -13,7 +13,7 @@ from diffusion_engine import __main__ as line
 from diffusion_engine import memory
 from diffusion_engine.commands import scans
 from diffusion_engine.jobs import job, process, shortage
-from diffusion_engine.jobs.worker import sentence
+from diffusion_engine.jobs.ending import sentence
 from diffusion_engine.volume import Volume
 
 LAUNCHER = """

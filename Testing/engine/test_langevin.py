@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.sampling.grids import geometric_grid, vp_linear_grid
+from diffusion_engine.sampling.grids import geometric_grid, poly_grid
 from diffusion_engine.sampling.langevin import corrector, langevin, score
 from diffusion_engine.sampling.movers import ancestral, ddim, reverse_diffusion
 from diffusion_engine.sampling.noise import seeded
@@ -27,26 +27,11 @@ def test_geometric_grid_has_equal_ratios_and_ends_in_zero() -> None:
     torch.testing.assert_close(grid, torch.tensor([8, 4, 2, 1, 0.5, 0], dtype=torch.float64))
 
 
-def test_vp_grid_is_that_of_a_thousand_discrete_steps() -> None:
-    bar = torch.cumprod(1 - torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64), 0)
-    discrete = ((1 - bar) / bar).sqrt().flip(0)
-    grid = vp_linear_grid(float(discrete[0]), float(discrete[-1]), 1000)
-    assert grid.shape == (1001,)
-    assert float(grid[-1]) == 0
-    assert float((grid[:-1] / discrete - 1).abs().max()) < 0.08
-    assert float((grid[:900] / discrete[:900] - 1).abs().max()) < 0.01
-    ends = vp_linear_grid(3.0, 0.02, 7)
-    assert float(ends[0]) == pytest.approx(3.0)
-    assert float(ends[-2]) == pytest.approx(0.02)
-
-
 @pytest.mark.parametrize("values", [(1.0, 2.0, 5), (1.0, 0.0, 5), (1.0, 0.1, 1), (float("nan"), 0.1, 5)])
 def test_grid_refusals(values: tuple[float, float, int]) -> None:
-    for grid in (geometric_grid, vp_linear_grid):
+    for grid in (geometric_grid, poly_grid):
         with pytest.raises(ValueError, match="needs sigma_max > sigma_min > 0 and 2 steps or more"):
             grid(*values)
-    with pytest.raises(ValueError, match="beta_max > beta_min > 0"):
-        vp_linear_grid(1.0, 0.1, 5, beta_min=2.0, beta_max=1.0)
 
 
 def test_ancestral_is_the_posterior_of_the_chain() -> None:

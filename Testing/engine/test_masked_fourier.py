@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusion_engine.classical.conjugate_gradient import conjugate_gradient
+from diffusion_engine.likelihoods.conjugate_gradient import conjugate_gradient
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.masked_fourier import MaskedFourier, centred_fft, centred_ifft
 from diffusion_engine.sampling.noise import seeded

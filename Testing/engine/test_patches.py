@@ -11,7 +11,7 @@ import torch
 from diffusion_engine.denoiser import as_column, positions
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.priors.analytic import GaussianDenoiser
-from diffusion_engine.priors.latent import LatentPrior, MonaiAutoencoder
+from diffusion_engine.priors.latent import LatentPrior
 from diffusion_engine.priors.patches import PatchDenoiser, cut, extended, join
 from diffusion_engine.sampling.grids import poly_grid
 from diffusion_engine.sampling.movers import ddim
@@ -136,23 +136,6 @@ def test_a_latent_prior_is_exact_for_an_orthonormal_code() -> None:
     x, covariance = random(3, 1, SIZE, SIZE), basis @ torch.diag(spread**2) @ basis.T
     gain = covariance @ torch.linalg.inv(covariance + 0.25 * torch.eye(SIZE * SIZE, dtype=torch.float64))
     torch.testing.assert_close(prior(x, HALF).flatten(1), x.flatten(1) @ gain.T)
-
-
-def test_monai_autoencoder_encodes_and_decodes() -> None:
-    nets = pytest.importorskip("monai.networks.nets")
-    torch.manual_seed(0)
-    network = nets.AutoencoderKL(
-        spatial_dims=2, in_channels=1, out_channels=1, channels=(4, 4), num_res_blocks=1, latent_channels=2,
-        attention_levels=(False, False), norm_num_groups=2, with_encoder_nonlocal_attn=False,
-        with_decoder_nonlocal_attn=False,
-    ).eval()
-    code, plain = MonaiAutoencoder(network, 3.0), MonaiAutoencoder(network)
-    images = random(2, 1, 16, 16).float()
-    with torch.no_grad():
-        latents = code.encode(images)
-        assert latents.shape == (2, 2, 8, 8)
-        torch.testing.assert_close(latents, 3 * plain.encode(images))
-        torch.testing.assert_close(code.decode(latents), plain.decode(plain.encode(images)))
 
 
 def last(steps: Iterator, total: int) -> Tensor:

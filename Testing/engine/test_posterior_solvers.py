@@ -298,6 +298,19 @@ def test_the_label_posterior_is_earned_from_the_committed_table() -> None:
     assert shown == {name: METHODS[name].spread for name in shown}
 
 
+def test_the_coverage_of_the_table_is_that_of_the_common_interval() -> None:
+    """Of 39 draws the 2nd and the 38th, see :func:`prediction_interval`; of 4, Student's factor."""
+    def covered(values: Tensor) -> float | None:
+        truth = truth_table.Truth(
+            lambda draws: draws.flatten(1), torch.zeros(1), torch.ones(1), None, lambda low, high: high - low
+        )
+        return truth_table.score(values[:, None, None], truth)["coverage90"]
+
+    assert covered(torch.arange(39.0).roll(7)) == 36.0
+    few = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    assert covered(few) == pytest.approx(2 * 2.35336 * 1.25**0.5 * float(few.std()), rel=1e-4)
+
+
 @pytest.mark.parametrize("name", [method.name for method in METHODS.values() if method.spread == "near-posterior"])
 def test_a_method_near_the_posterior_misses_the_limits_only_between_distinct_anatomies(name: str) -> None:
     """What the note of a run with it says, from the committed table."""

@@ -18,6 +18,7 @@ from diffusion_engine.priors.library import load_prior, suits_bf16
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.training import assess, run, sinograms
 from diffusion_engine.training.data import PatchSampler, TrainingSlices
+from diffusion_engine.training.settings import PriorTraining
 from diffusion_engine.training.sinograms import HalfTurnDenoiser, continued, half_turn, sinogram_positions
 from diffusion_engine.training.sources import as_source, load_sources
 from diffusion_engine.training.units import LINE_INTEGRAL, rule_of
@@ -121,7 +122,8 @@ def test_a_small_prior_is_trained_and_assessed(tmp_path: Path, monkeypatch: pyte
     sources, skipped = load_sources(data, unit=LINE_INTEGRAL)
     assert skipped == []
     assert [(len(s.values), s.slice_mm) for s in sources] == [(11, 9.0), (11, 9.0)]
-    card = run.train_prior(data, ["two"], out, "sino", 2, device="cpu", unit=LINE_INTEGRAL)
+    asked = PriorTraining(data=data, exclude=("two",), steps=2, device="cpu", unit=LINE_INTEGRAL)
+    card = run.train_prior(asked, out, "sino")
     assert (card["modality"], card["unit"], card["scale"]) == ("sinogram", LINE_INTEGRAL, 4.0)
     assert card["sigma"] == (0.001, 5.0)
     assert card["training"]["log_sigma"] == [RULE.log_sigma_mean, 1.8]

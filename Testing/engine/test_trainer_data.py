@@ -16,6 +16,7 @@ from diffusion_engine.priors.neighbours import StackDenoiser, closeness
 from diffusion_engine.priors.networks import SIZES, PatchUNet, seeing_network, sized
 from diffusion_engine.training import run
 from diffusion_engine.training.data import PatchSampler, TrainingSlices
+from diffusion_engine.training.settings import PriorTraining
 from diffusion_engine.training.sources import load_sources, reweighed
 from diffusion_engine.training.train import TrainingSettings
 from diffusion_engine.training.units import UNITS, rule_of
@@ -177,9 +178,10 @@ def test_an_mr_prior_that_looks_at_neighbours(folder: Path, tmp_path: Path, monk
     """From files to a prior that works on a stack of any number of slices."""
     monkeypatch.setattr(run, "sized", lambda size, sees: seeing_network(sees, (8, 12), 1))
     out = tmp_path / "out"
-    card = run.train_prior(
-        folder, ["two"], out, "mr", 2, device="cpu", unit="a.u.", sees="neighbours", flip=True, files="mr*"
+    asked = PriorTraining(
+        data=folder, exclude=("two",), steps=2, device="cpu", unit="a.u.", sees="neighbours", flip=True, files="mr*"
     )
+    card = run.train_prior(asked, out, "mr")
     assert (card["modality"], card["unit"], card["scale"], card["sigma_data"]) == ("mr", "a.u.", 1.0, 0.3)
     assert "99.5th percentile" in card["scale_rule"]
     assert (card["network"]["inputs"], card["network"]["outputs"]) == (7, 1)
@@ -231,13 +233,12 @@ def test_a_prior_of_one_slice_and_another_unit_is_a_start(folder: Path, tmp_path
     sources = load_sources(folder, ["two"], unit="SUV", files="pet*")[0]
     settings = TrainingSettings(steps=5)
     run.export_prior(single, tmp_path, "first", settings, sources, [], UNITS["SUV"])
-    card = run.train_prior(
-        folder, ["two"], tmp_path, "second", 2, device="cpu", unit="a.u.", files="mr*", sees="neighbours",
-        origin=str(tmp_path / "first.json"), weigh={"one*": 0.5}, patches=[48],
+    asked = PriorTraining(
+        data=folder, exclude=("two",), steps=2, device="cpu", unit="a.u.", files="mr*", sees="neighbours",
+        origin=str(tmp_path / "first.json"), weigh={"one*": 0.5}, patches=(48,),
     )
+    card = run.train_prior(asked, tmp_path, "second")
     assert card["training"]["patch_sizes"] == [48]
-    with pytest.raises(ValueError, match="16 pixels or more"):
-        run.train_prior(folder, [], tmp_path, "third", 2, unit="a.u.", files="mr*", patches=[8])
     assert (card["unit"], card["sigma_data"], card["network"]["inputs"]) == ("a.u.", 0.3, 7)
     assert card["training"]["from"]["name"] == "first"
     assert {entry.get("through") for entry in card["data"]} == {None, "first"}

@@ -18,6 +18,7 @@ from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.training import run
 from diffusion_engine.training.data import PatchSampler, TrainingSlices
+from diffusion_engine.training.settings import PriorTraining
 from diffusion_engine.training.sources import load_sources
 from diffusion_engine.training.train import TrainingSettings, edm_loss, levels, rate, train
 from diffusion_engine.volume import Volume
@@ -72,7 +73,7 @@ def test_compiled_training_differs_in_the_last_bits_alone() -> None:
 def test_compiling_needs_a_compiler(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):
-        run.train_prior(folder, [], tmp_path / "out", "p", 1, compiled=True)
+        run.train_prior(PriorTraining(data=folder, steps=1, compiled=True), tmp_path / "out", "p")
     assert not (tmp_path / "out").exists()
 
 
@@ -273,7 +274,8 @@ def test_from_a_folder_to_a_prior(folder: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(run, "sized", lambda size, sees: PatchUNet(3, 1, (8, 12), 1))
     monkeypatch.setattr(run, "TrainingSettings", lambda **given: replace(SETTINGS, **{**given, "bf16": False}))
     out = tmp_path / "out"
-    card = run.train_prior(folder, ["held"], out, "mine", 101, seed=4, device="cpu")
+    asked = PriorTraining(data=folder, exclude=("held",), steps=101, seed=4, device="cpu")
+    card = run.train_prior(asked, out, "mine")
     assert {p.name for p in out.iterdir()} == {"mine.checkpoint", "mine.safetensors", "mine.json", "mine.log"}
     assert card["held_out"] == ["held"]
     assert sorted(d["name"] for d in card["data"]) == ["coarse/ct.nrrd", "fine/ct.nrrd"]
@@ -291,4 +293,4 @@ def test_from_a_folder_to_a_prior(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert str(card["training"]["average_halflife_steps"]) == max(
         card["training"]["averages_psnr_db"], key=card["training"]["averages_psnr_db"].get
     )
-    assert run.train_prior(folder, ["held"], out, "mine", 101, seed=4, device="cpu") == card
+    assert run.train_prior(asked, out, "mine") == card

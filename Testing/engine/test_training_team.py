@@ -12,9 +12,10 @@ import pytest
 import torch
 from diffusion_engine.denoiser import EDMDenoiser
 from diffusion_engine.io.images import write_volume
-from diffusion_engine.jobs.worker import sentence
+from diffusion_engine.jobs.ending import sentence
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.training import run
+from diffusion_engine.training.settings import PriorTraining
 from diffusion_engine.training.team import Team, check_team, gathered
 from diffusion_engine.training.train import draw_batch, edm_loss, train
 from diffusion_engine.volume import Volume
@@ -82,19 +83,19 @@ def test_a_prior_by_two_processes(tmp_path: Path) -> None:
     for case in ("one", "two"):
         (tmp_path / case).mkdir()
         write_volume(Volume(image, np.diag([-1.5, -1.5, 5.0, 1.0]), "HU"), tmp_path / case / "ct.nrrd")
-    card = run.train_prior(
-        tmp_path, ["two"], tmp_path / "out", "mine", 3, device="cpu", patches=[16], pixels=768, processes=2
+    asked = PriorTraining(
+        data=tmp_path, exclude=("two",), steps=3, device="cpu", patches=(16,), pixels=768, processes=2
     )
+    card = run.train_prior(asked, tmp_path / "out", "mine")
     assert card["training"]["processes"] == 2
     assert card["training"]["pixels_per_step"] == 768
     assert load_prior(str(tmp_path / "out" / "mine.json")).card.sha256 == card["sha256"]
+    many = replace(asked, exclude=(), processes=4)
     with pytest.raises(ValueError, match="a step of 3 patches cannot be shared by 4 processes"):
-        run.train_prior(tmp_path, [], tmp_path / "other", "p", 3, device="cpu", patches=[16], pixels=768, processes=4)
+        run.train_prior(many, tmp_path / "other", "p")
     assert not (tmp_path / "other").exists()
     with pytest.raises(ValueError, match="a step of 3 patches cannot be shared by 4 processes"):
-        run.foresee_prior(tmp_path, [], 3, device="cpu", patches=[16], pixels=768, processes=4)
-    with pytest.raises(ValueError, match="two numbers such as"):
-        run.foresee_prior(tmp_path, [], 3, device="cpu", patches=[16], log_sigma=[-1.0])
+        run.foresee_prior(many)
 
 
 def test_a_lost_process_ends_the_run(tmp_path: Path) -> None:

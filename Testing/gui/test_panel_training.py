@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,15 @@ def test_thePanelsProcessNeverImportsTorch(tmp_path: Path) -> None:
         check=False,
     )
     assert "opened" in done.stdout, done.stderr
+
+
+def test_whatTheEngineWouldRefuseIsRefusedBeforeATrainingStarts(tmp_path: Path) -> None:
+    data, out = str(tmp_path), str(tmp_path / "out")
+    asked = TrainingRequest(data, out, unit="line integral", startFrom="ct-body", heldOut=("x",))
+    asked.check()
+    assert (asked.asked().origin, asked.asked().size, asked.asked().exclude) == ("ct-body", None, ("x",))
+    with pytest.raises(ValueError, match="variants of sinograms"):
+        replace(asked, augment=True).check()
 
 
 def test_requestAndLogSurviveDamage(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from diffusion_engine.priors.adapter import SHIPPED
+from diffusion_engine.priors.adapter_card import SHIPPED
 from diffusion_engine.priors.card import FURTHER_PLANES, SLICE
+from diffusion_engine.training.settings import PriorTraining
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
@@ -72,6 +73,15 @@ class TrainingRequest:
         comma = next((name for name in self.heldOut if "," in name), None)
         if comma is not None:
             raise ValueError(_("The held-out name '{name}' has a comma in it: rename that case.").format(name=comma))
+        self.asked()
+
+    def asked(self) -> PriorTraining:
+        """What the engine is told; raises ValueError, one sentence, for what it would refuse before it reads data."""
+        return PriorTraining(
+            data=Path(self.data), steps=self.steps, exclude=self.heldOut, seed=self.seed, device=self.device,
+            origin=self.startFrom or None, unit=self.unit, size=self.size or None, sees=self.sees, flip=self.flip,
+            augment=self.augment, files=self.files or "*", processes=self.processes,
+        )
 
     def check(self) -> None:
         """Raise ValueError, one sentence, when this cannot be started."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from diffusion_engine.priors.adapter import read_any_card as read_card
+from diffusion_engine.priors.adapter_card import read_any_card as read_card
 from diffusion_engine.priors.card import PriorCard, check_use
 from diffusion_engine.run.presets import PRESETS, available_presets
 from diffusion_engine.run.settings import Settings

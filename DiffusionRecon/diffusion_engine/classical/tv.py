@@ -45,7 +45,7 @@ def tv_steps(
 ) -> Iterator[Tensor]:
     """min |W(Ax - y)|^2 / 2 + weight TV(x), or, without a weight, min TV(x) subject to |W(Ax - y)|^2 <= target m.
 
-    The second form is the discrepancy principle: the weight is whatever makes the residual equal the noise.
+    The second form is the discrepancy principle: the weight with which the residual equals the noise.
     W = 1 / standard deviation of the noise; m readings of some weight an image; ``weight``: one value an image,
     in 1 / unit of x.
     Isotropic TV, x >= 0 if ``nonnegative``. ``pace``: ratio of primal to dual step, small because images of about 1

@@ -108,20 +108,23 @@ def train_command(options: argparse.Namespace) -> dict[str, Any]:
 
 def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
     from ..training.run import foresee_prior, train_prior
+    from ..training.settings import PriorTraining
 
-    run = (options.steps, options.seed, options.device, options.origin)
-    what = {name: getattr(options, name) for name in ("unit", "size", "sees", "flip", "files", "pixels", "processes")}
-    what.update(patches=listed(options.patch, int), log_sigma=listed(options.log_sigma, float))
-    exclude = listed(options.exclude, str)
+    same = (
+        "data", "steps", "seed", "device", "origin", "unit", "size", "sees", "flip", "augment", "files", "rate",
+        "pixels", "processes",
+    )
+    asked = PriorTraining(
+        **{name: getattr(options, name) for name in same}, exclude=tuple(listed(options.exclude, str)),
+        weigh=_factors(options.weigh), patches=tuple(listed(options.patch, int)),
+        log_sigma=tuple(listed(options.log_sigma, float)), compiled=options.compile,
+    )
     if options.forecast:
-        found = foresee_prior(options.data, exclude, *run, **what)
+        found = foresee_prior(asked)
         print(found["sentence"], flush=True)
         return found
     with held(options.out, options.name):
-        card = train_prior(
-            options.data, exclude, options.out, options.name, *run, **what, weigh=_factors(options.weigh),
-            rate=options.rate, compiled=options.compile, augment=options.augment, each=each,
-        )
+        card = train_prior(asked, options.out, options.name, each)
     if options.split:
         from ..training.split import split
 

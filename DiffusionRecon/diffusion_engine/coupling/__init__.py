@@ -1,6 +1,6 @@
 """How slices become a volume.
 
-By neighbours, a prior of volumes, z-TV, shared noise, stack blending, perpendicular planes, slabs.
+By neighbours, a prior of volumes, z-TV, shared noise, stack blending, perpendicular planes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Coupled = tuple[GaussianLikelihood, Noise]
 Couple = Callable[[GaussianLikelihood, Noise, float], Coupled]
 
 ZTV_WEIGHT = 1.0
-"""Weight of z-TV in 1 / network unit (1 per 1000 HU) for slices 5 mm apart.
+"""Weight of z-TV in 1 / network unit for slices 5 mm apart.
 
 Chosen on two volumes that the prior was not trained on: means over 4 x 4 pixels are then about as rough along z as the
 reference's; three times as much gains another 0.2 dB and is too smooth.
@@ -49,13 +49,15 @@ def none(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) 
 
 
 def ztv(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:
-    """z-TV in every proximal step. The same structure changes less from slice to slice where they lie closer, so the
-    weight goes with 1 / spacing, at most twice that of 5 mm: below, the noise of the images sets the difference."""
+    """z-TV in every proximal step, with a weight in proportion to 1 / spacing, at most twice that of 5 mm.
+
+    Closer slices differ less in structure. Closer than 2.5 mm their difference is mostly noise.
+    """
     return couple_z(likelihood, ZTV_WEIGHT * min(5.0 / slice_spacing_mm, 2.0)), noise
 
 
 def shared_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm: float) -> Coupled:
-    """Neighbours are given like noise, over about ``PERIOD_MM``."""
+    """Slices closer than about ``PERIOD_MM`` get similar noise."""
     return likelihood, noise.shared(max(1, round(PERIOD_MM / slice_spacing_mm)))
 
 

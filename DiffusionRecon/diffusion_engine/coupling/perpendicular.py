@@ -1,7 +1,7 @@
 """Planes of a volume: a denoiser of axial, coronal or sagittal slices becomes one of volumes.
 
-A noisy volume cannot be resampled, for its noise would no longer be white. A denoiser can therefore be used only in
-a plane whose pixels, as they are, have a size that it knows.
+A noisy volume cannot be resampled, because its noise would no longer be white. A denoiser can therefore be used only
+in a plane whose pixels already have a size that it was trained on.
 
 Source: two perpendicular models (TPDM), arXiv:2303.08440.
 """

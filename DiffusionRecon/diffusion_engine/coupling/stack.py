@@ -3,7 +3,7 @@
 Even calls cut the stack into triplets of neighbours (i, i + 1, i + 2) from a random offset; odd calls jump: the slices
 i, i + 3, i + 6, ... form three stacks of their own, each cut in the same way. Over the calls of a run every slice meets
 different companions, near and far, so that no seam stays. At the ends, where a triplet would leave the stack, it is
-moved inwards and only slices that no other covers are taken from it; every slice is so estimated once a call.
+moved inwards, and only the slices that no other triplet covers are taken from it: every slice is estimated once a call.
 
 Source: DiffusionBlend, arXiv:2406.10211.
 """

@@ -1,4 +1,4 @@
-"""Total variation along z in the data step, by ADMM: what ties the slices of a stack is its second prior.
+"""Total variation along z in the data step, by ADMM: a second prior, which ties the slices of a stack.
 
     argmin_z |z - x|^2 / (2 g) + |W (A z - y)|^2 / 2 + lambda |D z|_1,   (D z)_k = z_(k + 1) - z_k
 
@@ -8,9 +8,9 @@ by sweeps of
     u = shrink(D z + p / rho, lambda / rho)
     p = p + rho (D z - u), which is p + rho D z clipped to [-lambda, lambda]
 
-with rho = 1 / (mean of g), which gives the three terms of the linear system like weights. The first and the last slice
-are not tied to each other. Duals p and differences u stay warm over the steps of a draw, so that few sweeps a step
-suffice. One array v = p + u keeps both, whatever rho was: u is zero where |p| < lambda, and has its sign elsewhere.
+with rho = 1 / (mean of g), which gives the three terms of the linear system similar weights. The first and the last
+slice are not tied to each other. Duals p and differences u are kept over the steps of a draw, so that few sweeps a step
+are enough. One array v = p + u stores both for any rho: u is zero where |p| < lambda, and has the sign of p elsewhere.
 
 Sources: DiffusionMBIR, arXiv:2211.10655; DDS, arXiv:2303.05754; ADMM, doi:10.1561/2200000016.
 """
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient
 from ..likelihoods.conditional import Covariance, Solved, SolveSettings
+from ..likelihoods.conjugate_gradient import conjugate_gradient
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.noise import Noise
 

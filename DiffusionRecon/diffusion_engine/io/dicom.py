@@ -39,9 +39,9 @@ class DicomSeries:
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
-    """Whether a file holds a DICOM image, whatever its name: by the mark "DICM", or bare with the tags of an image.
+    """Whether a file of any name holds a DICOM image: by the mark "DICM", or without it by the tags of an image.
 
-    False for a DICOMDIR, a report and whatever has no pixels; true for an image that is cut short (reading it says so).
+    False for a DICOMDIR, a report and other files without pixels; true for a truncated image (reading it says so).
     """
     marked = _looks_like_dicom(Path(path))
     if marked is None:
@@ -61,7 +61,8 @@ def list_series(folder: str | os.PathLike[str]) -> list[DicomSeries]:
 def choose_series(found: list[DicomSeries], folder: Path, uid: str | None = None) -> DicomSeries:
     """The series with this UID, or the one that is clearly the largest: more than twice the images of any other.
 
-    A choice among several is said by ``warnings.warn``. Raises ValueError, naming the series, when none stands out.
+    A choice among several gives a warning (``warnings.warn``). Raises ValueError, naming the series, when none stands
+    out.
     """
     if not found:
         raise ValueError(f"expected DICOM images in the folder {folder}, found none: choose the folder of the slices")
@@ -88,9 +89,9 @@ def read_dicom(path: str | os.PathLike[str], unit: str | None = None, series: st
 
     Classic images and the frames of enhanced (multi-frame) ones go the same way: sorted along their normal, then
     checked for one orientation, size and spacing, one image at each place, even distances and no leaning. Copies of an
-    image and padding outside the field of view of a CT are settled with a warning. ``unit``: of the values, None for
-    "HU" in CT whose header rescales to it, else "a.u."; ``series``: see :func:`choose_series`. Pixels of more than
-    24 bits become float64. Raises ValueError, one sentence, for everything that is not one even stack.
+    image are left out, and padding outside the field of view of a CT becomes air, both with a warning. ``unit``: of the
+    values, None for "HU" in CT whose header rescales to it, else "a.u."; ``series``: see :func:`choose_series`. Pixels
+    of more than 24 bits become float64. Raises ValueError, one sentence, for everything that is not one even stack.
     """
     place = Path(path)
     if place.is_dir():

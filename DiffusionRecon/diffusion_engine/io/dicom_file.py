@@ -25,7 +25,7 @@ PIXEL_KINDS = {0x0010: "i", 0x0008: "f", 0x0009: "d"}
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 IMAGE_CLASSES = ("Image Storage", "Dose Storage", "Parametric Map Storage")
-"""How the names of the DICOM classes of images end; spectra and reports are none, whatever rows they have."""
+"""How the names of the DICOM classes of images end; spectra and reports are no images, even with rows."""
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """The classes of segmentations: by segment and, unknown to older versions of pydicom, by label."""

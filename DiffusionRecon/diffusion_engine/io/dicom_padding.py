@@ -1,4 +1,4 @@
-"""Pixels outside the field of view, known by the DICOM padding tags: air in CT, and never without a word."""
+"""Pixels outside the field of view, known by the DICOM padding tags: made air in CT, always with a warning."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def volumes_below(
     """Path below ``folder`` and volume of every image file, or, where it cannot be used, the reason as a sentence.
 
     ``unit``: of the values, None for what each file states; ``wanted``: whether a path below the folder is to be read
-    at all. DICOM files are known by their content, whatever their name. Several of one folder are its DICOM series: the
+    at all. DICOM files are known by their content, not by their name. Several of one folder are its DICOM series: the
     path is the folder's, with the UID below it where there are several series. What else lies there is passed over,
     with one reason a folder after all volumes; no file ends the walk.
     """

@@ -183,7 +183,7 @@ def lps_matrix(planes: Sequence[Plane]) -> np.ndarray:
         matrix[:3, 2] = normal * (first.thickness or 1.0)
         return matrix
     way = np.subtract(last.position, first.position)
-    # The stack leans by no more than its positions are rounded: upright then, else as stated.
+    # A stack that leans by less than the rounding of its positions counts as upright, else as stated.
     aside = np.linalg.norm(way - (way @ normal) * normal)
     upright = aside < ROUNDED_FRACTION * min(first.spacing)
     matrix[:3, 2] = (normal * (way @ normal) if upright else way) / (len(planes) - 1)

@@ -18,7 +18,6 @@ import json
 import math
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -34,12 +33,12 @@ from ..modalities.ct.measurement import Measurement, read_measurement
 from ..volume import Volume
 from . import job as jobs
 from . import lock
+from .ending import ERROR, end_with_parent, sentence
 from .forecast import output_bytes
 from .inside import result_path
 from .progress import PeakMemory, TimeLeft
-from .shortage import did_not_suffice, ran_out
 
-DONE, ERROR, CANCELLED = 0, 1, 3
+DONE, CANCELLED = 0, 3
 PREVIEW_EVERY_S = 1.0
 REPORT_EVERY_S = 0.1
 
@@ -85,19 +84,6 @@ def read_source(folder: Path, job: jobs.Job) -> Volume | Measurement:
     if job.geometry is None:
         return read_volume(folder / job.input)
     return read_measurement(folder / job.input, folder / job.geometry)
-
-
-def sentence(error: BaseException, what: str = "reconstruction") -> str:
-    """One line for the user; errors that are not about the input name their kind and the log.
-
-    ``what`` failed: what would need less memory depends on it.
-    """
-    text = " ".join(str(error).split())
-    if isinstance(error, (ValueError, FloatingPointError, ChildProcessError)) and text:
-        return text
-    if ran_out(error):
-        return did_not_suffice(what)
-    return f"The {what} failed ({type(error).__name__}: {text[:300] or 'no message'}): see worker.log."
 
 
 def _iterate(folder: Path, steps: Iterator[Any], out: TextIO) -> Any | None:
@@ -160,28 +146,6 @@ def _deliver(folder: Path, result: Any) -> None:
 def _say(out: TextIO, message: dict[str, Any]) -> None:
     out.write(json.dumps(message, allow_nan=False) + "\n")
     out.flush()
-
-
-def end_with_parent(leave: Callable[[], None] | None = None) -> None:
-    """End this process and its children as soon as stdin closes, which is when the process that started it ends.
-
-    ``leave``: called last of all, to tidy up.
-    """
-
-    def watch() -> None:
-        # os.read, not sys.stdin: a thread inside sys.stdin makes the interpreter abort on a normal exit.
-        with contextlib.suppress(OSError):
-            while os.read(0, 1024):
-                pass
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-        if leave is not None:
-            with contextlib.suppress(OSError):
-                leave()
-        os._exit(ERROR)
-
-    threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
 def reconstruct(source: Any, settings: dict[str, Any], folder: Path | None = None) -> Generator[Any, None, None]:

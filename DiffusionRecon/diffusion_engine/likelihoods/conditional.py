@@ -2,9 +2,9 @@
 
     x + C A' w,  (V + A C A') w = y - A x
 
-Whitened, the residual r leaves the error C A' V^-1/2 M^-1 r in the image, M = I + V^-1/2 A C A' V^-1/2. With C replaced
-by a cheap ``approximation`` that is a search direction which the iteration needs anyway, so that the error of what has
-been found is foretold before another product with C is spent on it (measured: to 30 % where C is uneven).
+A whitened residual r leaves the error C A' V^-1/2 M^-1 r in the image, M = I + V^-1/2 A C A' V^-1/2. With a cheap
+``approximation`` in place of C this error is a search direction that the iteration computes anyway. So the error of the
+present solution is estimated before another product with C is spent (measured: to 30 % where C is uneven).
 
 Source: generalised conjugate residuals, doi:10.1137/0720023, preconditioned from the right and flexibly.
 """
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
 from ..physics.operator import LinearOperator
+from .conjugate_gradient import conjugate_gradient, item_dot, ratio
 
 Covariance = Callable[[Tensor], Tensor]
 """C v of images (batch, rows, columns), each with a covariance of its own."""
 
 LEAST, SMALL = 2, 1e-3
-"""Products that are taken in any case unless the residual falls to this share: between images far apart a prior decides
-by a common shift of many pixels, which is small in each."""
+"""At least so many products are taken, unless the residual falls to this share: the choice between images far apart
+is a common shift of many pixels, which is small in each of them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class SolveSettings:
 class Solved:
     """Images (batch, rows, columns), the ``products`` with C that they took, and the largest ``error`` left in them.
 
-    ``error``: root mean square over an image, foretold, in the unit of the images.
+    ``error``: root mean square over an image, estimated, in the unit of the images.
     """
 
     image: Tensor
@@ -60,10 +60,10 @@ def minimal_residual_mean(
     operator: LinearOperator, data: Tensor, variance: Tensor, x: Tensor, covariance: Covariance,
     approximation: Covariance, settings: SolveSettings, allowed: float,
 ) -> Solved:
-    """x + C A' w of each image, until its error is foretold to be ``allowed`` or less, or after settings.products.
+    """x + C A' w of each image, until its estimated error is at most ``allowed``, or after settings.products.
 
     ``data`` and noise ``variance`` as in :class:`.gaussian.GaussianLikelihood`; at least LEAST products. An image that
-    is done stays as it is, whatever the others of the batch need.
+    is done stays as it is while others of the batch go on.
     """
     whiten = variance.rsqrt()
 

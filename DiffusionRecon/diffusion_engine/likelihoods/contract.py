@@ -44,8 +44,8 @@ class Likelihood(SmoothLikelihood, Protocol):
 def stiffness(likelihood: Likelihood, x: Tensor, iterations: int = 12) -> Tensor:
     """Largest eigenvalue of the Hessian A' diag(w) A at ``x`` for each image, (batch, 1, 1), by power iteration.
 
-    Deterministic: starts from a constant image, which positive operators hardly change. It is the unit in which step
-    lengths are given, so a few per cent too low do no harm.
+    Deterministic: starts from a constant image, which positive operators change little. It is the unit of step lengths,
+    so that an error of a few per cent does no harm.
     """
     weights, operator = likelihood.curvature(x), likelihood.operator
     vector = x.new_ones(x.shape)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient, item_dot, ratio
 from ..physics.noise import typical_noise_std
 from ..physics.operator import LinearOperator, some_views
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
+from .conjugate_gradient import conjugate_gradient, item_dot, ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class GaussianLikelihood:
         return self.residual_per_view(x).mean(-1)
 
     def residual_per_view(self, x: Tensor) -> Tensor:
-        """Mean over the detector of |(y - A x) / sigma|^2: (batch, views).
+        """Mean over the readings of a view of |(y - A x) / sigma|^2: (batch, views).
 
         Where readings have no weight it is the sum over a view's others, by their number in an average view.
         """

@@ -1,4 +1,4 @@
-"""Likelihoods of counts: emission (PET, SPECT), y ~ Poisson(A x + b), and transmission (CT), y ~ Poisson(i0 e^-Ax + b).
+"""Likelihoods of counts: emission, y ~ Poisson(A x + b), and transmission, y ~ Poisson(i0 e^-Ax + b).
 
 The data term is half the deviance, sum(m - y + y ln(y / m)) with the mean m that the image predicts: the negative
 log-likelihood minus its least value, so that it compares with the Gaussian sum r^2 / (2 v). Electronic noise of
@@ -224,7 +224,7 @@ def _check_counts(operator: LinearOperator, data: Tensor, negative_allowed: bool
     if not negative_allowed and bool((data < 0).any()):
         raise ValueError(
             f"expected counts of 0 or more, found {int((data < 0).sum())} negative readings: give counts rather than "
-            "line integrals, or the standard deviation of the electronic noise of a CT detector"
+            "line integrals, or the standard deviation of the detector's electronic noise"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .levels import air_level, noise_differences, noise_level, robust_std
+from .levels import air_level, noise_level
 
 
 def simulate_counts(
@@ -60,39 +60,12 @@ def estimate_noise_std(sinogram: Tensor, used: Tensor | None = None) -> float:
 def typical_noise_std(variance: Tensor) -> float:
     """Root mean variance of the readings that say something: those of a standard deviation below 1.
 
-    A dead bin or a starved reading is known to no better than its own size, and would speak for all others. Where
-    every reading is so, the root mean of all that are finite.
+    A dead bin or a starved reading has an error as large as itself and would dominate the mean. Where all readings are
+    like that, the root mean of the finite ones.
     """
     finite = variance[torch.isfinite(variance)]
     telling = finite[finite < 1]
     return float((telling if telling.numel() else finite).mean().sqrt())
-
-
-def estimate_i0(line_integrals: Tensor) -> float:
-    """Unattenuated count i0 that explains how the noise of line integrals grows: var(p) = exp(p) / i0 + rest.
-
-    The readings are grouped by p into 24 groups of equal size; 1 / i0 is the slope of the robust variance of a group
-    over its mean exp(p), fitted with weights 1 / var^2; the rest takes up the object's edges. On simulated CT slices
-    the result is 0 to 30 % too low for i0 up to 1e5 and 40 to 65 % for 1e6; electronic noise lowers it further.
-    Raises ValueError for fewer than 512 readings, non-finite data or noise that does not grow with p.
-    """
-    _require_finite(line_integrals, "line integrals")
-    differences = torch.from_numpy(noise_differences(line_integrals.double().cpu().numpy())).flatten()
-    values = line_integrals[..., 2:-2].double().cpu().flatten()
-    if values.numel() < 512:
-        raise ValueError(f"Expected at least 512 readings to estimate i0, found {values.numel()}: give i0.")
-    groups = torch.argsort(values).chunk(24)
-    growth = torch.stack([torch.exp(values[group]).mean() for group in groups])
-    variance = torch.tensor([robust_std(differences[group].numpy()) ** 2 for group in groups], dtype=torch.float64)
-    used = variance > 0
-    growth, variance = growth[used], variance[used]
-    weight = 1 / variance**2 / (1 / variance**2).sum()
-    around = growth - (weight * growth).sum()
-    slope = float((weight * around * variance).sum() / (weight * around**2).sum()) if len(growth) > 1 else 0.0
-    if not math.isfinite(slope) or slope <= 0:
-        raise ValueError("The noise of the line integrals does not grow with attenuation: i0 cannot be estimated "
-                         "from them, give i0.")
-    return 1 / slope
 
 
 def estimate_air_counts(counts: Tensor, used: Tensor | None = None) -> float:

@@ -2,8 +2,8 @@
 
 The raw 5 and 95 % quantiles of 16 draws cover a further draw in 81 % of cases only: with n draws the outermost two
 enclose a share (n - 1) / (n + 1) of what else may come. Both rules here correct for it. They cover the truth only as
-far as the truth is exchangeable with the draws, that is, as far as the draws are draws from the posterior. Of other
-draws the smallest and the largest are told, a spread of estimates, without any share of cases.
+far as the truth is exchangeable with the draws, that is, as far as the draws are draws from the posterior. For other
+draws only the smallest and the largest value are given: a spread of estimates that claims no share of cases.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def prediction_interval(values: np.ndarray, level: float = LEVEL) -> tuple[np.nd
 def claimed_level(spread: str | None, count: int, level: float = LEVEL) -> float | None:
     """The share of cases that an interval of ``count`` draws may claim to cover, None: a spread of estimates only.
 
-    ``spread``: of the method that drew, see :class:`..solvers.listing.Listed`. Only draws from the posterior may, and
-    only so many that order statistics suffice: below, the shape of the distribution would have to be assumed.
+    ``spread``: of the method that drew, see :class:`..solvers.listing.Listed`. Only draws from the posterior may claim
+    one, and only where order statistics suffice: for fewer draws the shape of the distribution would be an assumption.
     """
     return level if spread == "posterior" and count > 1 and interval_rule(count, level) == ORDER_STATISTICS else None
 

@@ -1,7 +1,7 @@
-"""Arrays in files whose space on the disk is theirs before anything is computed.
+"""Arrays in files whose space on the disk is reserved before anything is computed.
 
-A mapped file that is merely made long takes its space when it is written to, and a disk that is full then ends the
-process by a signal, without a word. No torch here.
+A mapped file that was only set to its length takes space when it is written to. If the disk is full by then, a signal
+ends the process without a message. No torch here.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ def _reserve(handle: int, start: int, count: int) -> None:
                 os.posix_fallocate(handle, start, count)
             return
         except OSError as error:
+            # These three come from a file system that cannot reserve space.
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise  # those three: a file system that cannot
+                raise
     os.lseek(handle, start, os.SEEK_SET)
     while count > 0:
         count -= os.write(handle, BLOCK[:count])

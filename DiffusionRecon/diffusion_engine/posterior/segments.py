@@ -41,9 +41,9 @@ class SegmentInterval:
     """``mean`` value over the mask (image unit) and ``volume_mm3`` by the rule, both of the mean image.
 
     The intervals go from the smallest to the largest of the draws, or hold a further draw with probability ``level``
-    where there is one. They are None with fewer than two draws; the volume's also where the mask alone gives it,
-    because a fixed mask has one volume. Neither was stretched by a calibration, which is of voxels. ``rule``: how the
-    volume was measured, one phrase for the user.
+    where there is one. They are None with fewer than two draws. The volume's interval is also None without an intensity
+    rule, because a fixed mask has one volume. No calibration stretches them: a calibration is of single voxels.
+    ``rule``: how the volume was measured, one phrase for the user.
     """
 
     name: str
@@ -67,8 +67,8 @@ def segment_intervals(
 
     ``draws``: arrays of the mean's shape, may be empty; ``segments``: masks of that shape by name, empty ones are left
     out; ``rules``: by segment name, see :class:`IntensityRule`; ``level``: of prediction intervals, as far as
-    :func:`.intervals.claimed_level` allows them, None: smallest to largest. A volume's interval ends at zero and at the
-    mask's volume at the widest. The volume in the mean image may lie outside: a mean is smoother than its draws.
+    :func:`.intervals.claimed_level` allows them, None: smallest to largest. A volume's interval never goes below zero
+    or above the mask's volume. The volume in the mean image may lie outside: a mean is smoother than its draws.
     Raises ValueError for shapes that differ and rules of unknown segments, FloatingPointError for NaN or infinity.
     """
     unknown = set(rules or {}) - set(segments)

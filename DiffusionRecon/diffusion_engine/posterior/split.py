@@ -4,9 +4,9 @@ With W = V^-1/2 the whitening and p the prior variance of a pixel, x = x_seen + 
 
     x_seen = (A'V^-1 A + 1/p)^-1 A'V^-1 A x,    x_unseen = (I + p A'V^-1 A)^-1 x,
 
-the second solved by conjugate gradients. Directions that the data weigh more than the prior pass into the first part,
-those that the scanner hardly sees into the second. Both maps are linear, so it suffices to split the differences
-between draws.
+the second solved by conjugate gradients. The first part holds the directions that the data determine better than the
+prior does, the second part those that the data barely determine. Both maps are linear, so it is enough to split the
+differences between draws.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient
+from ..likelihoods.conjugate_gradient import conjugate_gradient
 from ..likelihoods.gaussian import GaussianLikelihood
 from .moments import RunningMoments
 

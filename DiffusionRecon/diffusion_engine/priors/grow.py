@@ -1,6 +1,6 @@
-"""Larger networks that begin as a smaller one: more channels, or an eye for neighbouring slices or whole volumes.
+"""Larger networks that begin as a smaller one: with more channels, neighbouring slices or whole volumes as input.
 
-All give at first exactly what the smaller network gives, so that training continues instead of starting again.
+At first they give exactly what the smaller network gives, so that training continues instead of starting again.
 Source: Net2Net, arXiv:1511.05641, where new channels copy old ones; here they are new features that nothing reads yet.
 """
 
@@ -45,7 +45,7 @@ def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
 
 
 def _place(new: Tensor, old: Tensor) -> None:
-    """Put (outputs, inputs, ...) weights in the corner of larger ones whose old outputs then read nothing new."""
+    """Put (outputs, inputs, ...) weights in the corner of larger ones, of which the old outputs read no new input."""
     rows, columns = old.shape[:2]
     new[:rows] = 0
     new[:rows, :columns] = old
@@ -61,6 +61,6 @@ def seeing(network: PatchUNet, seen: str) -> PatchUNet:
     result = seeing_network(seen, network.channels, network.blocks).to(network.head.weight.device)
     head = torch.zeros_like(result.head.weight)
     head[:, : network.head.in_channels] = network.head.weight.detach()
-    # What looks along the slices is zero in the new network, and not in the old one's state.
+    # The layers along the slices start at zero in the new network and are missing from the old one's state.
     result.load_state_dict({**result.state_dict(), **network.state_dict(), "head.weight": head})
     return result

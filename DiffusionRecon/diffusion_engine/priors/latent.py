@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -32,21 +32,3 @@ class LatentPrior:
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.autoencoder.decode(self.denoiser(self.autoencoder.encode(x), sigma, condition))
-
-
-@dataclass(frozen=True, eq=False)
-class MonaiAutoencoder:
-    """MONAI's AutoencoderKL as an :class:`Autoencoder`: latents are the posterior's mean times ``scale``.
-
-    ``scale``: what latents were multiplied with when their diffusion model was trained, often 1 / (their standard
-    deviation). ``network``: monai.networks.nets.AutoencoderKL. Source: arXiv:2112.10752, section 3.1.
-    """
-
-    network: Any
-    scale: float = 1.0
-
-    def encode(self, images: Tensor) -> Tensor:
-        return self.network.encode(images)[0] * self.scale
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return self.network.decode(latents / self.scale)

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..denoiser import EDMDenoiser
-from .adapter import SHIPPED, AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter, read_any_card
+from .adapter_card import SHIPPED, AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter, read_any_card
 from .card import PriorCard, read_card, sha256
-from .foreign import FAMILIES
-from .imported import ImportedDenoiser, build_imported
+from .foreign.families import FAMILIES
+from .foreign.imported import ImportedDenoiser, build_imported
 from .lora import LowRank, restored
 from .networks import PatchUNet
 from .state import differing

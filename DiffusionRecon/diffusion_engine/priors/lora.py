@@ -1,4 +1,4 @@
-"""Low-rank adapters of a network: W + s B A for every convolution and linear layer, beside the weights, not in them.
+"""Low-rank adapters of a network: W + s B A for every convolution and linear layer, kept apart from the weights.
 
 The network itself is never written to: its layers are called with the adapted weights (a functional call), so dropping
 the adapter, or setting its scale s to 0, gives the original bit for bit at any time. Source: arXiv:2106.09685.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .edm_unet import Conv
+from .foreign.edm_unet import Conv
 from .state import differing
 
 ADAPTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, Conv)

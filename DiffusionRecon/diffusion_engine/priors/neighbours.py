@@ -1,10 +1,10 @@
-"""A prior of slices that also looks at the slice below and the one above: what it is told, and how it is asked.
+"""A prior of slices that also looks at the slice below and the one above: its inputs, and how it is called.
 
     D(x; s, places, b, a, c_b, c_a) ~ E[clean | x = clean + s n, b, a],   b, a: the neighbours with noise of their own
 
-Beside the position planes it gets both noisy neighbours over sqrt(s^2 + d^2), as the slice itself, and how close they
-are: c = exp(-distance / 10 mm). A neighbour that is missing has values and closeness of zero, so that the same network
-also works on a single slice. One call a slice, as for a prior of single slices.
+Its inputs are the slice, the position planes, both noisy neighbours, divided by sqrt(s^2 + d^2) like the slice, and
+their closeness c = exp(-distance / 10 mm). A neighbour that is missing has values and closeness of zero, so that the
+same network also works on a single slice. One call a slice, as for a prior of single slices.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..denoiser import Denoiser
 
 REACH_MM = 10.0
 NEAREST_MM = 4.0
-"""About how far the nearest neighbours are in training: in finer stacks those some slices away are looked at."""
+"""Approximate distance of the nearest neighbours in training; in finer stacks it looks several slices away."""
 
 
 class ScaledDenoiser(Denoiser, Protocol):
@@ -39,7 +39,7 @@ def closeness(distance_mm: float) -> float:
 
 
 def slices_apart(slice_mm: float) -> int:
-    """How many slices away the nearest neighbours are that a prior looks at, for slices of this distance."""
+    """How many slices away a prior looks for its nearest neighbours, for slices of this distance."""
     return max(1, round(NEAREST_MM / slice_mm))
 
 

@@ -93,6 +93,7 @@ class PatchUNet(nn.Module):
         width = 128
         self.inputs, self.outputs, self.channels, self.blocks = inputs, outputs, channels, blocks
         self.sees = seen_by(inputs, volumes)
+        self.further_planes = FURTHER_PLANES[self.sees]
         self.multiple = 2 ** len(channels)
         self.embedding = NoiseEmbedding(width)
         self.head = nn.Conv2d(4 * inputs, channels[0], 3, padding=1)

@@ -27,7 +27,7 @@ def read_state(path: Path, exact: bool = False) -> dict[str, Tensor]:
     ``exact``: half precision stays as it is in the file.
 
     Tensors may lie under a key such as "state_dict" or "ema" (preferred: it is what samples are drawn from), and under
-    prefixes of wrappers, which are removed. Raises ValueError for whatever would need unpickling code.
+    prefixes of wrappers, which are removed. Raises ValueError for files that need code to be unpickled.
     """
     if not path.is_file():
         raise ValueError(f"expected a file of weights, found none at {path}: give its path")

@@ -28,27 +28,6 @@ def geometric_grid(sigma_max: float, sigma_min: float, steps: int) -> Tensor:
     return torch.cat([sigma_max * (sigma_min / sigma_max) ** ramp, torch.zeros(1, dtype=torch.float64)])
 
 
-def vp_linear_grid(
-    sigma_max: float, sigma_min: float, steps: int, beta_min: float = 0.1, beta_max: float = 20.0
-) -> Tensor:
-    """sigma(t) = sqrt(exp(B(t)) - 1), B(t) = beta_min t + (beta_max - beta_min) t^2 / 2, t even, then 0.
-
-    Levels of variance-preserving diffusion with a linear rate, in coordinates x = clean + sigma * noise; ``steps``
-    equal steps of t from that of ``sigma_max`` to that of ``sigma_min``: (steps + 1,) float64. The defaults are the
-    1e-4 to 2e-2 of 1000 discrete steps. Source: arXiv:2011.13456, eq. 33. Raises ValueError as :func:`poly_grid`,
-    and unless beta_max > beta_min > 0.
-    """
-    _check(sigma_max, sigma_min, steps)
-    if not beta_max > beta_min > 0:
-        raise ValueError(f"a linear rate of noise needs beta_max > beta_min > 0; found {beta_max:g}, {beta_min:g}")
-    ends = torch.tensor([sigma_max, sigma_min], dtype=torch.float64)
-    slope = beta_max - beta_min
-    first, last = (((beta_min**2 + 2 * slope * torch.log1p(ends**2)).sqrt() - beta_min) / slope).tolist()
-    t = torch.linspace(first, last, steps, dtype=torch.float64)
-    levels = torch.expm1(beta_min * t + slope * t**2 / 2).sqrt()
-    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
-
-
 def _check(sigma_max: float, sigma_min: float, steps: int) -> None:
     if not sigma_max > sigma_min > 0 or steps < 2:
         raise ValueError(

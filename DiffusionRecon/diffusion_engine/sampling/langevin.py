@@ -33,9 +33,9 @@ def corrector(
     """One Langevin step of length 2 (snr |z| / |s|)^2, norms over the last two axes of each image.
 
     ``x``, ``estimate`` (the denoiser's) and ``noise``: (batch, rows, columns). An image whose score is zero stays. The
-    rule expects a score of about |z| / sigma, as images have about which only the noise is unlikely; where the prior is
-    smooth on the scale of sigma it would throw the state far beyond the noise level, unless the length is bounded by
-    ``longest`` sigma^2.
+    rule expects a score of about |z| / sigma, as for images that are unlikely only by their noise. Where the prior is
+    smooth on the scale of sigma, the step would go far beyond the noise level unless it is bounded by ``longest``
+    sigma^2.
     """
     gradient = score(x, estimate, sigma)
     size = gradient.abs().square().sum((-2, -1), keepdim=True)

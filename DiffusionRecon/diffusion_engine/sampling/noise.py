@@ -1,14 +1,14 @@
 """Where the random numbers of a run come from: seed, use, draw, call and slice of the patient, and nothing else.
 
-Each slice of a batch has a stream of its own in every call, so that it gets the same numbers whatever is solved with
-it, in whichever order and on whichever device; the numbers are drawn on the CPU. Neighbours may share theirs:
+Each slice of a batch has a stream of its own in every call, so that its numbers do not depend on the other slices,
+their order or the device; the numbers are drawn on the CPU. Neighbours may share theirs:
 
     n_k = cos(t pi / 2) w_a + sin(t pi / 2) w_(a + 1),  a = floor(k / m),  t = k / m - a
 
 with independent standard normal anchors w, one every m slices ("period"). The squares of the two weights add to 1, so
 the noise of each slice is exactly standard normal, white within the slice, and neighbours correlate by
-cos(pi / (2 m)); m = 1 gives independent slices. A solver that is given the same noise for two slices decides alike
-where the measurement does not decide, so that what it adds runs on from slice to slice.
+cos(pi / (2 m)); m = 1 gives independent slices. Given the same noise for two slices, a solver makes the same choice
+where the measurement leaves one, so that what it adds continues from slice to slice.
 
 Sources: independent streams, numpy's SeedSequence; spherical interpolation of noise, arXiv:2010.02502; along the
 slices of a stack, arXiv:2602.04162; pairs of opposite noise, doi:10.1017/S0305004100031455.

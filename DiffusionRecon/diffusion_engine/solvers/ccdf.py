@@ -20,17 +20,15 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 from .projection import PseudoInverse, project
 
 
 @dataclass(frozen=True)
-class CCDFSettings:
+class CCDFSettings(AnnealedSettings):
     """Levels, noise levels (network units), fresh noise eta, weight lambda of the data and iterations of A^+."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 1.0
     relaxation: float = 1.0
     iterations: int = 5

@@ -20,19 +20,19 @@ from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
-class ConsistencySettings:
+class ConsistencySettings(AnnealedSettings):
     """Denoiser calls, the first and last noise level (network units), and the weights of the data step.
 
     ``local_variance``: the prior's variance differs from pixel to pixel.
     """
 
     steps: int = 4
-    sigma_start: float = 0.6
     sigma_end: float = 0.05
     sigma_data: float = 0.5
     prior_variance: float = 1.0

@@ -7,7 +7,7 @@
 variance v + gamma^2, as published, with gamma^2 = |A|^2 sigma^2: the error that noise of level sigma makes in the data
 that see it best. That choice keeps every step stable, whatever the scan, but leaves data that see little too weak until
 sigma is small. Hence a direction needs as many steps as the Hessian is stiff: few for masked Fourier data, too many for
-CT, where the result falls below filtered backprojection.
+projections, where the result falls below that of inverting them at once.
 
 Source: arXiv:2108.01368.
 """
@@ -24,16 +24,15 @@ from ..likelihoods.contract import Likelihood, stiffness
 from ..sampling.grids import geometric_grid
 from ..sampling.langevin import langevin, score
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
-class CSGMSettings:
+class CSGMSettings(AnnealedSettings):
     """Levels, noise levels (network units), Langevin steps a level and their size in units of sigma^2, below 1."""
 
     steps: int = 60
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     repeats: int = 3
     step: float = 0.5
 

@@ -23,21 +23,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..classical.conjugate_gradient import conjugate_gradient
 from ..denoiser import Denoiser
+from ..likelihoods.conjugate_gradient import conjugate_gradient
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
-class DDNMSettings:
+class DDNMSettings(AnnealedSettings):
     """Steps, noise levels (network units), share of fresh noise ``eta`` (above 0) and the accuracy of the solves."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 0.85
     cg_iterations: int = 12
     cg_tolerance: float = 1e-3

@@ -23,16 +23,16 @@ from ..likelihoods.gaussian import GaussianLikelihood, ScaledOperator
 from ..physics.operator import LinearOperator, SpectralOperator
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
-class DDRMSettings:
+class DDRMSettings(AnnealedSettings):
     """Steps, noise levels (network units) and the shares of fresh noise and of data of one run."""
 
     steps: int = 50
     sigma_start: float = 1.0
-    sigma_end: float = 0.01
     eta: float = 0.85
     eta_b: float = 1.0
 

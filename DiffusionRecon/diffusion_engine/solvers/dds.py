@@ -11,9 +11,8 @@ C = c s^2 J that the network itself states, J = dD/dx, by so many products with 
 
     x0' = argmin_z (z - x0)' C^-1 (z - x0) / 2 + |W(A z - y)|^2 / 2
 
-Every second call sees the image left-right reversed, so that
-what a network gets wrong one way is not repeated. Draws are concentrated: each step pulls towards a point estimate, so
-their spread is narrower than the posterior's.
+Every second call sees the image left-right reversed, so that a network's error in one direction is not repeated.
+Draws are concentrated: each step pulls towards a point estimate, so their spread is narrower than the posterior's.
 
 Sources: DDS, arXiv:2303.05754; covariance, arXiv:2405.13712; start, arXiv:2112.05146; reversed calls, arXiv:2312.01831.
 """
@@ -31,23 +30,21 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite, linearise
 from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
-class DDSSettings:
+class DDSSettings(AnnealedSettings):
     """Steps, noise levels (network units) and the weights of one run.
 
     ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel;
-    ``products`` with the network's Jacobian in a step, each of them as much work as a step without (0: no covariance);
-    ``antithetic``: of several draws every second one has the opposite noise of the one before it, which whoever draws
-    sees to (:meth:`..sampling.noise.Noise.draws`). Raises ValueError for a negative number of products.
+    ``products``: with the network's Jacobian in a step, each as much work as a whole step without (0: no covariance);
+    ``antithetic``: every second of several draws has the opposite noise of the draw before it; the caller makes that
+    noise (:meth:`..sampling.noise.Noise.draws`). Raises ValueError for a negative number of products.
     """
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 1.0
     sigma_data: float = 0.5
     prior_variance: float = 1.0

@@ -23,16 +23,14 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
-class DiffPIRSettings:
+class DiffPIRSettings(AnnealedSettings):
     """Steps, noise levels (network units), weight of the prior (lambda) and share of fresh noise ``zeta``."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     weight: float = 0.5
     zeta: float = 1.0
     cg_iterations: int = 8

@@ -4,7 +4,7 @@
     x0' = argmin_z |z - x0|^2 / (2 g(sigma)) + |W (A z - y)|^2 / 2 + lambda |D_z z|_1    (ADMM, warm duals)
     x   = x0' + sigma' (sqrt(1 - eta^2) (x - x0) / sigma + eta z)
 
-which is DDS with another denoiser and likelihood; the z-TV is all but off, since the prior itself ties the slices. Any
+which is DDS with another denoiser and likelihood. The z-TV is weak, since the prior itself ties the slices. Any
 number of slices. The denoiser must know triplets, as coupling/stack.py describes, marked by an attribute ``stack`` of
 3, or look at neighbours (:class:`priors.neighbours.StackDenoiser`): then every slice is the middle of a triplet of its
 own, near and far in turn. A prior of single slices is refused: this would be DDS with another name.

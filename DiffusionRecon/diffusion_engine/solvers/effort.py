@@ -1,4 +1,4 @@
-"""What data steps that are solved to an accuracy took, and where they stopped short of it."""
+"""The work of data steps that are solved to an accuracy, and where they stopped before reaching it."""
 
 from __future__ import annotations
 

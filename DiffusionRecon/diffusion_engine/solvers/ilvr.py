@@ -22,16 +22,14 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ancestral
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
-class ILVRSettings:
+class ILVRSettings(AnnealedSettings):
     """Levels, noise levels (network units), and the factor by which the reference could be shrunk without loss."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     factor: float = 6.0
 
 

@@ -6,8 +6,8 @@ D_k is the estimate of call k at noise s_k. Were the Jacobian J of D diagonal, e
 differ by sqrt(2) s J (root mean square), and the clean image's variance is s^2 J (Tweedie): it goes with the root of m.
 An image's weights have mean 1; the floor keeps pixels whose estimates happen to agree from being frozen.
 
-Source of the diagonal covariance: TMPD, arXiv:2310.06721. That it is read off successive estimates, which costs no
-call, and the constants, chosen on held-out slices, are this project's own.
+Source of the diagonal covariance: TMPD, arXiv:2310.06721. Reading it off successive estimates, which costs no call, is
+this project's own, and so are the constants, chosen on held-out slices.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..classical.conjugate_gradient import ratio
+from ..likelihoods.conjugate_gradient import ratio
 from .contract import clean_variance
 
 MEMORY, FLOOR = 0.9, 0.3

@@ -16,23 +16,21 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..classical.conjugate_gradient import image_dot
 from ..denoiser import Denoiser
+from ..likelihoods.conjugate_gradient import image_dot
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ancestral
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, finite, linearise
 from .projection import PseudoInverse, project
 
 
 @dataclass(frozen=True)
-class MCGSettings:
+class MCGSettings(AnnealedSettings):
     """Levels, noise levels (network units), weight zeta of the gradient, first and last weight lambda of the data."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     weight: float = 1.0
     relaxation_first: float = 1.0
     relaxation_last: float = 0.6

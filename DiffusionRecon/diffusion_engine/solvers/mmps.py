@@ -25,11 +25,7 @@ from .moment_matching import PosteriorDenoiser, PosteriorSettings
 
 @dataclass(frozen=True)
 class MMPSSettings(PosteriorSettings):
-    """Steps and noise levels (network units), beside the accuracy of the linear systems."""
-
-    steps: int = 30
-    sigma_max: float = 80.0
-    sigma_min: float = 0.0005
+    """Those of :class:`PosteriorSettings`: a flow forgets no error, so that every step has the same accuracy."""
 
 
 def mmps(

@@ -6,9 +6,10 @@
 Each iteration for w takes one product with J, a backward pass through the network
 (:func:`..likelihoods.conditional.minimal_residual_mean`). They are preconditioned by the stationary matrix
 F' diag(j) F in the place of J, whose radial spectrum j is measured by one product with a random vector. An error of D_y
-moves a draw by about as much, which a flow shrinks with s, until s is below the posterior's own width: it is allowed to
-be a share of s. What two moments cannot tell: where images far apart fit the data and p(x0 | x) has several peaks, they
-are weighed too evenly, however exactly the systems are solved (measured: 0.35 for a share of 0.19).
+moves a draw by about as much; a flow shrinks it in proportion to s until s is below the posterior's own width, so the
+allowed error is a share of s. Two moments do not describe several peaks: where images far apart fit the data and
+p(x0 | x) has several peaks, their weights come out too even, however exactly the systems are solved (measured: 0.35
+for a share of 0.19).
 
 Source: moment matching, arXiv:2405.13712.
 """
@@ -36,11 +37,15 @@ SMALLEST_SHARE = 1e-4
 class PosteriorSettings(SolveSettings):
     """``products`` with J a step at most; ``tolerance``: error of D_y at which a step has enough, in noise levels.
 
-    Raises ValueError for fewer than one product.
+    ``steps`` from noise level ``sigma_max`` down to ``sigma_min`` (network units). Raises ValueError for fewer than one
+    product.
     """
 
     products: int = 24
     tolerance: float = 0.01
+    steps: int = 30
+    sigma_max: float = 80.0
+    sigma_min: float = 0.0005
 
     def allowed(self, sigma: float) -> float:
         """Error of D_y that is small enough at ``sigma``, in units of it: the tolerance."""
@@ -99,7 +104,7 @@ def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Ten
     """Mean gain of J at each spatial frequency's magnitude: (batch, rows, columns), between SMALLEST_SHARE and 1.
 
     j(k) = mean of Re F z* F J z over a ring of frequencies, for each image; z: ``probe`` (standard normal) with all of
-    its Fourier coefficients made as large as each other, so that none of a ring counts more than the others.
+    its Fourier coefficients given the same magnitude, so that all of a ring count alike.
     """
     spectrum = torch.fft.fft2(probe, norm="ortho")
     source = spectrum / spectrum.abs().clamp_min(torch.finfo(spectrum.real.dtype).tiny)

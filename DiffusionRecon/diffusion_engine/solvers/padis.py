@@ -7,7 +7,7 @@
 several times at each level; J = dx0/dx, v = sigma^2 d^2 / (sigma^2 + d^2). The published guidance is -zeta J' times
 the gradient of |A x0 - y|: its length depends on the unit of the data and does not fall as their noise is reached, and
 published runs take a thousand steps. The one used here is v J' times the gradient of the log-likelihood of x0 with an
-error of variance v in x0, so that zeta is a number near 1 for every scanner.
+error of variance v in x0, so that zeta is a number near 1 for every geometry and noise level.
 
 Any denoiser of images that was trained on patches with positions will do: it is wrapped into a patch prior.
 Source: arXiv:2406.02462.

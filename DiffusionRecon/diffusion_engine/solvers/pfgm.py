@@ -25,16 +25,14 @@ from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
 from ..sampling.pfgm import pfgm_noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, clean_variance, denoise, finite
 
 
 @dataclass(frozen=True)
-class PFGMSettings:
+class PFGMSettings(AnnealedSettings):
     """Steps, noise levels (network units) and the weights of one run; ``dimension`` D: a whole number, or inf."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     dimension: float = 2048
     eta: float = 0.5
     sigma_data: float = 0.5

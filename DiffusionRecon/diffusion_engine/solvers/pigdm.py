@@ -24,16 +24,14 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, clean_variance, finite, linearise
 
 
 @dataclass(frozen=True)
-class PiGDMSettings:
+class PiGDMSettings(AnnealedSettings):
     """Steps, noise levels (network units) and the weights of one run; ``sigma_data`` is d."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 1.0
     sigma_data: float = 0.5
     cg_iterations: int = 12

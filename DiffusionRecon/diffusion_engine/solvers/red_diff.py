@@ -22,16 +22,15 @@ from ..denoiser import Denoiser
 from ..likelihoods.contract import Likelihood, stiffness
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 
 
 @dataclass(frozen=True)
-class REDDiffSettings:
+class REDDiffSettings(AnnealedSettings):
     """Steps, noise levels (network units), weight of the prior, and Adam's step length (network units) and memories."""
 
     steps: int = 100
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     weight: float = 0.03
     step_length: float = 0.05
     momentum: float = 0.9

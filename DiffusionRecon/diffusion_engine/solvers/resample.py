@@ -25,11 +25,12 @@ from ..priors.latent import LatentPrior
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, finite
 
 
 @dataclass(frozen=True)
-class ReSampleSettings:
+class ReSampleSettings(AnnealedSettings):
     """Steps and noise levels in latent units; ``every``: steps between data consistency; limits of both optimisations.
 
     ``pixel_weight``: prior variance of the pixel stage, image units squared, large so that the data decide.
@@ -37,7 +38,6 @@ class ReSampleSettings:
 
     steps: int = 60
     sigma_start: float = 20.0
-    sigma_end: float = 0.01
     every: int = 3
     gamma: float = 40.0
     pixel_iterations: int = 20

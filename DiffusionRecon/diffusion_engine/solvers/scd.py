@@ -4,7 +4,8 @@
     every few steps:  w <- Adam on  (|W(A x0' - y)|^2 + 2 a TV(x0')) / m,  with g = ``inner_variance`` g(sigma)
     x = x0' + sigma' (sqrt(1 - eta^2) (x - D_0(x; sigma)) / sigma + eta z)
 
-m readings; the objective is that of TV with weight a, but over what the network can say instead of over all images.
+with m readings. The objective is that of TV with weight a, minimised over the images that the network can produce
+instead of over all images.
 w are low-rank adapters of the network, zero at first, each image of a batch its own; D_0 is the network without
 them, which gives the direction of the noise. Each step of Adam sees the last x0' (at first, the start) with fresh noise
 of level sigma, where the source keeps to the one x, and the first noise level takes the most steps. The gradient
@@ -30,6 +31,7 @@ from ..priors.lora import LowRank
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, clean_variance, denoise, finite
 
 SMOOTHING = 1e-3
@@ -37,15 +39,12 @@ SMOOTHING = 1e-3
 
 
 @dataclass(frozen=True)
-class SCDSettings:
+class SCDSettings(AnnealedSettings):
     """Those of DDS, and of the inner loop: every ``skip`` steps and in the ``last`` ones, ``inner_steps`` of Adam.
 
     The first step takes ``first_inner_steps``: what the state keeps of the start's artefacts is decided at high noise.
     """
 
-    steps: int = 30
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     eta: float = 1.0
     sigma_data: float = 0.5
     prior_variance: float = 2.0

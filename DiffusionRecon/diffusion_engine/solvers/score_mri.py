@@ -1,4 +1,4 @@
-"""Score-MRI, single coil: predictor-corrector sampling with the measured k-space put back after every move.
+"""Score-MRI of one channel: predictor-corrector sampling with the measured frequencies put back after every move.
 
     x = x + (sigma^2 - sigma'^2) s(x) + (sigma' / sigma) sqrt(sigma^2 - sigma'^2) z      (predictor)
     x = x + A'(y - A x)                                                                  (replacement, A A' = I)
@@ -23,12 +23,13 @@ from ..sampling.grids import geometric_grid
 from ..sampling.langevin import corrector
 from ..sampling.movers import predictor_named
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 from .projection import project
 
 
 @dataclass(frozen=True)
-class ScoreMRISettings:
+class ScoreMRISettings(AnnealedSettings):
     """Levels, noise levels (network units, of complex noise of that variance), corrector and predictor.
 
     The published predictor, reverse_diffusion, lacks the factor sigma' / sigma of the noise and needs many levels.
@@ -36,7 +37,6 @@ class ScoreMRISettings:
 
     steps: int = 50
     sigma_start: float = 1.0
-    sigma_end: float = 0.01
     snr: float = 0.16
     predictor: str = "ancestral"
 
@@ -53,7 +53,7 @@ def score_mri(
     """
     if not start.is_complex():
         raise ValueError(
-            f"Score-MRI replaces k-space and needs complex images, found {start.dtype}: give a complex start"
+            f"Score-MRI replaces frequencies and needs complex images, found {start.dtype}: give a complex start"
         )
     levels = geometric_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
     predictor = predictor_named(settings.predictor)

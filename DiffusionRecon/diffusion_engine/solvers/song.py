@@ -26,16 +26,15 @@ from ..sampling.grids import geometric_grid
 from ..sampling.langevin import corrector
 from ..sampling.movers import predictor_named
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 from .projection import PseudoInverse, project
 
 
 @dataclass(frozen=True)
-class SongSettings:
+class SongSettings(AnnealedSettings):
     """Levels, noise levels (network units), the data weight lambda, iterations of A^+, corrector, predictor."""
 
-    steps: int = 30
-    sigma_start: float = 0.6
     sigma_end: float = 0.03
     relaxation: float = 1.0
     iterations: int = 3

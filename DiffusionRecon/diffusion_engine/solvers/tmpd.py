@@ -24,16 +24,14 @@ from .contract import SolverStep
 from .moment_matching import PosteriorDenoiser, PosteriorSettings
 
 WIDEST = 0.1
-"""Standard deviation that a posterior hardly exceeds where data were measured, network units: 100 HU."""
+"""Standard deviation that a posterior hardly exceeds where data were measured, network units."""
 
 
 @dataclass(frozen=True)
 class TMPDSettings(PosteriorSettings):
-    """Steps and noise levels (network units), beside the accuracy of the linear systems."""
+    """Those of :class:`PosteriorSettings`, with an accuracy that may be lower at large noise levels."""
 
     steps: int = 50
-    sigma_max: float = 80.0
-    sigma_min: float = 0.0005
 
     def allowed(self, sigma: float) -> float:
         """The tolerance, sigma / WIDEST times as large above WIDEST: a diffusion forgets an error with sigma^2."""

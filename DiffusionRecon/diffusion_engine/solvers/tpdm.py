@@ -19,24 +19,23 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..classical.conjugate_gradient import image_dot
 from ..coupling.perpendicular import TwoPlanes
 from ..denoiser import Denoiser
+from ..likelihoods.conjugate_gradient import image_dot
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.langevin import LONGEST_STEP, corrector
 from ..sampling.movers import reverse_diffusion
 from ..sampling.noise import Noise
+from .annealed import AnnealedSettings
 from .contract import SolverStep, clean_variance, denoise, finite, linearise
 
 
 @dataclass(frozen=True)
-class TPDMSettings:
+class TPDMSettings(AnnealedSettings):
     """Levels, chance 1 / ``every`` of the auxiliary prior, ``guidance`` (1: the full line search), corrector's snr."""
 
     steps: int = 200
-    sigma_start: float = 0.6
-    sigma_end: float = 0.01
     every: float = 2.7
     guidance: float = 1.0
     snr: float = 0.16

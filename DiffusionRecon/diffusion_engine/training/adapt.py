@@ -1,4 +1,4 @@
-"""A few volumes of one's own and a prior that nearly fits them: train low-rank adapters, and write them with a card."""
+"""Adapt a prior to a few volumes that it nearly fits: train low-rank adapters, and write them with a card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..denoiser import EDMDenoiser
-from ..priors.adapter import AdapterCard, write_adapter_card
+from ..priors.adapter_card import AdapterCard, write_adapter_card
 from ..priors.card import PriorCard
 from ..priors.library import Prior, load_prior, read_adapter_weights, write_weights
 from ..priors.lora import LowRank
@@ -58,7 +58,7 @@ def adapt_prior(
 
 
 def adaptable_prior(prior: str, name: str, device: str) -> Prior:
-    """The prior that ``name`` is to be made of; raises ValueError for one that is none (see :func:`adapt_prior`)."""
+    """The prior from which ``name`` is made; raises ValueError where it cannot be adapted (see :func:`adapt_prior`)."""
     base = load_prior(prior, choose_device(device))
     if "base_sha256" in base.card.training:
         below = base.card.training["base"]

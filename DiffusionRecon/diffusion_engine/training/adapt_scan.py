@@ -1,12 +1,12 @@
-"""A scan and a prior of other things: it learns from the scan's own reconstructions, round after round.
+"""Adapt a prior to a scan of something else: it learns from the scan's own reconstructions, round after round.
 
     x_k ~ DDS(y_k; w),   k = 1..n slices of the scan                  (at first: x_k by TV)
     w   <- training on x_k, turned by any angle, mirrored, and stretched a little
 
-is expectation maximisation with a diffusion prior: what the measurement says of a slice is kept by the data step, and
-what it leaves open is learnt from all other places of the scan. Artefacts lie as the views do, anatomy does not: turned
-images have them in other directions, so that the network learns the anatomy and averages the artefacts. No reference
-is needed. The result is a prior of its own for this scan; the one that it began as is not touched.
+is expectation maximisation with a diffusion prior. The data step keeps what was measured of a slice; what the
+measurement leaves open is learnt from all other places of the scan. Artefacts follow the directions of the views, the
+anatomy does not: in turned images they have other directions, so that the network learns the anatomy and averages the
+artefacts. No reference is needed. The result is a new prior for this scan; the one that it started from is unchanged.
 
 Sources: arXiv:2405.13712 (expectation maximisation), arXiv:2103.14756 (turned images).
 """
@@ -41,7 +41,7 @@ from .run import export_prior
 from .train import TrainingSettings, train
 
 SLICES = 24
-"""So many slices of a scan are learnt from, evenly spread."""
+"""Number of slices of a scan that are learnt from, evenly spread."""
 VARIANTS = 12
 """Turned versions of each slice."""
 RATE = 0.01

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..jobs import job as jobs
+from ..jobs.ending import end_with_parent, sentence
 from ..jobs.progress import PeakMemory
-from ..jobs.worker import end_with_parent, sentence
 
-if TYPE_CHECKING:  # torch comes with `work`, so that its absence is told as well
+if TYPE_CHECKING:  # torch is imported by `work`, so that its absence becomes a message too
     from .train import TrainingStep
 
 REPORT_EVERY_S = 0.25
@@ -33,8 +33,8 @@ class Cancelled(ValueError):
 def attached(folder: Path, work: Callable[[Each], dict[str, Any]]) -> dict[str, Any]:
     """Run ``work``, telling of every step that it passes on; returns its result.
 
-    Whatever libraries print goes to worker.log of ``folder``. The process ends when its stdin closes. Raises what
-    ``work`` raises, once it was said, and :class:`Cancelled`.
+    What libraries print goes to worker.log of ``folder``. The process ends when its stdin closes. Raises what ``work``
+    raises, after a message about it, and :class:`Cancelled`.
     """
     # Messages get a stream of their own; the log is the process's stdout and stderr until its end.
     with os.fdopen(os.dup(1), "w", encoding="ascii") as out:
@@ -55,7 +55,7 @@ def attached(folder: Path, work: Callable[[Each], dict[str, Any]]) -> dict[str, 
 
 
 def follower(folder: Path, out: TextIO, clock: Callable[[], float] = time.monotonic) -> Each:
-    """What tells ``out`` of steps, a few times a second, and raises :class:`Cancelled` once ``folder`` says so.
+    """A function that reports steps to ``out``, a few times a second, and raises :class:`Cancelled` once asked to.
 
     seconds_left = seconds since the first step told / steps since then * steps to come.
     """

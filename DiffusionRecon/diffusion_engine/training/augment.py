@@ -1,4 +1,4 @@
-"""Plausible variants of training patches: bodies turned and stretched, sharper and softer, in other orientations."""
+"""Plausible variants of training patches: turned and stretched, sharper and softer, in other orientations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one step of a training learns from, drawn while the step before it is still at work."""
+"""The data of one training step, drawn while the step before it is still being computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Batch:
     """Patches (n, channels, size, size), their planes, noise levels (n,), noise like the patches, variants or None.
 
     Or of volumes, with slices before the rows, which are all varied alike.
-    ``after``: state of the random numbers once all of it was drawn, for a checkpoint of this step.
+    ``after``: state of the random numbers after it was drawn, for a checkpoint of this step.
     """
 
     clean: Tensor
@@ -40,7 +40,7 @@ class Batch:
 
 
 def one_ahead(make: Callable[[], Item], count: int) -> Iterator[Item]:
-    """What ``make()`` gives, ``count`` times, each made in a thread while the caller works with the one before."""
+    """The results of ``count`` calls of ``make()``, each made in a thread while the caller uses the one before."""
     if count < 1:
         return
     with ThreadPoolExecutor(1) as pool:

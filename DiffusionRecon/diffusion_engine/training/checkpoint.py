@@ -1,4 +1,4 @@
-"""The state of a run: one optimiser step, and the whole of it in one file that survives whenever it is killed."""
+"""The state of a run: one optimiser step, and all of it in one file that survives a kill at any time."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class TrainingSlices:
     """Axial slices of one source: ``values`` (slices, rows, columns) in network units, one pixel size each (mm).
 
     ``slice_mm``: distance of neighbours, 0 for slices that are none. ``left_right``: whether columns run so.
-    ``half_turn``: they are sinograms, rows views over 180 degrees and columns detectors as far apart as pixels.
+    ``half_turn``: they are sinograms: rows are views over 180 degrees, columns are detectors as far apart as pixels.
     ``made``: what was done to the volume that they are of, "" for nothing.
     """
 
@@ -82,12 +82,12 @@ class PatchSampler:
 
     ``sees``: "slice" for patches of one; "neighbours" for a slice and those below and above, near or twice as far, with
     two planes beside the positions that tell how close they are (see :mod:`..priors.neighbours`): zero where a
-    neighbour is missing, as at the ends, for sources of independent slices, and now and then everywhere; "volume" for
-    8 slices, near or twice as far apart, of sources that have so many (see :mod:`..priors.volumes`). ``flip``: half of
-    the patches are cut from the mirrored slice, where its columns run from left to right; for anatomy that is as likely
-    so, such as the brain; of the torso, whose organs have sides, only for DDS, whose every second call sees the image
-    reversed. ``empty_std``: patches of less deviation show
-    only air. Sinograms begin at any view (see :func:`continued`): the middle of a patch is every view equally often.
+    neighbour is missing: at the ends, for sources of independent slices, and for a random share of all patches;
+    "volume" for 8 slices, near or twice as far apart, of sources that have so many (see :mod:`..priors.volumes`).
+    ``flip``: half of the patches are cut from the mirrored slice, where its columns run from left to right. That suits
+    anatomy without sides, such as the brain; for the torso, whose organs have sides, it suits DDS only, whose every
+    second call sees the image reversed. ``empty_std``: patches of less deviation show only air. Sinograms begin at any
+    view (see :func:`continued`): the middle of a patch is every view equally often.
     """
 
     def __init__(

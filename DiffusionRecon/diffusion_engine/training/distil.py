@@ -4,10 +4,10 @@
     x_j = teacher's probability flow from sigma_i to sigma_j   (j = i + skip, Heun's rule on the levels between)
     loss = h((f(x_i; sigma_i) - f'(x_j; sigma_j)) / c_out(sigma_i)),   h(u) = sqrt(u^2 + c^2) - c, or u^2
 
-f is the student and f' a moving average of it without gradient, the target. The EDM parametrisation gives the
-boundary condition f(x; 0) = x, and the last level is 0, so the first thing learnt is the teacher's own last step. The
-student is a network of the same kind as the teacher's: in the solver "consistency" it ends on the data manifold in one
-call or a few. It is not a denoiser: f is not the mean of the clean images, but the end of the flow.
+f is the student and f' a moving average of it without gradient, the target. The EDM parametrisation gives the boundary
+condition f(x; 0) = x, and the last level is 0, so that the teacher's own last step is learnt first. The student is a
+network of the same kind as the teacher's. In the solver "consistency" it reaches the data manifold in one call or a
+few. It is not a denoiser: f is the end of the flow, not the mean of the clean images.
 
 Sources: arXiv:2303.01469 (consistency models, algorithm 2); skip, arXiv:2310.04378; pseudo-Huber, arXiv:2310.14189.
 """
@@ -73,7 +73,7 @@ def flow(teacher: Denoiser, x: Tensor, levels: Tensor, place: Tensor | None) -> 
     for level, following in pairwise(levels):
         s, t = as_column(level, x), as_column(following, x)
         moving = t < s
-        # A resting image is passed through at a level of 1, whose slope is multiplied by zero.
+        # An image that rests is evaluated at a level of 1 and its slope multiplied by zero.
         safe = torch.where(moving, s, torch.ones_like(s))
         slope = (x - teacher(x, safe.flatten(), place)) / safe
         moved = x + (t - s) * slope

@@ -38,11 +38,11 @@ def distil_prior(
 ) -> dict[str, Any]:
     """Distil a prior into a few-step student of its own network, on volumes like its own; returns the student's card.
 
-    Consistency distillation, ``skip`` levels at once; with ``calls``, instead, training on the states of
-    reconstructions of CT in that many calls (:mod:`few_steps`). ``exclude``: folders kept out of it, to check the
-    student on. Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json and NAME.log into
-    ``out``. After consistency distillation the card's training entry holds, at some noise levels, the PSNR against the
-    end of the teacher's probability flow, of the student's one step and of the teacher's.
+    Consistency distillation, ``skip`` levels at once; or, with ``calls``, training on the states of reconstructions of
+    CT in that many calls (:mod:`few_steps`). ``exclude``: folders that are not trained on, to check the student. Writes
+    NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json and NAME.log into ``out``. After consistency
+    distillation the card's training entry holds, at some noise levels, the PSNR against the end of the teacher's
+    probability flow, of the student's one step and of the teacher's.
     """
     if calls is not None and unit != "HU":
         raise ValueError(f"a student of a few calls learns on scans of CT, not of images in {unit}: leave out --calls")
@@ -95,7 +95,7 @@ def distil_prior(
 
 
 def _sampler(settings: DistilSettings | FewStepSettings) -> dict[str, Any]:
-    """How a student is asked: see :class:`PriorCard`."""
+    """The sampler of a student, for its card: see :class:`PriorCard`."""
     if isinstance(settings, DistilSettings):
         return {"method": "consistency"}
     return {"method": "consistency", "sigma_end": settings.sigma_end, "prior_variance": settings.prior_variance}

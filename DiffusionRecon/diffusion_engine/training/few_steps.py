@@ -1,13 +1,13 @@
-"""A few-step student of a CT prior: trained on the very states that few-step reconstruction passes through.
+"""A few-step student of a CT prior, trained on the same states that few-step reconstruction passes through.
 
     x_1 = start + s_1 z                                        the start: filtered backprojection of a simulated scan
     c_k = argmin_z |z - f(x_k; s_k)|^2 / (2 g(s_k)) + |W(A z - y)|^2 / 2,   x_(k+1) = c_k + s_(k+1) z
     loss = mean over k of ln |c_k - clean|^2
 
-the sampler of the solver "consistency" with its data step; every state is taken as given (no gradient through the ones
-before), every scan has another number of views and other noise. A denoiser expects white noise in x; what a few steps
-leave there are streaks, and the student, begun with the teacher's weights, learns to take those for what they are. It
-is no denoiser any more: its estimate is a mean over images given such a state.
+the sampler of the solver "consistency" with its data step. No gradient passes through earlier states; every scan has
+another number of views and other noise. A denoiser expects white noise in x, but after few steps x holds streaks. The
+student starts with the teacher's weights and learns to remove them. It is not a denoiser any more: its estimate is the
+mean over images given such a state.
 
 Sources: data steps between calls of one network, trained together, arXiv:1712.02862 (MoDL); learning on a sampler's
 own states, arXiv:1011.0686; the sampler, arXiv:2303.01469.
@@ -40,7 +40,7 @@ from .sinograms import squared
 from .train import TrainingStep, rate
 
 SMALLEST = 192
-"""Narrower slices are not scanned: crops around a limb are no whole object."""
+"""Narrower slices are not scanned: a crop around a limb does not show the whole object."""
 WATER = 0.02
 """Attenuation of water a pixel: pixels count as 1 mm, and the noise follows the largest line integral."""
 

@@ -17,7 +17,7 @@ from .data import PatchSampler
 from .train import TrainingSettings, edm_loss, patches_of
 
 PART = 4
-"""On a processor, whose time grows with the work, a quarter of a step is measured."""
+"""On a processor a quarter of a step is measured: its time is in proportion to the work."""
 
 
 def foresee_training(

@@ -1,4 +1,4 @@
-"""Somebody else's diffusion model becomes a prior on disk, weights and card, if it passes the self-test."""
+"""Import a diffusion model of another project as a prior, weights and card on disk, if it passes the self-test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..io.folder import left_out, volumes_below
 from ..orientation import axial_squares
 from ..phantoms import synthetic_chest
 from ..priors.card import PriorCard, sha256, write_card
-from ..priors.foreign import (
+from ..priors.foreign.families import (
     MONAI_SAMPLER,
     MONAI_SCHEDULE,
     Entry,
@@ -29,10 +29,10 @@ from ..priors.foreign import (
     read_monai,
     tuples,
 )
-from ..priors.guided_unet import GuidedOptions
-from ..priors.imported import ImportedDenoiser, build_imported
+from ..priors.foreign.guided_unet import GuidedOptions
+from ..priors.foreign.imported import ImportedDenoiser, build_imported
+from ..priors.foreign.self_test import SelfTest, self_test
 from ..priors.library import load_prior
-from ..priors.self_test import SelfTest, self_test
 from ..run.pipeline import choose_device
 from .data import TrainingSlices
 from .run import pixel_range
@@ -50,7 +50,7 @@ EDM_KEYS = {"sigma_data", "interpolate"}
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What is to be imported and what its file cannot say.
+    """The model to import, and what its file does not say.
 
     ``scale`` and ``offset``: network value = (value in ``unit`` - offset) / scale; for a.u. in units of the brightness
     that becomes 1 (see :class:`UnitRule`). ``schedule``: by the family's own names, "" for its default. ``options``:

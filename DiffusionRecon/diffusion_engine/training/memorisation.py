@@ -1,4 +1,4 @@
-"""Whether a prior repeats its training images: what it denoises better, and how near its draws come to them."""
+"""Whether a prior repeats its training images: it denoises them better, and its draws come close to them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def copies(
     denoiser: Denoiser, sources: Sequence[TrainingSlices], held: Sequence[TrainingSlices], sigma: tuple[float, float],
     noise: Noise, size: int = 64, empty_std: float = 0.02,
 ) -> dict[str, Any]:
-    """How near draws come to training images, against how near patches of held-out images come.
+    """Distance of draws from training images, compared with that of patches of held-out images.
 
     Draws of ``size`` pixels at the places of as many held-out patches. Returns "samples" and "held" (distances of
     :func:`nearest`), "ratio" of their medians, "suspicious" (ratio below 0.5) and a "sentence". Where the held-out

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 OUTER = ("head.", "tail.")
-"""The first and the last convolution meet pixels, not features: they are left to Adam."""
+"""The first and the last convolution work on pixels, not on features: Adam updates them."""
 ADAM_SHARE = 0.03
 """Adam's rate as a share of Muon's, whose updates have a spectral norm of the rate."""
 

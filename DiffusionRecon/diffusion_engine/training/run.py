@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..priors.card import FURTHER_PLANES, SLICE, VOLUME, PriorCard, write_card
+from ..priors.card import SLICE, VOLUME, PriorCard, write_card
 from ..priors.grow import seeing, widened
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
@@ -22,10 +22,11 @@ from .curves import draw_curves
 from .data import DEPTH, PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
+from .settings import PriorTraining
 from .sources import load_sources, reweighed, told
 from .team import Team, check_team, gathered
 from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, patches_of, train
-from .units import LINE_INTEGRAL, UNITS, UnitRule, rule_of
+from .units import UNITS, UnitRule, rule_of
 from .validate import denoising_psnr
 from .watch import LOG_EVERY, Log, Watch, logged
 
@@ -37,41 +38,23 @@ SAVE_EVERY = 2 * LOG_EVERY
 
 
 def train_prior(
-    data: Path, exclude: Sequence[str], out: Path, name: str, steps: int, seed: int = 0, device: str = "auto",
-    origin: str | None = None, *, unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False,
-    files: str = "*", weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), compiled: bool = False,
-    augment: bool = False, processes: int = 1, each: Callable[[TrainingStep], None] | None = None,
+    asked: PriorTraining, out: Path, name: str, each: Callable[[TrainingStep], None] | None = None
 ) -> dict[str, Any]:
-    """Train a prior on the volumes below ``data`` except ``exclude``, which validate it; returns its card.
-
-    ``origin``: a prior to start from instead of random weights, by name or card, of any unit; the new one has its
-    network, or a wider one or one that sees more grown from it. ``unit``: HU, a.u., SUV, or line integral for
-    sinograms of CT (see :mod:`.units`); ``size``: of the network, None as the origin's, or small; ``sees``: what the
-    network sees at once, a "slice", a slice with its "neighbours", or a "volume" (patches of 8 slices); ``flip``:
-    mirrored slices too; ``files``: pattern of file names; ``weigh``: pattern of source names -> factor on how often
-    they are drawn; ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is whole in larger ones),
-    by default as suits the unit; ``pixels``: of all patches of a step together; ``log_sigma``: mean and standard
-    deviation of ln sigma, sigma the noise levels trained at, by default as suits the unit; ``compiled``, ``augment``:
-    see :class:`TrainingSettings`; ``processes``: that share every step on a processor (see :mod:`.team`).
+    """Train a prior as ``asked`` and write it into ``out``; returns its card.
 
     Writes NAME.checkpoint (continued when it exists), NAME.safetensors, NAME.json, NAME.log with loss and denoising
-    PSNR (see :class:`Watch`) and their curves in NAME.png into ``out``. The length of the weight average is chosen on
-    the excluded volumes. ``each`` is called after every step; whatever it raises ends the run, which the last
-    checkpoint continues.
+    PSNR (see :class:`Watch`) and their curves in NAME.png. The length of the weight average is chosen on the excluded
+    volumes. ``each`` is called after every step; whatever it raises ends the run, which the last checkpoint continues.
+    Raises ValueError for volumes, an origin or a number of processes that do not fit.
     """
-    asked = (
-        data, exclude, steps, seed, device, origin, unit, size, sees, files, weigh, rate, patches, pixels, log_sigma,
-        compiled, augment,
-    )
-    plan = _planned(*asked)
+    plan = _planned(asked)
     rule, network, settings, sources, held = plan.rule, plan.network, plan.settings, plan.sources, plan.held
     for line in told(sources, plan.skipped):
         print(line)
-    if flip and not all(s.left_right for s in sources):
+    if asked.flip and not all(s.left_right for s in sources):
         print("slices whose columns do not run from left to right are not mirrored")
-    sampler = PatchSampler(sources, plan.sees, flip, rule.empty_std)
-    _check_processes(processes, plan, sampler)
+    sampler = PatchSampler(sources, plan.sees, asked.flip, rule.empty_std)
+    _check_processes(asked.processes, plan, sampler)
     out.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if not any(source is kept for kept in sampler.sources):
@@ -83,8 +66,8 @@ def train_prior(
     log = Log(out / f"{name}.log")
     checkpoint = out / f"{name}.checkpoint"
     if not checkpoint.exists():
-        print(foresee_training(network, sampler, settings, processes=processes)["sentence"], flush=True)
-    with gathered(processes, _assist, (checkpoint, flip, asked)) as team:
+        print(foresee_training(network, sampler, settings, processes=asked.processes)["sentence"], flush=True)
+    with gathered(asked.processes, _assist, (checkpoint, asked)) as team:
         run = train(network, sampler, settings, checkpoint, SAVE_EVERY, averages, team)
         logged(
             run if each is None else _told(run, each), log,
@@ -96,35 +79,28 @@ def train_prior(
         best, scores = watch.best(averages.values)
         network.load_state_dict(averages.values[best])
         choice = {"average_halflife_steps": best, "averages_psnr_db": scores}
-    shared = {"processes": processes} if processes > 1 else {}
-    details = {"flip": flip, "augment": augment, "files": files, **shared, **choice}
+    shared = {"processes": asked.processes} if asked.processes > 1 else {}
+    details = {"flip": asked.flip, "augment": asked.augment, "files": asked.files, **shared, **choice}
     card = export_prior(network, out, name, settings, sources, held, rule, details, **plan.known)
     if held and not any("copies" in entry for entry in log.entries()):
-        prior = load_prior(str(out / f"{name}.json"), choose_device(device), unit)
-        found = copies(prior, sources, held, rule.sigma, seeded(seed), empty_std=rule.empty_std)
-        log.add(step=steps, copies=found)
+        prior = load_prior(str(out / f"{name}.json"), choose_device(asked.device), asked.unit)
+        found = copies(prior, sources, held, rule.sigma, seeded(asked.seed), empty_std=rule.empty_std)
+        log.add(step=asked.steps, copies=found)
     return card
 
 
-def foresee_prior(
-    data: Path, exclude: Sequence[str], steps: int, seed: int = 0, device: str = "auto", origin: str | None = None, *,
-    unit: str = "HU", size: str | None = None, sees: str = SLICE, flip: bool = False, files: str = "*",
-    patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), processes: int = 1,
-) -> dict[str, Any]:
-    """What :func:`train_prior` would take with these arguments: see :func:`foresee_training`. Writes nothing."""
-    plan = _planned(
-        data, exclude, steps, seed, device, origin, unit, size, sees, files, patches=patches, pixels=pixels,
-        log_sigma=log_sigma,
-    )
-    sampler = PatchSampler(plan.sources, plan.sees, flip, plan.rule.empty_std)
-    _check_processes(processes, plan, sampler)
-    return foresee_training(plan.network, sampler, plan.settings, processes=processes)
+def foresee_prior(asked: PriorTraining) -> dict[str, Any]:
+    """What :func:`train_prior` would take: see :func:`foresee_training`. Writes nothing."""
+    plan = _planned(asked)
+    sampler = PatchSampler(plan.sources, plan.sees, asked.flip, plan.rule.empty_std)
+    _check_processes(asked.processes, plan, sampler)
+    return foresee_training(plan.network, sampler, plan.settings, processes=asked.processes)
 
 
-def _assist(team: Team, checkpoint: Path, flip: bool, asked: tuple[Any, ...]) -> None:
+def _assist(team: Team, checkpoint: Path, asked: PriorTraining) -> None:
     """Train with the first process of a team, which keeps the results."""
-    plan = _planned(*asked)
-    sampler = PatchSampler(plan.sources, plan.sees, flip, plan.rule.empty_std)
+    plan = _planned(asked)
+    sampler = PatchSampler(plan.sources, plan.sees, asked.flip, plan.rule.empty_std)
     for _ in train(plan.network, sampler, plan.settings, checkpoint, team=team):
         pass
 
@@ -155,49 +131,31 @@ def _check_processes(processes: int, plan: _Plan, sampler: PatchSampler) -> None
     check_team(processes, next(plan.network.parameters()).device, counts)
 
 
-def _planned(
-    data: Path, exclude: Sequence[str], steps: int, seed: int, device: str, origin: str | None, unit: str,
-    size: str | None, sees: str, files: str, weigh: Mapping[str, float] | None = None, rate: float | None = None,
-    patches: Sequence[int] = (), pixels: int | None = None, log_sigma: Sequence[float] = (), compiled: bool = False,
-    augment: bool = False,
-) -> _Plan:
-    if steps < 1:
-        raise ValueError(f"expected 1 training step or more, found {steps}: choose more")
-    if any(edge < 16 for edge in patches):
-        raise ValueError(f"expected patches of 16 pixels or more, found {list(patches)}: choose larger ones")
-    if pixels is not None and pixels < 256:
-        raise ValueError(f"expected 256 pixels or more in a step, found {pixels}: choose more")
-    if log_sigma and (len(log_sigma) != 2 or not log_sigma[1] > 0):
-        raise ValueError(
-            f"expected mean and positive standard deviation of the logarithm of the noise, found {list(log_sigma)}: "
-            "give two numbers such as -2.8,1.1"
-        )
-    if compiled and not any(map(shutil.which, COMPILERS)):
+def _planned(asked: PriorTraining) -> _Plan:
+    if asked.compiled and not any(map(shutil.which, COMPILERS)):
         raise ValueError(f"compiling needs a C++ compiler, found none of {COMPILERS}: install one, or do not compile")
-    rule = rule_of(unit)
-    if sees not in FURTHER_PLANES:
-        raise ValueError(f"a network cannot see a '{sees}': choose from {', '.join(FURTHER_PLANES)}")
-    if augment and rule.unit == LINE_INTEGRAL:
-        raise ValueError("variants of sinograms are no sinograms of variants: train on them without augmentation")
-    sources, skipped = load_sources(data, exclude, (), unit, files)
-    sources = reweighed(sources, weigh or {})
-    held = load_sources(data, (), exclude, unit, files)[0] if exclude else []
-    where = choose_device(device)
-    torch.manual_seed(seed)
+    rule, steps, exclude = rule_of(asked.unit), asked.steps, asked.exclude
+    sources, skipped = load_sources(asked.data, exclude, (), asked.unit, asked.files)
+    sources = reweighed(sources, asked.weigh)
+    held = load_sources(asked.data, (), exclude, asked.unit, asked.files)[0] if exclude else []
+    where = choose_device(asked.device)
+    torch.manual_seed(asked.seed)
     known: dict[str, Any] = {}
-    if origin is None:
-        network = sized(size or "small", sees).to(where)
+    sees = asked.sees
+    if asked.origin is None:
+        network = sized(asked.size or "small", sees).to(where)
     else:
-        network, known = _continued(origin, exclude, where, size, sees)
+        network, known = _continued(asked.origin, exclude, where, asked.size, sees)
         sees = network.sees
-    mean, std = log_sigma or (rule.log_sigma_mean, rule.log_sigma_std)
+    mean, std = asked.log_sigma or (rule.log_sigma_mean, rule.log_sigma_std)
     settings = TrainingSettings(
-        steps=steps, patch_sizes=tuple(patches) or rule.patch_sizes,
-        learning_rate=rate or (FRESH_RATE if origin is None else CONTINUED_RATE),
+        steps=steps, patch_sizes=asked.patches or rule.patch_sizes,
+        learning_rate=asked.rate or (FRESH_RATE if asked.origin is None else CONTINUED_RATE),
         warmup_steps=min(200, max(1, steps // 10)), log_sigma_mean=mean, log_sigma_std=std,
         further_halflives=halflives_around(steps, AVERAGE_HALFLIFE),
-        sigma_data=rule.sigma_data, seed=seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
-        compiled=compiled, augment=augment, **({} if pixels is None else {"pixels_per_step": pixels}),
+        sigma_data=rule.sigma_data, seed=asked.seed, bf16=suits_bf16(where, rule.sigma[0], rule.sigma_data),
+        compiled=asked.compiled, augment=asked.augment,
+        **({} if asked.pixels is None else {"pixels_per_step": asked.pixels}),
     )
     return _Plan(rule, sources, held, skipped, network, sees, settings, known)
 

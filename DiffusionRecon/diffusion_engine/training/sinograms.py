@@ -2,7 +2,7 @@
 
     p(theta, u) = integral of mu over the line x cos theta - y sin theta = u,    p(theta + pi, u) = p(theta, -u)
 
-so that a half turn may begin at any view: after its last view come its first ones again, detector mirrored.
+so that a half turn may begin at any view: its last view is followed by its first ones, with the detector mirrored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..volume import hu_to_attenuation
 VIEWS = 180
 """Views of a half turn, a multiple of four."""
 SLICES_A_VOLUME = 16
-"""So many slices of a volume are scanned, evenly spread: neighbours look alike, and scanning takes time."""
+"""Number of slices of a volume that are scanned, evenly spread: neighbours are similar, and scanning takes time."""
 PADDED_TO = 64
 """Slices are padded with air to squares of a multiple of this, so that few projectors serve all volumes."""
 HALF_TURN_MM = 200.0 * math.pi

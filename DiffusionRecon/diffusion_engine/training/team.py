@@ -2,8 +2,8 @@
 
     loss = sum_r (n_r / n) loss_r,    its gradient likewise,    n_r of a step's n patches in process r
 
-Every process draws the whole step with the same random numbers and takes its part, so that what is learnt is that of
-one process but for rounding. On a processor the threads of one process meet in every layer; processes only once a step.
+Every process draws the whole step with the same random numbers and takes its part, so that the result is that of one
+process but for rounding. The threads of one process wait for each other in every layer, processes only once a step.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ def edm_loss(denoiser: EDMDenoiser, clean: Tensor, place: Tensor, sigma: Tensor,
 def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -> Tensor:
     """Noise levels (count,): ln sigma is normal, no further than three standard deviations from its mean.
 
-    Beyond, a level is so rare that the network only extrapolates there: errors of thousands, and a step wasted on them.
+    Levels beyond that are so rare that the network only extrapolates there: such a step has an error of thousands and
+    teaches nothing.
     """
     normal = torch.randn(count, generator=generator).clamp(-3.0, 3.0)
     return (normal * settings.log_sigma_std + settings.log_sigma_mean).exp()

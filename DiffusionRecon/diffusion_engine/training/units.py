@@ -26,8 +26,8 @@ class UnitRule:
     lower values are raised to it. ``fine_pixel_mm``: smaller pixels are averaged 2 x 2. ``full_weight_mm``: field of
     view from which a volume weighs fully. ``sigma_data``: standard deviation in network units; noise levels are in
     proportion to it. ``empty_std``: patches below this deviation (network units) count as empty.
-    ``window``: network values shown as black and white. ``finer``: noise levels are this part of those of images, where
-    what is to be learnt is so small against ``sigma_data``; ``log_sigma_std``: over how many of them it is spread.
+    ``window``: network values shown as black and white. ``finer``: factor on the noise levels where the detail to be
+    learnt is small against ``sigma_data``; ``log_sigma_std``: standard deviation of their logarithm.
     """
 
     unit: str

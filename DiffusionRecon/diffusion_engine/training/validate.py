@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..denoiser import EDMDenoiser
 from ..priors.card import NEIGHBOURS, SLICE, VOLUME
-from ..priors.imported import ImportedDenoiser
+from ..priors.foreign.imported import ImportedDenoiser
 from ..priors.neighbours import denoised, slices_apart
 from ..priors.volumes import volume_planes
 from .data import TrainingSlices

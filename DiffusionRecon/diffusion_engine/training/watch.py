@@ -1,4 +1,4 @@
-"""What is looked at while a prior trains: loss, denoising of held-out patches, first signs of memorisation; a log."""
+"""What is watched while a prior trains: loss, denoising of held-out patches, first signs of memorisation; a log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WATCHED = (0.1, 0.4, 1.0, 2.0)
 
 
 class Watch:
-    """Fixed patches, of held-out and of training volumes, with fixed noise, denoised by whatever weights are given."""
+    """Fixed patches, of held-out and of training volumes, with fixed noise, denoised by the weights that are given."""
 
     def __init__(
         self, network: nn.Module, sigma_data: float, training: PatchSampler, held: PatchSampler | None
@@ -113,7 +113,7 @@ class Log:
 
 
 def logged(run: Iterable[TrainingStep], log: Log, look: Callable[[], dict[str, Any]] | None = None) -> None:
-    """Go through a training run with a line of mean loss every 100 steps, and what ``look`` sees every 200 or more."""
+    """Go through a training run: a line of mean loss every 100 steps, the result of ``look`` every 200 or more."""
     losses: deque[float] = deque(maxlen=LOG_EVERY)
     for step in run:
         if not losses:

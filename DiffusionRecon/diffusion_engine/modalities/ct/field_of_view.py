@@ -1,4 +1,4 @@
-"""The default reconstruction grid, and what to do about data that the detector's ends cut off."""
+"""The reconstruction grid, and what to do about data that the detector's ends cut off."""
 
 from __future__ import annotations
 
@@ -46,15 +46,11 @@ def field_of_view_radius_mm(geometry: CTGeometry) -> float:
     return float(radius)
 
 
-def default_grid(geometry: CTGeometry, pixel_mm: float | None = None) -> ImageGrid:
-    """Square grid over the inscribed field of view; the pixel is by default a detector bin's size at the isocentre."""
-    return _square_grid(geometry, field_of_view_radius_mm(geometry), pixel_mm)
-
-
 def reconstruction_grid(sinogram: Tensor, geometry: CTGeometry, pixel_mm: float | None = None,
                         noise_std: float | None = None) -> FieldOfView:
-    """The default grid, or a larger one where the object reaches beyond the field of view.
+    """A square grid over the inscribed field of view, or a larger one where the object reaches beyond it.
 
+    The pixel is by default a detector bin's size at the isocentre.
     A view is cut off where the mean p of an end of the detector is above 5 standard deviations of its noise and
     2 % of the largest p. A disc of water whose chord at the field's edge (radius R) gives the upper tenth p of those
     ends has the radius sqrt(R^2 + (p / 2 mu)^2): the extended grid covers it and 10 % more, at most 2 R.

@@ -48,14 +48,12 @@ def make_betas(kind: str, steps: int = 1000, first: float = 1e-4, last: float = 
 class DiscreteSchedule:
     """Steps t = 0, 1, ... with rising noise levels; level between two steps: the nearest, or interpolated in ln sigma.
 
-    ``sigmas``: (steps,) rising, positive. A level below the first gets time 0 (the image is then all but clean); one
-    more than 1 % above the last raises ValueError, for the network has never seen it.
+    ``sigmas``: (steps,) rising, positive. A level below the first gets time 0 (the image then has almost no noise); one
+    more than 1 % above the last raises ValueError, because the network was not trained for it.
     """
 
     sigmas: Tensor
     interpolate: bool = True
-    descending: bool = False
-    """Whether the network counts from the largest level down (NCSN)."""
 
     def __post_init__(self) -> None:
         s = self.sigmas
@@ -71,20 +69,13 @@ class DiscreteSchedule:
         bar = (1 - betas).cumprod(0)
         return DiscreteSchedule(((1 - bar) / bar).sqrt(), interpolate)
 
-    @staticmethod
-    def geometric(first: float, last: float, steps: int, descending: bool = True) -> DiscreteSchedule:
-        """Levels in constant ratio from ``first`` to ``last`` (NCSN, arXiv:1907.05600), counted from the largest."""
-        levels = torch.logspace(math.log10(first), math.log10(last), steps, dtype=torch.float64)
-        return DiscreteSchedule(levels, False, descending)
-
     def time(self, sigma: Tensor) -> Tensor:
         check_level(sigma, float(self.sigmas[-1]))
         known = self.sigmas.to(device=sigma.device, dtype=torch.float64).log()
         level = sigma.double().log().clamp(known[0], known[-1]).contiguous()
         above = torch.searchsorted(known, level).clamp(1, len(known) - 1)
         time = above - 1 + (level - known[above - 1]) / (known[above] - known[above - 1])
-        time = time if self.interpolate else time.round()
-        return len(known) - 1 - time if self.descending else time
+        return time if self.interpolate else time.round()
 
 
 @dataclass(frozen=True)
@@ -108,22 +99,15 @@ class ContinuousVP:
 
 
 @dataclass(frozen=True)
-class LevelTime:
-    """Networks told the noise level itself: time = factor * sigma / unit, or factor * ln(sigma / unit).
+class LogTime:
+    """Networks told the logarithm of the noise level: time = ln(sigma / unit), for levels up to ``largest``."""
 
-    The latter with ``logarithm``. VE networks of score_sde take sigma; EDM networks ln(sigma) / 4, consistency
-    networks 250 ln(sigma), VE networks of EDM ln(sigma / 2).
-    """
-
-    factor: float = 1.0
-    logarithm: bool = False
-    largest: float = math.inf
     unit: float = 1.0
+    largest: float = math.inf
 
     def time(self, sigma: Tensor) -> Tensor:
         check_level(sigma, self.largest)
-        level = sigma.double() / self.unit
-        return self.factor * (level.log() if self.logarithm else level)
+        return (sigma.double() / self.unit).log()
 
 
 def check_level(sigma: Tensor, largest: float) -> None:

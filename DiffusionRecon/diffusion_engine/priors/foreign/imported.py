@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..denoiser import Denoiser
-from .combine import Rescaled
-from .foreign import build
+from ...denoiser import Denoiser
+from .families import build
+from .rescaled import Rescaled
 
 
 class ImportedDenoiser(nn.Module):
-    """D(x; s) of single-channel slices by a network of another project, see :mod:`.foreign`.
+    """D(x; s) of single-channel slices by a network of another project, see :mod:`.families`.
 
     ``around``: makes a denoiser in the network's own units; ``scale`` and ``offset``: network value =
     (value - offset) / scale. The position channels of a whole slice are not used; raises ValueError where more is asked

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..denoiser import Denoiser
-from ..sampling.noise import Noise, seeded
-from .combine import Rescaled
+from ...denoiser import Denoiser
+from ...sampling.noise import Noise, seeded
+from .rescaled import Rescaled
 from .schedules import LevelError
 
 FACTORS = (0.5, 0.71, 1.0, 1.41, 2.0)
@@ -32,7 +32,7 @@ class LevelTest:
 
     ``best_factor``: told level, relative to the true one, at which the error is least; ``balance``:
     (|x - D|^2 + |D - clean|^2) / |x - clean|^2, which is 1 for the posterior mean by orthogonality; ``rescaled_db``:
-    the best PSNR when all intensities are taken for half, once or twice as large, and ``best_scale`` which.
+    the best PSNR with all intensities times a half, one or two, and ``best_scale`` that factor.
     """
 
     sigma: float

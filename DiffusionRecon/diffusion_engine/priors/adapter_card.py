@@ -1,4 +1,4 @@
-"""The card of an adapter: a small change of one base prior, told apart from every other by the base's hash."""
+"""The card of an adapter: a small change of one base prior, which it names together with the hash of its weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AdapterCard:
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a JSON file says that it is an adapter's card; False for whatever cannot be read."""
+    """Whether a JSON file says that it is an adapter's card; False for files that cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError):
@@ -50,7 +50,7 @@ def is_adapter(path: Path) -> bool:
 
 
 def read_adapter(path: Path) -> AdapterCard:
-    """Read and check an adapter's card; raises ValueError with one sentence for whatever is missing or wrong."""
+    """Read and check an adapter's card; raises ValueError with one sentence for what is missing or wrong."""
     if not is_adapter(path):
         raise ValueError(f"{path.name} is not an adapter's card of format '{FORMAT}': give the JSON that came with it")
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""State dicts of EDM networks: what they are is read off names and shapes; the preconditionings of its table 1.
+"""State dicts of EDM networks, whose options are read off names and shapes, and the preconditionings of its table 1.
 
 A state dict tells the network, not how it was wrapped: ``precond`` and ``sigma_data`` are asked for, and the
 self-test finds a wrong one. Source: arXiv:2206.00364.
@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..denoiser import Denoiser, EDMDenoiser
-from .adapters import VEDenoiser, VPDenoiser
+from ...denoiser import Denoiser, EDMDenoiser
+from ..state import read_state
 from .edm_unet import EDMNetOptions
-from .schedules import ContinuousVP, DiscreteSchedule, LevelTime
-from .state import read_state
+from .parameterised import VEDenoiser, VPDenoiser
+from .schedules import ContinuousVP, DiscreteSchedule, LogTime
 
 PRECONDS = ("edm", "ve", "vp", "iddpm")
 EDM_LEVELS = (0.002, 80.0)
@@ -113,8 +113,8 @@ def preconditioning(entry: Mapping[str, Any]) -> tuple[Callable[[nn.Module], Den
             raise ValueError(f"expected a positive sigma_data, found {data}: give that of the network's training")
         return lambda network: EDMDenoiser(network, data), EDM_LEVELS
     if kind == "ve":
-        told = LevelTime(1.0, logarithm=True, unit=2.0, largest=VE_LEVELS[1])
-        return lambda network: VEDenoiser(network, told, "minus_noise"), VE_LEVELS
+        told = LogTime(unit=2.0, largest=VE_LEVELS[1])
+        return lambda network: VEDenoiser(network, told), VE_LEVELS
     if kind == "vp":
         continuous = ContinuousVP(*VP_BETA, scale=VP_STEPS - 1)
         slope = VP_BETA[1] - VP_BETA[0]

@@ -30,9 +30,9 @@ def conjugate_gradient(
 ) -> Tensor:
     """Solve M x = b for a symmetric (complex: Hermitian) positive definite M, from x = 0.
 
-    ``right``: (..., rows, columns), or whatever the inner product ``dot`` takes. An item stops when
-    |b - M x| < ``tolerance`` |b|, whatever the others do; all stop after
-    ``iterations``. Source: Hestenes and Stiefel, doi:10.6028/jres.049.044.
+    ``right``: (..., rows, columns), or another shape that the inner product ``dot`` takes. Each item stops on its own
+    when |b - M x| < ``tolerance`` |b|; all stop after ``iterations``. Source: Hestenes and Stiefel,
+    doi:10.6028/jres.049.044.
     """
     x = torch.zeros_like(right)
     residual, direction = right, right

@@ -2,11 +2,11 @@
 
 What a file cannot say is asked for: ``scale`` and ``offset``, network value = (value - offset) / scale, with values in
 the units that the prior is to work in. A network trained on [-1, 1] from CT clipped to -1000 ... 1000 HU has
-scale 1 and offset 0 in units of HU / 1000. Run :func:`diffusion_engine.priors.self_test.self_test` on a few
+scale 1 and offset 0 in units of HU / 1000. Run :func:`diffusion_engine.priors.foreign.self_test.self_test` on a few
 images before any reconstruction: it finds a wrong scale or schedule.
 
-Each family has a ``read_``, which gives a model's tensors and an entry: plain names and values, for a model card, of
-which :func:`build` makes the untrained network again; and a ``load_``, which does both.
+Each family has a ``read_``, which gives a model's tensors, in their own precision, and an entry: plain names and
+values, for a model card, of which :func:`build` makes the untrained network again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..denoiser import Denoiser, EDMDenoiser
-from .adapters import FlowDenoiser, VPDenoiser
-from .combine import Rescaled
+from ...denoiser import Denoiser, EDMDenoiser
+from ..state import first_of, read_json, read_state
 from .diffusers_unet import UNet2D, current_names
 from .edm import EDM_LEVELS, preconditioning, read_edm
 from .edm_unet import EDMNetOptions, EDMUNet
 from .guided_unet import GuidedOptions, GuidedUNet
+from .parameterised import FlowDenoiser, VPDenoiser
 from .schedules import DiscreteSchedule, make_betas
-from .state import fill, first_of, read_json, read_state
 
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
 VP_SCHEDULERS = (
@@ -82,17 +81,13 @@ def build(entry: Mapping[str, Any]) -> Foreign:
         raise ValueError(f"the network of family {kind} cannot be built ({error}): correct its description") from None
 
 
-def load(
-    entry: Mapping[str, Any], state: Mapping[str, Tensor], source: str, scale: float, offset: float = 0.0,
-    device: str | torch.device = "cpu",
-) -> Denoiser:
-    """A prior of an entry and its tensors, rescaled; raises ValueError for what does not fit."""
-    foreign = build(entry)
-    return Rescaled(foreign.around(fill(foreign.network, state, source).to(device)), scale, offset)
-
-
 def read_diffusers(folder: Path, interpolate: bool = True) -> tuple[Entry, dict[str, Tensor]]:
-    """Entry and tensors, in their own precision, of a folder of diffusers: see :func:`load_diffusers`."""
+    """Entry and tensors of a folder of diffusers: unet/ and scheduler/ of a pipeline, or both files side by side.
+
+    Read are config.json and diffusion_pytorch_model.safetensors (or .bin, tensors alone) of a UNet2DModel, and
+    scheduler_config.json for the parameterisation. ``interpolate``: times between the steps trained, else the
+    nearest step. Raises ValueError for what is missing or not known.
+    """
     place = folder / "unet" if (folder / "unet").is_dir() else folder
     config = read_json(place / "config.json")
     kind = config.get("_class_name", "UNet2DModel")
@@ -102,19 +97,6 @@ def read_diffusers(folder: Path, interpolate: bool = True) -> tuple[Entry, dict[
     weights = first_of(place / "diffusion_pytorch_model.safetensors", place / "diffusion_pytorch_model.bin")
     entry = {"type": "diffusers", "config": config, "scheduler": options, "interpolate": interpolate}
     return entry, current_names(read_state(weights, exact=True))
-
-
-def load_diffusers(
-    folder: Path, scale: float, offset: float = 0.0, device: str | torch.device = "cpu", interpolate: bool = True
-) -> Denoiser:
-    """A prior from a folder of diffusers: unet/ and scheduler/ of a pipeline, or both files side by side.
-
-    Read are config.json and diffusion_pytorch_model.safetensors (or .bin, tensors alone) of a UNet2DModel, and
-    scheduler_config.json for the parameterisation. ``interpolate``: times between the steps trained, else the
-    nearest step. Raises ValueError for what is missing or not known.
-    """
-    entry, state = read_diffusers(folder, interpolate)
-    return load(entry, state, folder.name, scale, offset, device)
 
 
 def _diffusers(entry: Mapping[str, Any]) -> Foreign:
@@ -162,25 +144,16 @@ def _discrete(betas: Tensor, interpolate: bool, prediction: str, multiple: int) 
 def read_monai(
     weights: Path, network: Mapping[str, Any], scheduler: Mapping[str, Any], interpolate: bool = True
 ) -> tuple[Entry, dict[str, Tensor]]:
-    """Entry and tensors, in their own precision, of a model of MONAI: see :func:`load_monai`."""
+    """Entry and tensors of a state dict of MONAI's two-dimensional DiffusionModelUNet.
+
+    ``network``: the arguments it was made with; ``scheduler``: those of its DDPMScheduler or DDIMScheduler
+    (num_train_timesteps, schedule, prediction_type, beta_start, beta_end), MONAI's defaults where left out.
+    Raises ValueError for what cannot be read.
+    """
     entry = {
         "type": "monai", "network": dict(network), "scheduler": dict(scheduler), "interpolate": interpolate,
     }
     return entry, read_state(weights, exact=True)
-
-
-def load_monai(
-    weights: Path, network: Mapping[str, Any], scheduler: Mapping[str, Any], scale: float, offset: float = 0.0,
-    device: str | torch.device = "cpu", interpolate: bool = True,
-) -> Denoiser:
-    """A prior from the state dict of MONAI's two-dimensional DiffusionModelUNet.
-
-    ``network``: the arguments it was made with; ``scheduler``: those of its DDPMScheduler or DDIMScheduler
-    (num_train_timesteps, schedule, prediction_type, beta_start, beta_end), MONAI's defaults where left out.
-    Raises ValueError for what does not fit or is not known.
-    """
-    entry, state = read_monai(weights, network, scheduler, interpolate)
-    return load(entry, state, weights.name, scale, offset, device)
 
 
 def _monai(entry: Mapping[str, Any]) -> Foreign:
@@ -210,26 +183,17 @@ def read_guided(
     weights: Path, options: GuidedOptions, schedule: str = "linear", steps: int = 1000, prediction: str = "epsilon",
     interpolate: bool = True,
 ) -> tuple[Entry, dict[str, Tensor]]:
-    """Entry and tensors, in their own precision, of a model of guided-diffusion: see :func:`load_guided`."""
+    """Entry and tensors of a state dict of guided-diffusion, a .safetensors or .pt file of tensors alone.
+
+    ``schedule``: "linear" or "cosine" and ``steps``, as in training (noise_schedule, diffusion_steps); ``prediction``:
+    "epsilon", or "sample" for predict_xstart. A learned variance (twice the channels) is dropped. Raises ValueError
+    for what cannot be read.
+    """
     entry = {
         "type": "guided-diffusion", "options": asdict(options), "schedule": schedule, "steps": steps,
         "prediction": prediction, "interpolate": interpolate,
     }
     return entry, read_state(weights, exact=True)
-
-
-def load_guided(
-    weights: Path, options: GuidedOptions, scale: float, offset: float = 0.0, schedule: str = "linear",
-    steps: int = 1000, prediction: str = "epsilon", device: str | torch.device = "cpu", interpolate: bool = True,
-) -> Denoiser:
-    """A prior from a state dict of guided-diffusion, a .safetensors or .pt file of tensors alone.
-
-    ``schedule``: "linear" or "cosine" and ``steps``, as in training (noise_schedule, diffusion_steps); ``prediction``:
-    "epsilon", or "sample" for predict_xstart. A learned variance (twice the channels) is dropped. Raises ValueError
-    for what does not fit or is not known.
-    """
-    entry, state = read_guided(weights, options, schedule, steps, prediction, interpolate)
-    return load(entry, state, weights.name, scale, offset, device)
 
 
 def _guided(entry: Mapping[str, Any]) -> Foreign:
@@ -247,7 +211,11 @@ def _guided(entry: Mapping[str, Any]) -> Foreign:
 def read_edm_network(
     weights: Path, precond: str = "", sigma_data: float = 0.5, interpolate: bool = True
 ) -> tuple[Entry, dict[str, Tensor]]:
-    """Entry and tensors, in their own precision, of a network of EDM: see :func:`load_edm`."""
+    """Entry and tensors of EDM's SongUNet or DhariwalUNet, whose options are read off its names and shapes.
+
+    ``precond``: "edm" with ``sigma_data`` as in training (the default), "ve", "vp", or "iddpm" (the default where the
+    file has its noise levels). Raises ValueError for what is not known, and for pickled snapshots.
+    """
     options, state, steps = read_edm(weights)
     if steps and precond not in ("", "iddpm"):
         raise ValueError(f"{weights.name} holds the noise levels of the iddpm preconditioning, not of '{precond}'")
@@ -256,19 +224,6 @@ def read_edm_network(
         "sigma_data": sigma_data, "steps": steps, "interpolate": interpolate,
     }
     return entry, state
-
-
-def load_edm(
-    weights: Path, scale: float, offset: float = 0.0, precond: str = "", sigma_data: float = 0.5,
-    device: str | torch.device = "cpu", interpolate: bool = True,
-) -> Denoiser:
-    """A prior from a state dict of EDM's SongUNet or DhariwalUNet, whose options are read off its names and shapes.
-
-    ``precond``: "edm" with ``sigma_data`` as in training (the default), "ve", "vp", or "iddpm" (the default where the
-    file has its noise levels). Raises ValueError for what does not fit or is not known, and for pickled snapshots.
-    """
-    entry, state = read_edm_network(weights, precond, sigma_data, interpolate)
-    return load(entry, state, weights.name, scale, offset, device)
 
 
 def _edm(entry: Mapping[str, Any]) -> Foreign:
