@@ -35,7 +35,7 @@ def test_standInFromVolumeToFindingsAndVerdicts(
     assert ui.viewsSpinBox.value == 20
     ui.folderNameEdit.text = "Attempt 1"
     ui.sliceCountSpinBox.value = 2
-    assert "4 draws of 2 slices" in ui.estimateLabel.text
+    assert "4 samples of 2 slices" in ui.estimateLabel.text
     ui.applyButton.click()
     assert ui.applyButton.text == "Cancel"
     idle(panel)
@@ -148,9 +148,10 @@ def test_standInMeasuredDataFromFileToResult(openPanel: OpenPanel, tmp_path: Pat
     assert "parallel beam, 180 degrees, largest gap 15 degrees, bins of 3.5 mm" in text
     assert "noise" in text
     ui.extentComboBox.currentIndex = 1
-    ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value = 1, 7
-    assert "from 0 to 2, found 1 to 7" in ui.applyButton.toolTip or not ui.applyButton.enabled
-    ui.lastSliceSpinBox.value = 1
+    ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value = 2, 8
+    assert "from 1 to 3, found 2 to 8" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled
+    ui.lastSliceSpinBox.value = 2
     ui.applyButton.click()
     idle(panel)
     job = runner.engines[0].job

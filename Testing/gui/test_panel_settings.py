@@ -73,7 +73,7 @@ def test_standInTwoParameterNodesDoNotMix(openPanel: OpenPanel, tmp_path: Path) 
     panel.widget.setParameters(first)
     assert ui.viewsSpinBox.value == 33
     assert ui.presetComboBox.currentText == "Standard"
-    assert (first.views, second.views, second.preset) == (33, 44, "classical")
+    assert (first.ct.views, second.ct.views, second.preset) == (33, 44, "classical")
 
 
 def test_theBalanceScalesWhatAPresetBrings() -> None:
@@ -222,7 +222,7 @@ def test_standInCopyAsPythonRunsTheSame(
         ui.sinogramPathEdit.currentPath = str(writeSinogram(tmp_path))
     else:
         choose(ui.extentComboBox, "By number")
-        ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value = 1, 3
+        ui.firstSliceSpinBox.value, ui.lastSliceSpinBox.value = 2, 4
     ui.copyPythonButton.click()
     text = slicer.app.clipboard().text()
     assert text in ui.logTextEdit.plainText
@@ -255,6 +255,6 @@ def test_standInThePanelKnowsTheWidgetsOfItsFilesAlone(openPanel: OpenPanel) -> 
     """What Qt and CTK make inside their widgets they destroy when they like."""
     known = vars(openPanel().widget.ui)
     folder = Path(DiffusionRecon.__file__).parent / "Resources" / "UI"
-    files = [ElementTree.parse(folder / f"{name}.ui") for name in ("DiffusionRecon", "Review", "TrainPrior")]
+    files = [ElementTree.parse(folder / f"{name}.ui") for name in ("DiffusionRecon", "AcquisitionCT", "Review", "TrainPrior")]
     assert set(known) <= {element.get("name") for file in files for element in file.iter("widget")}
     assert {"inputSelector", "applyButton", "trainDataPathEdit", "trainCollapsibleButton"} <= set(known)
