@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,27 @@ from prepared import OpenPanel, addChest, idle, makeRunner, useRunner
 FOLDS = ("inputs", "acquisition", "part", "method", "outputs", "advanced", "train", "review")
 
 
-def scrolled(panel: Panel, width: int, height: int = 600) -> qt.QScrollArea:
-    """The panel in a scroll area as Slicer's module panel: as wide as it is, as high as its rows need."""
-    area = qt.QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(qt.QFrame.NoFrame)
-    for bar in ("Horizontal", "Vertical"):
-        getattr(area, f"set{bar}ScrollBarPolicy")(qt.Qt.ScrollBarAlwaysOff)
-    area.setWidget(panel.container)
-    area.resize(width, height)
-    area.show()
-    turn()
-    return area
+@pytest.fixture
+def scrolled(application: Any) -> Iterator[Callable[..., Panel]]:
+    """Puts a panel into a scroll area as Slicer's: as wide as the area, as high as its rows need."""
+    areas = []
+
+    def put(panel: Panel, width: int, height: int = 600) -> Panel:
+        area = qt.QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(qt.QFrame.NoFrame)
+        for bar in ("Horizontal", "Vertical"):
+            getattr(area, f"set{bar}ScrollBarPolicy")(qt.Qt.ScrollBarAlwaysOff)
+        area.setWidget(panel.container)
+        area.resize(width, height)
+        area.show()
+        areas.append(area)
+        turn()
+        return panel
+
+    yield put
+    for area in areas:
+        area.takeWidget()
 
 
 def unfold(panel: Panel) -> None:
@@ -88,13 +98,14 @@ def _plain(text: str) -> str:
 
 
 @pytest.mark.parametrize(("width", "scale"), [(320, 1.0), (640, 2.0), (320, 2.0)])
-def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel, tmp_path: Path) -> None:
+def test_standInNothingIsClipped(
+    width: int, scale: float, openPanel: OpenPanel, scrolled: Callable[..., Panel], tmp_path: Path
+) -> None:
     """320 pixels at 100 %; 640 pixels of half the size, text and widgets twice as large; 320 with text at 200 %."""
     with textScale(scale):
-        panel = openPanel()
+        panel = scrolled(openPanel(), width)
         useRunner(panel, makeRunner(tmp_path))
         addChest()
-        area = scrolled(panel, width)
         unfold(panel)
         assert panel.container.width == width
         assert clipped(panel) == []
@@ -114,7 +125,6 @@ def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel,
         panel.widget.ui.priorComboBox.toolTip = "The prior"
         turn()
         assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "findButton", "priorComboBox"}
-        area.takeWidget()
 
 
 def test_standInEveryControlHasATooltip(openPanel: OpenPanel, application: Any) -> None:

@@ -70,15 +70,15 @@ def slicesOfMeasured(parameters: Any, count: int) -> tuple[int, int] | None:
 
 
 def partText(slices: tuple[int, int] | None, region: tuple[int, ...] | None, count: int) -> str:
-    """A part of `count` slices in words, counted from 1."""
+    """A part of `count` slices as a short title, counted from 1."""
     first, end = slices if slices is not None else (0, count)
     if (first, end) == (0, count) and count > 1:
-        text = _("all {count} slices").format(count=count)
+        text = _("All {count} slices").format(count=count)
     elif end - first == 1:
-        text = _("slice {first} of {count}").format(first=end, count=count)
+        text = _("Slice {first} of {count}").format(first=end, count=count)
     else:
-        text = _("slices {first} to {last} of {count}").format(first=first + 1, last=end, count=count)
-    return text if region is None else _("{slices}, in a region").format(slices=text)
+        text = _("Slices {first} to {last} of {count}").format(first=first + 1, last=end, count=count)
+    return text if region is None else _("{slices}, region").format(slices=text)
 
 
 def fitRegion(region: slicer.vtkMRMLMarkupsROINode, node: slicer.vtkMRMLScalarVolumeNode) -> None:

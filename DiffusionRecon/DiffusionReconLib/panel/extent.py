@@ -70,7 +70,7 @@ class ExtentPart(Part):
             text = partText(*self.extent(node, count if measured else None), count) if count else ""
         except ValueError:
             text = ""
-        title = _("Part of the volume: {part}").format(part=text) if text else _("Part of the volume")
+        title = text or _("Part of the volume")
         if self.ui.partCollapsibleButton.text != title:
             self.ui.partCollapsibleButton.text = title
 

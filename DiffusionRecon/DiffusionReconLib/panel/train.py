@@ -296,7 +296,7 @@ class TrainPart(Part):
 
 
 def _place(ui: Any) -> None:
-    """Put the section at the end of Advanced, above the log, and its widgets among the panel's."""
+    """Put the section below all others, and its widgets among the panel's."""
     import ctk
 
     section = slicer.util.loadUI(str(UI_FILE))
@@ -306,5 +306,5 @@ def _place(ui: Any) -> None:
         edit.filters = ctk.ctkPathLineEdit.Dirs
     # The picture follows the panel's width, not the other way round.
     ui.trainCurvesLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
-    layout = ui.advancedCollapsibleButton.layout()
-    layout.insertRow(layout.rowCount() - 1, section)
+    layout = ui.advancedCollapsibleButton.parentWidget().layout()
+    layout.insertWidget(layout.indexOf(ui.advancedCollapsibleButton) + 1, section)
