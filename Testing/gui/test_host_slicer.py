@@ -158,7 +158,7 @@ def test_standInTorchIsInstalledWithoutItsText(
     assert "unreachable" not in str(caught.value)
     assert (caught.value.output, caught.value.stderr) == (None, None)
     with pytest.raises(ImportError):
-        import PyTorchUtils  # noqa: F811
+        import PyTorchUtils
 
 
 def test_standInSampleIsMadeByItsButtonAlone(application: GuiApplication) -> None:

@@ -13,7 +13,6 @@ from host.guiapplication import Panel
 from host.window import textScale
 from prepared import OpenPanel, addChest, idle, makeRunner, useRunner
 
-
 FOLDS = ("inputs", "acquisition", "part", "method", "outputs", "advanced", "train", "review")
 
 

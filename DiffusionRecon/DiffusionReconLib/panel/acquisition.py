@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer.util
 
 from DiffusionReconLib.modalities.contract import Modality
-from DiffusionReconLib.panel.part import Choices, Part, namedWidgets
+from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, onPathEdited
 
 UI_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 
@@ -39,11 +38,10 @@ class AcquisitionPart(Part):
         return Choices(getattr(self.ui, widget), lambda name: self.store(field, name))
 
     def path(self, widget: str, field: str, filters: list[str]) -> None:
-        """Keep the path of a ctkPathLineEdit in a member: its line speaks of every text, it itself not of an empty one."""
+        """Keep the path of a ctkPathLineEdit in a member, the empty one too."""
         edit = getattr(self.ui, widget)
         edit.nameFilters = filters
-        for line in edit.findChildren(qt.QLineEdit):
-            line.connect("textChanged(QString)", lambda text: self.store(field, text))
+        onPathEdited(edit, lambda path: self.store(field, path))
         self._paths[widget] = field
 
     def take(self, values: Any) -> None:

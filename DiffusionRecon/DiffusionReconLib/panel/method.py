@@ -21,6 +21,7 @@ from DiffusionReconLib.jobs.estimate import Estimate, Rate, estimate, rateOf, wo
 from DiffusionReconLib.jobs.trained_priors import ownCards
 from DiffusionReconLib.modalities.contract import Modality, Suggestion
 from DiffusionReconLib.panel.part import Choices, Part, setText
+from DiffusionReconLib.panel.tones import PLAIN, toneColour
 
 PRIORS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Priors"
 RATE_KEY = "DiffusionRecon/Rate"
@@ -133,7 +134,7 @@ class MethodPart(Part):
             return
         reason = found.reason[:1].upper() + found.reason[1:]
         text = _("{reason}: take the preset {preset}").format(reason=reason, preset=PRESETS[offered[0]].title)
-        colour = self.ui.suggestionLabel.palette.color(qt.QPalette.WindowText).name()  # a link's own may be unreadable
+        colour = toneColour(self.ui.suggestionLabel, PLAIN)  # a link's own may be unreadable
         setText(self.ui.suggestionLabel, f'<a href="{offered[0]}" style="color: {colour}">{escape(text)}</a>')
 
     def showEstimate(self, settings: dict[str, Any] | None, shape: tuple[int, int, int] | None,
