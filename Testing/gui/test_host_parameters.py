@@ -168,7 +168,8 @@ def test_standInConnectGuiGivesNoTag(application: GuiApplication) -> None:
 def test_standInPacksAreKeptMemberByMember(application: GuiApplication, tmp_path: Path) -> None:
     node = application.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "packed")
     made = Packed(node)
-    assert (made.seed, made.scan.views, made.getValue("scan.views"), node.GetParameter("scan.views")) == (3, 60, 60, "60")
+    assert (made.seed, made.scan.views, made.getValue("scan.views")) == (3, 60, 60)
+    assert node.GetParameter("scan.views") == "60"
     assert made.scan == Scan()
     assert made.scan != Scan(61)
     assert isParameterPack(made.scan)

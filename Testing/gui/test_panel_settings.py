@@ -256,6 +256,8 @@ def test_standInThePanelKnowsTheWidgetsOfItsFilesAlone(openPanel: OpenPanel) -> 
     """What Qt and CTK make inside their widgets they destroy when they like."""
     known = vars(openPanel().widget.ui)
     folder = Path(DiffusionRecon.__file__).parent / "Resources" / "UI"
-    files = [ElementTree.parse(folder / f"{name}.ui") for name in ("DiffusionRecon", "AcquisitionCT", "Review", "TrainPrior")]
+    files = [ElementTree.parse(path) for path in sorted(folder.glob("*.ui"))]
+    names = [element.get("name") for file in files for element in file.iter("widget")]
+    assert len(set(names)) == len(names), "two files have a widget of one name"
     assert set(known) <= {element.get("name") for file in files for element in file.iter("widget")}
     assert {"inputSelector", "applyButton", "trainDataPathEdit", "trainCollapsibleButton"} <= set(known)

@@ -55,10 +55,6 @@ class MethodPart(Part):
             return ""
         if isinstance(card, str):
             return card
-        modality = self._modality()
-        if card.modality != modality.name:
-            return _("The trained model '{name}' is for {other}, not for {wanted}: choose another one under Advanced"
-                     ).format(name=card.title, other=card.modality.upper(), wanted=modality.title)
         try:
             check_use(card, self.solver, self.parameters.coupling)
         except ValueError as error:
@@ -90,7 +86,11 @@ class MethodPart(Part):
                 self._cards[name] = read_card(path if path.is_file() else Path(name))
             except (ValueError, OSError) as error:
                 self._cards[name] = str(error)
-        return self._cards[name]
+        card, modality = self._cards[name], self._modality()
+        if isinstance(card, PriorCard) and card.modality != modality.name:
+            return _("The trained model '{name}' is for {other}, not for {wanted}: choose another one under Advanced"
+                     ).format(name=card.title, other=card.modality.upper(), wanted=modality.title)
+        return card
 
     def priors(self, modality: str) -> list[tuple[str, str]]:
         """The priors of a modality, shipped and trained here: what they are loaded by, and their titles."""

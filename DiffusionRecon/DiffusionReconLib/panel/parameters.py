@@ -91,7 +91,7 @@ def complete(parameterNode: Any, packs: Mapping[str, type], prefix: str = "") ->
 
 
 def connectWidgets(parameters: Any, ui: Any) -> int:
-    """Bind the widgets that name a parameter to it; returns a tag for `disconnectGui` (Slicer's connectGui has none)."""
+    """Bind the widgets that name a parameter to it; returns a tag for `disconnectGui`: Slicer's connectGui has none."""
     named = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
     return parameters.connectParametersToGui({name: widget for name, widget in named.items() if name})
 

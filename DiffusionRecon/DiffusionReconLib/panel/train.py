@@ -47,7 +47,7 @@ class TrainPart(Part):
         self._cancelling = False
         self._quiet = True
         self._drawn: tuple[Any, ...] = ()
-        self._unit, self._size, self._sees, self._origin = "HU", "", SLICE, ""
+        self._unit, self._size, self._sees, self._origin = next(iter(UNITS)), "", SLICE, ""
         self._chosen = {
             "_unit": Choices(ui.trainUnitComboBox, lambda name: self._choose("_unit", name)),
             "_size": Choices(ui.trainSizeComboBox, lambda name: self._choose("_size", name)),

@@ -30,7 +30,7 @@ class CTAcquisition:
 
 
 class CTRows:
-    """The widgets of AcquisitionCT.ui: beam, views, arc and noise of a simulated scan, or the files of a measured one."""
+    """The widgets of AcquisitionCT.ui: beam, views, arc and noise of a simulated scan, or a measured one's files."""
 
     def __init__(self, form: Form) -> None:
         self._form = form

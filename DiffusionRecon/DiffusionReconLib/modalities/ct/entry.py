@@ -15,8 +15,8 @@ FEW_VIEWS = 20
 FEW_PHOTONS = 3e4
 NOT_TRAINED_ON = frozenset((
     "HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "JAW", "TEETH", "EAR", "IAC", "NECK", "CSPINE", "HEADNECK",
-    "EXTREMITY", "ARM", "UPPERARM", "ELBOW", "FOREARM", "WRIST", "HAND", "FINGER", "LEG", "KNEE", "CALF", "ANKLE", "FOOT",
-    "TOE",
+    "EXTREMITY", "ARM", "UPPERARM", "ELBOW", "FOREARM", "WRIST", "HAND", "FINGER", "LEG", "KNEE", "CALF", "ANKLE",
+    "FOOT", "TOE",
 ))
 """Body parts of DICOM that the shipped trained models have hardly seen or not at all."""
 
