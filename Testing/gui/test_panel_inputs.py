@@ -1,4 +1,4 @@
-"""Inputs and Method on the stand-in: part of the volume, region, the axial view, suggested presets, the model's line."""
+"""Inputs and Method on the stand-in: part of the volume, region, the axial view, presets that fit, the model's line."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import qt
-from host.eventloop import turn
+from host.eventloop import turn, waitUntil
 from host.guiapplication import Panel
 from host.window import textScale
 from prepared import OpenPanel, addChest, idle, makeRunner, useRunner
@@ -124,6 +124,63 @@ def test_standInNothingIsClipped(
         panel.widget.ui.priorComboBox.toolTip = "The prior"
         turn()
         assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "findButton", "priorComboBox"}
+
+
+CONTROLS = ("QComboBox", "qMRMLNodeComboBox", "QSpinBox", "QDoubleSpinBox", "QLineEdit", "QCheckBox", "ctkPathLineEdit")
+
+
+def shownAbove(panel: Panel, bottom: Any, kinds: tuple[str, ...]) -> list[str]:
+    """The visible widgets of these kinds above another one, from top to bottom."""
+    def top(part: Any) -> int:
+        return part.mapTo(panel.container, qt.QPoint(0, 0)).y()
+
+    found = [(top(part), name) for name, part in vars(panel.widget.ui).items()
+             if part.className() in kinds and part.isVisible() and top(part) < top(bottom)]
+    return [name for _top, name in sorted(found)]
+
+
+@pytest.mark.parametrize("scan", ["Sparse view, 60", "Sparse view, 8"])
+def test_standInFromVolumeToApplyWithoutScrolling(
+    scan: str, openPanel: OpenPanel, scrolled: Callable[..., Panel], tmp_path: Path
+) -> None:
+    """In a window of 1280 x 800 Slicer's panel is about 373 wide and 600 high; with a suggested preset as well."""
+    addChest()
+    panel = scrolled(openPanel(), 373, 600)
+    useRunner(panel, makeRunner(tmp_path, hold=2))
+    ui = panel.widget.ui
+    ui.acquisitionPresetComboBox.currentIndex = ui.acquisitionPresetComboBox.findText(scan)
+    turn()
+    assert ui.suggestionLabel.isVisible() == (scan == "Sparse view, 8")
+    assert shownAbove(panel, ui.applyButton, CONTROLS) == [
+        "sourceComboBox", "inputSelector", "acquisitionPresetComboBox", "presetComboBox"]
+    folded = shownAbove(panel, ui.applyButton, ("ctkCollapsibleButton",))
+    assert folded == ["inputsCollapsibleButton", "acquisitionCollapsibleButton", "partCollapsibleButton",
+                      "methodCollapsibleButton"]
+    assert ui.applyButton.enabled
+
+    def bottom(part: Any) -> int:
+        return part.mapTo(panel.container, qt.QPoint(0, part.height)).y()
+
+    assert bottom(ui.applyButton) <= 600
+    assert clipped(panel) == []
+    # One click runs what is there; a preset before it is the second.
+    ui.applyButton.click()
+    waitUntil(lambda: ui.statusLabel.isVisible() and ui.progressBar.isVisible(), 5, "the progress")
+    turn()
+    assert clipped(panel) == []
+    assert bottom(ui.progressBar) <= 600
+    ui.applyButton.click()
+    idle(panel)
+
+
+def test_standInSectionsInTheOrderOfTheirUse(openPanel: OpenPanel, scrolled: Callable[..., Panel]) -> None:
+    panel = scrolled(openPanel(), 373, 600)
+    ui = panel.widget.ui
+    found = [*shownAbove(panel, ui.trainCollapsibleButton, ("ctkCollapsibleButton", "QPushButton")),
+             "trainCollapsibleButton"]
+    assert [name for name in found if name not in ("acquisitionCollapsibleButton", "partCollapsibleButton")] == [
+        "inputsCollapsibleButton", "methodCollapsibleButton", "applyButton", "reviewCollapsibleButton",
+        "advancedCollapsibleButton", "trainCollapsibleButton"]
 
 
 def test_standInEveryControlHasATooltip(openPanel: OpenPanel, application: Any) -> None:
