@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import slicer
+from diffusion_engine.run.presets import PRESETS
 from DiffusionReconLib.jobs.extent import partText
+from DiffusionReconLib.modalities.ct.entry import CT
 from DiffusionReconLib.panel.method import anatomyText
 from DiffusionReconLib.scene.volumes import dicomBodyPart
 from host.application import Application
@@ -102,7 +105,7 @@ def test_standInAFittingPresetIsOnePressAway(openPanel: OpenPanel) -> None:
     assert not ui.suggestionLabel.isVisibleTo(panel.container)  # 60 views: the standard preset fits
     choose(ui.acquisitionPresetComboBox, "Sparse view, 20")
     assert ui.suggestionLabel.isVisibleTo(panel.container)
-    assert "Few views: take the preset Few views" in ui.suggestionLabel.text
+    assert "Only 20 views: the preset Few views fits better" in ui.suggestionLabel.text
     ui.suggestionLabel.linkActivated.emit("few-views")
     assert ui.presetComboBox.currentText == "Few views"
     assert panel.widget.panel.settings()["prior"] == "ct-body-medium"
@@ -110,7 +113,7 @@ def test_standInAFittingPresetIsOnePressAway(openPanel: OpenPanel) -> None:
     choose(ui.presetComboBox, "Few views, thorough")  # its like is as good
     assert not ui.suggestionLabel.isVisibleTo(panel.container)
     choose(ui.acquisitionPresetComboBox, "Low dose")
-    assert "Few photons: take the preset Low dose" in ui.suggestionLabel.text
+    assert "Only 10000 photons a ray: the preset Low dose fits better" in ui.suggestionLabel.text
     choose(ui.solverComboBox, "Decomposed diffusion sampling")  # chosen on purpose
     assert not ui.suggestionLabel.isVisibleTo(panel.container)
 
@@ -120,7 +123,7 @@ def test_standInMeasuredDataGetASuggestionToo(openPanel: OpenPanel, tmp_path: Pa
     ui = panel.widget.ui
     ui.sourceComboBox.currentIndex = 1
     ui.sinogramPathEdit.currentPath = str(writeSinogram(tmp_path))
-    assert "Few views: take the preset Few views" in ui.suggestionLabel.text  # it has 12
+    assert "Only 12 views: the preset Few views fits better" in ui.suggestionLabel.text
     assert ui.partCollapsibleButton.text == "All 3 slices"
     ui.sinogramPathEdit.currentPath = ""
     assert not ui.suggestionLabel.isVisibleTo(panel.container)
@@ -138,7 +141,7 @@ def test_standInUnknownAnatomyIsKnownFromDicom(openPanel: OpenPanel, monkeypatch
     node.SetAttribute("DICOM.instanceUIDs", "1.2 1.3")
     assert dicomBodyPart(node) == "HEAD"
     panel.widget.panel.update()
-    assert "do not know this part of the body: take the preset Unknown anatomy" in ui.suggestionLabel.text
+    assert "do not know this part of the body: the preset Unknown anatomy fits better" in ui.suggestionLabel.text
 
 
 def test_standInTheModelsLineSaysWhatItIsForAndNotFor(openPanel: OpenPanel, application: Application) -> None:
@@ -153,6 +156,21 @@ def test_standInTheModelsLineSaysWhatItIsForAndNotFor(openPanel: OpenPanel, appl
     assert "Apache-2.0" in tip
     choose(ui.presetComboBox, "Classical")
     assert not ui.priorCardLabel.isVisibleTo(panel.container)
+
+
+def test_standInAPresetIsOneSentenceAndItsTime(openPanel: OpenPanel) -> None:
+    panel = openPanel()
+    ui = panel.widget.ui
+    assert ui.presetLabel.text == "The usual choice: 4 samples of 30 steps."
+    addChest()
+    assert re.fullmatch(r"The usual choice: 4 samples of 30 steps\. Takes about \d+ s here\.", ui.presetLabel.text)
+
+
+def test_everyPresetHasASentenceWithItsSamples() -> None:
+    assert set(CT.sentences) == set(PRESETS)
+    for name, preset in PRESETS.items():
+        assert "draws" not in preset.changes or f"{preset.changes['draws']} samples" in CT.sentences[name]
+        assert "steps" not in preset.changes or f" {preset.changes['steps']} " in CT.sentences[name]
 
 
 def test_aModelThatIsForEverythingSaysWhatItKnows() -> None:

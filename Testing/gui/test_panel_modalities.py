@@ -94,7 +94,7 @@ PHOTO = Modality(
     pack=PhotoAcquisition, uiFile="AcquisitionPhoto.ui", rows=PhotoRows,
     presets=(AcquisitionPreset("soft", "Soft", "a little", MappingProxyType({"blur": 2.0})),
              AcquisitionPreset("hard", "Hard", "very much", MappingProxyType({"blur": 9.0}))),
-    scanSettings=lambda values: {"blur": values.blur}, sources=lambda values: (values.place,),
+    sentences={}, scanSettings=lambda values: {"blur": values.blur}, sources=lambda values: (values.place,),
     summarise=lambda _values: None, suggest=lambda *_facts: None,
 )
 UI = """<ui version="4.0"><class>AcquisitionPhoto</class><widget class="QWidget" name="AcquisitionPhoto">

@@ -17,7 +17,7 @@ from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.jobs.estimate import Estimate, Rate, estimate, rateOf, workingShape
+from DiffusionReconLib.jobs.estimate import Estimate, Rate, estimate, rateOf, timeText, workingShape
 from DiffusionReconLib.jobs.trained_priors import ownCards
 from DiffusionReconLib.modalities.contract import Modality, Suggestion
 from DiffusionReconLib.panel.part import Choices, Part, setText
@@ -114,16 +114,22 @@ class MethodPart(Part):
         modality = self._modality().name
         self._preset.fill((preset.name, preset.title) for preset in available_presets(listed_methods(modality)))
         self._preset.show(self.parameters.preset)
-        preset = PRESETS.get(self.parameters.preset)
-        text = preset.description[:1].upper() + preset.description[1:] + "." if preset else ""
-        if self.parameters.solver:
-            text = _("The method chosen under Advanced replaces the preset's.")
-        setText(self.ui.presetLabel, text)
+        setText(self.ui.presetLabel, self.sentence())
         self._suggest()
         self.showRow("drawsSpinBox", self.diffusion)
         self._updatePrior(modality)
         for name in ("keepUncertaintyCheckBox", "keepNotSeenCheckBox", "keepDrawsCheckBox"):
             getattr(self.ui, name).enabled = self.diffusion
+
+    def sentence(self) -> str:
+        """What the preset is for, "" for one that this version does not have."""
+        if self.parameters.solver:
+            return _("The method chosen under Advanced replaces the preset's.")
+        preset = PRESETS.get(self.parameters.preset)
+        if preset is None:
+            return ""
+        own = preset.description[:1].upper() + preset.description[1:] + "."
+        return self._modality().sentences.get(preset.name, own)
 
     def _suggest(self) -> None:
         """Name the preset that fits the input, to be taken by one press, unless it or its like is chosen."""
@@ -132,8 +138,8 @@ class MethodPart(Part):
         if not offered or self.parameters.solver or self.parameters.preset in offered:
             setText(self.ui.suggestionLabel, "")
             return
-        reason = found.reason[:1].upper() + found.reason[1:]
-        text = _("{reason}: take the preset {preset}").format(reason=reason, preset=PRESETS[offered[0]].title)
+        text = _("{reason}: the preset {preset} fits better").format(
+            reason=found.reason, preset=PRESETS[offered[0]].title)
         colour = toneColour(self.ui.suggestionLabel, PLAIN)  # a link's own may be unreadable
         setText(self.ui.suggestionLabel, f'<a href="{offered[0]}" style="color: {colour}">{escape(text)}</a>')
 
@@ -153,6 +159,8 @@ class MethodPart(Part):
             setText(self.ui.estimateLabel, _("The first Apply sets up what is needed; then times are estimated here."))
             return None
         setText(self.ui.estimateLabel, found.text, not found.fits)
+        setText(self.ui.presetLabel, _("{sentence} Takes about {time} here.").format(
+            sentence=self.sentence(), time=timeText(found.seconds)))
         return found
 
     def learn(self, report: dict[str, Any], slices: int) -> None:

@@ -24,15 +24,15 @@ NOT_TRAINED_ON = frozenset((
 def suggest(values: Any, measured: MeasuredSummary | None, bodyPart: str) -> Suggestion | None:
     """The preset that fits unknown anatomy, few photons or few views, in this order; None for other scans."""
     if bodyPart.upper().replace(" ", "").replace("_", "") in NOT_TRAINED_ON:
-        return Suggestion(("unknown-anatomy",), _("the trained models do not know this part of the body"))
+        return Suggestion(("unknown-anatomy",), _("The trained models do not know this part of the body"))
     if measured is None:
         views, photons = values.views, values.photons if values.noiseKind == "photons" else None
     else:
         views, photons = measured.views, measured.photons
     if photons is not None and photons <= FEW_PHOTONS:
-        return Suggestion(("low-dose",), _("few photons"))
+        return Suggestion(("low-dose",), _("Only {n:.0f} photons a ray").format(n=photons))
     if views <= FEW_VIEWS:
-        return Suggestion(("few-views", "few-views-thorough", "volume"), _("few views"))
+        return Suggestion(("few-views", "few-views-thorough", "volume"), _("Only {n} views").format(n=views))
     return None
 
 
@@ -44,6 +44,18 @@ def _percent(**changes: Any) -> Mapping[str, Any]:
 LOW_DOSE: Mapping[str, Any] = MappingProxyType({
     "geometry": "parallel", "views": 360, "arcDegrees": 180.0, "noiseKind": "photons", "photons": 1e4,
     "electronicStd": 5.0,
+})
+
+SENTENCES: Mapping[str, str] = MappingProxyType({
+    "fast": _("A first look: 4 samples of 4 steps, by a model that was trained for it."),
+    "standard": _("The usual choice: 4 samples of 30 steps."),
+    "few-views": _("For about 20 views or fewer: 2 samples of 26 thorough steps, larger model, up to four times as slow."),
+    "few-views-thorough": _("As Few views with 8 samples of 30 steps: a smoother map, up to seventeen times as slow."),
+    "volume": _("For several slices from few views: each is seen with its neighbours, 4 samples of 80 steps."),
+    "posterior": _("8 samples whose mean and spread are near the posterior's."),
+    "low-dose": _("For few photons: every ray is weighted by its noise, 4 samples of 30 steps."),
+    "unknown-anatomy": _("For what the model was not trained on: it adapts to the data, 4 samples."),
+    "classical": _("Without a trained model: filtered backprojection and total variation."),
 })
 
 CT = Modality(
@@ -67,6 +79,7 @@ CT = Modality(
         AcquisitionPreset("fan", _("Fan beam, 60 views"), _("60 views over 360 degrees, clinical distances"),
                           _percent(geometry="fan_curved", arcDegrees=360.0)),
     ),
+    sentences=SENTENCES,
     scanSettings=scanSettings,
     sources=sources,
     summarise=summarise,
