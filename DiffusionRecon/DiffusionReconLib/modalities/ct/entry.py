@@ -49,7 +49,7 @@ LOW_DOSE: Mapping[str, Any] = MappingProxyType({
 SENTENCES: Mapping[str, str] = MappingProxyType({
     "fast": _("A first look: 4 samples of 4 steps, by a model that was trained for it."),
     "standard": _("The usual choice: 4 samples of 30 steps."),
-    "few-views": _("For about 20 views or fewer: 2 samples of 26 thorough steps, larger model, up to four times as slow."),
+    "few-views": _("For 20 views or fewer: 2 samples of 26 thorough steps, larger model, up to four times as slow."),
     "few-views-thorough": _("As Few views with 8 samples of 30 steps: a smoother map, up to seventeen times as slow."),
     "volume": _("For several slices from few views: each is seen with its neighbours, 4 samples of 80 steps."),
     "posterior": _("8 samples whose mean and spread are near the posterior's."),
