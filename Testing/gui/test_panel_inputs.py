@@ -184,6 +184,7 @@ def test_standInWithoutAnInputTheModelsAndPresetsCanBeLookedAt(openPanel: OpenPa
     assert ui.purposeLabel.text == (
         "Simulates a sparse scan of this CT, or reconstructs measured data. For research.")
     assert ui.partCollapsibleButton.text == "Part of the volume"
+    assert ui.estimateLabel.text == plainToolTip(ui.applyButton) == "Choose an input volume first"
     assert ui.acquisitionPresetComboBox.isVisibleTo(panel.container)
     assert not ui.modalityComboBox.isVisibleTo(panel.container)
     node = addChest()

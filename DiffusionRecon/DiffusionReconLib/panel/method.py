@@ -143,12 +143,13 @@ class MethodPart(Part):
         colour = toneColour(self.ui.suggestionLabel, PLAIN)  # a link's own may be unreadable
         setText(self.ui.suggestionLabel, f'<a href="{offered[0]}" style="color: {colour}">{escape(text)}</a>')
 
-    def showEstimate(self, settings: dict[str, Any] | None, shape: tuple[int, int, int] | None,
+    def showReason(self, reason: str) -> None:
+        """Say why nothing can be run, in the place of the estimate, unless the model's line says it already."""
+        setText(self.ui.estimateLabel, "" if reason == self.ui.priorCardLabel.text else reason)
+
+    def showEstimate(self, settings: dict[str, Any], shape: tuple[int, int, int],
                      pixelMm: tuple[float, float] | None) -> Estimate | None:
         """Say what a run of `shape` (slices, rows, columns) with these settings will take."""
-        if settings is None or shape is None:
-            setText(self.ui.estimateLabel, "")
-            return None
         card = self.card()
         if pixelMm is not None:
             smallest = card.pixel_mm[0] if isinstance(card, PriorCard) and self.diffusion else 1.25

@@ -101,9 +101,10 @@ class Panel:
         return self.inputs.shown
 
     def _estimate(self) -> None:
-        """The line about what Apply will do, when it can do something."""
-        if self.notReady():
-            self.method.showEstimate(None, None, None)
+        """The line about what Apply will do, or why it can do nothing."""
+        reason = self.notReady()
+        if reason:
+            self.method.showReason(reason)
             return
         settings = self.settings()
         shape, pixelMm = self.inputs.shape()
