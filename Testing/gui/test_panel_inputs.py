@@ -84,10 +84,10 @@ def test_standInTheAxialViewIsFollowed(openPanel: OpenPanel, application: Any) -
     choose(ui.extentComboBox, "The axial view's")
     assert ui.partCollapsibleButton.text == "Slice 4 of 6"
     view.SetSliceOffset(7.5)
-    waitUntil(lambda: ui.partCollapsibleButton.text == "Slice 5 of 6", 2, "the view's slice")
+    waitUntil(lambda: ui.partCollapsibleButton.text == "Slice 5 of 6", 10, "the view's slice")
     assert panel.widget.panel.settings()["slices"] == [4, 5]
     view.SetSliceOffset(500.0)
-    waitUntil(lambda: not ui.applyButton.enabled, 2, "a slice outside")
+    waitUntil(lambda: not ui.applyButton.enabled, 10, "a slice outside")
     assert "shows no slice of 'Chest'" in plainToolTip(ui.applyButton)
     choose(ui.extentComboBox, "All")  # followed no longer
     before = ui.partCollapsibleButton.text
