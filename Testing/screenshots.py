@@ -1,7 +1,8 @@
 """Makes the pictures of the panel in Resources/Screenshots from a real run: `python3 Testing/screenshots.py`.
 
 The synthetic chest, the real engine in its own process, Slicer's scene and views; the widgets are the stand-in's. With
-`--out FOLDER --styles light dark --scales 100 200` every step is taken in every look, to be judged, not to be kept.
+`--out FOLDER --styles light dark --scales 100 200` every step is taken in every look, to be judged, not to be kept; a
+style is a run of its own, as Slicer takes another one at its start.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +26,23 @@ SIZE, PANEL_WIDTH = (1280, 800), 373
 SECONDS = 900.0
 STYLES = ("light", "dark")
 KEPT = ("panel-idle", "panel-running", "result", "panel-review", "compare")
-"""The pictures of the documents; the others are taken into a folder of one's own alone."""
+KEPT_COLOURS = 96
+"""The pictures of the documents, and how many colours keep each below 200 kB; the others are taken into a folder of one's own alone."""
 DARK = {"Window": "#2b2b2b", "WindowText": "#e6e6e6", "Base": "#1f1f1f", "AlternateBase": "#2b2b2b", "Text": "#e6e6e6",
         "Button": "#3a3a3a", "ButtonText": "#e6e6e6", "ToolTipBase": "#3a3a3a", "ToolTipText": "#e6e6e6",
         "Highlight": "#3d6fa5", "HighlightedText": "#ffffff", "PlaceholderText": "#9a9a9a"}
 SEGMENTS = {"lungs": "Lungs", "bone": "Bone", "nodules": "Nodules"}
-COMPARED = ("Reference", "Total variation", "Diffusion, mean")
+COMPARED = "DiffusionCompare"
 
 
 class Session:
     """A window of the stand-in with panel, chest and views, of which pictures are taken."""
 
-    def __init__(self, application: Any, folder: Path | None, styles: list[str], scales: list[int]) -> None:
+    def __init__(self, application: Any, folder: Path | None, style: str, scales: list[int]) -> None:
         from host.window import arrange
 
-        self.application, self.styles, self.scales = application, styles, scales
+        usePalette(style)
+        self.application, self.style, self.scales = application, style, scales
         self.names = KEPT if folder is None else ()
         self.folder = folder or ROOT / "Resources" / "Screenshots"
         self.panel = application.openPanel(ROOT / "DiffusionRecon" / "DiffusionRecon.py")
@@ -49,7 +53,6 @@ class Session:
         self.splitter = self.window.centralWidget()
         self.splitter.widget(0).setMinimumWidth(PANEL_WIDTH)
         self.splitter.setSizes([PANEL_WIDTH, SIZE[0] - PANEL_WIDTH])
-        self.compared: list[Any] = []
         self.settle()
 
     def settle(self) -> None:
@@ -79,23 +82,20 @@ class Session:
         self.settle()
 
     def save(self, name: str) -> None:
-        """Write the window in every wanted look, as PNGs with few colours, which keeps them small."""
+        """Write the window in every wanted scale, as PNGs with few colours, which keeps them small."""
         if self.names and name not in self.names:
             return
-        for style, scale in ((style, scale) for style in self.styles for scale in self.scales):
-            usePalette(style)
-            self.panel.widget.panel.update()
-            self.settle()
-            look = ("-dark" if style == "dark" else "") + (f"-{scale}" if scale != 100 else "")
+        for scale in self.scales:
+            look = ("" if self.style == STYLES[0] else f"-{self.style}") + (f"-{scale}" if scale != 100 else "")
             self._write(self.folder / f"{name}{look}.png", scale / 100)
-        usePalette(self.styles[0])
 
     def _write(self, path: Path, scale: float) -> None:
         from host.window import grab
         from PIL import Image
 
         with Image.open(grab(self.window, path, *SIZE, scale=scale)) as picture:
-            few = picture.convert("RGB").quantize(160, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            colours = KEPT_COLOURS if self.names else 256
+            few = picture.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(path, optimize=True)
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
@@ -178,7 +178,11 @@ def takeAll(session: Session) -> None:
     session.settle()
     ui.uncertaintyButton.click()
     session.views.fit()
+    session.top(ui.applyButton)
     session.save("result")
+    session.sections("advanced", "train")
+    session.top(ui.advancedCollapsibleButton)
+    session.save("advanced")
     session.sections("review")
     session.top(ui.reviewCollapsibleButton)
     for tab in tabs(session):
@@ -193,9 +197,6 @@ def takeAll(session: Session) -> None:
     compare(session)
     session.top(ui.applyButton)
     session.save("compare")
-    session.sections("advanced", "train")
-    session.top(ui.advancedCollapsibleButton)
-    session.save("advanced")
 
 
 def tabs(session: Session) -> Iterator[list[str]]:
@@ -213,40 +214,28 @@ def tabs(session: Session) -> Iterator[list[str]]:
 
 
 def compare(session: Session) -> None:
-    """The layout that Compare asks Slicer for, with the stand-in's views in it."""
-    import slicer
+    """The views of the layout that Compare asks Slicer for, side by side."""
     import slicer.util
-    from host import views
-    from host.viewwidgets import qMRMLSliceWidget
     from PySide6 import QtWidgets
 
-    ui, application = session.ui, session.application.application
-    ui.compareButton.click()
+    manager = session.application.app.layoutManager()
+    session.ui.compareButton.click()
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):  # outlines of findings hide what is compared
         node.GetDisplayNode().SetVisibility(False)
-    colours = ((0.43, 0.69, 0.29), (0.93, 0.84, 0.30), (0.95, 0.29, 0.20))
+    session.settle()
     grid = QtWidgets.QWidget()
-    column = QtWidgets.QVBoxLayout(grid)
-    column.setContentsMargins(0, 0, 0, 0)
-    shown = []
-    for number, (title, colour) in enumerate(zip(COMPARED, colours, strict=True), 1):
-        name = f"DiffusionCompare{number}"
-        views.SLICE_VIEWS[name] = ("Axial", title, colour)
-        view = views.SliceView(application, name, 256)  # small views, small letters
-        view._title = (title, colour)
-        shown.append((view, qMRMLSliceWidget(view)))
-        column.addWidget(shown[-1][1])
+    row = QtWidgets.QHBoxLayout(grid)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(2)
+    for name in manager.sliceViewNames():
+        if name.startswith(COMPARED):
+            row.addWidget(manager.sliceWidget(name))
     session.splitter.widget(1).hide()
     session.splitter.addWidget(grid)
     session.splitter.setSizes([PANEL_WIDTH, 0, SIZE[0] - PANEL_WIDTH])
-    ui.compareButton.click()
-    ui.compareButton.click()
     session.settle()
-    for view, widget in shown:
-        widget.sliceView().forceRender()
-        view.fit()
-        widget.sliceView().forceRender()
-    session.compared = shown
+    manager.resetSliceViews()
+    session.settle()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -263,13 +252,19 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("other looks need a folder of their own: give --out")
     if chosen.out is not None:
         chosen.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
-        application = makeGuiApplication(temporary)
-        try:
-            runInLoop(lambda: takeAll(Session(application, chosen.out, chosen.styles, chosen.scales)))
-        finally:
-            application.close()
+    for style in chosen.styles:
+        with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
+            application = makeGuiApplication(temporary)
+            try:
+                runInLoop(partial(take, application, chosen.out, style, chosen.scales))
+            finally:
+                application.close()
     return 0
+
+
+def take(application: Any, folder: Path | None, style: str, scales: list[int]) -> None:
+    """All pictures of a style."""
+    takeAll(Session(application, folder, style, scales))
 
 
 if __name__ == "__main__":
