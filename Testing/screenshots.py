@@ -26,8 +26,9 @@ SIZE, PANEL_WIDTH = (1280, 800), 373
 SECONDS = 900.0
 STYLES = ("light", "dark")
 KEPT = ("panel-idle", "panel-running", "result", "panel-review", "compare")
+"""The pictures of the documents; the others are taken into a folder of one's own alone."""
 KEPT_COLOURS = 96
-"""The pictures of the documents, and how many colours keep each below 200 kB; the others are taken into a folder of one's own alone."""
+"""So few that each of them stays below 200 kB."""
 DARK = {"Window": "#2b2b2b", "WindowText": "#e6e6e6", "Base": "#1f1f1f", "AlternateBase": "#2b2b2b", "Text": "#e6e6e6",
         "Button": "#3a3a3a", "ButtonText": "#e6e6e6", "ToolTipBase": "#3a3a3a", "ToolTipText": "#e6e6e6",
         "Highlight": "#3d6fa5", "HighlightedText": "#ffffff", "PlaceholderText": "#9a9a9a"}
