@@ -33,7 +33,6 @@ class AdvancedPart(Part):
     def __init__(self, ui: Any, modality: Callable[[], Modality], call: Callable[[], str]) -> None:
         super().__init__(ui)
         self._modality, self._call = modality, call
-        ui.logTextEdit.setVisible(False)
         self._solver = Choices(ui.solverComboBox, lambda name: self.store("solver", name))
         self._device = self.choices("deviceComboBox", "device")
         self._device.fill(DEVICES)
@@ -49,6 +48,7 @@ class AdvancedPart(Part):
         self._timer.connect("timeout()", self._pollDoctor)
         ui.doctorButton.connect("clicked(bool)", self.lookUpDevice)
         ui.copyPythonButton.connect("clicked(bool)", self._copy)
+        ui.logTextEdit.setVisible(False)
 
     def update(self) -> None:
         """Show the parameters."""
@@ -76,11 +76,11 @@ class AdvancedPart(Part):
         self._showOptions(method)
 
     def appendLog(self, lines: list[str]) -> None:
-        """Add lines to the log, which is shown as soon as it has some."""
-        if lines:
-            self.ui.logTextEdit.setVisible(True)
+        """Add lines to the log, which is shown once it has some."""
         for line in lines:
             self.ui.logTextEdit.appendPlainText(line)
+        if lines:
+            self.ui.logTextEdit.setVisible(True)
 
     def lookUpDevice(self) -> None:
         """Ask in the background what runs where."""
