@@ -46,9 +46,9 @@ class AdvancedPart(Part):
         self._timer = qt.QTimer()
         self._timer.setInterval(100)
         self._timer.connect("timeout()", self._pollDoctor)
+        ui.logTextEdit.setVisible(False)
         ui.doctorButton.connect("clicked(bool)", self.lookUpDevice)
         ui.copyPythonButton.connect("clicked(bool)", self._copy)
-        ui.logTextEdit.setVisible(False)
 
     def update(self) -> None:
         """Show the parameters."""
