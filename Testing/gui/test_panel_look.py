@@ -119,12 +119,12 @@ def test_standInNothingIsClipped(
         assert panel.container.width == width
         assert clipped(panel) == []
         # The check itself sees what is too narrow, and a text that is too long for its room.
-        panel.widget.ui.findButton.setMaximumWidth(40)
-        panel.widget.ui.presetLabel.setMaximumHeight(3)
+        panel.widget.ui.applyButton.setMaximumWidth(40)
+        panel.widget.ui.presetLabel.setFixedHeight(3)
         panel.widget.ui.priorComboBox.setMaximumWidth(60)
         panel.widget.ui.priorComboBox.toolTip = "The prior"
         turn()
-        assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "findButton", "priorComboBox"}
+        assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "applyButton", "priorComboBox"}
 
 
 CONTROLS = ("QComboBox", "qMRMLNodeComboBox", "QSpinBox", "QDoubleSpinBox", "QLineEdit", "QCheckBox", "ctkPathLineEdit")
