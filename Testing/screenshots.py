@@ -27,8 +27,6 @@ SECONDS = 900.0
 STYLES = ("light", "dark")
 KEPT = ("panel-idle", "panel-running", "result", "panel-review", "compare")
 """The pictures of the documents; the others are taken into a folder of one's own alone."""
-KEPT_COLOURS = 96
-"""So few that each of them stays below 200 kB."""
 DARK = {"Window": "#2b2b2b", "WindowText": "#e6e6e6", "Base": "#1f1f1f", "AlternateBase": "#2b2b2b", "Text": "#e6e6e6",
         "Button": "#3a3a3a", "ButtonText": "#e6e6e6", "ToolTipBase": "#3a3a3a", "ToolTipText": "#e6e6e6",
         "Highlight": "#3d6fa5", "HighlightedText": "#ffffff", "PlaceholderText": "#9a9a9a"}
@@ -83,7 +81,7 @@ class Session:
         self.settle()
 
     def save(self, name: str) -> None:
-        """Write the window in every wanted scale, as PNGs with few colours, which keeps them small."""
+        """Write the window in every wanted scale; what is kept gets few colours, which makes it small."""
         if self.names and name not in self.names:
             return
         for scale in self.scales:
@@ -94,10 +92,12 @@ class Session:
         from host.window import grab
         from PIL import Image
 
-        with Image.open(grab(self.window, path, *SIZE, scale=scale)) as picture:
-            colours = KEPT_COLOURS if self.names else 256
-            few = picture.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(path, optimize=True)
+        grab(self.window, path, *SIZE, scale=scale)
+        if self.names:
+            with Image.open(path) as picture:
+                few = picture.convert("RGB").quantize(
+                    256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+            few.save(path, optimize=True)
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
@@ -207,11 +207,11 @@ def tabs(session: Session) -> Iterator[list[str]]:
     found = session.ui.reviewCollapsibleButton.findChildren(QtWidgets.QTabWidget)
     if not found:
         yield []
-    for index in range(found[0].count() if found else 0):
+    for index in range(found[0].count if found else 0):
         found[0].setCurrentIndex(index)
         session.settle()
         buttons = found[0].widget(index).findChildren(QtWidgets.QPushButton)
-        yield [found[0].tabText(index).lower(), *(button.objectName() for button in buttons)]
+        yield [found[0].tabText(index).lower(), *(button.objectName for button in buttons)]
 
 
 def compare(session: Session) -> None:
