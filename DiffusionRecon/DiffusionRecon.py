@@ -232,12 +232,14 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameters(self, parameters: Any) -> None:
         """Show another parameter node's settings (a `ReconParameters`); None shows none."""
+        from DiffusionReconLib.panel.parameters import connectWidgets
+
         if self._parameters is not None:
             self._parameters.disconnectGui(self._guiTag)
             self.removeObserver(self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
         self._parameters = parameters
         if parameters is not None:
-            self._guiTag = parameters.connectGui(self.ui)
+            self._guiTag = connectWidgets(parameters, self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
             self._chooseFirstVolume()
         self._observeInputs()

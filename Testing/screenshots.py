@@ -1,14 +1,18 @@
 """Makes the pictures of the panel in Resources/Screenshots from a real run: `python3 Testing/screenshots.py`.
 
-The synthetic chest, the real engine in its own process, Slicer's scene and views; the widgets are the stand-in's.
+The synthetic chest, the real engine in its own process, Slicer's scene and views; the widgets are the stand-in's. With
+`--out FOLDER --styles light dark --scales 100 200` every step is taken in every look, to be judged, not to be kept; a
+style is a run of its own, as Slicer takes another one at its start.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +22,36 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 SHAPE, SPACING_MM = (28, 144, 192), (8.0, 1.9, 1.9)
 SLICES, VIEWS = 3, 20
-SIZE = (1120, 820)
+SIZE, PANEL_WIDTH = (1280, 800), 373
 SECONDS = 900.0
+STYLES = ("light", "dark")
+KEPT = ("panel-idle", "panel-running", "result", "panel-review", "compare")
+"""The pictures of the documents; the others are taken into a folder of one's own alone."""
+DARK = {"Window": "#2b2b2b", "WindowText": "#e6e6e6", "Base": "#1f1f1f", "AlternateBase": "#2b2b2b", "Text": "#e6e6e6",
+        "Button": "#3a3a3a", "ButtonText": "#e6e6e6", "ToolTipBase": "#3a3a3a", "ToolTipText": "#e6e6e6",
+        "Highlight": "#3d6fa5", "HighlightedText": "#ffffff", "PlaceholderText": "#9a9a9a"}
 SEGMENTS = {"lungs": "Lungs", "bone": "Bone", "nodules": "Nodules"}
-COMPARED = ("Reference", "Total variation", "Diffusion, mean")
+COMPARED = "DiffusionCompare"
 
 
 class Session:
     """A window of the stand-in with panel, chest and views, of which pictures are taken."""
 
-    def __init__(self, application: Any, folder: Path) -> None:
+    def __init__(self, application: Any, folder: Path | None, style: str, scales: list[int]) -> None:
         from host.window import arrange
 
-        self.application, self.folder = application, folder
+        usePalette(style)
+        self.application, self.style, self.scales = application, style, scales
+        self.names = KEPT if folder is None else ()
+        self.folder = folder or ROOT / "Resources" / "Screenshots"
         self.panel = application.openPanel(ROOT / "DiffusionRecon" / "DiffusionRecon.py")
         self.ui = self.panel.widget.ui
         self.views = application.app.layoutManager().fourViews()
         self.node, self.segmentation = addPatient()
         self.window = arrange(application, self.panel, *SIZE)
         self.splitter = self.window.centralWidget()
-        self.splitter.setSizes([430, SIZE[0] - 430])
-        self.compared: list[Any] = []
+        self.splitter.widget(0).setMinimumWidth(PANEL_WIDTH)
+        self.splitter.setSizes([PANEL_WIDTH, SIZE[0] - PANEL_WIDTH])
         self.settle()
 
     def settle(self) -> None:
@@ -53,7 +66,7 @@ class Session:
 
     def sections(self, *opened: str) -> None:
         """Open these sections and fold the others."""
-        for name in ("inputs", "method", "outputs", "advanced", "review"):
+        for name in ("inputs", "method", "advanced", "review", "train"):
             getattr(self.ui, f"{name}CollapsibleButton").collapsed = name not in opened
         self.settle()
 
@@ -68,21 +81,43 @@ class Session:
         self.settle()
 
     def save(self, name: str) -> None:
-        """Write the window as a PNG with few colours, which keeps it small."""
+        """Write the window in every wanted scale; what is kept gets few colours, which makes it small."""
+        if self.names and name not in self.names:
+            return
+        for scale in self.scales:
+            look = ("" if self.style == STYLES[0] else f"-{self.style}") + (f"-{scale}" if scale != 100 else "")
+            self._write(self.folder / f"{name}{look}.png", scale / 100)
+
+    def _write(self, path: Path, scale: float) -> None:
         from host.window import grab
         from PIL import Image
 
-        path = grab(self.window, self.folder / name, *SIZE)
-        with Image.open(path) as picture:
-            few = picture.convert("RGB").quantize(160, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(path, optimize=True)
-        print(f"{name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+        grab(self.window, path, *SIZE, scale=scale)
+        if self.names:
+            with Image.open(path) as picture:
+                few = picture.convert("RGB").quantize(
+                    256, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+            few.save(path, optimize=True)
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait for something."""
         from host.eventloop import waitUntil
 
         waitUntil(condition, SECONDS, what)
+
+
+def usePalette(style: str) -> None:
+    """The light palette of the stand-in's style, or a dark one."""
+    from PySide6 import QtGui, QtWidgets
+
+    palette = QtWidgets.QApplication.style().standardPalette()
+    if style == "dark":
+        for role, colour in DARK.items():
+            palette.setColor(getattr(QtGui.QPalette, role), QtGui.QColor(colour))
+        for role in ("Text", "WindowText", "ButtonText"):
+            palette.setColor(QtGui.QPalette.Disabled, getattr(QtGui.QPalette, role), QtGui.QColor("#8a8a8a"))
+    QtWidgets.QApplication.setPalette(palette)
 
 
 def addPatient() -> tuple[Any, Any]:
@@ -128,89 +163,109 @@ def setUp(session: Session) -> None:
 
 
 def takeAll(session: Session) -> None:
-    """Idle, running, result, review, compare."""
+    """Idle, running, result, the tabs of the review, compare."""
     ui, run = session.ui, session.panel.widget.panel.run
     setUp(session)
-    session.sections("inputs", "method", "outputs")
-    session.top(ui.inputsCollapsibleButton)
-    session.save("panel-idle.png")
-    session.sections("method", "outputs", "advanced")
+    session.sections("inputs", "method")
+    session.top(ui.purposeLabel)
+    session.save("panel-idle")
     ui.applyButton.click()
-    session.until(lambda: "raw " in ui.statusLabel.text or not run.busy, "the first draw")
+    session.until(lambda: " 1 of " in ui.statusLabel.text or not run.busy, "the first sample")
     session.until(lambda: ui.progressBar.value > 45 or not run.busy, "half of the run")
-    session.top(ui.methodCollapsibleButton)
-    session.save("panel-running.png")
+    session.save("panel-running")
     session.until(lambda: not run.busy, "the end of the run")
     if ui.statusLabel.text != "Done.":
         raise RuntimeError(ui.statusLabel.text)
-    session.sections("review")
+    session.settle()
     ui.uncertaintyButton.click()
     session.views.fit()
     session.top(ui.applyButton)
-    session.save("result.png")
-    ui.findButton.click()
-    ui.nextButton.click()
-    ui.commentEdit.text = "seen in one draw only"
-    ui.doubtButton.click()
-    ui.nextButton.click()
+    session.save("result")
+    session.sections("advanced", "train")
+    session.top(ui.advancedCollapsibleButton)
+    session.save("advanced")
+    session.sections("review")
     session.top(ui.reviewCollapsibleButton)
-    session.save("panel-review.png")
+    for tab in tabs(session):
+        if "findButton" in tab or not tab:
+            ui.findButton.click()
+            ui.nextButton.click()
+            ui.commentEdit.text = "seen in one sample only"
+            ui.doubtButton.click()
+            ui.nextButton.click()
+        session.top(ui.reviewCollapsibleButton)
+        session.save("panel-review" if "findButton" in tab or not tab else f"review-{tab[0]}")
     compare(session)
     session.top(ui.applyButton)
-    session.save("compare.png")
+    session.save("compare")
+
+
+def tabs(session: Session) -> Iterator[list[str]]:
+    """Opens one tab of the review after the other, and gives its title and the names of its buttons."""
+    from PySide6 import QtWidgets
+
+    found = session.ui.reviewCollapsibleButton.findChildren(QtWidgets.QTabWidget)
+    if not found:
+        yield []
+    for index in range(found[0].count if found else 0):
+        found[0].setCurrentIndex(index)
+        session.settle()
+        buttons = found[0].widget(index).findChildren(QtWidgets.QPushButton)
+        yield [found[0].tabText(index).lower(), *(button.objectName for button in buttons)]
 
 
 def compare(session: Session) -> None:
-    """The layout that Compare asks Slicer for, with the stand-in's views in it."""
-    import slicer
+    """The views of the layout that Compare asks Slicer for, side by side."""
     import slicer.util
-    from host import views
-    from host.viewwidgets import qMRMLSliceWidget
     from PySide6 import QtWidgets
 
-    ui, application = session.ui, session.application.application
-    ui.compareButton.click()
+    manager = session.application.app.layoutManager()
+    session.ui.compareButton.click()
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):  # outlines of findings hide what is compared
         node.GetDisplayNode().SetVisibility(False)
-    colours = ((0.43, 0.69, 0.29), (0.93, 0.84, 0.30), (0.95, 0.29, 0.20))
+    session.settle()
     grid = QtWidgets.QWidget()
-    column = QtWidgets.QVBoxLayout(grid)
-    column.setContentsMargins(0, 0, 0, 0)
-    shown = []
-    for number, (title, colour) in enumerate(zip(COMPARED, colours, strict=True), 1):
-        name = f"DiffusionCompare{number}"
-        views.SLICE_VIEWS[name] = ("Axial", title, colour)
-        view = views.SliceView(application, name, 256)  # small views, small letters
-        view._title = (title, colour)
-        shown.append((view, qMRMLSliceWidget(view)))
-        column.addWidget(shown[-1][1])
+    row = QtWidgets.QHBoxLayout(grid)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(2)
+    for name in manager.sliceViewNames():
+        if name.startswith(COMPARED):
+            row.addWidget(manager.sliceWidget(name))
     session.splitter.widget(1).hide()
     session.splitter.addWidget(grid)
-    session.splitter.setSizes([430, 0, SIZE[0] - 430])
-    ui.compareButton.click()
-    ui.compareButton.click()
+    session.splitter.setSizes([PANEL_WIDTH, 0, SIZE[0] - PANEL_WIDTH])
     session.settle()
-    for view, widget in shown:
-        widget.sliceView().forceRender()
-        view.fit()
-        widget.sliceView().forceRender()
-    session.compared = shown
+    manager.resetSliceViews()
+    session.settle()
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Take the pictures."""
     from host.eventloop import runInLoop
     from host.guiapplication import makeGuiApplication
 
-    folder = ROOT / "Resources" / "Screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
-        application = makeGuiApplication(temporary)
-        try:
-            runInLoop(lambda: takeAll(Session(application, folder)))
-        finally:
-            application.close()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, help="a folder of one's own (default: the pictures of the documents)")
+    parser.add_argument("--styles", nargs="+", choices=STYLES, default=["light"])
+    parser.add_argument("--scales", nargs="+", type=int, choices=(100, 200), default=[100], help="percent")
+    chosen = parser.parse_args(arguments)
+    if chosen.out is None and (chosen.styles, chosen.scales) != (["light"], [100]):
+        parser.error("other looks need a folder of their own: give --out")
+    if chosen.out is not None:
+        chosen.out.mkdir(parents=True, exist_ok=True)
+    for style in chosen.styles:
+        with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
+            application = makeGuiApplication(temporary)
+            try:
+                runInLoop(partial(take, application, chosen.out, style, chosen.scales))
+            finally:
+                application.close()
     return 0
+
+
+def take(application: Any, folder: Path | None, style: str, scales: list[int]) -> None:
+    """All pictures of a style."""
+    takeAll(Session(application, folder, style, scales))
 
 
 if __name__ == "__main__":

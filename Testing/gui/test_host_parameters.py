@@ -12,7 +12,15 @@ import qt
 import slicer
 from host.application import openBundle, saveBundle
 from host.guiapplication import GuiApplication
-from slicer.parameterNodeWrapper import Choice, Default, Minimum, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import (
+    Choice,
+    Default,
+    Minimum,
+    WithinRange,
+    isParameterPack,
+    parameterNodeWrapper,
+    parameterPack,
+)
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 
@@ -36,6 +44,23 @@ class Parameters:
     mode: Mode
     place: Path
     comment: str
+
+
+@parameterPack
+class Scan:
+    """Values that belong together."""
+
+    views: Annotated[int, WithinRange(4, 1000)] = 60
+    place: str = "here"
+
+
+class Common:
+    """Parameters that others are added to."""
+
+    seed: int = 3
+
+
+Packed = parameterNodeWrapper(type("Packed", (Common,), {"__annotations__": {"scan": Scan}}))
 
 
 class DemoLogic(ScriptedLoadableModuleLogic):
@@ -112,7 +137,7 @@ def panel(application: GuiApplication) -> Any:
 def test_standInWidgetsAndParametersFollowEachOther(application: GuiApplication) -> None:
     made, parent = wrapped(), panel(application)
     ui = slicer.util.childWidgetVariables(parent)
-    tag = made.connectGui(ui)
+    tag = made.connectParametersToGui({name: getattr(ui, name) for name in made.allParameters if hasattr(ui, name)})
     assert (ui.views.value, ui.views.minimum, ui.views.maximum, ui.weight.value) == (60, 4, 1000, 0.5)
     assert (ui.preset.currentText, ui.keep.checked, ui.mode.currentText) == ("standard", True, "FAST")
     ui.views.value, ui.weight.value, ui.preset.currentIndex = 20, 0.25, 0
@@ -129,6 +154,70 @@ def test_standInWidgetsAndParametersFollowEachOther(application: GuiApplication)
     assert made.views == 8
     made.views = 9
     assert ui.views.value == 100
+
+
+def test_standInConnectGuiGivesNoTag(application: GuiApplication) -> None:
+    """Slicer's connectGui returns nothing, so what it connected stays connected."""
+    made, parent = wrapped(), panel(application)
+    assert made.connectGui(parent) is None
+    made.disconnectGui(None)
+    slicer.util.childWidgetVariables(parent).views.value = 20
+    assert made.views == 20
+
+
+def test_standInPacksAreKeptMemberByMember(application: GuiApplication, tmp_path: Path) -> None:
+    node = application.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "packed")
+    made = Packed(node)
+    assert (made.seed, made.scan.views, made.getValue("scan.views")) == (3, 60, 60)
+    assert node.GetParameter("scan.views") == "60"
+    assert made.scan == Scan()
+    assert made.scan != Scan(61)
+    assert isParameterPack(made.scan)
+    assert not isParameterPack(made)
+    events = []
+    made.AddObserver("ModifiedEvent", lambda *_: events.append(1))
+    made.scan.place = "there"
+    made.setValue("scan.views", 20)
+    assert len(events) == 2
+    assert (made.scan.views, made.scan.place) == (20, "there")
+    made.scan = Scan(views=5)
+    assert (made.scan.views, made.scan.place, len(events)) == (5, "here", 3)
+    with pytest.raises(ValueError, match=r"\[4, 1000\]"):
+        made.scan.views = 2
+    with pytest.raises(AttributeError, match="none can be added"):
+        made.scan.other = 1
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        Scan(other=1)
+    path = saveBundle(application.scene, tmp_path / "scene.mrb")
+    openBundle(path, application.application)
+    again = Packed(application.scene.GetFirstNodeByName("packed"))
+    assert (again.scan.views, again.scan.place) == (5, "here")
+
+
+def test_standInAPackThatGrewIsNotReadFromAnOlderScene(application: GuiApplication) -> None:
+    """Slicer asks only whether a pack's first member is there."""
+    node = application.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "older")
+    Packed(node)
+    node.UnsetParameter("scan.place")
+    assert Packed(node).scan.place == ""
+    node.SetParameter("scan.place", "here")
+    node.UnsetParameter("scan.views")
+    assert Packed(node).scan.views == 60
+
+
+def test_standInAWidgetShowsAMemberOfAPack(application: GuiApplication) -> None:
+    made = Packed(application.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "packed"))
+    box = qt.QSpinBox()
+    box.setProperty("SlicerParameterName", "scan.views")
+    tag = made.connectParametersToGui({box.property("SlicerParameterName"): box})
+    assert (box.minimum, box.maximum, box.value) == (4, 1000, 60)
+    box.value = 30
+    assert made.scan.views == 30
+    made.scan.views = 40
+    assert box.value == 40
+    made.disconnectGui(tag)
+    box.value = 50
+    assert made.scan.views == 40
 
 
 def test_standInModifiedEventsAreGathered(application: GuiApplication) -> None:

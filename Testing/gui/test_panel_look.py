@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import qt
-from host.eventloop import turn
+from host.eventloop import turn, waitUntil
 from host.guiapplication import Panel
-from host.window import neededHeight, textScale
+from host.window import textScale
 from prepared import OpenPanel, addChest, idle, makeRunner, useRunner
 
+FOLDS = ("inputs", "acquisition", "part", "method", "outputs", "advanced", "train", "review")
 
-def unfold(panel: Panel, width: int) -> None:
-    """Open every section and give the panel this width."""
-    ui = panel.widget.ui
-    for name in ("inputs", "method", "outputs", "advanced", "train", "review"):
-        getattr(ui, f"{name}CollapsibleButton").collapsed = False
-    panel.container.show()
-    turn()
-    panel.container.resize(width, neededHeight(panel.container, width))
+
+@pytest.fixture
+def scrolled(application: Any) -> Iterator[Callable[..., Panel]]:
+    """Puts a panel into a scroll area as Slicer's: as wide as the area, as high as its rows need."""
+    areas = []
+
+    def put(panel: Panel, width: int, height: int = 600) -> Panel:
+        area = qt.QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(qt.QFrame.NoFrame)
+        for bar in ("Horizontal", "Vertical"):
+            getattr(area, f"set{bar}ScrollBarPolicy")(qt.Qt.ScrollBarAlwaysOff)
+        area.setWidget(panel.container)
+        area.resize(width, height)
+        area.show()
+        areas.append(area)
+        turn()
+        return panel
+
+    yield put
+    for area in areas:
+        area.takeWidget()
+
+
+def unfold(panel: Panel) -> None:
+    """Open every section."""
+    for name in FOLDS:
+        getattr(panel.widget.ui, f"{name}CollapsibleButton").collapsed = False
     turn()
 
 
@@ -53,7 +75,7 @@ def clipped(panel: Panel) -> list[str]:
             part.width < part.sizeHint.width() - 1 or part.height < part.sizeHint.height() - 1
         ):
             found.append(f"{name}: {part.width} x {part.height} of {part.sizeHint.width()} x {part.sizeHint.height()}")
-    if panel.container.width > panel.container.window().width:
+    if panel.container.width > panel.container.parentWidget().width:
         found.append("the panel is wider than its window")
     return found
 
@@ -75,13 +97,15 @@ def _plain(text: str) -> str:
 
 
 @pytest.mark.parametrize(("width", "scale"), [(320, 1.0), (640, 2.0), (320, 2.0)])
-def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel, tmp_path: Path) -> None:
+def test_standInNothingIsClipped(
+    width: int, scale: float, openPanel: OpenPanel, scrolled: Callable[..., Panel], tmp_path: Path
+) -> None:
     """320 pixels at 100 %; 640 pixels of half the size, text and widgets twice as large; 320 with text at 200 %."""
     with textScale(scale):
-        panel = openPanel()
+        panel = scrolled(openPanel(), width)
         useRunner(panel, makeRunner(tmp_path))
         addChest()
-        unfold(panel, width)
+        unfold(panel)
         assert panel.container.width == width
         assert clipped(panel) == []
         panel.widget.ui.applyButton.click()
@@ -90,16 +114,74 @@ def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel,
         assert clipped(panel) == []
         idle(panel)
         panel.widget.ui.findButton.click()
-        unfold(panel, width)
+        for _settling in range(2):
+            turn()
         assert panel.container.width == width
         assert clipped(panel) == []
         # The check itself sees what is too narrow, and a text that is too long for its room.
-        panel.widget.ui.findButton.setMaximumWidth(40)
-        panel.widget.ui.presetLabel.setMaximumHeight(3)
+        panel.widget.ui.applyButton.setMaximumWidth(40)
+        panel.widget.ui.presetLabel.setFixedHeight(3)
         panel.widget.ui.priorComboBox.setMaximumWidth(60)
         panel.widget.ui.priorComboBox.toolTip = "The prior"
         turn()
-        assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "findButton", "priorComboBox"}
+        assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "applyButton", "priorComboBox"}
+
+
+CONTROLS = ("QComboBox", "qMRMLNodeComboBox", "QSpinBox", "QDoubleSpinBox", "QLineEdit", "QCheckBox", "ctkPathLineEdit")
+
+
+def shownAbove(panel: Panel, bottom: Any, kinds: tuple[str, ...]) -> list[str]:
+    """The visible widgets of these kinds above another one, from top to bottom."""
+    def top(part: Any) -> int:
+        return part.mapTo(panel.container, qt.QPoint(0, 0)).y()
+
+    found = [(top(part), name) for name, part in vars(panel.widget.ui).items()
+             if part.className() in kinds and part.isVisible() and top(part) < top(bottom)]
+    return [name for _top, name in sorted(found)]
+
+
+@pytest.mark.parametrize("scan", ["Sparse view, 60", "Sparse view, 8"])
+def test_standInFromVolumeToApplyWithoutScrolling(
+    scan: str, openPanel: OpenPanel, scrolled: Callable[..., Panel], tmp_path: Path
+) -> None:
+    """In a window of 1280 x 800 Slicer's panel is about 373 wide and 600 high; with a suggested preset as well."""
+    addChest()
+    panel = scrolled(openPanel(), 373, 600)
+    useRunner(panel, makeRunner(tmp_path, hold=2))
+    ui = panel.widget.ui
+    ui.acquisitionPresetComboBox.currentIndex = ui.acquisitionPresetComboBox.findText(scan)
+    turn()
+    assert ui.suggestionLabel.isVisible() == (scan == "Sparse view, 8")
+    assert shownAbove(panel, ui.applyButton, CONTROLS) == [
+        "sourceComboBox", "inputSelector", "acquisitionPresetComboBox", "presetComboBox"]
+    folded = shownAbove(panel, ui.applyButton, ("ctkCollapsibleButton",))
+    assert folded == ["inputsCollapsibleButton", "acquisitionCollapsibleButton", "partCollapsibleButton",
+                      "methodCollapsibleButton"]
+    assert ui.applyButton.enabled
+
+    def bottom(part: Any) -> int:
+        return part.mapTo(panel.container, qt.QPoint(0, part.height)).y()
+
+    assert bottom(ui.applyButton) <= 600
+    assert clipped(panel) == []
+    # One click runs what is there; a preset before it is the second.
+    ui.applyButton.click()
+    waitUntil(lambda: ui.statusLabel.isVisible() and ui.progressBar.isVisible(), 5, "the progress")
+    turn()
+    assert clipped(panel) == []
+    assert bottom(ui.progressBar) <= 600
+    ui.applyButton.click()
+    idle(panel)
+
+
+def test_standInSectionsInTheOrderOfTheirUse(openPanel: OpenPanel, scrolled: Callable[..., Panel]) -> None:
+    panel = scrolled(openPanel(), 373, 600)
+    ui = panel.widget.ui
+    found = [*shownAbove(panel, ui.trainCollapsibleButton, ("ctkCollapsibleButton", "QPushButton")),
+             "trainCollapsibleButton"]
+    assert [name for name in found if name not in ("acquisitionCollapsibleButton", "partCollapsibleButton")] == [
+        "inputsCollapsibleButton", "methodCollapsibleButton", "applyButton", "reviewCollapsibleButton",
+        "advancedCollapsibleButton", "trainCollapsibleButton"]
 
 
 def test_standInEveryControlHasATooltip(openPanel: OpenPanel, application: Any) -> None:

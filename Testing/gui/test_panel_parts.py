@@ -33,9 +33,9 @@ def test_standInMeasuredPathsAreCleared(openPanel: OpenPanel, tmp_path: Path) ->
     for edit, field, ending in ((ui.sinogramPathEdit, "sinogramPath", "nrrd"),
                                 (ui.geometryPathEdit, "geometryPath", "json")):
         edit.currentPath = str(tmp_path / f"none.{ending}")
-        assert getattr(parameters, field) == str(tmp_path / f"none.{ending}")
+        assert getattr(parameters.ct, field) == str(tmp_path / f"none.{ending}")
         edit.currentPath = ""
-        assert getattr(parameters, field) == ""
+        assert getattr(parameters.ct, field) == ""
     assert plainToolTip(ui.applyButton) == "Choose a file of measured data first"
 
 

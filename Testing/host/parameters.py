@@ -1,21 +1,32 @@
 """`slicer.parameterNodeWrapper`, as far as a module needs it: typed attributes kept in a vtkMRMLScriptedModuleNode.
 
-The values are written as Slicer writes them, so they live in a saved scene. Types: int, float, str, bool, Path, Enum
-and MRML nodes; annotations: Default and the validators below. A type outside of these raises.
+The values are written as Slicer writes them, so they live in a saved scene. Types: int, float, str, bool, Path, Enum,
+MRML nodes and packs of these; annotations: Default and the validators. A type outside of these raises.
 """
 
 from __future__ import annotations
 
-import enum
 import typing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import slicer
 import vtk
 
 from host import connectors
+from host.packs import parameterPack
+from host.parametertypes import (
+    Choice,
+    Decimals,
+    Default,
+    Exclude,
+    Maximum,
+    Minimum,
+    NotNone,
+    Parameter,
+    SingleStep,
+    Validator,
+    WithinRange,
+    isParameterPack,
+)
 
 __all__ = [
     "Choice",
@@ -29,166 +40,16 @@ __all__ = [
     "Validator",
     "WithinRange",
     "isParameterNodeWrapper",
+    "isParameterPack",
     "parameterNodeWrapper",
+    "parameterPack",
 ]
-
-
-@dataclass(frozen=True)
-class Default:
-    """A parameter's value in a new parameter node."""
-
-    value: Any
-
-
-class Validator:
-    """Refuses a value by raising from `validate`; the base of module's own ones too."""
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError for a bad value."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class WithinRange(Validator):
-    """The value lies between two bounds, which belong to the range."""
-
-    minimum: Any
-    maximum: Any
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError outside of the range."""
-        if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"Value must be within range [{self.minimum}, {self.maximum}], is {value}")
-
-
-@dataclass(frozen=True)
-class Minimum(Validator):
-    """The value is not below a bound."""
-
-    minimum: Any
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError below the bound."""
-        if value < self.minimum:
-            raise ValueError(f"Value must be at least {self.minimum}, is {value}")
-
-
-@dataclass(frozen=True)
-class Maximum(Validator):
-    """The value is not above a bound."""
-
-    maximum: Any
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError above the bound."""
-        if value > self.maximum:
-            raise ValueError(f"Value must be at most {self.maximum}, is {value}")
-
-
-@dataclass(frozen=True)
-class Choice(Validator):
-    """The value is one of some."""
-
-    choices: Any
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError for another value."""
-        if value not in self.choices:
-            raise ValueError(f"Value is {value}, but must be in one of the following: {self.choices}")
-
-
-@dataclass(frozen=True)
-class Exclude(Validator):
-    """The value is none of some."""
-
-    excludedValues: Any
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError for one of them."""
-        if value in self.excludedValues:
-            raise ValueError(f"Value is {value}, but must not be one of the following: {self.excludedValues}")
-
-
-class NotNone(Validator):
-    """There is a value."""
-
-    def validate(self, value: Any) -> None:
-        """Raise ValueError for None."""
-        if value is None:
-            raise ValueError("Value must not be None")
-
-
-@dataclass(frozen=True)
-class Decimals:
-    """How many decimals the connected widget shows."""
-
-    value: int
-
-
-@dataclass(frozen=True)
-class SingleStep:
-    """By how much the connected widget steps."""
-
-    value: float
-
-
-class _Parameter:
-    """One attribute: its type, default and validators, and how it is written to a node."""
-
-    def __init__(self, owner: type, name: str, annotated: Any) -> None:
-        self.name, self.annotated = name, annotated
-        self.kind, self.annotations = connectors.split(annotated)
-        isNode = isinstance(self.kind, type) and issubclass(self.kind, slicer.vtkMRMLNode)
-        if not (isinstance(self.kind, type) and issubclass(self.kind, int | float | str | Path | enum.Enum)) and (
-            not isNode
-        ):
-            raise ValueError(
-                f"Expected {owner.__name__}.{name} to be int, float, str, bool, Path, an Enum or a MRML node, "
-                f"found {annotated}: the stand-in has no other types."
-            )
-        self.isNode = isNode
-        found = [one for one in self.annotations if isinstance(one, Default)]
-        self.default = Default(vars(owner)[name]) if name in vars(owner) else found[0] if found else self._plain()
-        self.validators = [one for one in self.annotations if isinstance(one, Validator)]
-
-    def _plain(self) -> Default:
-        if self.isNode:
-            return Default(None)
-        return Default(next(iter(self.kind)) if issubclass(self.kind, enum.Enum) else self.kind())
-
-    def check(self, value: Any) -> None:
-        """Raise TypeError or ValueError for a value that may not be stored."""
-        allowed = (int, float) if self.kind is float else self.kind
-        if not (isinstance(value, allowed) or (self.isNode and value is None)):
-            raise TypeError(f"{self.name}: value must be of type {self.kind.__name__}, is {value!r}")
-        for validator in self.validators:
-            validator.validate(value)
-
-    def write(self, node: Any, name: str, value: Any) -> None:
-        """Store a value."""
-        self.check(value)
-        if self.isNode:
-            node.SetParameter(name, "")
-            node.SetNodeReferenceID(name, value.GetID() if value is not None else None)
-        else:
-            node.SetParameter(name, value.name if isinstance(value, enum.Enum) else str(value))
-
-    def read(self, node: Any, name: str) -> Any:
-        """The stored value; the default, which is then stored, where there is none."""
-        if not node.HasParameter(name):
-            self.write(node, name, self.default.value)
-        if self.isNode:
-            return node.GetNodeReference(name)
-        text = node.GetParameter(name)
-        if self.kind is bool:
-            return text == "True"
-        return self.kind[text] if issubclass(self.kind, enum.Enum) else self.kind(text)
 
 
 class _Wrapper:
     """What every parameter node class gets: the node's own observing and modifying, and widgets bound to parameters."""
 
-    allParameters: typing.ClassVar[dict[str, _Parameter]]
+    allParameters: typing.ClassVar[dict[str, Parameter]]
 
     def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:
         self.parameterNode, self._prefix = parameterNode, prefix or ""
@@ -197,17 +58,23 @@ class _Wrapper:
         for name in self.allParameters:
             self.getValue(name)
 
-    def _parameter(self, name: str) -> _Parameter:
+    def _parameter(self, name: str) -> Parameter:
         if name not in self.allParameters:
             raise ValueError(f"Cannot find a param with the given name: {name}; there are {list(self.allParameters)}")
         return self.allParameters[name]
 
     def getValue(self, name: str) -> Any:
-        """A parameter's value, by its name."""
-        return self._parameter(name).read(self.parameterNode, self._prefix + name)
+        """A parameter's value, by its name; "pack.member" is one of a pack."""
+        top, _dot, member = name.partition(".")
+        value = self._parameter(top).read(self.parameterNode, self._prefix + top)
+        return value.getValue(member) if member else value
 
     def setValue(self, name: str, value: Any) -> None:
         """Set a parameter by its name; raises TypeError or ValueError for what may not be stored."""
+        top, _dot, member = name.partition(".")
+        if member:
+            self.getValue(top).setValue(member, value)
+            return
         parameter = self._parameter(name)
         wasModifying = self.StartModify()
         try:
@@ -221,7 +88,9 @@ class _Wrapper:
 
     def dataType(self, name: str) -> Any:
         """A parameter's annotated type."""
-        return self._parameter(name).annotated
+        top, _dot, member = name.partition(".")
+        parameter = self._parameter(top)
+        return parameter.kind.dataType(member) if member else parameter.annotated
 
     def StartModify(self) -> int:
         """Gather the node's modified events; give what this returns to EndModify."""
@@ -243,17 +112,17 @@ class _Wrapper:
         """Tell the node's observers that it changed."""
         self.parameterNode.Modified()
 
-    def connectGui(self, gui: Any) -> int:
-        """Bind the widgets whose SlicerParameterName names a parameter, both ways; returns a tag to disconnect by.
+    def connectGui(self, gui: Any) -> None:
+        """Bind the widgets whose SlicerParameterName names a parameter, both ways; returns no tag, as in Slicer.
 
         `gui`: a widget or what slicer.util.childWidgetVariables returned. A widget that cannot show its parameter's
-        type raises RuntimeError.
+        type raises RuntimeError. What is to be disconnected again is connected by `connectParametersToGui`.
         """
         import qt
 
         widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "isWidgetType") else vars(gui).values()
         named = [(widget.property("SlicerParameterName"), widget) for widget in widgets if hasattr(widget, "property")]
-        return self.connectParametersToGui({name: widget for name, widget in named if name})
+        self.connectParametersToGui({name: widget for name, widget in named if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         """Bind parameters to widgets, both ways, by a dictionary from names to widgets."""
@@ -302,7 +171,7 @@ def parameterNodeWrapper(kind: type | None = None) -> Any:
     if kind is None:
         return parameterNodeWrapper
     parameters = {
-        name: _Parameter(kind, name, annotated)
+        name: Parameter(kind, name, annotated)
         for name, annotated in typing.get_type_hints(kind, include_extras=True).items()
     }
     reserved = sorted(set(parameters) & set(vars(_Wrapper)))

@@ -151,19 +151,20 @@ def test_iconsAre128PixelsAndWhatTheScriptDraws(path: str) -> None:
     assert np.abs(pixels.astype(int) - drawn).max() <= 1
 
 
-def test_panelFileHasEveryWidgetThatTheCodeNames() -> None:
-    """The panel itself needs Slicer's Qt; here: the .ui is well-formed and agrees with the code."""
+def test_panelFilesHaveEveryWidgetThatTheCodeNames() -> None:
+    """The panel itself needs Slicer's Qt; here: the .ui files are well-formed and agree with the code."""
     from xml.etree import ElementTree
 
-    tree = ElementTree.parse(ROOT / "DiffusionRecon" / "Resources" / "UI" / "DiffusionRecon.ui")
-    names = [widget.get("name") for widget in tree.iter("widget")]
+    module = ROOT / "DiffusionRecon"
+    trees = [ElementTree.parse(path) for path in sorted((module / "Resources" / "UI").glob("*.ui"))]
+    names = [widget.get("name") for tree in trees for widget in tree.iter("widget")]
     assert len(set(names)) == len(names)
-    files = [ROOT / "DiffusionRecon" / "DiffusionRecon.py"]
-    files += sorted((ROOT / "DiffusionRecon" / "DiffusionReconLib").glob("panel*.py"))
+    folders = [module / "DiffusionReconLib" / name for name in ("panel", "modalities")]
+    files = [module / "DiffusionRecon.py", *(path for folder in folders for path in sorted(folder.rglob("*.py")))]
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     used = set(re.findall(r"\bui\.([a-z]\w+)", code))
-    assert used
-    assert used <= set(names)
-    custom = {each.findtext("class") for each in tree.iter("customwidget")}
-    own = {widget.get("class") for widget in tree.iter("widget") if not widget.get("class").startswith("Q")}
-    assert own == custom
+    assert {"applyButton", "measuredGroup", "partCollapsibleButton"} <= used <= set(names)
+    for tree in trees:
+        custom = {each.findtext("class") for each in tree.iter("customwidget")}
+        own = {widget.get("class") for widget in tree.iter("widget") if not widget.get("class").startswith("Q")}
+        assert own == custom

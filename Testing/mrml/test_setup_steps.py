@@ -252,13 +252,13 @@ def test_estimateGrowsWithTheWorkAndSaysWhenItCannotFit(application: Application
     small, large = (estimate(settings, (n, 256, 256), rate, True, 8000.0) for n in (4, 16))
     assert large.seconds - 10 == pytest.approx((small.seconds - 10) * 17 / 5)
     assert small.fits
-    assert small.text.startswith("4 draws of 4 slices on cpu: about ")
+    assert small.text.startswith("4 samples of 4 slices on cpu: about ")
     assert "estimate" in small.text
     tight = estimate(settings, (2000, 512, 512), rate, True, 2000.0)
     assert not tight.fits
     assert "choose at most" in tight.text or "smaller region" in tight.text
     classical = estimate({"methods": ["fbp", "tv"]}, (1, 64, 64), rate, False, 8000.0)
-    assert classical.text.startswith("FBP and TV of 1 slice")
+    assert classical.text.startswith("Classical images of 1 slice")
 
 
 def test_rateOfARunGivesItsTimeBack(application: Application) -> None:

@@ -136,12 +136,12 @@ def _basis(settings: Mapping[str, Any], rate: Rate) -> str:
 
 
 def workText(settings: Mapping[str, Any], slices: int) -> str:
-    """What is about to happen: how many draws of how many slices."""
+    """What is about to happen: how many samples of how many slices."""
     count = _("1 slice") if slices == 1 else _("{n} slices").format(n=slices)
     if "diffusion" not in settings.get("methods", ("diffusion",)):
-        return _("FBP and TV of {slices}").format(slices=count)
+        return _("Classical images of {slices}").format(slices=count)
     draws = settings.get("draws", 4)
-    return (_("1 draw of {slices}") if draws == 1 else _("{n} draws of {slices}")).format(n=draws, slices=count)
+    return (_("1 sample of {slices}") if draws == 1 else _("{n} samples of {slices}")).format(n=draws, slices=count)
 
 
 def deviceText(settings: Mapping[str, Any], rate: Rate) -> str:

@@ -69,15 +69,40 @@ def slicesOfMeasured(parameters: Any, count: int) -> tuple[int, int] | None:
     return first, first + wanted
 
 
+def partText(slices: tuple[int, int] | None, region: tuple[int, ...] | None, count: int) -> str:
+    """A part of `count` slices as a short title, counted from 1."""
+    first, end = slices if slices is not None else (0, count)
+    if (first, end) == (0, count) and count > 1:
+        text = _("All {count} slices").format(count=count)
+    elif end - first == 1:
+        text = _("Slice {first} of {count}").format(first=end, count=count)
+    else:
+        text = _("Slices {first} to {last} of {count}").format(first=first + 1, last=end, count=count)
+    return text if region is None else _("{slices}, region").format(slices=text)
+
+
+def fitRegion(region: slicer.vtkMRMLMarkupsROINode, node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Make a region the box around a volume, along the axes of the patient."""
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    low, high = np.array(bounds[::2]), np.array(bounds[1::2])
+    region.SetXYZ(*(low + high) / 2)
+    region.SetRadiusXYZ(*(high - low) / 2)
+    region.CreateDefaultDisplayNodes()
+
+
 def _outside(first: int, last: int, count: int) -> str:
-    return _("Expected slices first to last from 0 to {end}, found {first} to {last}: choose others.").format(
-        end=count - 1, first=first, last=last)
+    return _("Expected slices first to last from 1 to {end}, found {first} to {last}: choose others.").format(
+        end=count, first=first + 1, last=last + 1)
 
 
 def _boundsInVoxels(
     region: slicer.vtkMRMLMarkupsROINode, node: slicer.vtkMRMLScalarVolumeNode
 ) -> list[tuple[int, int]]:
     """[first, last) of i, j, k: the voxels whose centres lie in the axis-aligned box around the region."""
+    if min(region.GetSize()) <= 0:
+        raise ValueError(_("The region '{region}' has no size: draw it, or choose another one.").format(
+            region=region.GetName()))
     bounds = [0.0] * 6
     region.GetRASBounds(bounds)
     corners = np.array(list(itertools.product(bounds[:2], bounds[2:4], bounds[4:])))

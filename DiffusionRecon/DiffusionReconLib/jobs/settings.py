@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from diffusion_engine.run.presets import preset_named
@@ -16,12 +15,16 @@ BALANCE_OPTION = "prior_variance"
 KEPT = {"keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual", "keepDraws": "draws"}
 
 
-def engineSettings(parameters: Any, slices: tuple[int, int] | None, region: tuple[int, ...] | None) -> dict[str, Any]:
+def engineSettings(
+    parameters: Any, scan: Mapping[str, Any], model: str, slices: tuple[int, int] | None,
+    region: tuple[int, ...] | None,
+) -> dict[str, Any]:
     """The settings of a run; `slices` and `region` are indices of the input's own voxels, None for all.
 
-    Raises ValueError, one sentence, for values that the engine does not take.
+    `scan`: the modality and what describes a simulated scan; `model`: the trained model where none was chosen. Raises
+    ValueError, one sentence, for values that the engine does not take.
     """
-    settings = {**scanSettings(parameters), **methodSettings(parameters), **outputSettings(parameters)}
+    settings = {**scan, **methodSettings(parameters, model), **outputSettings(parameters)}
     settings["seed"], settings["device"] = int(parameters.seed), parameters.device
     settings["slab"] = int(parameters.slab)
     if slices is not None:
@@ -30,33 +33,17 @@ def engineSettings(parameters: Any, slices: tuple[int, int] | None, region: tupl
         settings["region"] = list(region)
     if parameters.trustUnit:
         settings["trust_unit"] = True
-    # A field that this version of the engine does not have is one that it would refuse.
-    known = {entry.name for entry in fields(Settings)}
-    settings = {name: value for name, value in settings.items() if name in known}
     Settings.from_dict(settings)
     return settings
 
 
-def scanSettings(parameters: Any) -> dict[str, Any]:
-    """What describes a simulated scan; nothing for measured data, which bring their own."""
-    if parameters.source != "volume":
-        return {"modality": parameters.modality or "ct"}
-    settings = {
-        "modality": parameters.modality or "ct", "geometry": parameters.geometry, "views": int(parameters.views),
-        "arc_degrees": float(parameters.arcDegrees),
-    }
-    if parameters.noiseKind == "photons":
-        return {**settings, "i0": float(parameters.photons), "electronic_std": float(parameters.electronicStd)}
-    return {**settings, "noise_percent": float(parameters.noisePercent)}
-
-
-def methodSettings(parameters: Any) -> dict[str, Any]:
-    """The preset's settings with what was chosen over them."""
+def methodSettings(parameters: Any, model: str) -> dict[str, Any]:
+    """The preset's settings with what was chosen over them; `model`: the trained model where none was chosen."""
     settings = dict(preset_named(parameters.preset).changes)
     method = chosenMethod(parameters)
     if method is None:
         return _plain(settings)
-    settings.update(solver=method.name, draws=int(parameters.draws), prior=parameters.prior)
+    settings.update(solver=method.name, draws=int(parameters.draws), prior=parameters.prior or model)
     if parameters.solver:  # a method by its name is no longer the preset
         settings["preset"] = None
         settings.pop("methods", None)

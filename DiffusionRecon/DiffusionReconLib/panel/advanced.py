@@ -12,10 +12,11 @@ from diffusion_engine.solvers.listing import Listed, Option, listed_couplings, l
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.jobs.settings import BALANCE_OPTION, broughtOptions, chosenMethod, storedOptions
+from DiffusionReconLib.modalities.contract import Modality
 from DiffusionReconLib.panel.part import Choices, Part, setText
 
 SPREADS = {
-    "posterior": _("its spread is an error bar under the prior"),
+    "posterior": _("its spread is an error bar under the trained model"),
     "near-posterior": _("its spread is near the posterior's, but no error bar"),
     "concentrated": _("its spread is no error bar, mostly narrower than the true error"),
     "point": _("it gives one image, no spread"),
@@ -27,11 +28,11 @@ PRECISIONS = (("auto", _("Automatic")), ("float32", _("32 bits")), ("bfloat16", 
 
 
 class AdvancedPart(Part):
-    """The section Advanced; `call` gives the present run as Python source."""
+    """The section Advanced; `modality` gives the one to reconstruct, `call` the present run as Python source."""
 
-    def __init__(self, ui: Any, call: Callable[[], str]) -> None:
+    def __init__(self, ui: Any, modality: Callable[[], Modality], call: Callable[[], str]) -> None:
         super().__init__(ui)
-        self._call = call
+        self._modality, self._call = modality, call
         self._solver = Choices(ui.solverComboBox, lambda name: self.store("solver", name))
         self._device = self.choices("deviceComboBox", "device")
         self._device.fill(DEVICES)
@@ -45,12 +46,13 @@ class AdvancedPart(Part):
         self._timer = qt.QTimer()
         self._timer.setInterval(100)
         self._timer.connect("timeout()", self._pollDoctor)
+        ui.logTextEdit.setVisible(False)
         ui.doctorButton.connect("clicked(bool)", self.lookUpDevice)
         ui.copyPythonButton.connect("clicked(bool)", self._copy)
 
     def update(self) -> None:
         """Show the parameters."""
-        methods = listed_methods(self.parameters.modality or "ct")
+        methods = listed_methods(self._modality().name)
         self._solver.fill([("", _("The preset's")), *((name, method.title) for name, method in methods.items())])
         self._solver.show(self.parameters.solver)
         self._device.show(self.parameters.device)
@@ -74,9 +76,11 @@ class AdvancedPart(Part):
         self._showOptions(method)
 
     def appendLog(self, lines: list[str]) -> None:
-        """Add lines to the log."""
+        """Add lines to the log, which is shown once it has some."""
         for line in lines:
             self.ui.logTextEdit.appendPlainText(line)
+        if lines:
+            self.ui.logTextEdit.setVisible(True)
 
     def lookUpDevice(self) -> None:
         """Ask in the background what runs where."""

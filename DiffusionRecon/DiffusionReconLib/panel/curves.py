@@ -30,7 +30,7 @@ def curvesOf(entries: list[dict[str, Any]]) -> tuple[Points, dict[str, Points]]:
 
 
 def levelText(level: str, unit: str) -> str:
-    """A noise level as the user knows it: 0.05 network units are 50 HU."""
+    """A noise level as the user knows it: in the unit of the images where that has one scale."""
     scale = UNITS[unit].scale if unit in UNITS else None
     return f"{float(level) * scale:g} {unit}" if scale is not None else level
 

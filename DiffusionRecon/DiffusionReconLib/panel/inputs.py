@@ -2,158 +2,184 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.jobs.extent import slicesAndRegion, slicesOfMeasured
-from DiffusionReconLib.modalities.ct import MODALITIES, MeasuredSummary, Modality, guessModality, presetOf
-from DiffusionReconLib.panel.part import Choices, Part, onPathEdited, setText
+from DiffusionReconLib.modalities import table
+from DiffusionReconLib.modalities.contract import MeasuredSummary, Modality, Suggestion, presetOf
+from DiffusionReconLib.panel.acquisition import AcquisitionPart
+from DiffusionReconLib.panel.extent import Extent, ExtentPart
+from DiffusionReconLib.panel.part import Choices, Part, setText
+from DiffusionReconLib.scene.volumes import dicomBodyPart, dicomModality, unitOfNode
 
 CUSTOM = "custom"
 
 
 class InputsPart(Part):
-    """The section Inputs."""
+    """The section Inputs; `scrolled` is called when the view that is followed shows another slice."""
 
-    def __init__(self, ui: Any) -> None:
+    def __init__(self, ui: Any, scrolled: Callable[[], None]) -> None:
         super().__init__(ui)
         self._source = self.choices("sourceComboBox", "source")
         self._source.fill([("volume", _("Simulate a scan of a volume")), ("measured", _("Measured data"))])
         self._modality = self.choices("modalityComboBox", "modality")
-        self._modality.fill((modality.name, modality.title) for modality in MODALITIES.values())
+        self._modality.fill((modality.name, modality.title) for modality in table.MODALITIES.values())
         self._scan = Choices(ui.acquisitionPresetComboBox, self._takePreset)
-        self._geometry = self.choices("geometryComboBox", "geometry")
-        self._geometry.fill([("parallel", _("Parallel")), ("fan_curved", _("Fan, curved detector")),
-                             ("fan_flat", _("Fan, flat detector"))])
-        self._noise = self.choices("noiseKindComboBox", "noiseKind")
-        self._noise.fill([("percent", _("Gaussian, in percent")), ("photons", _("Photon counts"))])
-        self._extent = self.choices("extentComboBox", "extent")
-        ui.sinogramPathEdit.nameFilters = [_("Sinograms (*.nrrd)")]
-        ui.geometryPathEdit.nameFilters = [_("Geometries (*.json)")]
-        onPathEdited(ui.sinogramPathEdit, lambda path: self.store("sinogramPath", path))
-        onPathEdited(ui.geometryPathEdit, lambda path: self.store("geometryPath", path))
-        self._looked: tuple | None = None
+        self._acquisitions = {
+            name: AcquisitionPart(ui, modality, ui.acquisitionPlace) for name, modality in table.MODALITIES.items()
+        }
+        self._extent = ExtentPart(ui, scrolled)
+        self._looked: tuple[Any, ...] | None = None
         self._summary: MeasuredSummary | None = None
         self._trouble = ""
         self._guessed: str | None = None
 
     @property
+    def _measuring(self) -> bool:
+        return self.parameters.source == "measured"
+
+    @property
     def modality(self) -> Modality | None:
-        """The modality that the parameters name, else the guess for the input; None when there is no telling."""
-        name = self.parameters.modality or self._guessed or (
-            "ct" if self.parameters.source == "measured" else None)
-        return MODALITIES.get(name) if name else None
+        """The modality that the parameters name, else the guess for the input; None when there is no telling.
+
+        Measured data are read as those of the first modality unless another one is chosen.
+        """
+        name = self.parameters.modality or self._guessed or (next(iter(table.MODALITIES)) if self._measuring else "")
+        return table.MODALITIES.get(name)
+
+    @property
+    def shown(self) -> Modality:
+        """The modality, or the first one while there is nothing to tell it from."""
+        return self.modality or next(iter(table.MODALITIES.values()))
 
     def inputNode(self) -> Any:
         """The volume to scan, None for measured data."""
-        return self.parameters.inputVolume if self.parameters.source == "volume" else None
+        return None if self._measuring else self.parameters.inputVolume
 
     def measured(self) -> MeasuredSummary | None:
-        """What the measured file holds, None for a volume or a file that cannot be used."""
-        return self._summary if self.parameters.source == "measured" else None
+        """What the measured data hold, None for a volume or data that cannot be used."""
+        return self._summary if self._measuring else None
 
-    def extent(self) -> tuple[tuple[int, int] | None, tuple[int, int, int, int] | None]:
+    def extent(self) -> Extent:
         """Slices and region to reconstruct; raises ValueError when there are none."""
-        if self.parameters.source == "measured":
-            return slicesOfMeasured(self.parameters, self._summary.shape[0]), None
-        return slicesAndRegion(self.parameters, self.parameters.inputVolume)
+        return self._extent.extent(self.parameters.inputVolume, self._summary.shape[0] if self._measuring else None)
+
+    def scan(self) -> dict[str, Any]:
+        """The engine's settings of the acquisition: measured data bring their own."""
+        modality = self.shown
+        own = {} if self._measuring else modality.scanSettings(self._acquisitions[modality.name].values)
+        return {"modality": modality.name, **own}
+
+    def shape(self) -> tuple[tuple[int, int, int], tuple[float, float] | None]:
+        """Slices, rows and columns of the whole image, and its pixels in mm (None where not known)."""
+        if self._measuring:
+            return self._summary.shape, None
+        columns, rows, slices = self.parameters.inputVolume.GetImageData().GetDimensions()
+        return (slices, rows, columns), self.parameters.inputVolume.GetSpacing()[:2]
+
+    def suggestion(self) -> Suggestion | None:
+        """The presets that the modality would take for this input, None without a usable one."""
+        if self.notReady():
+            return None
+        modality = self.modality
+        bodyPart = "" if self._measuring else dicomBodyPart(self.parameters.inputVolume)
+        return modality.suggest(self._acquisitions[modality.name].values, self.measured(), bodyPart)
 
     def notReady(self) -> str:
         """Why nothing can be run yet, "" when it can."""
-        if self.parameters.source == "measured":
-            return self._trouble or ("" if self._summary else _("Choose a file of measured data first"))
-        node = self.parameters.inputVolume
-        if node is None:
-            return _("Choose an input volume first")
-        if node.GetImageData() is None:
-            return _("The volume '{name}' holds no voxels").format(name=node.GetName())
-        if self.modality is None:
-            return _("Choose the modality: neither DICOM nor the unit of the volume tells it")
+        if self._measuring:
+            reason = self._trouble or ("" if self._summary else _("Choose a file of measured data first"))
+        else:
+            reason = self._volumeNotReady(self.parameters.inputVolume)
+        if reason:
+            return reason
         try:
             self.extent()
         except ValueError as error:
             return str(error)
         return ""
 
+    def _volumeNotReady(self, node: Any) -> str:
+        if node is None:
+            return _("Choose an input volume first")
+        if node.GetImageData() is None:
+            return _("The volume '{name}' holds no voxels").format(name=node.GetName())
+        if self.modality is None:
+            return _("Choose the modality: neither DICOM nor the unit of the volume tells it")
+        return ""
+
+    def setParameters(self, parameters: Any) -> None:
+        """Work on another parameter node."""
+        super().setParameters(parameters)
+        for part in (*self._acquisitions.values(), self._extent):
+            part.setParameters(parameters)
+
     def update(self) -> None:
         """Show the parameters."""
-        measured = self.parameters.source == "measured"
+        measured, node = self._measuring, self.parameters.inputVolume
         self._source.show(self.parameters.source)
         self.ui.volumeGroup.setVisible(not measured)
-        self.ui.measuredGroup.setVisible(measured)
-        self._guessed = None if measured else guessModality(self.parameters.inputVolume)
+        self._guessed = None if measured else _guess(node)
         modality = self.modality
         self._modality.show(modality.name if modality else "")
-        # Without an input there is nothing to guess from: the table's first entry stands for what could be set.
-        nothing = not measured and self.parameters.inputVolume is None
-        self._updateScan(modality or (next(iter(MODALITIES.values())) if nothing else None), measured)
-        self._updateExtent(measured)
-        if measured:
-            self._updateMeasured()
+        self.ui.modalityGroup.setVisible(len(table.MODALITIES) > 1 or (modality is None and node is not None))
+        setText(self.ui.purposeLabel, self.shown.purpose)
+        # Without an input there is nothing to guess from: the first modality stands for what could be set.
+        usable = self.shown if modality is not None or (not measured and node is None) else None
+        self._updateScan(usable, measured)
+        self._look(modality, measured)
+        self._extent.show(node, measured, self._sliceCount())
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        self._extent.close()
+
+    def _sliceCount(self) -> int | None:
+        if self._measuring:
+            return self._summary.shape[0] if self._summary else None
+        node = self.parameters.inputVolume
+        return None if node is None or node.GetImageData() is None else node.GetImageData().GetDimensions()[2]
 
     def _updateScan(self, modality: Modality | None, measured: bool) -> None:
-        for other in MODALITIES.values():
-            group = getattr(self.ui, other.acquisitionWidget)
-            group.setVisible(not measured and other is modality)
+        for name, part in self._acquisitions.items():
+            part.show(modality is not None and name == modality.name, measured)
+        self.ui.acquisitionGroup.setVisible(modality is not None and not measured)
         if modality is None:
             return
-        custom = presetOf(modality, self.parameters) is None
+        found = presetOf(modality, self._acquisitions[modality.name].values)
         titles = [(preset.name, preset.title) for preset in modality.presets]
-        self._scan.fill([*titles, (CUSTOM, _("Custom"))] if custom else titles)
-        found = presetOf(modality, self.parameters)
+        self._scan.fill([*titles, (CUSTOM, _("Custom"))] if found is None else titles)
         self._scan.show(found.name if found else CUSTOM)
-        self._geometry.show(self.parameters.geometry)
-        photons = self.parameters.noiseKind == "photons"
-        self._noise.show(self.parameters.noiseKind)
-        self.showRow("noisePercentSpinBox", not photons)
-        self.showRow("photonsSpinBox", photons)
-        self.showRow("electronicSpinBox", photons)
 
-    def _updateExtent(self, measured: bool) -> None:
-        entries = [("middle", _("From the middle")), ("range", _("By number")), ("all", _("All"))]
-        if not measured:
-            entries.insert(1, ("current", _("The axial view's")))
-        self._extent.fill(entries)
-        self._extent.show("middle" if measured and self.parameters.extent == "current" else self.parameters.extent)
-        byRegion = not measured and self.parameters.region is not None
-        self.ui.extentComboBox.enabled = not byRegion
-        self.showRow("sliceCountSpinBox", not byRegion and self.parameters.extent == "middle")
-        for widget in ("firstSliceSpinBox", "lastSliceSpinBox"):
-            self.showRow(widget, not byRegion and self.parameters.extent == "range")
-        self.showRow("regionSelector", not measured)
-
-    def _updateMeasured(self) -> None:
-        parameters = self.parameters
-        for edit, path in ((self.ui.sinogramPathEdit, parameters.sinogramPath),
-                           (self.ui.geometryPathEdit, parameters.geometryPath)):
-            if edit.currentPath != path:
-                edit.currentPath = path
-        asked = (parameters.sinogramPath, parameters.geometryPath)
+    def _look(self, modality: Modality | None, measured: bool) -> None:
+        """Look at measured data when other ones are named."""
+        if not measured or modality is None:
+            setText(self.ui.measuredSummaryLabel, "")
+            return
+        values = self._acquisitions[modality.name].values
+        asked = (modality.name, *modality.sources(values))
         if asked != self._looked:
-            self._looked = asked
-            self._look(*asked)
+            self._looked, self._summary, self._trouble = asked, None, ""
+            try:
+                self._summary = modality.summarise(values)
+            except (ValueError, OSError) as error:
+                self._trouble = str(error)
         text = self._trouble or (self._summary.text if self._summary else "")
         remarked = self._summary is not None and bool(self._summary.remarks)
         setText(self.ui.measuredSummaryLabel, text, bool(self._trouble) or remarked)
 
-    def _look(self, sinogram: str, geometry: str) -> None:
-        """Look at the measured file."""
-        self._summary, self._trouble = None, ""
-        if not sinogram:
-            return
-        try:
-            self._summary = self.modality.summarise(Path(sinogram), Path(geometry) if geometry else None)
-        except (ValueError, OSError) as error:
-            self._trouble = str(error)
-
     def _takePreset(self, name: str) -> None:
-        modality = self.modality
+        modality = self.shown
         preset = next((each for each in modality.presets if each.name == name), None)
-        if preset is None or self.parameters is None:
-            return
-        before = self.parameters.StartModify()
-        for field, value in preset.values.items():
-            self.store(field, value)
-        self.parameters.EndModify(before)
+        if preset is not None and self.parameters is not None:
+            self._acquisitions[modality.name].take(preset.values)
+
+
+def _guess(node: Any) -> str | None:
+    """The modality of a volume, None where neither DICOM nor its unit tells."""
+    if node is None or node.GetImageData() is None:
+        return None
+    dicom = dicomModality(node)
+    return table.recognised(dicom, "" if dicom else unitOfNode(node))

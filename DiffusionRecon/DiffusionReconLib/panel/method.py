@@ -1,11 +1,14 @@
-"""Method and outputs: preset, draws, prior with its card, and the line that says what is about to happen."""
+"""Method: preset, samples, trained model with its card, and the line that says what is about to happen."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from diffusion_engine.priors.adapter_card import read_any_card as read_card
 from diffusion_engine.priors.card import PriorCard, check_use
@@ -14,20 +17,28 @@ from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.jobs.estimate import Estimate, Rate, estimate, rateOf, workingShape
+from DiffusionReconLib.jobs.estimate import Estimate, Rate, estimate, rateOf, timeText, workingShape
 from DiffusionReconLib.jobs.trained_priors import ownCards
+from DiffusionReconLib.modalities.contract import Modality, Suggestion
 from DiffusionReconLib.panel.part import Choices, Part, setText
+from DiffusionReconLib.panel.tones import PLAIN, toneColour
 
 PRIORS_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "Priors"
 RATE_KEY = "DiffusionRecon/Rate"
 OTHER = "other"
+USUAL = {"prior": "", "coupling": Settings().coupling}
+"""What stands where a preset brings nothing: the modality's trained model, each slice alone."""
 
 
 class MethodPart(Part):
-    """The sections Method and Outputs."""
+    """The section Method; `modality` gives the one to reconstruct, `suggestion` the presets that fit the input."""
 
-    def __init__(self, ui: Any) -> None:
+    def __init__(
+        self, ui: Any, modality: Callable[[], Modality], suggestion: Callable[[], Suggestion | None]
+    ) -> None:
         super().__init__(ui)
+        self._modality, self._suggestion = modality, suggestion
+        ui.suggestionLabel.connect("linkActivated(QString)", self._takePreset)
         self._preset = Choices(ui.presetComboBox, self._takePreset)
         self._prior = Choices(ui.priorComboBox, self._takePrior)
         self._cards: dict[str, PriorCard | str] = {}
@@ -61,16 +72,25 @@ class MethodPart(Part):
         """Whether a diffusion prior is used at all."""
         return bool(self.solver)
 
+    @property
+    def prior(self) -> str:
+        """The trained model by name: the chosen one, else the modality's usual one."""
+        return self.parameters.prior or self._modality().model
+
     def card(self) -> PriorCard | str:
-        """The chosen prior's card, or why it cannot be used."""
-        name = self.parameters.prior
+        """The trained model's card, or why it cannot be used."""
+        name = self.prior
         if name not in self._cards:
             path = PRIORS_FOLDER / f"{name}.json"
             try:
                 self._cards[name] = read_card(path if path.is_file() else Path(name))
             except (ValueError, OSError) as error:
                 self._cards[name] = str(error)
-        return self._cards[name]
+        card, modality = self._cards[name], self._modality()
+        if isinstance(card, PriorCard) and card.modality != modality.name:
+            return _("The trained model '{name}' is for {other}, not for {wanted}: choose another one under Advanced"
+                     ).format(name=card.title, other=card.modality.upper(), wanted=modality.title)
+        return card
 
     def priors(self, modality: str) -> list[tuple[str, str]]:
         """The priors of a modality, shipped and trained here: what they are loaded by, and their titles."""
@@ -91,25 +111,45 @@ class MethodPart(Part):
 
     def update(self) -> None:
         """Show the parameters."""
-        modality = self.parameters.modality or "ct"
+        modality = self._modality().name
         self._preset.fill((preset.name, preset.title) for preset in available_presets(listed_methods(modality)))
         self._preset.show(self.parameters.preset)
-        preset = PRESETS.get(self.parameters.preset)
-        text = preset.description[:1].upper() + preset.description[1:] + "." if preset else ""
-        if self.parameters.solver:
-            text = _("The method chosen under Advanced replaces the preset's.")
-        setText(self.ui.presetLabel, text)
+        setText(self.ui.presetLabel, self.sentence())
+        self._suggest()
         self.showRow("drawsSpinBox", self.diffusion)
         self._updatePrior(modality)
         for name in ("keepUncertaintyCheckBox", "keepNotSeenCheckBox", "keepDrawsCheckBox"):
             getattr(self.ui, name).enabled = self.diffusion
 
-    def showEstimate(self, settings: dict[str, Any] | None, shape: tuple[int, int, int] | None,
+    def sentence(self) -> str:
+        """What the preset is for, "" for one that this version does not have."""
+        if self.parameters.solver:
+            return _("The method chosen under Advanced replaces the preset's.")
+        preset = PRESETS.get(self.parameters.preset)
+        if preset is None:
+            return ""
+        own = preset.description[:1].upper() + preset.description[1:] + "."
+        return self._modality().sentences.get(preset.name, own)
+
+    def _suggest(self) -> None:
+        """Name the preset that fits the input, to be taken by one press, unless it or its like is chosen."""
+        found = self._suggestion()
+        offered = [] if found is None else [name for name in found.presets if name in self._preset.names]
+        if not offered or self.parameters.solver or self.parameters.preset in offered:
+            setText(self.ui.suggestionLabel, "")
+            return
+        text = _("{reason}: the preset {preset} fits better").format(
+            reason=found.reason, preset=PRESETS[offered[0]].title)
+        colour = toneColour(self.ui.suggestionLabel, PLAIN)  # a link's own may be unreadable
+        setText(self.ui.suggestionLabel, f'<a href="{offered[0]}" style="color: {colour}">{escape(text)}</a>')
+
+    def showReason(self, reason: str) -> None:
+        """Say why nothing can be run, in the place of the estimate, unless the model's line says it already."""
+        setText(self.ui.estimateLabel, "" if reason == self.ui.priorCardLabel.text else reason)
+
+    def showEstimate(self, settings: dict[str, Any], shape: tuple[int, int, int],
                      pixelMm: tuple[float, float] | None) -> Estimate | None:
         """Say what a run of `shape` (slices, rows, columns) with these settings will take."""
-        if settings is None or shape is None:
-            setText(self.ui.estimateLabel, "")
-            return None
         card = self.card()
         if pixelMm is not None:
             smallest = card.pixel_mm[0] if isinstance(card, PriorCard) and self.diffusion else 1.25
@@ -120,6 +160,8 @@ class MethodPart(Part):
             setText(self.ui.estimateLabel, _("The first Apply sets up what is needed; then times are estimated here."))
             return None
         setText(self.ui.estimateLabel, found.text, not found.fits)
+        setText(self.ui.presetLabel, _("{sentence} Takes about {time} here.").format(
+            sentence=self.sentence(), time=timeText(found.seconds)))
         return found
 
     def learn(self, report: dict[str, Any], slices: int) -> None:
@@ -143,7 +185,7 @@ class MethodPart(Part):
             setText(self.ui.priorCardLabel, "")
             return
         entries = self.priors(modality)
-        chosen = self.parameters.prior
+        chosen = self.prior
         if chosen not in [name for name, _title in entries]:
             entries.append((chosen, Path(chosen).stem))
         self._prior.fill([*entries, (OTHER, _("Load other..."))])
@@ -151,9 +193,10 @@ class MethodPart(Part):
         card = self.card()
         if isinstance(card, str):
             setText(self.ui.priorCardLabel, card, True)
+            self.ui.priorCardLabel.toolTip = _("Choose another trained model under Advanced")
         else:
-            setText(self.ui.priorCardLabel, _("{anatomy}. {unit}, {date}, {licence}").format(
-                anatomy=card.anatomy, unit=card.unit, date=card.date, licence=card.licence))
+            setText(self.ui.priorCardLabel, anatomyText(card))
+            self.ui.priorCardLabel.toolTip = cardText(card)
 
     def _takePreset(self, name: str) -> None:
         if self.parameters is None:
@@ -173,19 +216,32 @@ class MethodPart(Part):
             if field in changes:
                 self.store(field, changes[field])
             elif brought or bound:
-                self.store(field, getattr(Settings(), field))
+                self.store(field, USUAL[field])
         self.parameters.EndModify(before)
 
     def _takePrior(self, name: str) -> None:
         if name != OTHER:
             self.store("prior", name)
             return
-        import qt
-
-        path = qt.QFileDialog.getOpenFileName(None, _("Choose a prior's model card"), "", _("Model cards (*.json)"))
+        path = qt.QFileDialog.getOpenFileName(None, _("Choose a trained model's card"), "", _("Model cards (*.json)"))
         if path:
             self.store("prior", path)
-        self._prior.show(self.parameters.prior)
+        self._prior.show(self.prior)
+
+
+def anatomyText(card: PriorCard) -> str:
+    """What a trained model is for and what it is not for, without the reasons."""
+    text = _("Trained on {anatomy}.").format(anatomy=card.anatomy)
+    if card.not_for:
+        text += " " + _("Not for {uses}.").format(uses="; ".join(use.partition(":")[0] for use in card.not_for))
+    return text
+
+
+def cardText(card: PriorCard) -> str:
+    """All that a card says in words, a line each."""
+    lines = [card.title, *card.not_for, _("Unit: {unit}").format(unit=card.unit),
+             _("Trained: {date}").format(date=card.date), _("Licence: {licence}").format(licence=card.licence)]
+    return "\n".join(lines)
 
 
 def _readQuietly(path: Path) -> PriorCard | str:

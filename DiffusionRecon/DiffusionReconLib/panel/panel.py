@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from DiffusionReconLib.jobs.pythoncall import pythonCall
 from DiffusionReconLib.jobs.runs import Request
 from DiffusionReconLib.jobs.settings import engineSettings
+from DiffusionReconLib.modalities.contract import Modality
 from DiffusionReconLib.panel.advanced import AdvancedPart
 from DiffusionReconLib.panel.inputs import InputsPart
 from DiffusionReconLib.panel.method import MethodPart
@@ -22,9 +23,9 @@ class Panel:
     """All sections on one set of parameters."""
 
     def __init__(self, ui: Any, logic: Any, installer: Installer | None) -> None:
-        self.inputs = InputsPart(ui)
-        self.method = MethodPart(ui)
-        self.advanced = AdvancedPart(ui, self.pythonCall)
+        self.inputs = InputsPart(ui, self.update)
+        self.method = MethodPart(ui, self._modality, self.inputs.suggestion)
+        self.advanced = AdvancedPart(ui, self._modality, self.pythonCall)
         self.review = ReviewPart(ui)
         self.train = TrainPart(
             ui, logic, self.method.priors, self.advanced.appendLog, self._trained,
@@ -69,7 +70,7 @@ class Panel:
 
     def settings(self) -> dict[str, Any]:
         """The engine's settings for what the panel shows; raises ValueError."""
-        return engineSettings(self.parameters, *self.inputs.extent())
+        return engineSettings(self.parameters, self.inputs.scan(), self.method.prior, *self.inputs.extent())
 
     def request(self) -> Request:
         """The run that the panel shows; raises ValueError with the reason when there is none."""
@@ -77,7 +78,7 @@ class Panel:
         if reason:
             raise ValueError(reason)
         node, measured = self.inputs.inputNode(), self.inputs.measured()
-        files = (self.parameters.sinogramPath, str(measured.geometryPath)) if measured is not None else None
+        files = measured.files if measured is not None else None
         return Request(self.settings(), node, files, self.parameters.folderName)
 
     def pythonCall(self) -> str:
@@ -96,18 +97,17 @@ class Panel:
         for part in self.parts:
             part.close()
 
+    def _modality(self) -> Modality:
+        return self.inputs.shown
+
     def _estimate(self) -> None:
-        """The line about what Apply will do, when it can do something."""
-        if self.notReady():
-            self.method.showEstimate(None, None, None)
+        """The line about what Apply will do, or why it can do nothing."""
+        reason = self.notReady()
+        if reason:
+            self.method.showReason(reason)
             return
-        settings, measured = self.settings(), self.inputs.measured()
-        if measured is not None:
-            slices, _views, bins = measured.shape
-            shape, pixelMm = (slices, bins, bins), None
-        else:
-            columns, rows, slices = self.parameters.inputVolume.GetImageData().GetDimensions()
-            shape, pixelMm = (slices, rows, columns), self.parameters.inputVolume.GetSpacing()[:2]
+        settings = self.settings()
+        shape, pixelMm = self.inputs.shape()
         if settings.get("slices") is not None:
             first, last = settings["slices"]
             shape = (last - first, *shape[1:])

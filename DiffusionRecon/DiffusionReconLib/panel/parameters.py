@@ -3,32 +3,30 @@
 Only Slicer (and the stand-in) has `slicer.parameterNodeWrapper`, so only the panel imports this file.
 """
 
-from typing import Annotated
+# No `from __future__ import annotations`: Slicer reads the annotations of the parameters.
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from DiffusionReconLib.modalities.contract import Modality
+from DiffusionReconLib.modalities.table import MODALITIES
 
 SOURCES = ("volume", "measured")
 EXTENTS = ("middle", "current", "range", "all")
 
 
-@parameterNodeWrapper
-class ReconParameters:
-    """Every setting of the panel; choices are stored by their name, "" leaves a choice to the panel or the preset."""
+class CommonParameters:
+    """The settings of every modality; choices are stored by their name, "" leaves a choice to the panel or the preset.
+
+    Slices count from 0.
+    """
 
     # Inputs
     source: str = "volume"
     inputVolume: vtkMRMLScalarVolumeNode
-    sinogramPath: str = ""
-    geometryPath: str = ""
     modality: str = ""
-    geometry: str = "parallel"
-    views: Annotated[int, WithinRange(2, 10000)] = 60
-    arcDegrees: Annotated[float, WithinRange(1, 360)] = 180.0
-    noiseKind: str = "percent"
-    noisePercent: Annotated[float, WithinRange(0.01, 50)] = 0.2
-    photons: Annotated[float, WithinRange(10, 1e9)] = 1e5
-    electronicStd: Annotated[float, WithinRange(0, 10000)] = 0.0
     extent: str = "middle"
     sliceCount: Annotated[int, WithinRange(1, 10000)] = 8
     firstSlice: Annotated[int, WithinRange(0, 100000)] = 0
@@ -37,7 +35,7 @@ class ReconParameters:
     # Method
     preset: str = "standard"
     draws: Annotated[int, WithinRange(1, 1000)] = 4
-    prior: str = "ct-body"
+    prior: str = ""
     # Outputs
     folderName: str = ""
     keepUncertainty: bool = True
@@ -59,3 +57,43 @@ class ReconParameters:
     # Review
     segmentation: vtkMRMLSegmentationNode
     resultID: str = ""
+
+
+def parametersOf(modalities: Mapping[str, Modality]) -> type:
+    """The class of parameter nodes with the pack of each modality under its name."""
+    packs = {name: modality.pack for name, modality in modalities.items()}
+    wrapped = parameterNodeWrapper(type("ReconParameters", (CommonParameters,), {"__annotations__": packs}))
+
+    class ReconParameters(wrapped):
+        """Every setting of the panel."""
+
+        def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:
+            complete(parameterNode, packs, prefix or "")
+            super().__init__(parameterNode, prefix)
+
+    return ReconParameters
+
+
+def complete(parameterNode: Any, packs: Mapping[str, type], prefix: str = "") -> None:
+    """Give the parameter node of an older scene the members that its packs lack: Slicer asks for the first one alone.
+
+    Before there were packs, the values of the first modality had their names alone.
+    """
+    first = next(iter(packs))
+    for name, pack in packs.items():
+        usual = pack()
+        for member in pack.allParameters:
+            place = f"{prefix}{name}.{member}"
+            if parameterNode.HasParameter(place):
+                continue
+            former = parameterNode.GetParameter(prefix + member) if name == first else ""
+            parameterNode.SetParameter(place, former or str(getattr(usual, member)))
+
+
+def connectWidgets(parameters: Any, ui: Any) -> int:
+    """Bind the widgets that name a parameter to it; returns a tag for `disconnectGui`: Slicer's connectGui has none."""
+    named = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
+    return parameters.connectParametersToGui({name: widget for name, widget in named.items() if name})
+
+
+ReconParameters = parametersOf(MODALITIES)

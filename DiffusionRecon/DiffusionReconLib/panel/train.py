@@ -47,7 +47,7 @@ class TrainPart(Part):
         self._cancelling = False
         self._quiet = True
         self._drawn: tuple[Any, ...] = ()
-        self._unit, self._size, self._sees, self._origin = "HU", "", SLICE, ""
+        self._unit, self._size, self._sees, self._origin = next(iter(UNITS)), "", SLICE, ""
         self._chosen = {
             "_unit": Choices(ui.trainUnitComboBox, lambda name: self._choose("_unit", name)),
             "_size": Choices(ui.trainSizeComboBox, lambda name: self._choose("_size", name)),
@@ -296,7 +296,7 @@ class TrainPart(Part):
 
 
 def _place(ui: Any) -> None:
-    """Put the section at the end of Advanced, above the log, and its widgets among the panel's."""
+    """Put the section below all others, and its widgets among the panel's."""
     import ctk
 
     section = slicer.util.loadUI(str(UI_FILE))
@@ -306,5 +306,6 @@ def _place(ui: Any) -> None:
         edit.filters = ctk.ctkPathLineEdit.Dirs
     # The picture follows the panel's width, not the other way round.
     ui.trainCurvesLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
-    layout = ui.advancedCollapsibleButton.layout()
-    layout.insertRow(layout.rowCount() - 1, section)
+    layout = ui.advancedCollapsibleButton.parentWidget().layout()
+    last = max(index for index in range(layout.count()) if layout.itemAt(index).widget() is not None)
+    layout.insertWidget(last + 1, section)  # the room that is left over stays below

@@ -31,6 +31,7 @@ QUANTITIES = {
 # What tells the volumes of a result from others: the key that each is known by in it.
 RESULT_ATTRIBUTE = "DiffusionPriors.Result"
 # |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
+BODY_PART_TAG = "0018,0015"
 SHEAR_TOLERANCE = 1e-3
 # Without a coded unit: an image that reaches air's value is taken for CT.
 AIR_HU = -500.0
@@ -207,3 +208,12 @@ def dicomModality(node: slicer.vtkMRMLVolumeNode) -> str:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     item = hierarchy.GetItemByDataNode(node)
     return hierarchy.GetItemAttribute(item, "DICOM.Modality") if item else ""
+
+
+def dicomBodyPart(node: slicer.vtkMRMLVolumeNode) -> str:
+    """The body part that DICOM names for the series of a node, "" where there is none or it is not known."""
+    database = getattr(slicer, "dicomDatabase", None)
+    instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if database is None or not instances:
+        return ""
+    return str(database.instanceValue(instances[0], BODY_PART_TAG) or "").strip()

@@ -1,0 +1,21 @@
+"""The modalities of the panel, one entry each; the first stands for what could be set while nothing is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from DiffusionReconLib.modalities.contract import Modality
+from DiffusionReconLib.modalities.ct.entry import CT
+
+MODALITIES: Mapping[str, Modality] = MappingProxyType({
+    "ct": CT,
+})
+
+
+def recognised(dicom: str, unit: str) -> str | None:
+    """The modality of a volume by DICOM's name of it, else by its unit where there is none; None for others."""
+    for modality in MODALITIES.values():
+        if dicom in modality.dicom or (not dicom and unit in modality.units):
+            return modality.name
+    return None
