@@ -1,12 +1,13 @@
 """How many decibels the preset of few views buys for how much work: steps, products and draws side by side.
 
-    python Testing/benchmarks/few_views.py --data FOLDER [--views 20,8] [--json FILE] [--rows NAME,NAME]
+    python Testing/benchmarks/few_views.py --data FOLDER [--views 20,8] [--json FILE] [--rows NAME;NAME]
 
 FOLDER holds ct_abdomen_crlm1006/ct.nii.gz and ct_chest_lidc0003/ct.nii.gz, on which no shipped prior was trained. Their
 middle slices are scanned in the computer without inverse crime (parallel beam, 0.2 % noise) and reconstructed; PSNR of
 the mean of all draws against the scanned slice, over 2000 HU. Work: network calls of all draws, a product counted as
 one more call, in units of the preset Standard; a call of the medium network counts as much as it takes beside one of
-Standard's, measured in turns on this machine. Finished rows of FILE are kept, so that a run can go on later.
+Standard's, measured in turns on this machine. Finished rows of FILE are kept, so that a run can go on later, unless
+they were measured with other weights or in another way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.protocol import weights_of
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.denoiser import positions
 from diffusion_engine.evaluation.evaluate import indices_at
@@ -82,6 +85,16 @@ ROWS = (
 )
 
 
+def today(row: Row) -> dict[str, Any]:
+    """What the figures of a row depend on: how it is sampled, and the hash of its prior's weights."""
+    return {"name": row.name, "calls": row.calls, "sampling": asdict(row), "weights": weights_of(row.prior)}
+
+
+def is_current(entry: dict[str, Any]) -> bool:
+    """Whether an entry of the file was measured with today's weights and in today's way."""
+    return any(entry | today(row) == entry for row in ROWS)
+
+
 def call_ratio(first: Prior, second: Prior, pairs: int = 9) -> float:
     """Time of a call of the second network over one of the first: the median over calls that take turns."""
     image, sigma = torch.zeros(1, 1, 256, 256), torch.tensor(0.2)
@@ -129,7 +142,8 @@ def main() -> None:
     standard = ROWS[0].calls
     found: dict[str, dict[str, Any]] = {}
     if options.json is not None and options.json.exists():
-        found = {row["name"]: row for row in json.loads(options.json.read_text(encoding="utf-8"))["rows"]}
+        rows = json.loads(options.json.read_text(encoding="utf-8"))["rows"]
+        found = {row["name"]: row for row in rows if is_current(row)}
 
     def save() -> None:
         if options.json is not None:
@@ -138,7 +152,7 @@ def main() -> None:
 
     for views in (int(n) for n in options.views.split(",")):
         for row in wanted:
-            entry = found.setdefault(row.name, {"name": row.name, "calls": row.calls, "psnr": {}})
+            entry = found.setdefault(row.name, {**today(row), "psnr": {}})
             entry["work"] = round(row.calls * (ratio if row.prior == MEDIUM else 1.0) / standard, 2)
             for case in CASES:
                 key = f"{views} views, {case}"

@@ -83,9 +83,14 @@ def test_projectNameAndMetadata(lines: list[list[str]]) -> None:
     assert metadata["ICONURL"].endswith("/Resources/DiffusionPriors.png")
     assert (ROOT / "Resources" / "DiffusionPriors.png").is_file()
     assert metadata["HOMEPAGE"].startswith("https://")
+    # The catalogue takes repositories whose name begins with "Slicer", and wants an affiliation of each contributor.
+    repository = metadata["HOMEPAGE"].removeprefix("https://github.com/")
+    assert repository.split("/")[1] == "SlicerDiffusionPriors"
+    assert re.fullmatch(r"[^()]+ \([^()]+\)", metadata["CONTRIBUTORS"])
     pictures = metadata["SCREENSHOTURLS"].split(" ")
     assert len(pictures) >= 2
     for address in (metadata["ICONURL"], *pictures):
+        assert address.startswith(f"https://raw.githubusercontent.com/{repository}/main/"), address
         assert (ROOT / address.partition("/main/")[2]).is_file(), address
 
 
