@@ -49,6 +49,12 @@ def test_every_table_has_a_place_and_rows() -> None:
     assert text_of(tables.TRUTH) == table_texts.truth_in_full()
 
 
+@pytest.mark.parametrize("path", tables.DOCUMENTS, ids=lambda path: path.parent.name)
+def test_no_figure_is_typed(path: Path) -> None:
+    """Decibels stand in tables alone, which are written from results."""
+    assert not re.findall(r"\d\.\d+ dB", tables.PART.sub("", text_of(path)))
+
+
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(ValueError, match="found 'protocl'"):
         tables.filled("<!-- table: protocl -->\n<!-- end of table -->\n")
@@ -132,9 +138,11 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_first_page_is_short() -> None:
+    """From its title to a first reconstruction of one's own in Slicer: five minutes of 230 words at most."""
     text = text_of(ROOT / "README.md")
     assert text.count("\n") <= 150
     assert len(text.split()) <= 1500
+    assert len(text.partition("## What it reaches now")[0].split()) <= 5 * 230
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
