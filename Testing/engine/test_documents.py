@@ -11,6 +11,7 @@ import pytest
 from benchmarks import few_views, protocol, table_texts, tables
 from diffusion_engine.__main__ import _parser
 from diffusion_engine.run.presets import PRESETS
+from diffusion_engine.solvers.listing import listed_methods
 
 ROOT = tables.ROOT
 ENGINE = ROOT / "DiffusionRecon" / "diffusion_engine" / "README.md"
@@ -69,6 +70,53 @@ def test_a_table_follows_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_texts, "result", lambda name: content)
     for name in ("protocol", "protocol-in-full"):
         assert table_texts.TABLES[name]() != before[name]
+
+
+def protocol_row(method: str, case: int, psnr: float, covered: float | None = None) -> dict:
+    row = {"item": "a", "case": case, "views": 20, "method": method, "psnr": psnr, "ssim": 0.5, "residual_ratio": 1.0}
+    return row | dict.fromkeys(("coverage90", "coverage90_calibrated", "error_spread_corr"), covered)
+
+
+def test_the_protocols_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two slices: means, the gain over the best TV in the mean and in the worst slice, the best figure in bold."""
+    rows = [protocol_row("tv-oracle", 2, 30.0), protocol_row("tv-oracle", 1, 28.0)]
+    rows += [protocol_row("dds-draw", case, psnr) for case, psnr in ((1, 31.0), (2, 32.0))]
+    rows += [protocol_row("dds", case, psnr, 0.6) for case, psnr in ((1, 32.0), (2, 33.0))]
+    parts = [{**protocol.part_of("standard"), "rows": rows}]
+    monkeypatch.setattr(table_texts, "result", lambda name: {"parts": parts})
+    assert table_texts.protocol_in_short().splitlines()[2:] == ["| 20 views | 29.0 / 0.50 | **32.5 / 0.50** |"]
+    assert table_texts.protocol_in_full().splitlines()[2:] == [
+        "| 20 | best TV |  | 29.00 / 0.500 |  | 1.00 |  |  |  |",
+        "| 20 | Standard | 31.50 / 0.500 | 32.50 / 0.500 | +3.50 (+3.00) | 1.00 | 0.60 | 0.60 | 0.60 |",
+    ]
+
+
+def test_the_truth_tables_worst_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figure farthest from its ideal, either side; Poisson counts are not among the linear problems."""
+    keys = ("variance_ratio_measured", "variance_ratio_unmeasured", "mean_error_sd", "coverage90", "mode_weight_error")
+    found = {"one": (0.8, None, 0.2, 0.95, None), "two": (1.1, 0.9, 0.1, 0.8, 0.03), "poisson": (9, 9, 9, 9, 9)}
+    rows = [
+        {"solver": "dds", "problem": name, "peer": False, "spread": "concentrated", "forwards": 30, "vjps": n}
+        | dict(zip(keys, values, strict=True))
+        for n, (name, values) in enumerate(found.items())
+    ]
+    monkeypatch.setattr(table_texts, "result", lambda name: {"problems": found, "rows": rows})
+    assert table_texts.truth_in_short().splitlines()[2:] == [
+        "| dds | spread of estimates | 2 of 2 | 0.80 | 0.90 | 0.20 | 0.80 | 0.03 | 30 + 1 |"
+    ]
+
+
+def test_calibrations_are_those_of_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries with a method's options of another day, other steps or another number of samples are none of today's."""
+    usual = {option.name: option.default for option in listed_methods()["dds"].options}
+    entry = {
+        "geometry": "fan_flat", "views": 60, "solver": "dds", "coupling": "none", "options": usual, "steps": 30,
+        "draws": 4, "factor": 2.346, "coverage90": 0.614, "coverage90_calibrated": 0.9,
+    }
+    others = [{"options": {**usual, "prior_variance": 7.0}}, {"steps": 31}, {"draws": 5}, {"coupling": "noise"}]
+    card = {"name": "mine", "sampler": {}, "calibration": [entry, *(entry | other for other in others)]}
+    monkeypatch.setattr(table_texts, "cards", lambda: [card])
+    assert table_texts.calibrations().splitlines()[2:] == ["| Standard | `mine` | fan, 60 views | 2.35 | 0.61 | 0.90 |"]
 
 
 def test_figures_of_other_weights_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

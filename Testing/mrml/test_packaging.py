@@ -106,6 +106,14 @@ def test_catalogueEntryIsWhatSlicersIndexWants(lines: list[list[str]]) -> None:
     assert entry["build_dependencies"] == metadata["DEPENDS"].split()
 
 
+def test_theTreeStaysUnder90Megabytes() -> None:
+    """A published repository may weigh 100 MB, its history included."""
+    places = [path for name in ("DiffusionRecon", "Resources", "Testing") for path in (ROOT / name).rglob("*")]
+    sizes = {path: path.stat().st_size for path in places if path.is_file() and path.suffix != ".pyc"}
+    assert "ct-body.safetensors" in {path.name for path in sizes}
+    assert sum(sizes.values()) < 90e6
+
+
 def test_picturesOfThePanelAreSmall() -> None:
     pictures = sorted((ROOT / "Resources" / "Screenshots").glob("*.png"))
     wanted = {"compare.png", "panel-idle.png", "panel-review.png", "panel-running.png", "result.png"}
