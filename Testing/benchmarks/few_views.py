@@ -25,9 +25,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.protocol import weights_of
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.denoiser import positions
 from diffusion_engine.evaluation.evaluate import indices_at
@@ -38,6 +36,10 @@ from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.slices import resample
 from diffusion_engine.run.draws import diffusion_draws
 from diffusion_engine.run.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.protocol import weights_of
 
 CASES = ("ct_abdomen_crlm1006", "ct_chest_lidc0003")
 STANDARD = "standard"
