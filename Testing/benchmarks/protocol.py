@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 from diffusion_engine.__main__ import main as shell
 from diffusion_engine.run.presets import PRESETS
 
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results")
-PRIORS = Path(__file__).resolve().parents[2] / "DiffusionRecon" / "Resources" / "Priors"
+PRIORS = ROOT / "DiffusionRecon" / "Resources" / "Priors"
 DEFAULT_PRIOR = "ct-body"
 PLANNED = {"standard": (60, 20, 8), "fast": (60, 20, 8), "few-views": (20, 8)}
 """The presets of the protocol and the views at which each is measured."""

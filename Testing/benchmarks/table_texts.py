@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -243,6 +244,13 @@ def _method(method: Listed) -> list[str]:
     return [f"`{method.name}`", method.title, method.purpose, method.calls, label, method.source]
 
 
+def modality_example() -> str:
+    """The entry of the example of a modality, as its file has it."""
+    source = (protocol.ROOT / "Testing" / "engine" / "photo" / "entry.py").read_text(encoding="utf-8")
+    entry = ast.parse(source).body[-1]
+    return f"```py\n{ast.get_source_segment(source, entry)}\n```"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "protocol": protocol_in_short,
     "protocol-in-full": protocol_in_full,
@@ -251,4 +259,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "denoising": denoising,
     "calibration": calibrations,
     "methods": methods,
+    "modality": modality_example,
 }
