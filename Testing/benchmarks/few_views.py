@@ -1,12 +1,13 @@
 """How many decibels the preset of few views buys for how much work: steps, products and draws side by side.
 
-    python Testing/benchmarks/few_views.py --data FOLDER [--views 20,8] [--json FILE] [--rows NAME,NAME]
+    python Testing/benchmarks/few_views.py --data FOLDER [--views 20,8] [--json FILE] [--rows NAME;NAME]
 
 FOLDER holds ct_abdomen_crlm1006/ct.nii.gz and ct_chest_lidc0003/ct.nii.gz, on which no shipped prior was trained. Their
 middle slices are scanned in the computer without inverse crime (parallel beam, 0.2 % noise) and reconstructed; PSNR of
 the mean of all draws against the scanned slice, over 2000 HU. Work: network calls of all draws, a product counted as
 one more call, in units of the preset Standard; a call of the medium network counts as much as it takes beside one of
-Standard's, measured in turns on this machine. Finished rows of FILE are kept, so that a run can go on later.
+Standard's, measured in turns on this machine. Finished rows of FILE are kept, so that a run can go on later, unless
+they were measured with other weights or in another way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.slices import resample
 from diffusion_engine.run.draws import diffusion_draws
 from diffusion_engine.run.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.protocol import weights_of
 
 CASES = ("ct_abdomen_crlm1006", "ct_chest_lidc0003")
 STANDARD = "standard"
@@ -80,6 +85,16 @@ ROWS = (
     Row("26 steps, 3 products, 2 draws", MEDIUM, 26, 3, 2, True),
     Row("thorough", MEDIUM, 30, 3, 8, True),
 )
+
+
+def today(row: Row) -> dict[str, Any]:
+    """What the figures of a row depend on: how it is sampled, and the hash of its prior's weights."""
+    return {"name": row.name, "calls": row.calls, "sampling": asdict(row), "weights": weights_of(row.prior)}
+
+
+def is_current(entry: dict[str, Any]) -> bool:
+    """Whether an entry of the file was measured with today's weights and in today's way."""
+    return any(entry | today(row) == entry for row in ROWS)
 
 
 def call_ratio(first: Prior, second: Prior, pairs: int = 9) -> float:
@@ -129,7 +144,8 @@ def main() -> None:
     standard = ROWS[0].calls
     found: dict[str, dict[str, Any]] = {}
     if options.json is not None and options.json.exists():
-        found = {row["name"]: row for row in json.loads(options.json.read_text(encoding="utf-8"))["rows"]}
+        rows = json.loads(options.json.read_text(encoding="utf-8"))["rows"]
+        found = {row["name"]: row for row in rows if is_current(row)}
 
     def save() -> None:
         if options.json is not None:
@@ -138,7 +154,7 @@ def main() -> None:
 
     for views in (int(n) for n in options.views.split(",")):
         for row in wanted:
-            entry = found.setdefault(row.name, {"name": row.name, "calls": row.calls, "psnr": {}})
+            entry = found.setdefault(row.name, {**today(row), "psnr": {}})
             entry["work"] = round(row.calls * (ratio if row.prior == MEDIUM else 1.0) / standard, 2)
             for case in CASES:
                 key = f"{views} views, {case}"

@@ -240,14 +240,14 @@ def test_standInCopyAsPythonRunsTheSame(
     assert set(nodeIDs()) > before
 
 
-def test_standInTheReadmesCallIsThePanelsOwn(openPanel: OpenPanel) -> None:
+def test_standInTheManualsCallIsThePanelsOwn(openPanel: OpenPanel) -> None:
     """The console script of the tutorial has the settings that its clicks give."""
     panel = openPanel()
     panel.widget.logic.makeSyntheticChest()
     ui = panel.widget.ui
     choose(ui.acquisitionPresetComboBox, "Sparse view, 20")
     ui.sliceCountSpinBox.value = 3
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(DiffusionRecon.__file__).parent / "README.md").read_text(encoding="utf-8")
     printed = text[text.index("    settings = {") :].split("    nodes =")[0].partition("=")[2]
     assert ast.literal_eval(printed.strip()) == panel.widget.panel.settings()
 

@@ -83,9 +83,14 @@ def test_projectNameAndMetadata(lines: list[list[str]]) -> None:
     assert metadata["ICONURL"].endswith("/Resources/DiffusionPriors.png")
     assert (ROOT / "Resources" / "DiffusionPriors.png").is_file()
     assert metadata["HOMEPAGE"].startswith("https://")
+    # The catalogue takes repositories whose name begins with "Slicer", and wants an affiliation of each contributor.
+    repository = metadata["HOMEPAGE"].removeprefix("https://github.com/")
+    assert repository.split("/")[1] == "SlicerDiffusionPriors"
+    assert re.fullmatch(r"[^()]+ \([^()]+\)", metadata["CONTRIBUTORS"])
     pictures = metadata["SCREENSHOTURLS"].split(" ")
     assert len(pictures) >= 2
     for address in (metadata["ICONURL"], *pictures):
+        assert address.startswith(f"https://raw.githubusercontent.com/{repository}/main/"), address
         assert (ROOT / address.partition("/main/")[2]).is_file(), address
 
 
@@ -99,6 +104,14 @@ def test_catalogueEntryIsWhatSlicersIndexWants(lines: list[list[str]]) -> None:
     assert entry["scm_url"] == metadata["HOMEPAGE"] + ".git"
     assert entry["category"] == metadata["CATEGORY"]
     assert entry["build_dependencies"] == metadata["DEPENDS"].split()
+
+
+def test_theTreeStaysUnder90Megabytes() -> None:
+    """A published repository may weigh 100 MB, its history included."""
+    places = [path for name in ("DiffusionRecon", "Resources", "Testing") for path in (ROOT / name).rglob("*")]
+    sizes = {path: path.stat().st_size for path in places if path.is_file() and path.suffix != ".pyc"}
+    assert "ct-body.safetensors" in {path.name for path in sizes}
+    assert sum(sizes.values()) < 90e6
 
 
 def test_picturesOfThePanelAreSmall() -> None:

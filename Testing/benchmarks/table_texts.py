@@ -1,0 +1,263 @@
+"""The tables by name: each a function from committed results, cards and catalogue to Markdown."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks import few_views, protocol
+from diffusion_engine.run.presets import PRESETS, Preset
+from diffusion_engine.solvers.listing import Listed, listed_methods
+
+RESULTS = Path(__file__).with_name("results")
+CLASSICAL = {"fbp": "FBP", "tv": "TV", "tv-oracle": "best TV"}
+LABELS = {
+    "posterior": "posterior", "near-posterior": "near posterior", "concentrated": "spread of estimates",
+    "point": "one estimate",
+}
+NO_ROWS = "To be measured anew."
+
+
+def result(name: str) -> dict[str, Any]:
+    """A committed result."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown; one line in place of a table without rows."""
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines]) if lines else NO_ROWS
+
+
+def cards() -> list[dict[str, Any]]:
+    """The cards of the shipped priors, by name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(protocol.PRIORS.glob("*.json"))]
+
+
+def _bold(cells: Sequence[str], values: Sequence[float | None]) -> list[str]:
+    best = max(value for value in values if value is not None)
+    return [f"**{cell}**" if value == best else cell for cell, value in zip(cells, values, strict=True)]
+
+
+def _protocol_rows() -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """The rows of the protocol that hold today, by column and number of views; in a fixed order of slices.
+
+    A column is a classical image or a preset; its single sample has "draw" before its name.
+    """
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for part in result("protocol")["parts"]:
+        if part["preset"] not in protocol.PLANNED or not protocol.is_current(part):
+            continue
+        for row in sorted(part["rows"], key=lambda row: (row["item"], row["case"])):
+            column = part["preset"] if row["method"] not in CLASSICAL else row["method"]
+            column = f"draw {column}" if row["method"].endswith("-draw") else column
+            found.setdefault((column, row["views"]), []).append(row)
+    return found
+
+
+def _columns(found: dict[tuple[str, int], list[dict[str, Any]]]) -> tuple[list[str], list[int]]:
+    known = {column for column, _ in found}
+    order = [*CLASSICAL, *(name for name in PRESETS if name in known)]
+    return [name for name in order if name in known], sorted({views for _, views in found}, reverse=True)
+
+
+def _title(column: str) -> str:
+    return CLASSICAL[column] if column in CLASSICAL else PRESETS[column].title
+
+
+def protocol_in_short() -> str:
+    """PSNR and SSIM of every column, a row for each number of views; the best PSNR in bold."""
+    found = _protocol_rows()
+    columns, numbers = _columns(found)
+    rows = []
+    for views in numbers:
+        here = [found.get((column, views)) for column in columns]
+        psnr = [mean(row["psnr"] for row in part) if part else None for part in here]
+        cells = [f"{mean(r['psnr'] for r in part):.1f} / {mean(r['ssim'] for r in part):.2f}" if part else ""
+                 for part in here]
+        rows.append([f"{views} views", *_bold(cells, psnr)])
+    return table(["PSNR in dB / SSIM", *map(_title, columns)], rows)
+
+
+def protocol_in_full() -> str:
+    """A row for each way and number of views: a sample, the mean, its gain over the best TV, trust."""
+    found = _protocol_rows()
+    columns, numbers = _columns(found)
+    rows = []
+    for views in numbers:
+        for column in columns:
+            part = found.get((column, views))
+            if not part:
+                continue
+            single, best = found.get((f"draw {column}", views)), found.get(("tv-oracle", views))
+            gains = [a["psnr"] - b["psnr"] for a, b in zip(part, best, strict=True)] if best and single else []
+            rows.append([
+                f"{views}", _title(column), _pair(single) if single else "", _pair(part),
+                f"{mean(gains):+.2f} ({min(gains):+.2f})" if gains else "",
+                f"{mean(row['residual_ratio'] for row in part):.2f}",
+                *(_mean_of(part, key) for key in ("coverage90", "coverage90_calibrated", "error_spread_corr")),
+            ])
+    head = ["views", "way", "one sample", "image delivered", "minus best TV: mean (worst)", "residual",
+            "90 % interval holds", "after calibration", "error and spread"]
+    return table(head, rows)
+
+
+def _pair(rows: Sequence[dict[str, Any]]) -> str:
+    return f"{mean(row['psnr'] for row in rows):.2f} / {mean(row['ssim'] for row in rows):.3f}"
+
+
+def _mean_of(rows: Sequence[dict[str, Any]], key: str) -> str:
+    known = [row[key] for row in rows if row[key] is not None]
+    return f"{mean(known):.2f}" if len(known) == len(rows) else ""
+
+
+def _rows_of_today(name: str) -> list[dict[str, Any]]:
+    """The rows of a result, if it was measured with the weights of today."""
+    content = result(name)
+    today = all(protocol.weights_of(prior) == weights for prior, weights in content["weights"].items())
+    return content["rows"] if today else []
+
+
+def measured_objects() -> str:
+    """Two measured objects: distance to the image of all readings, or overlap with the segmentation; the residual."""
+    rows = []
+    for row in _rows_of_today("measured_projections"):
+        accepted = row.get("accepted")
+        rows.append([
+            row["case"], row["name"], f"{row['psnr_to_full_fbp']:.1f}" if "psnr_to_full_fbp" in row else "",
+            f"{row['dice_at_half']:.3f} / {row['dice']:.3f}" if "dice" in row else "", f"{row['residual_ratio']:.2f}",
+            f"{accepted[0]:.2f} to {accepted[1]:.2f}" if accepted else "",
+        ])
+    head = ["object", "image", "PSNR to all views", "Dice at half the material / at the best threshold", "residual",
+            "accepted"]
+    return table(head, rows)
+
+
+def completed_sinograms() -> str:
+    """Missing views of a sinogram: error of the missing readings, and filtered backprojection of the whole."""
+    rows = [
+        [row["missing"], row["method"], "" if row["missing_rmse"] is None else f"{row['missing_rmse']:.4f}",
+         f"{row['psnr']:.2f}"]
+        for row in _rows_of_today("sinogram_completion")
+    ]
+    return table(["missing views", "filled by", "error of the missing readings", "PSNR of FBP"], rows)
+
+
+def few_views_bought() -> str:
+    """Work and PSNR of each way to spend it, by number of views and case."""
+    content = result("few_views")
+    today = [row for row in content["rows"] if few_views.is_current(row)]
+    keys = sorted({key for row in today for key in row["psnr"]}, key=lambda key: (-int(key.split()[0]), key))
+    rows = [
+        [row["name"], f"{row['work']:.1f}", *(f"{row['psnr'][key]:.2f}" if key in row["psnr"] else "" for key in keys)]
+        for row in today
+    ]
+    return table(["way", "work", *(key.replace("_", " ") for key in keys)], rows)
+
+
+def truth_in_short() -> str:
+    """Of each method the worst figure over all problems that it was run on; those near the posterior first."""
+    content = result("posterior_truth")
+    linear = [name for name in content["problems"] if name != "poisson"]
+    by: dict[str, list[dict[str, Any]]] = {}
+    for row in content["rows"]:
+        if row["problem"] in linear:
+            by.setdefault(row["solver"], []).append(row)
+    order = [*LABELS, ""]
+    rows = []
+    for name, part in sorted(by.items(), key=lambda item: (order.index(item[1][0]["spread"]), -len(item[1]))):
+        label = "peer" if part[0]["peer"] else LABELS[part[0]["spread"]]
+        rows.append([
+            name, label, f"{len(part)} of {len(linear)}",
+            *(_worst(part, key, ideal) for key, ideal in (
+                ("variance_ratio_measured", 1.0), ("variance_ratio_unmeasured", 1.0), ("mean_error_sd", 0.0),
+                ("coverage90", 0.9), ("mode_weight_error", 0.0))),
+            f"{max(row['forwards'] for row in part)} + {max(row['vjps'] for row in part)}",
+        ])
+    head = ["method", "label", "problems", "variance found / true, seen", "unseen", "mean off, in SD",
+            "90 % interval holds", "mode weights off", "calls + products"]
+    return table(head, rows)
+
+
+def _worst(rows: Sequence[dict[str, Any]], key: str, ideal: float) -> str:
+    known = [row[key] for row in rows if row[key] is not None]
+    return f"{max(known, key=lambda value: abs(value - ideal)):.2f}" if known else ""
+
+
+def truth_in_full() -> str:
+    """The whole truth table."""
+    from benchmarks.posterior_truth import markdown
+
+    return markdown(result("posterior_truth"))
+
+
+def denoising() -> str:
+    """Denoising PSNR of held-out images by each prior, as its card has it."""
+    own = [card for card in cards() if card["denoising_psnr_db"]]
+    levels = [level for level in own[0]["denoising_psnr_db"] if all(level in c["denoising_psnr_db"] for c in own)]
+    rows = [
+        [f"`{card['name']}`", f"{card['unit']} / {card['scale']:g}",
+         *(f"{card['denoising_psnr_db'][level]:.1f}" for level in levels)]
+        for card in own
+    ]
+    return table(["prior", "network unit", *levels], rows)
+
+
+def calibrations() -> str:
+    """The acquisitions whose spread the cards calibrate: those of a preset's method, steps, samples and options."""
+    rows = []
+    for card in cards():
+        for entry in card["calibration"]:
+            title = next((preset.title for preset in PRESETS.values() if _is_of(entry, preset, card["sampler"])), None)
+            if title is not None:
+                beam = f"{'parallel' if entry['geometry'] == 'parallel' else 'fan'}, {entry['views']} views"
+                rows.append([
+                    title, f"`{card['name']}`", beam, f"{entry['factor']:.2f}",
+                    f"{entry['coverage90']:.2f}", f"{entry['coverage90_calibrated']:.2f}",
+                ])
+    return table(["preset", "prior", "scan", "factor", "90 % interval holds", "after calibration"], rows)
+
+
+def _is_of(entry: dict[str, Any], preset: Preset, taught: dict[str, Any]) -> bool:
+    changes = preset.changes
+    if entry["solver"] != preset.solver or entry["coupling"] != changes.get("coupling", "none"):
+        return False
+    usual = {option.name: option.default for option in listed_methods()[entry["solver"]].options}
+    taught = {key: value for key, value in taught.items() if key in usual}
+    same = entry["options"] == {**usual, **taught, **changes.get("solver_options", {})}
+    return same and (entry["steps"], entry["draws"]) == (changes.get("steps"), changes.get("draws"))
+
+
+def methods() -> str:
+    """The methods of the catalogue that are offered for CT."""
+    rows = [_method(method) for method in listed_methods("ct").values()]
+    return table(["name", "method", "for", "network calls of a sample", "its spread is a", "source"], rows)
+
+
+def _method(method: Listed) -> list[str]:
+    label = "sample of a posterior" if method.spread == "posterior" else LABELS[method.spread]
+    return [f"`{method.name}`", method.title, method.purpose, method.calls, label, method.source]
+
+
+def modality_example() -> str:
+    """The entry of the example of a modality, as its file has it."""
+    source = (protocol.ROOT / "Testing" / "engine" / "photo" / "entry.py").read_text(encoding="utf-8")
+    entry = ast.parse(source).body[-1]
+    return f"```py\n{ast.get_source_segment(source, entry)}\n```"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "protocol": protocol_in_short,
+    "protocol-in-full": protocol_in_full,
+    "few-views": few_views_bought,
+    "truth": truth_in_short,
+    "denoising": denoising,
+    "calibration": calibrations,
+    "methods": methods,
+    "modality": modality_example,
+}
