@@ -255,6 +255,6 @@ def test_standInThePanelKnowsTheWidgetsOfItsFilesAlone(openPanel: OpenPanel) -> 
     """What Qt and CTK make inside their widgets they destroy when they like."""
     known = vars(openPanel().widget.ui)
     folder = Path(DiffusionRecon.__file__).parent / "Resources" / "UI"
-    files = [ElementTree.parse(folder / f"{name}.ui") for name in ("DiffusionRecon", "TrainPrior")]
+    files = [ElementTree.parse(folder / f"{name}.ui") for name in ("DiffusionRecon", "Review", "TrainPrior")]
     assert set(known) <= {element.get("name") for file in files for element in file.iter("widget")}
     assert {"inputSelector", "applyButton", "trainDataPathEdit", "trainCollapsibleButton"} <= set(known)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.panel.part import Choices, Part, setText
+from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, setText
 
+UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "Review.ui"
 BANNER_COLOURS = {"good": "#2e7d32", "warning": "#b26a00", "bad": "#c62828", "plain": "palette(text)"}
 # {spread}: what the brackets hold differs from result to result.
 FINDING_COLUMNS = (_("Verdict"), _("R, A, S (mm)"), _("Mean [{spread}]"), _("Not seen"), _("Volume"), _("Segment"))
@@ -39,6 +42,7 @@ class ReviewPart(Part):
     """The section Review of the chosen result."""
 
     def __init__(self, ui: Any) -> None:
+        _place(ui)
         super().__init__(ui)
         self._result = Choices(ui.resultComboBox, lambda name: self.store("resultID", name))
         self._shownResult: str | None = None
@@ -270,6 +274,14 @@ class ReviewPart(Part):
         else:
             results.compare(self._nodes)
         self._comparing = not self._comparing
+
+
+def _place(ui: Any) -> None:
+    """Put the section's widgets where the panel has room for them, and among the panel's own."""
+    content = slicer.util.loadUI(str(UI_FILE))
+    vars(ui).update(vars(namedWidgets(content, UI_FILE)))
+    ui.reviewCollapsibleButton.layout().addWidget(content)
+    content.setMRMLScene(slicer.mrmlScene)
 
 
 def _setHeadings(table: Any, columns: tuple[str, ...], spread: str) -> None:
