@@ -13,7 +13,8 @@ from diffusion_engine.posterior.intervals import spread_factor
 from diffusion_engine.posterior.segments import IntensityRule
 from diffusion_engine.solvers.contract import SPREADS
 from DiffusionReconLib.review import findings as review
-from DiffusionReconLib.review.banner import LABELS
+from DiffusionReconLib.review import measure
+from DiffusionReconLib.review.banner import labels
 from DiffusionReconLib.review.table import escaped, readDraws, readLevel, unescaped
 from DiffusionReconLib.scene import results
 from DiffusionReconLib.scene.publish import publishResult
@@ -44,7 +45,7 @@ def test_reviewFindsTheRegionsAndNamesTheirPlace(nodes: results.Nodes) -> None:
     voxel = float(np.prod(nodes["mean"].GetSpacing()))
     assert nodule.volume_mm3 == pytest.approx(masks["nodule"].sum() * voxel)
     assert strip.volume_mm3 == pytest.approx(masks["strip"].sum() * voxel)
-    assert (nodule.reason, strip.reason) == ("uncertain and not seen", "uncertain")
+    assert (nodule.reason, strip.reason) == ("uncertain and not determined by the scan", "uncertain")
     assert nodule.not_seen_share == pytest.approx(0.8)
     assert (nodule.segment, strip.segment) == ("Lungs", "Body")
     assert (nodule.basis, nodule.level) == ("draws", None)
@@ -55,7 +56,7 @@ def test_reviewFindsTheRegionsAndNamesTheirPlace(nodes: results.Nodes) -> None:
     assert nodule.half_width == pytest.approx(spread_factor(DRAWS) * np.std(draws, axis=0, ddof=1).max(), rel=1e-4)
     outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
     names = [outlines.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
-    assert names == ["Finding 1: uncertain and not seen", "Finding 2: uncertain"]
+    assert names == ["Finding 1: uncertain and not determined by the scan", "Finding 2: uncertain"]
     for index, name in enumerate(("nodule", "strip")):
         segmentID = outlines.GetSegmentation().GetNthSegmentID(index)
         shown = slicer.util.arrayFromSegmentBinaryLabelmap(outlines, segmentID, nodes["mean"]) > 0
@@ -144,17 +145,23 @@ def test_viewsJumpToTheFindingAlsoUnderATransform(application: Application, tmp_
     assert inSlice(red, moved) == pytest.approx(np.zeros(3), abs=1e-3)
 
 
-def test_nextAndPreviousGoRoundAndTheCurrentOneStandsOut(nodes: results.Nodes) -> None:
+def shownOutlines(table: slicer.vtkMRMLTableNode) -> list[str]:
+    outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
+    display, segments = outlines.GetDisplayNode(), outlines.GetSegmentation()
+    ids = [segments.GetNthSegmentID(index) for index in range(segments.GetNumberOfSegments())]
+    return [segments.GetSegment(each).GetName() for each in ids if display.GetSegmentVisibility(each)]
+
+
+def test_nextAndPreviousGoRoundAndTheCurrentOneAloneIsOutlined(nodes: results.Nodes) -> None:
     table = review.makeReview(nodes)
     assert review.currentFinding(table) is None
+    assert shownOutlines(table) == []
     assert [review.nextFinding(table).number for _ in range(3)] == [1, 2, 1]
     assert [review.previousFinding(table).number for _ in range(2)] == [2, 1]
     assert review.currentFinding(table) == 1
-    outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
-    display, segments = outlines.GetDisplayNode(), outlines.GetSegmentation()
-    first, second = (segments.GetNthSegmentID(index) for index in range(2))
-    assert display.GetSegmentOpacity2DOutline(first) > display.GetSegmentOpacity2DOutline(second)
-    assert display.GetSegmentOpacity2DFill(first) > 0 == display.GetSegmentOpacity2DFill(second)
+    assert shownOutlines(table) == ["Finding 1: uncertain and not determined by the scan"]
+    review.hideOutlines(table)
+    assert shownOutlines(table) == []
 
 
 def test_outlineOfTheFindingIsInThePicture(application: Application, tmp_path: Path) -> None:
@@ -182,7 +189,7 @@ def test_segmentsHaveIntervalsOverTheDraws(nodes: results.Nodes) -> None:
     means = [draw[labels == 2].astype(float).mean() for draw in results.drawArrays(nodes)]
     assert lungs.mean_interval == pytest.approx((min(means), max(means)))
     assert lungs.level is None
-    assert review.spreadHeading(nodes) == f"range of {DRAWS} draws"
+    assert review.spreadHeading(nodes) == f"range of {DRAWS} samples"
     assert lungs.volume_interval_mm3 is not None
     assert lungs.rule == "voxels of the mask up to -400 HU"
     assert rows["Bone"].volume_interval_mm3 is None
@@ -208,7 +215,7 @@ def test_bannerOfAGoodResult() -> None:
     assert lines() == [
         ("Residual test passed: 1.20 times the noise (normal here: 0.70 to 1.60). It cannot see invented structure.",
          "good"),
-        ("Like the prior's training data: score 1.00, limit 2.00.", "good"),
+        ("Like the model's training data: score 1.00, limit 2.00.", "good"),
         ("The uncertainty is a spread of estimates, not an error bar.", "warning"),
         ("Uncertainty calibrated for this acquisition: 90 % intervals held 90 % of the truth on held-out cases (50 % "
          "before).", "good"),
@@ -228,12 +235,12 @@ def test_bannerSaysWhatIsWrongOrUnknown() -> None:
     assert bad[3][0] == "Uncertainty not calibrated for this acquisition."
     unknown = lines(residual_tests=[], gate=None, calibration=None, spread="posterior")
     assert [text.partition(":")[0] for text, _ in unknown[:2]] == [
-        "Residual test", "Likeness to the prior's training data",
+        "Residual test", "Likeness to the model's training data",
     ]  # fmt: skip
-    assert unknown[2] == ("The uncertainty is a posterior standard deviation under this prior.", "plain")
+    assert unknown[2] == ("The uncertainty is a posterior standard deviation under this trained model.", "plain")
     near = lines(spread="near-posterior")
-    assert near[2] == ("The uncertainty is a spread of draws near the posterior, not an error bar.", "warning")
-    assert set(LABELS) == set(SPREADS)
+    assert near[2] == ("The uncertainty is a spread of samples near the posterior, not an error bar.", "warning")
+    assert set(labels()) == set(SPREADS)
 
 
 def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:
@@ -251,7 +258,7 @@ def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:
         f"Residual test failed: 16878.00 times the noise, too large a part of the data themselves. {advice}"
     )
     assert found[1] == (
-        "Unlike the prior's training data: score 3.40, limit 2.00; no image explains the data, so none takes its "
+        "Unlike the model's training data: score 3.40, limit 2.00; no image explains the data, so none takes its "
         "place.", "bad",
     )
     assert not any("lassical" in text for text, _ in found)
@@ -261,12 +268,13 @@ def test_percentagesAreOnlyOfManyDrawsOfAPosteriorMethod(application: Applicatio
     """Of an earlier version's review, which claimed a level of any draws, nothing is claimed."""
     nodes = publishResult(writeFullResult(tmp_path / "job", SHAPE, spread="posterior"), withDraws=True)
     table = review.makeReview(nodes)
-    assert review.spreadHeading(nodes) == f"range of {DRAWS} draws"
+    assert review.spreadHeading(nodes) == f"range of {DRAWS} samples"
     assert (readLevel(table), readDraws(table)) == (None, DRAWS)
     many = [results.drawArrays(nodes)[n % DRAWS] for n in range(19)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(review, "drawArrays", lambda given: many)
-        assert review.spreadHeading(nodes) == "90 %, under the prior"
+        for module in (review, measure):
+            patched.setattr(module, "drawArrays", lambda given: many)
+        assert review.spreadHeading(nodes) == "90 %, under the trained model"
         claimed = review.makeReview(nodes)
     assert (readLevel(claimed), readDraws(claimed)) == (0.9, 19)
     assert {each.level for each in review.findings(claimed)} == {0.9}

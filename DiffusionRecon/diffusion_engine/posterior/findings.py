@@ -10,6 +10,7 @@ import numpy as np
 from ..volume import Volume
 from .intervals import spread_factor, spread_in_words, spread_of
 from .pieces import pieces
+from .structures import structure_half_width
 from .worth import local_contrast, score_mm
 
 SHARE_FLOOR = 0.25
@@ -67,7 +68,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """The findings, best worth a look first, and ``labels`` (slices, rows, columns) int32: a finding's number, 0 elsewhere."""
+    """The findings, ranked from 1 on, and ``labels`` (slices, rows, columns) int32: a finding's number, 0 elsewhere."""
 
     findings: tuple[Finding, ...]
     labels: np.ndarray
@@ -99,9 +100,10 @@ def find_regions(
     """Regions, connected by faces in 3D, whose spread is wide or whose uncertainty the measurement cannot lessen.
 
     A voxel belongs to one when half width >= ``threshold``, or when share >= ``share_threshold`` and half width >=
-    SHARE_FLOOR x threshold. What is connected over more than can be looked at is split at its peaks, see
-    :func:`.pieces.pieces`. The order is by :func:`.worth.score_mm`, the highest first: a region is worth a look when
-    its spread could make or hide what is seen there.
+    SHARE_FLOOR x threshold; the half width is that of a structure around it, see
+    :func:`.structures.structure_half_width`. What is connected over more than can be looked at is split at its peaks,
+    see :func:`.pieces.pieces`. The order is by :func:`.worth.score_mm`, the highest first: a region is worth a look
+    when its spread could make or hide what is seen there.
     ``uncertainty``: standard deviation, in the unit of ``mean``, as is ``threshold``; ``not_seen_share`` and
     ``share_threshold``: 0..1; ``draws``: arrays of the mean's shape, may be empty; ``minimum_mm3``: smaller regions
     are left out; ``segments``: masks of the mean's shape by name; ``draw_count``: number of draws behind the map when
@@ -121,15 +123,16 @@ def find_regions(
             "expected a readable contrast and a least score of at least 0, found "
             f"{readable} and {least_score_mm}: correct them"
         )
-    count = len(draws) if len(draws) > 1 else draw_count
-    wide = half_width(np.asarray(uncertainty.array, np.float64), count)
+    factor = spread_factor(len(draws) if len(draws) > 1 else draw_count)
+    columns, rows, slices = np.linalg.norm(mean.ijk_to_ras[:3, :3], axis=0).tolist()
+    spacing = (slices, rows, columns)
+    voxels = np.asarray(uncertainty.array, np.float64) * factor
+    wide = structure_half_width(voxels, draws, spacing)
     uncertain = wide >= threshold
     unseen = np.zeros_like(uncertain)
     if not_seen_share is not None:
         unseen = (not_seen_share.array >= share_threshold) & (wide >= SHARE_FLOOR * threshold)
-    columns, rows, slices = np.linalg.norm(mean.ijk_to_ras[:3, :3], axis=0).tolist()
-    spacing = (slices, rows, columns)
-    parts = pieces(uncertain | unseen, wide, draws, spread_factor(count), spacing, threshold)
+    parts = pieces(uncertain | unseen, wide, spacing, threshold)
     contrast = local_contrast(mean.array, spacing)
     voxel_mm3 = float(abs(np.linalg.det(mean.ijk_to_ras[:3, :3])))
     sizes = np.bincount(parts.ravel())
@@ -140,9 +143,9 @@ def find_regions(
         if sizes[part] * voxel_mm3 < minimum_mm3 * (1 - 1e-9):
             continue
         place = np.unravel_index(places[part - 1], parts.shape)
-        widths = wide[place]
+        widths = voxels[place]
         value = float(np.mean(mean.array[place], dtype=np.float64))
-        interval, largest, basis = _widths(value, draws, widths, place, level)
+        interval, largest, basis = _widths(value, draws, widths, factor, place, level)
         around, volume = float(np.sqrt(np.mean(contrast[place] ** 2))), len(widths) * voxel_mm3
         score = score_mm((interval[1] - interval[0]) / 2, around, volume, readable)
         if score < least_score_mm:
@@ -152,7 +155,7 @@ def find_regions(
             number=0,
             reason=_reason(bool(uncertain[place].any()), bool(unseen[place].any())),
             centre_ras_mm=_ras(mean, indices.mean(axis=0)),
-            peak_ras_mm=_ras(mean, _peak(indices, widths)),
+            peak_ras_mm=_ras(mean, _peak(indices, wide[place])),
             volume_mm3=volume,
             mean_value=value,
             interval=interval,
@@ -203,12 +206,17 @@ def _places(parts: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
 
 
 def _widths(
-    value: float, draws: Sequence[np.ndarray], widths: np.ndarray, place: tuple[np.ndarray, ...], level: float | None
+    value: float,
+    draws: Sequence[np.ndarray],
+    widths: np.ndarray,
+    factor: float,
+    place: tuple[np.ndarray, ...],
+    level: float | None,
 ) -> tuple[tuple[float, float], float, str]:
     """The region's interval, its largest half width and what both rest on: never one on the draws, one on the map."""
     if len(draws) > 1:
         values = np.stack([draw[place] for draw in draws]).astype(np.float64)
-        largest = float(half_width(values.std(axis=0, ddof=1), len(draws)).max())
+        largest = float((values.std(axis=0, ddof=1) * factor).max())
         return spread_of(values.mean(axis=1), level), largest, FROM_DRAWS
     half = float(widths.mean())
     return (value - half, value + half), float(widths.max()), FROM_MAP

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import SimpleITK as sitk
 
@@ -12,7 +10,7 @@ LARGEST_MM = 30.0
 place: of it only the surroundings of its peaks are regions."""
 
 BLOCK_MM = 3.0
-"""Peaks are looked for in averages over blocks of this edge, in which the noise of single voxels does not count."""
+"""Peaks are looked for in averages over blocks of this edge: few numbers, and fewer peaks that are noise."""
 
 PROMINENCE = 0.25
 """A peak of its own stands out from its neighbour by this part of the threshold."""
@@ -28,56 +26,45 @@ def components(mask: np.ndarray) -> np.ndarray:
 
 
 def pieces(
-    mask: np.ndarray, half_width: np.ndarray, draws: Sequence[np.ndarray], factor: float,
-    spacing_mm: tuple[float, float, float], threshold: float,
-) -> np.ndarray:  # fmt: skip
+    mask: np.ndarray, half_width: np.ndarray, spacing_mm: tuple[float, float, float], threshold: float
+) -> np.ndarray:
     """Numbers of the regions of a mask, int64 from 1 on and 0 outside: connected by faces, none above LARGEST_MM.
 
-    A part whose sphere of equal volume is wider than LARGEST_MM is split by a watershed of the spread at the scale of
-    a structure (:func:`block_spread`); of each basin there remain the voxels within LARGEST_MM / 2 of its peak whose
-    spread is at least PEAK_SHARE of the peak's. All arrays (slices, rows, columns); ``half_width`` and ``threshold``
-    in the image's unit; ``spacing_mm`` in the order of the axes.
+    A part whose sphere of equal volume is wider than LARGEST_MM is split by a watershed of the half width; of each
+    basin there remain the voxels within LARGEST_MM / 2 of its peak whose half width is at least PEAK_SHARE of the
+    peak's, averages over blocks all of them. Arrays (slices, rows, columns); ``half_width`` and ``threshold`` in the
+    image's unit; ``spacing_mm`` in the order of the axes.
     """
     parts = components(mask)
     largest = np.pi / 6 * LARGEST_MM**3 / float(np.prod(spacing_mm))
-    large = np.flatnonzero(np.bincount(parts.ravel())[1:] > largest) + 1
-    if not large.size:
+    large = np.bincount(parts.ravel()) > largest
+    large[0] = False
+    if not large.any():
         return parts
-    blocks = tuple(min(max(1, round(BLOCK_MM / each)), length) for each, length in zip(spacing_mm, mask.shape))
-    spread = block_spread(half_width, draws, factor, blocks)
+    inside = large[parts]
+    blocks = tuple(max(1, round(BLOCK_MM / each)) for each in spacing_mm)
+    spread = _averages(half_width, blocks)
     # Basins of the upside-down map; a basin that is shallower than the level belongs to its neighbour's.
     image = sitk.GetImageFromArray((spread.max() - spread).astype(np.float32))
     basins = sitk.GetArrayFromImage(sitk.MorphologicalWatershed(image, PROMINENCE * threshold, False, False))
-    place = np.nonzero(np.isin(parts, large))
-    block = tuple(index // size for index, size in zip(place, blocks))
+    place = np.nonzero(inside)
+    block = tuple(index // size for index, size in zip(place, blocks, strict=True))
     height = spread[block]
-    _, piece = np.unique(np.stack([parts[place], basins[block]]), axis=1, return_inverse=True)
-    piece = np.ravel(piece)
+    # A number for each pair of part and basin.
+    _, piece = np.unique(parts[place] * (int(basins.max()) + 1) + basins[block], return_inverse=True)
     order = np.lexsort((-height, piece))
     first = order[np.searchsorted(piece[order], np.arange(piece.max() + 1))]  # the highest of each piece
     peak = np.stack([index[first] for index in place])[:, piece]
-    distance = np.sqrt(sum(((at - to) * step) ** 2 for at, to, step in zip(place, peak, spacing_mm)))
+    away = (np.stack(place) - peak) * np.reshape(spacing_mm, (3, 1))
+    distance = np.sqrt((away**2).sum(axis=0))
     kept = (distance <= LARGEST_MM / 2) & (height >= PEAK_SHARE * height[first][piece])
-    labels = np.where(np.isin(parts, large), 0, parts)
+    labels = np.where(inside, 0, parts)
     labels[tuple(index[kept] for index in place)] = parts.max() + 1 + piece[kept]
     return _connected(labels)
 
 
-def block_spread(
-    half_width: np.ndarray, draws: Sequence[np.ndarray], factor: float, blocks: tuple[int, int, int]
-) -> np.ndarray:
-    """Half width of the averages over blocks of voxels, float64: ``factor`` x their standard deviation over the draws.
-
-    What differs from draw to draw voxel by voxel averages out, a structure that only some of them have does not. With
-    fewer than two draws: the average of the voxels' half widths. ``blocks``: voxels of a block along each axis; the
-    last ones may be smaller.
-    """
-    if len(draws) < 2:
-        return _averages(half_width, blocks)
-    return factor * np.std([_averages(draw, blocks) for draw in draws], axis=0, ddof=1)
-
-
-def _averages(array: np.ndarray, blocks: tuple[int, int, int]) -> np.ndarray:
+def _averages(array: np.ndarray, blocks: tuple[int, ...]) -> np.ndarray:
+    """Averages over blocks of voxels, float64; the last blocks of an axis may be smaller."""
     averages = np.asarray(array, np.float64)
     for axis, size in enumerate(blocks):
         starts = np.arange(0, averages.shape[axis], size)
@@ -93,5 +80,6 @@ def _connected(labels: np.ndarray) -> np.ndarray:
     inside = sitk.GetImageFromArray((labels > 0).astype(np.uint8))
     numbers = sitk.GetArrayFromImage(sitk.ScalarConnectedComponent(image, inside, 0.0, False)).astype(np.int64)
     numbers[labels == 0] = 0
-    _, compact = np.unique(numbers, return_inverse=True)
-    return np.asarray(compact.reshape(labels.shape) + (0 if (labels == 0).any() else 1))
+    used = np.bincount(numbers.ravel()) > 0
+    used[0] = False
+    return np.cumsum(used)[numbers] * (numbers > 0)

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from .structures import box_voxels
+
 WINDOW_MM = 9.0
 """Edge of the box over which the contrast around a voxel is taken: about the smallest structure that is reported."""
 
@@ -16,13 +18,17 @@ EVEN_SHARE = 0.25
 def local_contrast(image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Contrast of the tissue around every voxel, float64 in the image's unit: 2 x the standard deviation in a box.
 
-    The box has WINDOW_MM on edge, at least one voxel a side. An edge of step h that halves it has contrast h, even
+    The box has WINDOW_MM on edge, at the least three voxels along the finest axis and those up to half as coarse again:
+    one voxel alone has no contrast. An edge of step h that halves it has contrast h, even
     tissue that of its noise. ``image`` (slices, rows, columns); ``spacing_mm`` in the same order of axes.
     """
     # Imported here: the panel reads this module's names at its opening.
     from scipy.ndimage import uniform_filter
 
-    size = [2 * round(max(WINDOW_MM / each - 1, 0) / 2) + 1 for each in spacing_mm]
+    size = [
+        max(3, count) if step <= 1.5 * min(spacing_mm) else count
+        for count, step in zip(box_voxels(WINDOW_MM, spacing_mm), spacing_mm, strict=True)
+    ]
     # About its mean: the squares of a few thousand lose what small contrasts need.
     values = np.asarray(image, np.float64) - float(np.mean(image, dtype=np.float64))
     mean = uniform_filter(values, size)
