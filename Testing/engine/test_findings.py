@@ -125,7 +125,8 @@ def test_interval_of_the_mean_comes_from_the_draws_or_says_that_it_does_not() ->
     half = spread_factor(6) * (47 * 50.0 + 80.0) / 48
     assert mapped.interval == pytest.approx((mapped.mean_value - half, mapped.mean_value + half))
     # Voxels that vary on their own average out; the map cannot know that.
-    assert found(draws=[mean.array + rng.normal(0, 30, SHAPE).astype(np.float32) for _ in range(6)]) == ()
+    alone = [mean.array + rng.normal(0, 30, SHAPE).astype(np.float32) for _ in range(6)]
+    assert found(draws=alone, not_seen_share=None) == ()
 
 
 @pytest.mark.parametrize("stretch", [1.0, 2.5])
