@@ -98,6 +98,7 @@ class SlicerApp(QtCore.QObject):
 
     startupCompleted = Signal()
     aboutToQuit = Signal()
+    focusChanged = Signal(QtWidgets.QWidget, QtWidgets.QWidget)
     applicationName = Property(str, lambda self: "Slicer")
     applicationVersion = Property(str, lambda self: "{}.{}.0".format(*self._version))
     majorVersion = Property(int, lambda self: self._version[0])
@@ -113,6 +114,7 @@ class SlicerApp(QtCore.QObject):
         self._layoutManager: LayoutManager | None = None
         self._panels: list[Panel] = []
         self._version, self._testing = VERSION, False
+        QtWidgets.QApplication.instance().focusChanged.connect(self.focusChanged)
 
     @property
     def hostApplication(self) -> Application:

@@ -5,6 +5,7 @@ Places are in the result's own frame (RAS, mm); a parent transform is applied on
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import datetime, timezone
 
 import numpy as np
@@ -29,12 +30,12 @@ from DiffusionReconLib.review.table import (
 )
 from DiffusionReconLib.scene.display import CT_WINDOW_LEVEL
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX, sceneKeptOnFailure
-from DiffusionReconLib.scene.results import Nodes, drawArrays, needed
-from DiffusionReconLib.scene.volumes import volumeFromNode
+from DiffusionReconLib.scene.results import Nodes, drawArrays, needed, resultImage
+from DiffusionReconLib.scene.volumes import unitOfNode, volumeFromNode
 
 __all__ = [
     "MOST", "VERDICTS", "BannerLine", "Verdict", "banner", "currentFinding", "defaultThreshold", "findings",
-    "goToFinding", "hideOutlines", "listAll", "listed", "listsAll", "makeReview", "nextFinding", "previousFinding",
+    "goToFinding", "hideOutlines", "imageUnit", "listAll", "listed", "listsAll", "makeReview", "nextFinding", "previousFinding",
     "readDraws", "readableContrast", "reviewOf", "reviews", "segmentRows", "setVerdict", "spreadHeading", "unitOf",
     "verdict",
 ]  # fmt: skip
@@ -125,6 +126,11 @@ def readableContrast(nodes: Nodes) -> float:
     return READABLE_SHARE * float(high - low)
 
 
+def imageUnit(nodes: Nodes) -> str:
+    """The unit of the result's image."""
+    return unitOfNode(resultImage(nodes))
+
+
 def defaultThreshold(nodes: Nodes) -> float:
     """A half width that shows: a readable step of grey."""
     # An image of one value has no window, and any spread shows.
@@ -187,19 +193,18 @@ def setVerdict(
     reviewer: str = "",
     time: datetime | None = None,
 ) -> None:
-    """Record a verdict (one of VERDICTS, or "" to take it back) on a finding, or on the whole result for None.
+    """Record a verdict (one of VERDICTS, or "" for none) and a comment on a finding, or on the whole result for None.
 
     `time`: default now; one without a zone is taken for local time. Raises ValueError for another word or number.
     """
     if verdict not in ("", *VERDICTS):
         raise ValueError(f"A verdict is one of {', '.join(VERDICTS)}, but '{verdict}' was given.")
     when = (time or datetime.now(timezone.utc)).astimezone().isoformat(timespec="seconds")
-    entry = Verdict(verdict, comment, reviewer, when)
+    entry = Verdict(verdict, comment, reviewer, when) if verdict or comment else Verdict()
     if number is not None:
         writeVerdict(review, number, entry)
         return
-    texts = {"Verdict": verdict, "Comment": comment, "Reviewer": reviewer, "Time": when}
-    for name, text in texts.items():
+    for name, text in zip(("Verdict", "Comment", "Reviewer", "Time"), astuple(entry), strict=True):
         review.SetAttribute(ATTRIBUTE_PREFIX + name, escaped(text))
 
 
