@@ -108,6 +108,8 @@ def test_regions_are_ranked_by_what_they_could_change() -> None:
     kept = find_regions(*given, None, [], 30.0, 0.5, 50.0, {}, least_score_mm=2.0)
     assert len(kept.findings) == 1
     assert set(np.unique(kept.labels)) == {0, 1}
+    first = find_regions(*given, None, [], 30.0, 0.5, 50.0, {}, most=1)
+    assert (first.findings, first.count, first.labels.max()) == ((even,), 2, 1)
     faint = find_regions(*given, None, [], 30.0, 0.5, 50.0, {}, readable=1e4).findings
     assert faint[0].score_mm < 0.1
     with pytest.raises(ValueError, match="readable contrast"):

@@ -114,7 +114,14 @@ class SlicerApp(QtCore.QObject):
         self._layoutManager: LayoutManager | None = None
         self._panels: list[Panel] = []
         self._version, self._testing = VERSION, False
-        QtWidgets.QApplication.instance().focusChanged.connect(self.focusChanged)
+        QtWidgets.QApplication.instance().focusChanged.connect(self._tellFocus)
+
+    def _tellFocus(self, before: Any, now: Any) -> None:
+        self.focusChanged.emit(before, now)
+
+    def stopTelling(self) -> None:
+        """Before its end: Qt's own application outlives it here."""
+        QtWidgets.QApplication.instance().focusChanged.disconnect(self._tellFocus)
 
     @property
     def hostApplication(self) -> Application:
@@ -286,6 +293,7 @@ class GuiApplication:
             panel.close()
         if self.app._layoutManager is not None:
             self.app._layoutManager.close()
+        self.app.stopTelling()
         self.mainWindow.delete()
         self.app.delete()
         if self._temporary is not None:

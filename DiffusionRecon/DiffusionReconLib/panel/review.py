@@ -7,10 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 import slicer.util
-from slicer.i18n import tr as _
 
 from DiffusionReconLib.panel.lazily import Lazily
 from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, setText, tipOf
@@ -19,6 +17,7 @@ from DiffusionReconLib.panel.review_view import ViewTab
 from DiffusionReconLib.panel.tones import toneColour
 
 UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "Review.ui"
+TABS = ("view", "findings", "export")
 results, review, exports = Lazily("scene.results"), Lazily("review.findings"), Lazily("panel.export")
 
 
@@ -123,11 +122,9 @@ class ReviewPart(Part):
             self._findings.clear()
 
     def _fitTabs(self, current: int) -> None:
-        """Let the tabs be as high as the one on show, not as the highest of them."""
-        for index in range(self.ui.reviewTabs.count):
-            policy = qt.QSizePolicy.Preferred if index == current else qt.QSizePolicy.Ignored
-            self.ui.reviewTabs.widget(index).setSizePolicy(qt.QSizePolicy.Preferred, policy)
-        self.ui.reviewTabs.updateGeometry()
+        """Let the tabs be as high as the one on show: Qt asks hidden pages for their height too, unless empty."""
+        for index, name in enumerate(TABS):
+            getattr(self.ui, f"{name}Content").setVisible(index == current)
 
 
 def _place(ui: Any) -> None:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from DiffusionReconLib.panel.lazily import Lazily
 from DiffusionReconLib.panel.part import setText
 from DiffusionReconLib.panel.review_keys import ReviewKeys
-from DiffusionReconLib.panel.tables import fillRow, fitTable, prepareTable
+from DiffusionReconLib.panel.widgets import FittedTable, markButton
 
 review, words = Lazily("review.findings"), Lazily("review.words")
 VERDICT_BUTTONS = {"trust": "trustButton", "doubt": "doubtButton", "rescan": "rescanButton"}
@@ -37,9 +37,9 @@ class FindingsTab:
         ui.showAllButton.connect("toggled(bool)", self._listAll)
         ui.wholeCheckBox.connect("toggled(bool)", self._targetChanged)
         ui.commentEdit.connect("textChanged(QString)", self._commentChanged)
-        prepareTable(ui.findingsTable, (_("No."), _("Why"), _("Verdict")), stretched=1)
+        columns, narrow = (_("No."), _("Why"), _("Verdict")), {2: _("Needs another")}
+        self._table = FittedTable(ui.findingsTable, columns, stretched=1, narrow=narrow, mostLines=MOST_LINES)
         ui.findingsTable.connect("itemSelectionChanged()", self._selected)
-        ui.findingsTable.horizontalHeader().connect("sectionResized(int,int,int)", self._fit)
         self._keys = ReviewKeys(ui, ui.findingsTab, ui.reviewCollapsibleButton)
 
     def close(self) -> None:
@@ -76,25 +76,26 @@ class FindingsTab:
         ui.showAllButton.checked = more and review.listsAll(current)
         if more:
             ui.showAllButton.text = _("Show all {n}").format(n=len(every))
-        ui.findingsTable.setRowCount(len(self._listed))
-        for row, finding in enumerate(self._listed):
-            unit, draws = review.unitOf(current), review.readDraws(current)
-            texts = (str(finding.number), words.reasonWords(finding, unit), self._verdictText(current, finding))
-            fillRow(ui.findingsTable, row, texts, words.detailWords(finding, unit, draws))
+        self._table.fill(self._rows(current))
         self._quiet = False
-        setText(ui.findingsLabel, "" if current is None else _counted(len(self._listed), len(every)))
+        setText(ui.findingsLabel, "" if current is None else _counted(len(self._listed), review.foundCount(current)))
         for name in ("previousButton", "nextButton"):
             getattr(ui, name).enabled = bool(self._listed)
         ui.findingsTable.setVisible(bool(self._listed))
         ui.findButton.enabled = {"uncertainty", "mean"} <= set(self._part.nodes)
         ui.wholeCheckBox.enabled = current is not None
         self._selectRow()
-        self._fit()
         self._part.reviewChanged()
 
-    def _fit(self, *_section: Any) -> None:
-        if not self._quiet and self.ui.findingsTable.rowCount:
-            fitTable(self.ui.findingsTable, MOST_LINES)
+    def _rows(self, current: Any) -> list[tuple[tuple[str, ...], str]]:
+        if current is None:
+            return []
+        unit, draws = review.unitOf(current), review.readDraws(current)
+        return [
+            ((str(each.number), words.reasonWords(each, unit), self._verdictText(current, each)),
+             words.detailWords(each, unit, draws))
+            for each in self._listed
+        ]
 
     def _listAll(self, every: bool) -> None:
         current = self.review()
@@ -151,7 +152,7 @@ class FindingsTab:
         for verdict, name in VERDICT_BUTTONS.items():
             button = getattr(ui, name)
             button.enabled = entry is not None
-            button.checked = entry is not None and entry.verdict == verdict
+            markButton(button, entry is not None and entry.verdict == verdict)
         finding = None if target is None else next((each for each in self._listed if each.number == target[1]), None)
         details = "" if finding is None else words.detailWords(
             finding, review.unitOf(target[0]), review.readDraws(target[0]))
@@ -172,7 +173,7 @@ class FindingsTab:
         for row, finding in enumerate(self._listed):
             if finding.number == number:
                 self.ui.findingsTable.item(row, 2).setText(self._verdictText(current, finding))
-        self._fit()
+        self._table.fit()
         self._targetChanged()
         text = words.verdictWords(verdict)
         if number is None:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from DiffusionReconLib.panel.lazily import Lazily
 from DiffusionReconLib.panel.part import setText
-from DiffusionReconLib.panel.tables import fillRow, fitTable, prepareTable
+from DiffusionReconLib.panel.widgets import FittedTable, markButton
 
 results, review, words = Lazily("scene.results"), Lazily("review.findings"), Lazily("review.words")
 COMPARE = "compareButton"
@@ -36,8 +36,7 @@ class ViewTab:
         }
         for name in self._looks:
             getattr(ui, name).connect("clicked(bool)", self._slot(name))
-        prepareTable(ui.segmentsTable, (_("Segment"), _("Mean"), _("Volume")), stretched=0)
-        ui.segmentsTable.horizontalHeader().connect("sectionResized(int,int,int)", self._fit)
+        self._table = FittedTable(ui.segmentsTable, (_("Segment"), _("Mean"), _("Volume")), stretched=0)
 
     def show(self) -> None:
         """Begin with another result, of which nothing is shown yet; without one, nothing can be pressed."""
@@ -60,27 +59,22 @@ class ViewTab:
 
     def showSegments(self) -> None:
         """Measure the chosen segments; without any the table takes no room."""
-        table, nodes, segmentation = self.ui.segmentsTable, self._part.nodes, self._segmentation()
+        nodes, segmentation = self._part.nodes, self._segmentation()
         self._segmentsOf = self._measured()
         rows: tuple = ()
         try:
             rows = review.segmentRows(nodes, segmentation) if self._segmentsOf is not None else ()
         except ValueError as error:
             self._part.say(str(error), True)
-        table.setVisible(bool(rows))
-        table.setRowCount(len(rows))
+        self.ui.segmentsTable.setVisible(bool(rows))
         spread = review.spreadHeading(nodes) if rows else ""
         setText(self.ui.segmentsLabel, _("In brackets: {spread}.").format(spread=spread) if rows else "")
         unit = review.imageUnit(nodes) if rows else ""
-        for row, each in enumerate(rows):
-            mean = words.intervalWords(each.mean, each.mean_interval, unit)
-            volume = words.volumeWords(each.volume_mm3, each.volume_interval_mm3)
-            fillRow(table, row, (each.name, mean, volume), each.rule)
-        self._fit()
-
-    def _fit(self, *_section: Any) -> None:
-        if self.ui.segmentsTable.rowCount:
-            fitTable(self.ui.segmentsTable)
+        self._table.fill([
+            ((each.name, words.intervalWords(each.mean, each.mean_interval, unit),
+              words.volumeWords(each.volume_mm3, each.volume_interval_mm3)), each.rule)
+            for each in rows
+        ])
 
     def _segmentation(self) -> Any:
         parameters = self._part.parameters
@@ -110,10 +104,9 @@ class ViewTab:
         return slot
 
     def _mark(self) -> None:
-        """Only the active look's button is down, whatever Qt made of the press."""
+        """Mark the active look's button alone."""
         for name in self._looks:
-            button = getattr(self.ui, name)
-            button.checked = bool(self._part.nodes) and name == self._look
+            markButton(getattr(self.ui, name), bool(self._part.nodes) and name == self._look)
 
     def _showDraw(self) -> None:
         nodes = self._part.nodes

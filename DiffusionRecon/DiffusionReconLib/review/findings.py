@@ -35,9 +35,9 @@ from DiffusionReconLib.scene.volumes import unitOfNode, volumeFromNode
 
 __all__ = [
     "MOST", "VERDICTS", "BannerLine", "Verdict", "banner", "currentFinding", "defaultThreshold", "findings",
-    "goToFinding", "hideOutlines", "imageUnit", "listAll", "listed", "listsAll", "makeReview", "nextFinding", "previousFinding",
-    "readDraws", "readableContrast", "reviewOf", "reviews", "segmentRows", "setVerdict", "spreadHeading", "unitOf",
-    "verdict",
+    "foundCount", "goToFinding", "hideOutlines", "imageUnit", "listAll", "listed", "listsAll", "makeReview",
+    "nextFinding", "previousFinding", "readDraws", "readableContrast", "reviewOf", "reviews", "segmentRows",
+    "setVerdict", "spreadHeading", "unitOf", "verdict",
 ]  # fmt: skip
 
 VERDICTS = ("trust", "doubt", "rescan")
@@ -48,6 +48,8 @@ CURRENT = ATTRIBUTE_PREFIX + "Current"
 LIST_ALL = ATTRIBUTE_PREFIX + "ListAll"
 # How many regions a reader is shown unless more are asked for, the best worth a look first.
 MOST = 20
+# How many are kept at all: nobody looks at more, and each has an outline in the scene.
+MOST_KEPT = 100
 # A sphere of 6 mm: the follow-up of a solid lung nodule begins there (Fleischner Society, 2017,
 # doi:10.1148/radiol.2017161659).
 MINIMUM_MM3 = 113.0
@@ -91,13 +93,14 @@ def makeReview(
         level=level,
         readable=readableContrast(nodes),
         least_score_mm=leastScoreMm,
+        most=MOST_KEPT,
     )
     earlier = reviewOf(nodes)
     with sceneKeptOnFailure():
         node = addTable(f"{image.GetName()} review", regions.findings)
         described = {"Unit": volumeFromNode(image).unit, "Threshold": threshold, "ShareThreshold": shareThreshold}
         described |= {"MinimumMm3": minimumMm3, "Level": "" if level is None else level, DRAWS: len(draws)}
-        described |= {"LeastScoreMm": leastScoreMm}
+        described |= {"LeastScoreMm": leastScoreMm, "Found": regions.count}
         for name, value in described.items():
             node.SetAttribute(ATTRIBUTE_PREFIX + name, str(value))
         node.SetNodeReferenceID(REPORT_REFERENCE, nodes["report"].GetID())
@@ -170,6 +173,11 @@ def listAll(review: slicer.vtkMRMLTableNode, every: bool) -> None:
 def listsAll(review: slicer.vtkMRMLTableNode) -> bool:
     """Whether all findings are listed."""
     return review.GetAttribute(LIST_ALL) == "1"
+
+
+def foundCount(review: slicer.vtkMRMLTableNode) -> int:
+    """How many regions were found, also those of the lowest ranks that were not kept."""
+    return int(review.GetAttribute(ATTRIBUTE_PREFIX + "Found") or review.GetNumberOfRows())
 
 
 def unitOf(review: slicer.vtkMRMLTableNode) -> str:

@@ -22,7 +22,7 @@ from DiffusionReconLib.review.findings import (
     IMAGE_REFERENCE,
     REPORT_REFERENCE,
     banner,
-    findings,
+    foundCount,
     listed,
     unitOf,
     verdict,
@@ -74,7 +74,7 @@ def reviewContent(review: slicer.vtkMRMLTableNode) -> dict:
         "coordinates": "RAS, mm, in the image's own frame",
         "criteria": criteria,
         "verdict": asdict(verdict(review)),
-        "regions_found": len(findings(review)),
+        "regions_found": foundCount(review),
         "findings": [
             {
                 **asdict(each), "spread": each.spread_in_words(draws), "why": reasonWords(each, unit),
@@ -150,9 +150,9 @@ def exportHtml(
 <p class="text">{_text(whole["comment"])}</p>
 <h2>Findings</h2>
 <p>{_count(content)} A region is found where a structure's half width in the map of the uncertainty reaches
-±{criteria["half_width"]:.3g} {_text(unit)}, or the scan does not determine {100 * criteria["not_seen_share"]:g} % of the
-variance or more, over at least {criteria["minimum_mm3"]:g} mm³. They are ranked by spread against the contrast around
-them, and size. Places: R, A, S in mm.</p>
+±{criteria["half_width"]:.3g} {_text(unit)}, or the scan does not determine {100 * criteria["not_seen_share"]:g} % of
+the variance or more, over at least {criteria["minimum_mm3"]:g} mm³. They are ranked by spread against the contrast
+around them, and size. Places: R, A, S in mm.</p>
 <table><thead><tr><th>No.</th><th>Why</th><th>Place</th><th>Volume</th><th>Mean with spread</th>
 <th>Not determined by the scan</th><th>Segment</th><th>Verdict</th><th>Comment</th></tr></thead>
 <tbody>{rows}</tbody></table>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, Finding
+from diffusion_engine.posterior.findings import NOT_SEEN, Finding
 from diffusion_engine.posterior.worth import EVEN_SHARE, diameter_mm
 from slicer.i18n import tr as _
 
@@ -17,8 +17,8 @@ def verdictWords(verdict: str) -> str:
 
 
 def reasonWords(finding: Finding, unit: str) -> str:
-    """One line: how wide the spread is, on what contrast, over what size, and whether the scan decided there."""
-    places = decimals(finding.spread)
+    """One line: how wide the spread is, on what contrast, over what size, and where only the scan's part listed it."""
+    places = decimals(finding.spread, finding.contrast or 0.0)
     words = {"spread": f"{finding.spread:.{places}f}", "unit": unit, "size": f"{diameter_mm(finding.volume_mm3):.0f}"}
     if finding.contrast is None:  # of a review that was made before contrasts were measured
         text = _("Spread of ±{spread} {unit} over {size} mm").format(**words)
@@ -27,7 +27,7 @@ def reasonWords(finding: Finding, unit: str) -> str:
     else:
         words["contrast"] = f"{finding.contrast:.{places}f}"
         text = _("Spread of ±{spread} {unit} on an edge of {contrast} {unit}, {size} mm").format(**words)
-    if finding.reason in (NOT_SEEN, BOTH):
+    if finding.reason == NOT_SEEN:
         text = _("{reason}; not determined by the scan").format(reason=text)
     return text
 
@@ -54,9 +54,9 @@ def detailWords(finding: Finding, unit: str, draws: int | None) -> str:
 def intervalWords(value: float, interval: tuple[float, float] | None, unit: str) -> str:
     """A value with its interval, as "-860 [-880, -840] HU"; the interval decides the decimals."""
     if interval is None:
-        return f"{value:.{decimals(abs(value) / 10)}f} {unit}".strip()
+        return f"{value:.{decimals(abs(value) / 10, value)}f} {unit}".strip()
     low, high = interval
-    places = decimals((high - low) / 2)
+    places = decimals((high - low) / 2, value)
     return f"{value:.{places}f} [{low:.{places}f}, {high:.{places}f}] {unit}".strip()
 
 
@@ -64,12 +64,17 @@ def volumeWords(volume: float, interval: tuple[float, float] | None = None) -> s
     """A volume of mm3, and its interval: in cm3 from 1 cm3 on."""
     scale, unit = (CUBIC_CM, "cm³") if volume >= CUBIC_CM else (1.0, "mm³")
     if interval is None:
-        return f"{volume / scale:.{decimals(volume / scale / 10)}f} {unit}"
+        return intervalWords(volume / scale, None, unit)
     return intervalWords(volume / scale, (interval[0] / scale, interval[1] / scale), unit)
 
 
-def decimals(width: float) -> int:
-    """How many decimals show two figures of a width; 0 from 10 on, and at most 4."""
+def decimals(width: float, value: float) -> int:
+    """How many decimals show two figures of a width, without more than four figures of the value itself."""
     if not width > 0:
-        return 0
-    return min(4, max(0, 1 - math.floor(math.log10(width))))
+        width = abs(value) / 10
+    return max(0, min(_figures(width, 2), _figures(value, 4)))
+
+
+def _figures(value: float, count: int) -> int:
+    """Decimals that show so many figures of a value; of zero one decimal."""
+    return count - 1 - math.floor(math.log10(abs(value))) if value else 1

@@ -68,10 +68,14 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """The findings, ranked from 1 on, and ``labels`` (slices, rows, columns) int32: a finding's number, 0 elsewhere."""
+    """The findings, ranked from 1 on, and ``labels`` (slices, rows, columns) int32: a finding's number, 0 elsewhere.
+
+    ``count``: how many regions there were before the lowest ranks were left out.
+    """
 
     findings: tuple[Finding, ...]
     labels: np.ndarray
+    count: int
 
 
 def half_width(uncertainty: np.ndarray, draw_count: int | None) -> np.ndarray:
@@ -96,6 +100,7 @@ def find_regions(
     level: float | None = None,
     readable: float = 0.0,
     least_score_mm: float = 0.0,
+    most: int | None = None,
 ) -> Regions:
     """Regions, connected by faces in 3D, whose spread is wide or whose uncertainty the measurement cannot lessen.
 
@@ -109,8 +114,9 @@ def find_regions(
     are left out; ``segments``: masks of the mean's shape by name; ``draw_count``: number of draws behind the map when
     the draws themselves are not given (None: many); ``level``: of prediction intervals, as far as
     :func:`.intervals.claimed_level` allows them, None: smallest to largest; ``readable``: the smallest contrast that a
-    reader tells from none, in the image's unit; ``least_score_mm``: regions of a lower score are left out. Raises
-    ValueError for sizes that do not fit and thresholds out of range, FloatingPointError for NaN or infinity.
+    reader tells from none, in the image's unit; ``least_score_mm``: regions of a lower score are left out;
+    ``most``: so many are kept, those ranked first (None: all). Raises ValueError for sizes that do not fit and
+    thresholds out of range, FloatingPointError for NaN or infinity.
     """
     _check(uncertainty, mean, not_seen_share, draws, segments)
     if not threshold > 0 or not 0 < share_threshold <= 1 or not minimum_mm3 >= 0:
@@ -171,10 +177,11 @@ def find_regions(
         )
         found.append((finding, place))
     found.sort(key=lambda each: -(each[0].score_mm or 0.0))
-    labels = np.zeros(parts.shape, np.int32)
-    for number, (_, place) in enumerate(found, 1):
+    labels, kept = np.zeros(parts.shape, np.int32), found[:most]
+    for number, (_, place) in enumerate(kept, 1):
         labels[place] = number
-    return Regions(tuple(replace(finding, number=number) for number, (finding, _) in enumerate(found, 1)), labels)
+    ranked = tuple(replace(finding, number=number) for number, (finding, _) in enumerate(kept, 1))
+    return Regions(ranked, labels, len(found))
 
 
 def _check(

@@ -1,0 +1,70 @@
+"""A table that fits a narrow panel, with rows as high as their text; buttons of which the active one is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+
+
+class FittedTable:
+    """Makes a QTableWidget as high as its rows, or as `mostLines` lines of text; texts go on in a next line.
+
+    `stretched` is the column that takes the room which the others leave; `narrow`: a text by its column, which is as
+    wide as that needs in one line.
+    """
+
+    def __init__(
+        self, table: Any, columns: Sequence[str], stretched: int, narrow: dict[int, str] | None = None,
+        mostLines: int | None = None,
+    ) -> None:
+        self._table, self._mostLines, self._fitting = table, mostLines, False
+        table.setColumnCount(len(columns))
+        table.setHorizontalHeaderLabels(list(columns))
+        table.verticalHeader().setVisible(False)
+        table.setWordWrap(True)
+        header = table.horizontalHeader()
+        header.setHighlightSections(False)
+        for column in range(len(columns)):
+            mode = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.ResizeToContents
+            header.setSectionResizeMode(column, mode)
+        for column, text in (narrow or {}).items():
+            header.setSectionResizeMode(column, qt.QHeaderView.Fixed)
+            metrics = table.fontMetrics()
+            table.setColumnWidth(column, metrics.horizontalAdvance(text) + metrics.height())
+        header.connect("sectionResized(int,int,int)", lambda *_section: self.fit())
+
+    def fill(self, rows: Sequence[tuple[Sequence[str], str]]) -> None:
+        """Show rows, each its texts and one tooltip."""
+        self._table.setRowCount(len(rows))
+        for row, (texts, tip) in enumerate(rows):
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(tip)
+                self._table.setItem(row, column, item)
+        self.fit()
+
+    def fit(self) -> None:
+        """Make rows as high as their texts, and the table as high as its rows."""
+        table = self._table
+        if self._fitting or not table.rowCount:
+            return
+        self._fitting = True
+        for _again in range(2):  # the first round tells the stretched column its width
+            table.resizeColumnsToContents()
+            table.resizeRowsToContents()
+        self._fitting = False
+        rows = sum(table.rowHeight(row) for row in range(table.rowCount))
+        if self._mostLines is not None:
+            rows = min(rows, self._mostLines * table.fontMetrics().lineSpacing())
+        height = table.horizontalHeader().sizeHint.height() + rows + 2 * table.frameWidth
+        if table.minimumHeight != height:
+            table.setFixedHeight(height)
+
+
+def markButton(button: Any, active: bool) -> None:
+    """Press a checkable button down or not, whatever Qt made of the click; on dark styles that alone is hardly seen."""
+    style = "font-weight: bold; border: 2px solid palette(highlight); border-radius: 3px; padding: 3px;"
+    button.checked = active
+    button.setStyleSheet(style if active else "")
