@@ -20,6 +20,7 @@ class FittedTable:
         mostLines: int | None = None,
     ) -> None:
         self._table, self._mostLines, self._fitting = table, mostLines, False
+        self._byContent = [each for each in range(len(columns)) if each != stretched and each not in (narrow or {})]
         table.setColumnCount(len(columns))
         table.setHorizontalHeaderLabels(list(columns))
         table.verticalHeader().setVisible(False)
@@ -27,10 +28,9 @@ class FittedTable:
         header = table.horizontalHeader()
         header.setHighlightSections(False)
         for column in range(len(columns)):
-            mode = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.ResizeToContents
+            mode = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.Fixed
             header.setSectionResizeMode(column, mode)
         for column, text in (narrow or {}).items():
-            header.setSectionResizeMode(column, qt.QHeaderView.Fixed)
             metrics = table.fontMetrics()
             table.setColumnWidth(column, metrics.horizontalAdvance(text) + metrics.height())
         header.connect("sectionResized(int,int,int)", lambda *_section: self.fit())
@@ -51,9 +51,9 @@ class FittedTable:
         if self._fitting or not table.rowCount:
             return
         self._fitting = True
-        for _again in range(2):  # the first round tells the stretched column its width
-            table.resizeColumnsToContents()
-            table.resizeRowsToContents()
+        for column in self._byContent:
+            table.resizeColumnToContents(column)
+        table.resizeRowsToContents()
         self._fitting = False
         rows = sum(table.rowHeight(row) for row in range(table.rowCount))
         if self._mostLines is not None:
