@@ -134,8 +134,8 @@ OTHERS = {
         "(True, False)",
     ),
     "alignment of another": (
-        qt.QLabel, lambda w: (assigned(w, "alignment", 0x84) == 0x84, assigned(qt.QLabel(), "alignment", w.alignment) == 0x84),
-        "(True, True)",
+        qt.QLabel, lambda w: (w.setAlignment(0x84), assigned(qt.QLabel(), "alignment", w.alignment) == 0x84),
+        "(None, True)",
     ),
     "int of alignment": (
         qt.QLabel, lambda w: int(w.alignment),
@@ -143,7 +143,7 @@ OTHERS = {
     ),
     "child by name": (nested, lambda w: w.bb.text, "'x'"),
     "one wrapper": (nested, lambda w: len({w.bb, w.findChild(qt.QPushButton, "bb")}), "1"),
-    "layout": (nested, lambda w: (w.layout().count(), w.layout().spacing), "(1, 6)"),
+    "layout in Slicer's style": (nested, lambda w: (w.layout().count(), w.layout().spacing), "(1, 3)"),
     "children()": (nested, lambda w: len(w.children()), "2"),
     "findChild by class name": (nested, lambda w: w.findChild("QPushButton", "bb") is not None, "True"),
     "findChildren": (nested, lambda w: len(w.findChildren(qt.QWidget)), "1"),

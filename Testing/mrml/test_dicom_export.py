@@ -17,6 +17,7 @@ from DiffusionReconLib.scene.publish import publishResult
 from DiffusionReconLib.scene.volumes import nodeFromVolume, volumeFromNode
 from full_results import writeFullResult
 from host.application import Application
+from host.older import pydicom24
 from pydicom.uid import generate_uid
 
 SHAPE = (5, 20, 24)
@@ -147,3 +148,15 @@ def test_sourcesAreFoundThroughSlicersDatabase(
     assert all("PixelData" not in data for data in found)
     again = pydicom.dcmread(exportSeries(nodes["tv"], tmp_path / "tv", found)[0])
     assert again.StudyInstanceUID == found[0].StudyInstanceUID
+
+
+def test_olderPydicomWritesTheSameSeries(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
+    """pydicom 2.4 knows no `enforce_file_format`, and asks a dataset for its encoding."""
+    newer = exportSeries(nodes["mean"], tmp_path / "newer")
+    with pydicom24():
+        older = exportSeries(nodes["mean"], tmp_path / "older")
+    for first, second in zip(newer, older, strict=True):
+        one, other = pydicom.dcmread(first), pydicom.dcmread(second)
+        assert other.file_meta.TransferSyntaxUID == one.file_meta.TransferSyntaxUID
+        assert other.PixelData == one.PixelData
+        assert other.ImagePositionPatient == one.ImagePositionPatient

@@ -10,8 +10,10 @@ import qt
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
-INK = ((31, 119, 180), (217, 95, 2), (27, 158, 119), (190, 90, 170))
-"""Readable on light and on dark."""
+from DiffusionReconLib.panel.tones import nameOf, readable
+
+INK = ("#1f77b4", "#d95f02", "#1b9e77", "#be5aaa")
+"""Hues of the curves and their names; each is made readable on the background."""
 
 Points = list[tuple[float, float]]
 
@@ -48,7 +50,8 @@ def curvesPixmap(entries: list[dict[str, Any]], unit: str, held: bool, label: An
     painter.setRenderHint(qt.QPainter.Antialiasing, True)
     text = label.palette.color(qt.QPalette.Text)
     named = {levelText(level, unit): points for level, points in levels.items()}
-    draw = _Drawer(painter, label.fontMetrics(), text, width, height, last, list(named))
+    background = nameOf(label.palette.color(qt.QPalette.Base))
+    draw = _Drawer(painter, label.fontMetrics(), (text, background), width, height, last, list(named))
     draw.panel(0, _("Loss (logarithmic)"), {"": loss}, lambda value: f"{10**value:.3g}")
     if levels:
         title = _("PSNR of held-out patches, dB") if held else _("PSNR of training patches, dB")
@@ -61,9 +64,9 @@ class _Drawer:
     """Panels of curves over the same steps, one under the other."""
 
     def __init__(
-        self, painter: Any, metrics: Any, ink: Any, width: int, height: int, last: float, names: list[str]
+        self, painter: Any, metrics: Any, ink: tuple[Any, str], width: int, height: int, last: float, names: list[str]
     ) -> None:
-        self._painter, self._metrics, self._ink = painter, metrics, ink
+        self._painter, self._metrics, (self._ink, self._background) = painter, metrics, ink
         self._height, self._last, self._line = height, last, metrics.height()
         # The same margins in all panels: for numbers of the axes at the left, for names of curves at the right.
         self._left = 10 + metrics.horizontalAdvance("0.00000")
@@ -93,7 +96,7 @@ class _Drawer:
                 (left + (right - left) * step / self._last, lower - (lower - upper) * (value - low) / (high - low))
                 for step, value in points
             ]
-            colour = qt.QColor(*INK[number % len(INK)])
+            colour = qt.QColor(readable(INK[number % len(INK)], self._background))
             self._pen(colour, 2)
             for (x, y), (nextX, nextY) in pairwise(places):
                 self._painter.drawLine(round(x), round(y), round(nextX), round(nextY))

@@ -29,6 +29,7 @@ from DiffusionReconLib.review.findings import (
 )
 from DiffusionReconLib.review.table import readDraws, readLevel
 from DiffusionReconLib.review.words import intervalWords, reasonWords, verdictWords, volumeWords
+from DiffusionReconLib.scene.dicom_export import strictly
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.results import resultNodes, resultReport
 
@@ -174,7 +175,7 @@ def exportStructuredReport(
     from DiffusionReconLib.review.structured_report import structuredReport
 
     stream = BytesIO()
-    structuredReport(reviewContent(review), sources).save_as(stream, enforce_file_format=True)
+    structuredReport(reviewContent(review), sources).save_as(stream, **strictly())
     return _write(path, stream.getvalue())
 
 

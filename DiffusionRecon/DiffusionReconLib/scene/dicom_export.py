@@ -82,7 +82,7 @@ def exportSeries(
         for index, plane in enumerate(np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")):
             path = folder / f"IMG{index + 1:05d}.dcm"
             written.append(path)
-            _slice(common, volume, index, plane).save_as(path, enforce_file_format=True)
+            _slice(common, volume, index, plane).save_as(path, **strictly())
     except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
@@ -94,6 +94,11 @@ def exportSeries(
             ) from error
         raise
     return written
+
+
+def strictly() -> dict[str, bool]:
+    """What `Dataset.save_as` takes to write a complete DICOM file: pydicom 3 has another name for it than pydicom 2."""
+    return {"write_like_original": False} if pydicom.__version__.startswith("2.") else {"enforce_file_format": True}
 
 
 def _rescale(array: np.ndarray) -> tuple[str, str]:
@@ -169,7 +174,7 @@ def _slice(common: pydicom.Dataset, volume: Volume, index: int, plane: np.ndarra
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = common.SOPClassUID, generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False, is_little_endian=True)
     data.update(common)
     data.SOPInstanceUID, data.InstanceNumber = meta.MediaStorageSOPInstanceUID, index + 1
     place = LPS @ (volume.ijk_to_ras @ [0.0, 0.0, index, 1.0])[:3]
