@@ -46,10 +46,10 @@ def visibleLegends() -> list[str]:
 def test_eachViewShowsWhatItSaysWithItsOwnLegendOnly(nodes: results.Nodes) -> None:
     results.showNotSeen(nodes)
     assert shownKeys(nodes) == {("mean", "not_seen_share")}
-    assert visibleLegends() == ["Not seen\nshare"]
+    assert visibleLegends() == ["Not det.\nshare"]
     results.showNotSeen(nodes, share=False)
     assert shownKeys(nodes) == {("mean", "not_seen")}
-    assert visibleLegends() == ["Not seen\nHU"]
+    assert visibleLegends() == ["Not det.\nHU"]
     results.showResidual(nodes)
     assert shownKeys(nodes) == {("mean", "residual")}
     assert visibleLegends() == ["Residual\nnoise s.d."]

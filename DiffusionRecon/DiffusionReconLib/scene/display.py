@@ -43,8 +43,8 @@ class Overlay:
 
 OVERLAYS = {
     "uncertainty": Overlay("Spread\n{unit}"),
-    "not_seen": Overlay("Not seen\n{unit}"),
-    "not_seen_share": Overlay("Not seen\nshare", limit=1.0, hiddenShare=0.5),
+    "not_seen": Overlay("Not det.\n{unit}"),
+    "not_seen_share": Overlay("Not det.\nshare", limit=1.0, hiddenShare=0.5),
     "residual": Overlay("Residual\nnoise s.d.", diverging=True, leastLimit=LEAST_RESIDUAL_WINDOW),
     "difference": Overlay("Diff.\n{unit}", diverging=True),
 }
