@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -52,7 +53,11 @@ class FindingsTab:
 
     def find(self) -> None:
         """List the regions of the result, named after the chosen segments, and go to the first."""
-        review.makeReview(self._part.nodes, segmentationNode=self._part.parameters.segmentation)
+        slicer.app.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))  # some seconds in a large volume
+        try:
+            review.makeReview(self._part.nodes, segmentationNode=self._part.parameters.segmentation)
+        finally:
+            slicer.app.restoreOverrideCursor()
         self.show()
         if self._listed:
             self._walk(review.nextFinding)

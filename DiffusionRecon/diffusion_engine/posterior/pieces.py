@@ -43,24 +43,29 @@ def pieces(
         return parts
     inside = large[parts]
     blocks = tuple(max(1, round(BLOCK_MM / each)) for each in spacing_mm)
-    spread = _averages(half_width, blocks)
-    # Basins of the upside-down map; a basin that is shallower than the level belongs to its neighbour's.
-    image = sitk.GetImageFromArray((spread.max() - spread).astype(np.float32))
-    basins = sitk.GetArrayFromImage(sitk.MorphologicalWatershed(image, PROMINENCE * threshold, False, False))
-    place = np.nonzero(inside)
-    block = tuple(index // size for index, size in zip(place, blocks, strict=True))
-    height = spread[block]
-    # A number for each pair of part and basin.
-    _, piece = np.unique(parts[place] * (int(basins.max()) + 1) + basins[block], return_inverse=True)
-    order = np.lexsort((-height, piece))
-    first = order[np.searchsorted(piece[order], np.arange(piece.max() + 1))]  # the highest of each piece
-    peak = np.stack([index[first] for index in place])[:, piece]
-    away = (np.stack(place) - peak) * np.reshape(spacing_mm, (3, 1))
-    distance = np.sqrt((away**2).sum(axis=0))
-    kept = (distance <= LARGEST_MM / 2) & (height >= PEAK_SHARE * height[first][piece])
-    labels = np.where(inside, 0, parts)
-    labels[tuple(index[kept] for index in place)] = parts.max() + 1 + piece[kept]
+    around = _surroundings(_averages(half_width, blocks), tuple(np.multiply(blocks, spacing_mm)), threshold)
+    for axis, size in enumerate(blocks):
+        around = np.repeat(around, size, axis=axis)
+    around = around[tuple(slice(length) for length in mask.shape)]
+    labels = np.where(inside, np.where(around > 0, parts.max() + around, 0), parts)
     return _connected(labels)
+
+
+def _surroundings(height: np.ndarray, step_mm: tuple[float, ...], threshold: float) -> np.ndarray:
+    """Numbers from 1 on of the peaks of a map around each of them, 0 in between: within their basins."""
+    # Basins of the upside-down map; a basin that is shallower than the level belongs to its neighbour's.
+    image = sitk.GetImageFromArray((height.max() - height).astype(np.float32))
+    basins = sitk.GetArrayFromImage(sitk.MorphologicalWatershed(image, PROMINENCE * threshold, False, False))
+    _, basin = np.unique(basins, return_inverse=True)
+    basin, flat = np.ravel(basin), height.ravel()
+    order = np.lexsort((-flat, basin))
+    first = order[np.searchsorted(basin[order], np.arange(basin.max() + 1))]  # the highest of each basin
+    peak = first[basin]
+    squares = np.zeros(len(flat))
+    for at, step in zip(np.unravel_index(np.arange(len(flat)), height.shape), step_mm, strict=True):
+        squares += ((at - at[peak]) * step) ** 2
+    kept = (squares <= (LARGEST_MM / 2) ** 2) & (flat >= PEAK_SHARE * flat[peak])
+    return np.where(kept, basin + 1, 0).reshape(height.shape)
 
 
 def _averages(array: np.ndarray, blocks: tuple[int, ...]) -> np.ndarray:
@@ -76,7 +81,7 @@ def _averages(array: np.ndarray, blocks: tuple[int, ...]) -> np.ndarray:
 
 def _connected(labels: np.ndarray) -> np.ndarray:
     """Numbers of the parts that are connected by faces within one label each; 0 stays 0."""
-    image = sitk.GetImageFromArray(labels.astype(np.float64))
+    image = sitk.GetImageFromArray(labels.astype(np.int32))
     inside = sitk.GetImageFromArray((labels > 0).astype(np.uint8))
     numbers = sitk.GetArrayFromImage(sitk.ScalarConnectedComponent(image, inside, 0.0, False)).astype(np.int64)
     numbers[labels == 0] = 0
