@@ -89,8 +89,17 @@ def test_standInNothingIsClipped(width: int, scale: float, openPanel: OpenPanel,
         turn()
         assert clipped(panel) == []
         idle(panel)
+        for tab in (2, 0, 1):
+            panel.widget.ui.reviewTabs.setCurrentIndex(tab)
+            for _settling in range(2):
+                turn()
+                unfold(panel, width)
+            assert panel.container.width == width
+            assert clipped(panel) == []
         panel.widget.ui.findButton.click()
-        unfold(panel, width)
+        for _settling in range(2):
+            turn()
+            unfold(panel, width)
         assert panel.container.width == width
         assert clipped(panel) == []
         # The check itself sees what is too narrow, and a text that is too long for its room.

@@ -15,8 +15,9 @@ import pydicom
 import pytest
 import slicer
 from DiffusionReconLib.review import findings as review
-from DiffusionReconLib.review import report
+from DiffusionReconLib.review import report, words
 from DiffusionReconLib.scene.publish import publishResult
+from DiffusionReconLib.scene.results import resultNodes
 from full_results import DRAWS, writeFullResult
 from host.application import Application
 from pydicom.uid import generate_uid
@@ -99,8 +100,8 @@ def test_htmlIsOneFileThatRunsAndLoadsNothing(table: slicer.vtkMRMLTableNode, tm
     assert f"smallest to largest of {DRAWS} samples" in shown
     # The one percentage is the banner's, of voxels on held-out cases.
     assert shown.partition("Findings")[2].partition("Provenance")[0].count("90 %") == 0
-    for words in (COMMENT, "Dr. Ö", "Needs another scan", "Not for diagnostic use.", 'Axial "1" <b>', "Doubt"):
-        assert words in shown
+    for text in (COMMENT, "Dr. Ö", "Needs another scan", "Not for diagnostic use.", 'Axial "1" <b>', "Doubt"):
+        assert text in shown
 
 
 def test_pictureInThePageIsTheOneGiven(tmp_path: Path) -> None:
@@ -185,3 +186,27 @@ def test_structuredReportNeedsAStudyAndItsPackage(
     with pytest.raises(ValueError, match="one study"):
         report.exportStructuredReport(table, tmp_path / "review.dcm", [sourceImage(), sourceImage()])
     assert not (tmp_path / "review.dcm").exists()
+
+
+def test_reportsSayTheSameWordsAndHowManyRegionsThereAre(
+    table: slicer.vtkMRMLTableNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST", 1)
+    other = review.makeReview(resultNodes(table.GetNodeReference("DiffusionPriors.Review.Report")))
+    review.setVerdict(other, 1, "rescan")
+    content = report.reviewContent(other)
+    assert (content["regions_found"], [each["number"] for each in content["findings"]]) == (2, [1])
+    assert content["findings"][0]["verdict"] == "rescan"
+    assert content["criteria"]["least_score_mm"] == review.LEAST_SCORE_MM
+    rows = list(csv.DictReader(io.StringIO(report.exportCsv(other, tmp_path / "a.csv").read_text("utf-8-sig"))))
+    page = report.exportHtml(other, tmp_path / "a.html").read_text("utf-8")
+    findingsPart = page.partition("<h2>Findings</h2>")[2].partition("<h2>Provenance")[0]
+    assert len(rows) == 1
+    assert rows[0]["Verdict"] == "Needs another scan"
+    assert rows[0]["Why"] == words.reasonWords(review.findings(other)[0], "HU")
+    assert float(rows[0]["Score (mm)"]) == review.findings(other)[0].score_mm
+    assert "1 of 2 regions are listed." in findingsPart
+    for text in (rows[0]["Why"], "Needs another scan", "Not determined by the scan"):
+        assert text in findingsPart
+    for old in ("Not seen", "not seen", "escan<", "draws"):
+        assert old not in findingsPart

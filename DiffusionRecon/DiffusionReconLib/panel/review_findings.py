@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from DiffusionReconLib.panel.lazily import Lazily
 from DiffusionReconLib.panel.part import setText
 from DiffusionReconLib.panel.review_keys import ReviewKeys
-from DiffusionReconLib.panel.widgets import FittedTable, markButton
+from DiffusionReconLib.panel.widgets import FittedTable, breakText, markButton
 
 review, words = Lazily("review.findings"), Lazily("review.words")
 VERDICT_BUTTONS = {"trust": "trustButton", "doubt": "doubtButton", "rescan": "rescanButton"}
@@ -41,6 +41,7 @@ class FindingsTab:
         columns, narrow = (_("No."), _("Why"), _("Verdict")), {2: _("Needs another")}
         self._table = FittedTable(ui.findingsTable, columns, stretched=1, narrow=narrow, mostLines=MOST_LINES)
         ui.findingsTable.connect("itemSelectionChanged()", self._selected)
+        breakText(ui.rescanButton)
         self._keys = ReviewKeys(ui, ui.findingsTab, ui.reviewCollapsibleButton)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from DiffusionReconLib.panel.lazily import Lazily
 from DiffusionReconLib.panel.part import setText
-from DiffusionReconLib.panel.widgets import FittedTable, markButton
+from DiffusionReconLib.panel.widgets import FittedTable, breakText, markButton
 
 results, review, words = Lazily("scene.results"), Lazily("review.findings"), Lazily("review.words")
 COMPARE = "compareButton"
@@ -36,6 +36,7 @@ class ViewTab:
         }
         for name in self._looks:
             getattr(ui, name).connect("clicked(bool)", self._slot(name))
+        breakText(ui.notSeenButton)
         self._table = FittedTable(ui.segmentsTable, (_("Segment"), _("Mean"), _("Volume")), stretched=0)
 
     def show(self) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 import qt
 
+NARROWEST = 260
+"""Width in pixels that a button has at the least where it takes a whole row."""
+
 
 class FittedTable:
     """Makes a QTableWidget as high as its rows, or as `mostLines` lines of text; texts go on in a next line.
@@ -25,6 +28,8 @@ class FittedTable:
         table.setHorizontalHeaderLabels(list(columns))
         table.verticalHeader().setVisible(False)
         table.setWordWrap(True)
+        if mostLines is None:  # a bar that comes and goes would change the widths
+            table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
         header = table.horizontalHeader()
         header.setHighlightSections(False)
         for column in range(len(columns)):
@@ -68,3 +73,12 @@ def markButton(button: Any, active: bool) -> None:
     style = "font-weight: bold; border: 2px solid palette(highlight); border-radius: 3px; padding: 3px;"
     button.checked = active
     button.setStyleSheet(style if active else "")
+
+
+def breakText(button: Any) -> None:
+    """Put a button's text into two lines where large letters make it wider than a narrow panel."""
+    text = button.text
+    spaces = [at for at, letter in enumerate(text) if letter == " "]
+    if spaces and button.sizeHint.width() > NARROWEST:
+        middle = min(spaces, key=lambda at: abs(2 * at - len(text)))
+        button.text = f"{text[:middle]}\n{text[middle + 1:]}"
