@@ -8,7 +8,7 @@ import qt
 import slicer
 
 # Slicer's slice views take these keys: the arrows, F and B (through the slices), G (segments and labels), T (the
-# foreground), V (the slice in 3D), R (the whole field of view), [ ] { } (other volumes), and with markups Delete,
+# foreground), V (the slice in 3D), R (the whole field of view), [ ] { } (other volumes), and on markups S, Delete,
 # Backspace, Escape and Enter. Its main window takes none of a single letter or figure; the segment editor takes the
 # figures, while it is open itself.
 KEYS = {"N": "nextButton", "P": "previousButton", "1": "trustButton", "2": "doubtButton", "3": "rescanButton"}

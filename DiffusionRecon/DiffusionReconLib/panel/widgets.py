@@ -22,7 +22,7 @@ class FittedTable:
         self, table: Any, columns: Sequence[str], stretched: int, narrow: dict[int, str] | None = None,
         mostLines: int | None = None,
     ) -> None:
-        self._table, self._mostLines, self._fitting = table, mostLines, False
+        self._table, self._mostLines = table, mostLines
         self._byContent = [each for each in range(len(columns)) if each != stretched and each not in (narrow or {})]
         table.setColumnCount(len(columns))
         table.setHorizontalHeaderLabels(list(columns))
@@ -38,7 +38,13 @@ class FittedTable:
         for column, text in (narrow or {}).items():
             metrics = table.fontMetrics()
             table.setColumnWidth(column, metrics.horizontalAdvance(text) + metrics.height())
-        header.connect("sectionResized(int,int,int)", lambda *_section: self.fit())
+        # Columns follow the panel's width one after the other: the rows follow once all have. The timer is the table's
+        # own child and ends with it.
+        self._timer = qt.QTimer(table)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self.fit)
+        header.connect("sectionResized(int,int,int)", self._resized)
 
     def fill(self, rows: Sequence[tuple[Sequence[str], str]]) -> None:
         """Show rows, each its texts and one tooltip."""
@@ -53,19 +59,20 @@ class FittedTable:
     def fit(self) -> None:
         """Make rows as high as their texts, and the table as high as its rows."""
         table = self._table
-        if self._fitting or not table.rowCount:
+        if not table.rowCount:
             return
-        self._fitting = True
         for column in self._byContent:
             table.resizeColumnToContents(column)
         table.resizeRowsToContents()
-        self._fitting = False
         rows = sum(table.rowHeight(row) for row in range(table.rowCount))
         if self._mostLines is not None:
             rows = min(rows, self._mostLines * table.fontMetrics().lineSpacing())
         height = table.horizontalHeader().sizeHint.height() + rows + 2 * table.frameWidth
         if table.minimumHeight != height:
             table.setFixedHeight(height)
+
+    def _resized(self, *_section: Any) -> None:
+        self._timer.start()
 
 
 def markButton(button: Any, active: bool) -> None:
