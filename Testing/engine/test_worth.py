@@ -77,6 +77,7 @@ def test_a_lung_is_split_at_its_peaks_and_a_small_part_stays_whole() -> None:
     for at in ((8, 16, 16), (20, 40, 16), (15, 16, 44), (36, 72, 72)):
         assert labels[at] > 0
     assert len({labels[at] for at in ((8, 16, 16), (20, 40, 16), (15, 16, 44))}) == 3
+    assert labels[8, 16, 26] == 0  # 10 mm from a peak, at less than half of its height
     assert labels[28, 56, 56] == 0  # far from every peak: it says nothing about a place
     # Every region is connected by faces.
     for number in range(1, 5):
