@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffusion_engine.posterior import findings
-from diffusion_engine.posterior.findings import Finding, _components, find_regions, half_width
+from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN, Finding, find_regions, half_width
 from diffusion_engine.posterior.intervals import prediction_interval, spread_factor
+from diffusion_engine.posterior.pieces import components
 from diffusion_engine.volume import Volume
 
 SHAPE = (8, 20, 24)
@@ -60,7 +61,7 @@ def test_regions_are_whole_in_order_and_in_their_place() -> None:
     regions = find_regions(spread, mean, share, [], 40.0, 0.5, 10.0, {})
     wide, both, unseen = regions.findings
     assert [each.number for each in regions.findings] == [1, 2, 3]
-    assert [each.reason for each in regions.findings] == ["uncertain", "uncertain and not seen", "not seen"]
+    assert [each.reason for each in regions.findings] == [UNCERTAIN, BOTH, NOT_SEEN]
     assert [each.volume_mm3 for each in regions.findings] == pytest.approx([48 * VOXEL_MM3, 24.0, 48.0])
     matrix = oblique()
     assert wide.peak_ras_mm == pytest.approx(tuple(matrix[:3] @ [4, 3, 2, 1]))
@@ -101,9 +102,12 @@ def test_half_width_grows_as_draws_get_fewer() -> None:
 def test_interval_of_the_mean_comes_from_the_draws_or_says_that_it_does_not() -> None:
     _, mean, _ = scene()
     rng = np.random.default_rng(0)
-    draws = [mean.array + rng.normal(0, 30, SHAPE).astype(np.float32) for _ in range(6)]
-    drawn = found(draws=draws, level=0.9)[0]
-    region = (slice(1, 4), slice(2, 6), slice(3, 7))
+    draws = [mean.array + rng.normal(0, 1, SHAPE).astype(np.float32) for _ in range(6)]
+    for draw in draws:
+        draw[1:4, :10, :11] += rng.normal(0, 50)
+    spread, _, share = scene()
+    regions = find_regions(spread, mean, share, draws, 40.0, 0.5, 10.0, {}, level=0.9)
+    drawn, region = regions.findings[0], regions.labels == 1
     low, high = prediction_interval(np.array([np.mean(draw[region], dtype=float) for draw in draws]))
     assert drawn.basis == "draws"
     assert drawn.interval == pytest.approx((float(low), float(high)))
@@ -111,16 +115,18 @@ def test_interval_of_the_mean_comes_from_the_draws_or_says_that_it_does_not() ->
     values = [float(np.mean(draw[region], dtype=float)) for draw in draws]
     assert ends.interval == pytest.approx((min(values), max(values)))
     assert (drawn.level, ends.level) == (0.9, None)
-    assert ends.spread_in_words(6) == "smallest to largest of 6 draws"
-    assert drawn.spread_in_words(6) == "90 % interval of 6 draws, under the prior"
+    assert ends.spread_in_words(6) == "smallest to largest of 6 samples"
+    assert drawn.spread_in_words(6) == "90 % interval of 6 samples, under the trained model"
+    assert drawn.mean_value == pytest.approx(float(mean.array[region].mean()), rel=1e-5)
     mapped = found(draw_count=6, level=0.9)[0]
     assert (mapped.basis, mapped.level) == ("map", None)
     assert mapped.spread_in_words(6) == "average half width of the voxels, from the map"
-    assert mapped.mean_value == drawn.mean_value == pytest.approx(float(mean.array[region].mean()))
+    assert mapped.mean_value == pytest.approx(float(mean.array[1:4, 2:6, 3:7].mean()), rel=1e-5)
     half = spread_factor(6) * (47 * 50.0 + 80.0) / 48
     assert mapped.interval == pytest.approx((mapped.mean_value - half, mapped.mean_value + half))
     # Voxels that vary on their own average out; the map cannot know that.
-    assert drawn.interval[1] - drawn.interval[0] < mapped.interval[1] - mapped.interval[0]
+    alone = [mean.array + rng.normal(0, 30, SHAPE).astype(np.float32) for _ in range(6)]
+    assert found(draws=alone, not_seen_share=None) == ()
 
 
 @pytest.mark.parametrize("stretch", [1.0, 2.5])
@@ -198,9 +204,9 @@ def test_eight_thousand_regions_are_found_in_a_few_looks_at_the_volume(monkeypat
     spread = np.full(shape, 1.0)
     spread[::2, ::2, ::2] = 50.0
     grid = [Volume(np.asarray(each, np.float32), np.eye(4), "HU") for each in (spread, np.zeros(shape))]
-    whole = _components(spread > 20)
+    whole = components(spread > 20)
     Watched.seen = 0
-    monkeypatch.setattr(findings, "_components", lambda mask: whole.view(Watched))
+    monkeypatch.setattr(findings, "pieces", lambda *_: whole.view(Watched))
     masks = {name: np.ones(shape, bool).view(Watched) for name in ("body", "more")}
     regions = find_regions(*grid, None, [], 40.0, 0.5, 0.5, masks)
     assert len(regions.findings) == 8000

@@ -102,10 +102,10 @@ def test_without_a_level_a_spread_is_smallest_to_largest() -> None:
     assert spread_of(values, None) == (-792.4, -791.8)
     low, high = spread_of(values, 0.9)
     assert (low, high) == pytest.approx(tuple(float(end) for end in prediction_interval(values)))
-    assert spread_in_words(4, None) == "smallest to largest of 4 draws"
-    assert spread_in_words(None, None) == "smallest to largest of the draws"
+    assert spread_in_words(4, None) == "smallest to largest of 4 samples"
+    assert spread_in_words(None, None) == "smallest to largest of the samples"
     assert "%" not in spread_in_words(4, None)
-    assert spread_in_words(24, 0.9) == "90 % interval of 24 draws, under the prior"
+    assert spread_in_words(24, 0.9) == "90 % interval of 24 samples, under the trained model"
     for wrong in (np.array([1.0]), np.array([1.0, np.nan])):
         with pytest.raises((ValueError, FloatingPointError)):
             spread_of(wrong, None)

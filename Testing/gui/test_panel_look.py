@@ -113,6 +113,12 @@ def test_standInNothingIsClipped(
         turn()
         assert clipped(panel) == []
         idle(panel)
+        for tab in (2, 0, 1):
+            panel.widget.ui.reviewTabs.setCurrentIndex(tab)
+            for _settling in range(2):
+                turn()
+            assert panel.container.width == width
+            assert clipped(panel) == []
         panel.widget.ui.findButton.click()
         for _settling in range(2):
             turn()

@@ -98,6 +98,7 @@ class SlicerApp(QtCore.QObject):
 
     startupCompleted = Signal()
     aboutToQuit = Signal()
+    focusChanged = Signal(QtWidgets.QWidget, QtWidgets.QWidget)
     applicationName = Property(str, lambda self: "Slicer")
     applicationVersion = Property(str, lambda self: "{}.{}.0".format(*self._version))
     majorVersion = Property(int, lambda self: self._version[0])
@@ -113,6 +114,14 @@ class SlicerApp(QtCore.QObject):
         self._layoutManager: LayoutManager | None = None
         self._panels: list[Panel] = []
         self._version, self._testing = VERSION, False
+        QtWidgets.QApplication.instance().focusChanged.connect(self._tellFocus)
+
+    def _tellFocus(self, before: Any, now: Any) -> None:
+        self.focusChanged.emit(before, now)
+
+    def stopTelling(self) -> None:
+        """Before its end: Qt's own application outlives it here."""
+        QtWidgets.QApplication.instance().focusChanged.disconnect(self._tellFocus)
 
     @property
     def hostApplication(self) -> Application:
@@ -284,6 +293,7 @@ class GuiApplication:
             panel.close()
         if self.app._layoutManager is not None:
             self.app._layoutManager.close()
+        self.app.stopTelling()
         self.mainWindow.delete()
         self.app.delete()
         if self._temporary is not None:

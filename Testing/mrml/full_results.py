@@ -21,8 +21,8 @@ DRAWS = 6
 def regionMasks(shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
     """The two uncertain regions, (K,J,I) bool."""
     k, j, i = np.meshgrid(*(np.linspace(-1, 1, count) for count in shape), indexing="ij")
-    nodule = (i - NODULE[0]) ** 2 + (j - NODULE[1]) ** 2 + ((k - NODULE[2]) * 0.5) ** 2 < 0.2**2
-    strip = (np.abs(i - 0.3) < 0.25) & (np.abs(j - 0.5) < 0.07) & (np.abs(k) < 0.5)
+    nodule = (i - NODULE[0]) ** 2 + (j - NODULE[1]) ** 2 + ((k - NODULE[2]) * 0.5) ** 2 < 0.16**2
+    strip = (np.abs(i - 0.3) < 0.12) & (np.abs(j - 0.5) < 0.07) & (np.abs(k) < 0.5)
     return {"nodule": nodule, "strip": strip}
 
 
@@ -35,7 +35,7 @@ def writeFullResult(
     mean, reference = read_volume(folder / "mean.nrrd"), read_volume(folder / "reference.nrrd")
     rng = np.random.default_rng(5)
     masks = regionMasks(shape)
-    spread, share = np.full(shape, 8.0), np.full(shape, 0.2)
+    spread, share = np.full(shape, 4.0), np.full(shape, 0.2)
     spread[masks["nodule"]], spread[masks["strip"]] = 90.0, 60.0
     share[masks["nodule"]] = 0.8
     arrays = {
@@ -46,7 +46,7 @@ def writeFullResult(
     }
     together = rng.normal(0, 1, (DRAWS, 2))
     for number in range(DRAWS):
-        draw = mean.array + rng.normal(0, 8, shape)
+        draw = mean.array + rng.normal(0, 4, shape)
         for name, amount in zip(("nodule", "strip"), together[number], strict=True):
             draw[masks[name]] += spread[masks[name]] * amount
         arrays[f"draw_{number + 1}"] = ("HU", draw)

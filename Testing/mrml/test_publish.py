@@ -177,8 +177,8 @@ def test_newVolumesAreNamedAndShownForWhatTheyAre(application: Application, jobF
     keys = ("not_seen", "not_seen_share", "residual")
     names = {key: nodes[key].GetName().removesuffix(f" ({label})") for key in keys}
     assert names == {
-        "not_seen": "CT spread not seen by the scan (HU)",
-        "not_seen_share": "CT share of the variance not seen by the scan",
+        "not_seen": "CT spread not determined by the scan (HU)",
+        "not_seen_share": "CT share of the variance not determined by the scan",
         "residual": "CT residual (noise standard deviations)",
     }
     share, residual = nodes["not_seen_share"].GetDisplayNode(), nodes["residual"].GetDisplayNode()

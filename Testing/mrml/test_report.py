@@ -15,8 +15,9 @@ import pydicom
 import pytest
 import slicer
 from DiffusionReconLib.review import findings as review
-from DiffusionReconLib.review import report
+from DiffusionReconLib.review import report, words
 from DiffusionReconLib.scene.publish import publishResult
+from DiffusionReconLib.scene.results import resultNodes
 from full_results import DRAWS, writeFullResult
 from host.application import Application
 from pydicom.uid import generate_uid
@@ -63,9 +64,9 @@ def test_csvHoldsEveryFindingAndRunsNoFormula(table: slicer.vtkMRMLTableNode, tm
         assert (float(row["Low"]), float(row["High"])) == finding.interval
         assert float(row["Peak S (mm)"]) == finding.peak_ras_mm[2]
         assert row["Unit"] == "HU"
-        assert row["Low to high"] == f"smallest to largest of {DRAWS} draws"
+        assert row["Low to high"] == f"smallest to largest of {DRAWS} samples"
     assert rows[0]["Comment"] == f"'{COMMENT}"
-    assert (rows[0]["Verdict"], rows[1]["Verdict"]) == ("doubt", "")
+    assert (rows[0]["Verdict"], rows[1]["Verdict"]) == ("Doubt", "")
 
 
 def test_jsonIsTheWholeReview(table: slicer.vtkMRMLTableNode, tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_jsonIsTheWholeReview(table: slicer.vtkMRMLTableNode, tmp_path: Path) ->
     assert content["banner"][-1]["text"] == "Not for diagnostic use."
     assert content["criteria"]["not_seen_share"] == 0.5
     assert (content["criteria"]["interval_level"], content["criteria"]["draws"]) == (None, DRAWS)
-    assert {each["spread"] for each in content["findings"]} == {f"smallest to largest of {DRAWS} draws"}
+    assert {each["spread"] for each in content["findings"]} == {f"smallest to largest of {DRAWS} samples"}
     assert content["unit"] == "HU"
 
 
@@ -96,11 +97,11 @@ def test_htmlIsOneFileThatRunsAndLoadsNothing(table: slicer.vtkMRMLTableNode, tm
     embedded = re.search(rf'id="{report.PROVENANCE_ID}">(.*?)</script>', text, re.DOTALL).group(1)
     assert json.loads(embedded) == report.reviewContent(table)["provenance"]
     shown = " ".join(words for tag, words in page.texts if tag != "style")
-    assert f"smallest to largest of {DRAWS} draws" in shown
+    assert f"smallest to largest of {DRAWS} samples" in shown
     # The one percentage is the banner's, of voxels on held-out cases.
     assert shown.partition("Findings")[2].partition("Provenance")[0].count("90 %") == 0
-    for words in (COMMENT, "Dr. Ö", "rescan", "Not for diagnostic use.", 'Axial "1" <b>', "doubt"):
-        assert words in shown
+    for text in (COMMENT, "Dr. Ö", "Needs another scan", "Not for diagnostic use.", 'Axial "1" <b>', "Doubt"):
+        assert text in shown
 
 
 def test_pictureInThePageIsTheOneGiven(tmp_path: Path) -> None:
@@ -157,14 +158,14 @@ def test_structuredReportReadsBack(table: slicer.vtkMRMLTableNode, tmp_path: Pat
         assert measured[1][2] == "[hnsf'U]"
         ends = [each.derivation for each in group.get_measurements()[2:4]]
         assert [(end.value, end.meaning) for end in ends] == [
-            ("spread-low", f"Low end: smallest to largest of {DRAWS} draws"),
-            ("spread-high", f"High end: smallest to largest of {DRAWS} draws"),
+            ("spread-low", f"Low end: smallest to largest of {DRAWS} samples"),
+            ("spread-high", f"High end: smallest to largest of {DRAWS} samples"),
         ]
         assert measured[4][1] == pytest.approx(finding.not_seen_share)
     assert [e.value.meaning for e in groups[0].get_qualitative_evaluations()] == ["Doubtful"]
     assert groups[1].get_qualitative_evaluations() == []
     whole = document.content.get_image_measurement_groups()
-    assert [e.value.meaning for e in whole[0].get_qualitative_evaluations()] == ["Scan again"]
+    assert [e.value.meaning for e in whole[0].get_qualitative_evaluations()] == ["Needs another scan"]
     texts = [element.value for element in pydicom.dcmread(path).iterall() if element.keyword == "TextValue"]
     assert COMMENT in texts
     assert "Not for diagnostic use." in texts
@@ -185,3 +186,27 @@ def test_structuredReportNeedsAStudyAndItsPackage(
     with pytest.raises(ValueError, match="one study"):
         report.exportStructuredReport(table, tmp_path / "review.dcm", [sourceImage(), sourceImage()])
     assert not (tmp_path / "review.dcm").exists()
+
+
+def test_reportsSayTheSameWordsAndHowManyRegionsThereAre(
+    table: slicer.vtkMRMLTableNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST", 1)
+    other = review.makeReview(resultNodes(table.GetNodeReference("DiffusionPriors.Review.Report")))
+    review.setVerdict(other, 1, "rescan")
+    content = report.reviewContent(other)
+    assert (content["regions_found"], [each["number"] for each in content["findings"]]) == (2, [1])
+    assert content["findings"][0]["verdict"] == "rescan"
+    assert content["criteria"]["least_score_mm"] == review.LEAST_SCORE_MM
+    rows = list(csv.DictReader(io.StringIO(report.exportCsv(other, tmp_path / "a.csv").read_text("utf-8-sig"))))
+    page = report.exportHtml(other, tmp_path / "a.html").read_text("utf-8")
+    findingsPart = page.partition("<h2>Findings</h2>")[2].partition("<h2>Provenance")[0]
+    assert len(rows) == 1
+    assert rows[0]["Verdict"] == "Needs another scan"
+    assert rows[0]["Why"] == words.reasonWords(review.findings(other)[0], "HU")
+    assert float(rows[0]["Score (mm)"]) == review.findings(other)[0].score_mm
+    assert "1 of 2 regions are listed." in findingsPart
+    for text in (rows[0]["Why"], "Needs another scan", "Not determined by the scan"):
+        assert text in findingsPart
+    for old in ("Not seen", "not seen", "escan<", "draws"):
+        assert old not in findingsPart

@@ -46,10 +46,10 @@ def visibleLegends() -> list[str]:
 def test_eachViewShowsWhatItSaysWithItsOwnLegendOnly(nodes: results.Nodes) -> None:
     results.showNotSeen(nodes)
     assert shownKeys(nodes) == {("mean", "not_seen_share")}
-    assert visibleLegends() == ["Not seen\nshare"]
+    assert visibleLegends() == ["Not det.\nshare"]
     results.showNotSeen(nodes, share=False)
     assert shownKeys(nodes) == {("mean", "not_seen")}
-    assert visibleLegends() == ["Not seen\nHU"]
+    assert visibleLegends() == ["Not det.\nHU"]
     results.showResidual(nodes)
     assert shownKeys(nodes) == {("mean", "residual")}
     assert visibleLegends() == ["Residual\nnoise s.d."]
@@ -89,6 +89,20 @@ def test_legendComesBackInThePicture(nodes: results.Nodes, views: FourViews) -> 
     assert (np.abs(first - again).max(axis=2) > 8).mean() < 0.002
     corner = (slice(0, 70), slice(104, 128))
     assert (np.abs(first - none)[corner].max(axis=2) > 60).mean() > 0.02
+
+
+def test_lettersOfALegendHaveADarkGroundOnALightPicture(nodes: results.Nodes, views: FourViews) -> None:
+    views.fit()
+    results.showDifference(nodes)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(nodes["difference"])
+    picture = views.slices["Red"].image().astype(int)
+    legend.SetVisibility(False)
+    without = views.slices["Red"].image().astype(int)
+    letters = (np.abs(picture - without).max(axis=2) > 20)[:, 90:]
+    grey = picture.mean(axis=2)[:, 90:]
+    assert without[20:108, 20:108].mean() > 200
+    # White letters with a shadow alone darken few of the pixels that they touch.
+    assert (grey[letters] < 130).mean() > 0.5
 
 
 def test_drawsAreShownOneAtATime(nodes: results.Nodes) -> None:

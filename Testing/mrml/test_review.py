@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import slicer.util
 from diffusion_engine.posterior.intervals import spread_factor
 from diffusion_engine.posterior.segments import IntensityRule
 from diffusion_engine.solvers.contract import SPREADS
+from diffusion_engine.volume import Volume
 from DiffusionReconLib.review import findings as review
-from DiffusionReconLib.review.banner import LABELS
+from DiffusionReconLib.review import measure, words
+from DiffusionReconLib.review.banner import labels
 from DiffusionReconLib.review.table import escaped, readDraws, readLevel, unescaped
 from DiffusionReconLib.scene import results
 from DiffusionReconLib.scene.publish import publishResult
+from DiffusionReconLib.scene.volumes import nodeFromVolume
 from full_results import DRAWS, regionMasks, writeFullResult
 from host.application import Application, openBundle, saveBundle
 from host.render import addSegmentation, thresholdLabels
@@ -44,7 +48,7 @@ def test_reviewFindsTheRegionsAndNamesTheirPlace(nodes: results.Nodes) -> None:
     voxel = float(np.prod(nodes["mean"].GetSpacing()))
     assert nodule.volume_mm3 == pytest.approx(masks["nodule"].sum() * voxel)
     assert strip.volume_mm3 == pytest.approx(masks["strip"].sum() * voxel)
-    assert (nodule.reason, strip.reason) == ("uncertain and not seen", "uncertain")
+    assert (nodule.reason, strip.reason) == ("uncertain and not determined by the scan", "uncertain")
     assert nodule.not_seen_share == pytest.approx(0.8)
     assert (nodule.segment, strip.segment) == ("Lungs", "Body")
     assert (nodule.basis, nodule.level) == ("draws", None)
@@ -55,7 +59,7 @@ def test_reviewFindsTheRegionsAndNamesTheirPlace(nodes: results.Nodes) -> None:
     assert nodule.half_width == pytest.approx(spread_factor(DRAWS) * np.std(draws, axis=0, ddof=1).max(), rel=1e-4)
     outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
     names = [outlines.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
-    assert names == ["Finding 1: uncertain and not seen", "Finding 2: uncertain"]
+    assert names == ["Finding 1: uncertain and not determined by the scan", "Finding 2: uncertain"]
     for index, name in enumerate(("nodule", "strip")):
         segmentID = outlines.GetSegmentation().GetNthSegmentID(index)
         shown = slicer.util.arrayFromSegmentBinaryLabelmap(outlines, segmentID, nodes["mean"]) > 0
@@ -144,17 +148,23 @@ def test_viewsJumpToTheFindingAlsoUnderATransform(application: Application, tmp_
     assert inSlice(red, moved) == pytest.approx(np.zeros(3), abs=1e-3)
 
 
-def test_nextAndPreviousGoRoundAndTheCurrentOneStandsOut(nodes: results.Nodes) -> None:
+def shownOutlines(table: slicer.vtkMRMLTableNode) -> list[str]:
+    outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
+    display, segments = outlines.GetDisplayNode(), outlines.GetSegmentation()
+    ids = [segments.GetNthSegmentID(index) for index in range(segments.GetNumberOfSegments())]
+    return [segments.GetSegment(each).GetName() for each in ids if display.GetSegmentVisibility(each)]
+
+
+def test_nextAndPreviousGoRoundAndTheCurrentOneAloneIsOutlined(nodes: results.Nodes) -> None:
     table = review.makeReview(nodes)
     assert review.currentFinding(table) is None
+    assert shownOutlines(table) == []
     assert [review.nextFinding(table).number for _ in range(3)] == [1, 2, 1]
     assert [review.previousFinding(table).number for _ in range(2)] == [2, 1]
     assert review.currentFinding(table) == 1
-    outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
-    display, segments = outlines.GetDisplayNode(), outlines.GetSegmentation()
-    first, second = (segments.GetNthSegmentID(index) for index in range(2))
-    assert display.GetSegmentOpacity2DOutline(first) > display.GetSegmentOpacity2DOutline(second)
-    assert display.GetSegmentOpacity2DFill(first) > 0 == display.GetSegmentOpacity2DFill(second)
+    assert shownOutlines(table) == ["Finding 1: uncertain and not determined by the scan"]
+    review.hideOutlines(table)
+    assert shownOutlines(table) == []
 
 
 def test_outlineOfTheFindingIsInThePicture(application: Application, tmp_path: Path) -> None:
@@ -182,7 +192,7 @@ def test_segmentsHaveIntervalsOverTheDraws(nodes: results.Nodes) -> None:
     means = [draw[labels == 2].astype(float).mean() for draw in results.drawArrays(nodes)]
     assert lungs.mean_interval == pytest.approx((min(means), max(means)))
     assert lungs.level is None
-    assert review.spreadHeading(nodes) == f"range of {DRAWS} draws"
+    assert review.spreadHeading(nodes) == f"range of {DRAWS} samples"
     assert lungs.volume_interval_mm3 is not None
     assert lungs.rule == "voxels of the mask up to -400 HU"
     assert rows["Bone"].volume_interval_mm3 is None
@@ -208,7 +218,7 @@ def test_bannerOfAGoodResult() -> None:
     assert lines() == [
         ("Residual test passed: 1.20 times the noise (normal here: 0.70 to 1.60). It cannot see invented structure.",
          "good"),
-        ("Like the prior's training data: score 1.00, limit 2.00.", "good"),
+        ("Like the model's training data: score 1.00, limit 2.00.", "good"),
         ("The uncertainty is a spread of estimates, not an error bar.", "warning"),
         ("Uncertainty calibrated for this acquisition: 90 % intervals held 90 % of the truth on held-out cases (50 % "
          "before).", "good"),
@@ -228,12 +238,12 @@ def test_bannerSaysWhatIsWrongOrUnknown() -> None:
     assert bad[3][0] == "Uncertainty not calibrated for this acquisition."
     unknown = lines(residual_tests=[], gate=None, calibration=None, spread="posterior")
     assert [text.partition(":")[0] for text, _ in unknown[:2]] == [
-        "Residual test", "Likeness to the prior's training data",
+        "Residual test", "Likeness to the model's training data",
     ]  # fmt: skip
-    assert unknown[2] == ("The uncertainty is a posterior standard deviation under this prior.", "plain")
+    assert unknown[2] == ("The uncertainty is a posterior standard deviation under this trained model.", "plain")
     near = lines(spread="near-posterior")
-    assert near[2] == ("The uncertainty is a spread of draws near the posterior, not an error bar.", "warning")
-    assert set(LABELS) == set(SPREADS)
+    assert near[2] == ("The uncertainty is a spread of samples near the posterior, not an error bar.", "warning")
+    assert set(labels()) == set(SPREADS)
 
 
 def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:
@@ -251,7 +261,7 @@ def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:
         f"Residual test failed: 16878.00 times the noise, too large a part of the data themselves. {advice}"
     )
     assert found[1] == (
-        "Unlike the prior's training data: score 3.40, limit 2.00; no image explains the data, so none takes its "
+        "Unlike the model's training data: score 3.40, limit 2.00; no image explains the data, so none takes its "
         "place.", "bad",
     )
     assert not any("lassical" in text for text, _ in found)
@@ -261,12 +271,13 @@ def test_percentagesAreOnlyOfManyDrawsOfAPosteriorMethod(application: Applicatio
     """Of an earlier version's review, which claimed a level of any draws, nothing is claimed."""
     nodes = publishResult(writeFullResult(tmp_path / "job", SHAPE, spread="posterior"), withDraws=True)
     table = review.makeReview(nodes)
-    assert review.spreadHeading(nodes) == f"range of {DRAWS} draws"
+    assert review.spreadHeading(nodes) == f"range of {DRAWS} samples"
     assert (readLevel(table), readDraws(table)) == (None, DRAWS)
     many = [results.drawArrays(nodes)[n % DRAWS] for n in range(19)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(review, "drawArrays", lambda given: many)
-        assert review.spreadHeading(nodes) == "90 %, under the prior"
+        for module in (review, measure):
+            patched.setattr(module, "drawArrays", lambda given: many)
+        assert review.spreadHeading(nodes) == "90 %, under the trained model"
         claimed = review.makeReview(nodes)
     assert (readLevel(claimed), readDraws(claimed)) == (0.9, 19)
     assert {each.level for each in review.findings(claimed)} == {0.9}
@@ -293,3 +304,98 @@ def test_bannerOfOneDrawClaimsNoUncertainty() -> None:
 def test_oldReportsWithoutTheNewKeysHaveABanner() -> None:
     old = {key: REPORT[key] for key in ("prior", "spread", "residual_tests")}
     assert [line.state for line in review.banner(old)] == ["good", "warning", "warning", "warning", "warning"]
+
+
+def test_findingAgainTakesOverWhatWasSaidOfTheSameRegions(nodes: results.Nodes) -> None:
+    first = review.makeReview(nodes)
+    review.setVerdict(first, 1, "doubt", TRICKY, "Ö")
+    review.setVerdict(first, 2, "", "only a comment")
+    review.setVerdict(first, None, "trust", "all in all")
+    review.goToFinding(first, 1)
+    labels = thresholdLabels(slicer.util.arrayFromVolume(nodes["reference"]), nodes["mean"].GetSpacing()[0])
+    again = review.makeReview(nodes, segmentationNode=addSegmentation(labels, nodes["mean"]))
+    assert review.reviewOf(nodes) is again
+    assert [review.verdict(again, number) for number in (1, 2, None)] == [
+        review.verdict(first, number) for number in (1, 2, None)
+    ]
+    assert shownOutlines(first) == []
+    # Of other regions nothing is taken over, and the earlier review keeps it.
+    other = review.makeReview(nodes, minimumMm3=12500.0)
+    (left,) = review.findings(other)
+    assert (left.reason, review.verdict(other, 1).comment) == ("uncertain", "only a comment")
+    assert review.verdict(first, 1).comment == TRICKY
+    # Taken back, nothing remains, neither a name nor a time.
+    review.setVerdict(other, 1, "", "", "Ö")
+    assert review.verdict(other, 1) == review.Verdict()
+
+
+def test_theFirstRegionsAreListedAndTheOthersAreKept(
+    nodes: results.Nodes, application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST", 1)
+    table = review.makeReview(nodes)
+    assert [each.number for each in review.listed(table)] == [1]
+    assert (len(review.findings(table)), review.foundCount(table)) == (2, 2)
+    assert review.nextFinding(table).number == review.nextFinding(table).number == 1
+    review.listAll(table, True)
+    saveBundle(application.scene, tmp_path / "scene.mrb")
+    openBundle(tmp_path / "scene.mrb")
+    table = review.reviews()[0]
+    assert [each.number for each in review.listed(table)] == [1, 2]
+    review.listAll(table, False)
+    review.setVerdict(table, 2, "", "see here")
+    assert [each.number for each in review.listed(table)] == [1, 2]
+    monkeypatch.setattr(review, "MOST_KEPT", 1)
+    fewer = review.makeReview(results.resultNodes(results.resultReports()[0]))
+    assert (len(review.findings(fewer)), review.foundCount(fewer)) == (1, 2)
+
+
+def test_tablesOfEarlierVersionsAreRead(nodes: results.Nodes) -> None:
+    table = review.makeReview(nodes)
+    before = review.findings(table)
+    table.RenameColumn(table.GetColumnIndex("Not determined (share)"), "Not-seen share")
+    for name in ("Contrast", "Score (mm)"):
+        table.RemoveColumn(table.GetColumnIndex(name))
+    table.SetCellText(0, table.GetColumnIndex("Reason"), "uncertain and not seen")
+    table.RemoveAttribute("DiffusionPriors.Found")
+    review.setVerdict(table, 1, "doubt", "as before")
+    assert review.verdict(table, 1).comment == "as before"
+    first = review.findings(table)[0]
+    assert first == replace(before[0], contrast=None, score_mm=None)
+    assert words.reasonWords(first, "HU").startswith("Spread of ±207 HU over 29 mm")
+    assert review.foundCount(table) == 2
+
+
+def test_aReadableStepIsOnePartInAHundredOfTheWindow(nodes: results.Nodes) -> None:
+    assert review.readableContrast(nodes) == review.defaultThreshold(nodes) == pytest.approx(14.0)
+    other = nodeFromVolume(Volume(np.linspace(0, 8, 1001, dtype=np.float32).reshape(7, 11, 13), np.eye(4), "g/mL"), "x")
+    assert review.readableContrast({"mean": other}) == pytest.approx(0.01 * 8 * 0.99)
+    even = nodeFromVolume(Volume(np.ones((3, 4, 5), np.float32), np.eye(4), "g/mL"), "even")
+    assert 0 < review.defaultThreshold({"mean": even}) < 1e-30
+
+
+def test_findingsInWords(nodes: results.Nodes) -> None:
+    finding = replace(
+        review.findings(review.makeReview(nodes))[0], volume_mm3=np.pi / 6 * 8.0**3, mean_value=-860.4,
+        interval=(-920.0, -800.0), contrast=40.0, not_seen_share=0.634, segment="Lungs", peak_ras_mm=(1.6, -2.4, 30.0),
+    )  # fmt: skip
+    assert words.reasonWords(finding, "HU") == "Spread of ±60 HU on an edge of 40 HU, 8 mm"
+    assert words.reasonWords(replace(finding, contrast=14.0), "HU") == "Spread of ±60 HU in even tissue, 8 mm"
+    alone = replace(finding, reason="not determined by the scan")
+    assert words.reasonWords(alone, "HU") == "Spread of ±60 HU on an edge of 40 HU, 8 mm; not determined by the scan"
+    assert words.detailWords(finding, "HU", 6).split("\n") == [
+        "Place (R, A, S): 2, -2, 30 mm",
+        "Mean -860 [-920, -800] HU (smallest to largest of 6 samples)",
+        "Volume 268 mm³",
+        "Not determined by the scan: 63 % of the variance",
+        "In Lungs",
+    ]
+    assert words.intervalWords(-832.943, (-832.978, -832.919), "HU") == "-832.9 [-833.0, -832.9] HU"
+    assert words.intervalWords(0.0213, (0.0201, 0.0222), "1/mm") == "0.0213 [0.0201, 0.0222] 1/mm"
+    assert words.intervalWords(5.0, (5.0, 5.0), "") == "5.00 [5.00, 5.00]"
+    assert words.intervalWords(0.0, None, "HU") == "0.0 HU"
+    assert [words.volumeWords(each) for each in (48.2, 999.0, 12345.0, 1856e3)] == [
+        "48.2 mm³", "999 mm³", "12.3 cm³", "1856 cm³",
+    ]  # fmt: skip
+    assert words.volumeWords(2000.0, (1500.0, 2600.0)) == "2.00 [1.50, 2.60] cm³"
+    assert [words.verdictWords(each) for each in ("", *review.VERDICTS)] == ["", "Trust", "Doubt", "Needs another scan"]

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slicer.i18n import tr as _
+
 GOOD, WARNING, BAD, PLAIN = "good", "warning", "bad", "plain"
-LABELS = {
-    "posterior": ("The uncertainty is a posterior standard deviation under this prior.", PLAIN),
-    "near-posterior": ("The uncertainty is a spread of draws near the posterior, not an error bar.", WARNING),
-    "concentrated": ("The uncertainty is a spread of estimates, not an error bar.", WARNING),
-    "point": ("One estimate only: it has no uncertainty.", WARNING),
-}
-NOT_DIAGNOSTIC = "Not for diagnostic use."
+
+
+def labels() -> dict[str, tuple[str, str]]:
+    """What the uncertainty of each kind of spread is, and the state of that line."""
+    return {
+        "posterior": (_("The uncertainty is a posterior standard deviation under this trained model."), PLAIN),
+        "near-posterior": (
+            _("The uncertainty is a spread of samples near the posterior, not an error bar."), WARNING,
+        ),
+        "concentrated": (_("The uncertainty is a spread of estimates, not an error bar."), WARNING),
+        "point": (_("One estimate only: it has no uncertainty."), WARNING),
+    }  # fmt: skip
+
+
+def notDiagnostic() -> str:
+    """The sentence that every result carries."""
+    return _("Not for diagnostic use.")
 
 
 @dataclass(frozen=True)
@@ -29,49 +41,53 @@ def banner(report: dict) -> list[BannerLine]:
     if diffusion:
         # One draw has no spread, whatever its method's is called.
         spread = (report.get("spread") or "point") if report.get("draws", 2) > 1 else "point"
-        lines += [_gate(report.get("gate")), BannerLine(*LABELS[spread])]
+        lines += [_gate(report.get("gate")), BannerLine(*labels()[spread])]
         if spread != "point":
             lines.append(_calibration(report.get("calibration")))
-    return [*lines, BannerLine(NOT_DIAGNOSTIC, WARNING)]
+    return [*lines, BannerLine(notDiagnostic(), WARNING)]
 
 
 def _residual(report: dict) -> BannerLine:
     tests = {test["kind"]: test for test in report.get("residual_tests") or []}
     test = next((tests[kind] for kind in ("mean", "tv", "fbp") if kind in tests), None)
     if test is None:
-        return BannerLine("Residual test: not made.", WARNING)
+        return BannerLine(_("Residual test: not made."), WARNING)
     low, high = test["accepted"]
-    text = f"{test['ratio']:.2f} times the noise"
+    numbers = {"ratio": f"{test['ratio']:.2f}", "low": f"{low:.2f}", "high": f"{high:.2f}"}
     if test.get("explains", True):
-        text += f" (normal here: {low:.2f} to {high:.2f})"
+        text = _("{ratio} times the noise (normal here: {low} to {high})").format(**numbers)
     else:
-        text += ", too large a part of the data themselves"
+        text = _("{ratio} times the noise, too large a part of the data themselves").format(**numbers)
     if test["passed"]:
         # Passing it proves no more than that: what the scanner cannot see leaves no residual.
-        return BannerLine(f"Residual test passed: {text}. It cannot see invented structure.", GOOD)
+        return BannerLine(
+            _("Residual test passed: {result}. It cannot see invented structure.").format(result=text), GOOD
+        )
     # Reports of earlier versions have no advice.
-    advice = test.get("advice", "Check geometry, units and noise level before any image is used.")
-    return BannerLine(f"Residual test failed: {text}. {advice}".rstrip(), BAD)
+    advice = test.get("advice", _("Check geometry, units and noise level before any image is used."))
+    return BannerLine(_("Residual test failed: {result}. {advice}").format(result=text, advice=advice).rstrip(), BAD)
 
 
 def _gate(gate: dict | None) -> BannerLine:
     if gate is None:
-        return BannerLine("Likeness to the prior's training data: not tested.", WARNING)
-    score = f"score {gate['score']:.2f}, limit {gate['threshold']:.2f}"
+        return BannerLine(_("Likeness to the model's training data: not tested."), WARNING)
+    numbers = {"score": f"{gate['score']:.2f}", "limit": f"{gate['threshold']:.2f}"}
     if gate["passed"]:
-        return BannerLine(f"Like the prior's training data: {score}.", GOOD)
-    share = f"{100 * gate['blend']:.0f} % of the shown image is the classical one"
-    if not gate["blend"]:
-        share = "no image explains the data, so none takes its place"
-    return BannerLine(f"Unlike the prior's training data: {score}; {share}.", BAD)
+        return BannerLine(_("Like the model's training data: score {score}, limit {limit}.").format(**numbers), GOOD)
+    if gate["blend"]:
+        share = _("{share} % of the shown image is the classical one").format(share=f"{100 * gate['blend']:.0f}")
+    else:
+        share = _("no image explains the data, so none takes its place")
+    text = _("Unlike the model's training data: score {score}, limit {limit}; {consequence}.")
+    return BannerLine(text.format(consequence=share, **numbers), BAD)
 
 
 def _calibration(calibration: dict | None) -> BannerLine:
     if calibration is None or not calibration["matched"]:
-        return BannerLine("Uncertainty not calibrated for this acquisition.", WARNING)
+        return BannerLine(_("Uncertainty not calibrated for this acquisition."), WARNING)
     before, after = (100 * calibration[key] for key in ("coverage90", "coverage90_calibrated"))
+    text = _("Uncertainty calibrated for this acquisition: 90 % intervals held {after} % of the truth on held-out "
+             "cases ({before} % before).")  # fmt: skip
     return BannerLine(
-        f"Uncertainty calibrated for this acquisition: 90 % intervals held {after:.0f} % of the truth on held-out "
-        f"cases ({before:.0f} % before).",
-        GOOD if abs(after - 90) <= 5 else WARNING,
+        text.format(after=f"{after:.0f}", before=f"{before:.0f}"), GOOD if abs(after - 90) <= 5 else WARNING
     )

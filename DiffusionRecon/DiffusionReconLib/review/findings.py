@@ -5,36 +5,39 @@ Places are in the result's own frame (RAS, mm); a parent transform is applied on
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import datetime, timezone
 
 import numpy as np
 import slicer
 import slicer.util
-from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN, Finding, Regions, find_regions
-from diffusion_engine.posterior.intervals import claimed_level, spread_factor
-from diffusion_engine.posterior.segments import IntensityRule, SegmentInterval, segment_intervals
+from diffusion_engine.posterior.findings import Finding, find_regions
 
 from DiffusionReconLib.review.banner import BannerLine, banner
+from DiffusionReconLib.review.measure import drawCount, levelOf, masksOf, segmentRows, spreadHeading
+from DiffusionReconLib.review.outlines import addOutlines, showOutline
 from DiffusionReconLib.review.table import (
     DRAWS,
     Verdict,
     addTable,
     escaped,
+    readDraws,
     readFindings,
     readVerdict,
     rowOf,
     unescaped,
     writeVerdict,
 )
-from DiffusionReconLib.scene.display import WINDOW_PERCENTILE, niceUpperLimit
+from DiffusionReconLib.scene.display import CT_WINDOW_LEVEL
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX, sceneKeptOnFailure
-from DiffusionReconLib.scene.results import Nodes, drawArrays, needed, resultImage, resultReport
-from DiffusionReconLib.scene.volumes import volumeFromNode
+from DiffusionReconLib.scene.results import Nodes, drawArrays, needed, resultImage
+from DiffusionReconLib.scene.volumes import unitOfNode, volumeFromNode
 
 __all__ = [
-    "VERDICTS", "BannerLine", "Verdict", "banner", "currentFinding", "defaultThreshold", "findings", "goToFinding",
-    "makeReview", "nextFinding", "previousFinding", "reviewOf", "reviews", "segmentRows", "setVerdict", "spreadHeading",
-    "verdict",
+    "MOST", "VERDICTS", "BannerLine", "Verdict", "banner", "currentFinding", "defaultThreshold", "findings",
+    "foundCount", "goToFinding", "hideOutlines", "imageUnit", "listAll", "listed", "listsAll", "makeReview",
+    "nextFinding", "previousFinding", "readDraws", "readableContrast", "reviewOf", "reviews", "segmentRows",
+    "setVerdict", "spreadHeading", "unitOf", "verdict",
 ]  # fmt: skip
 
 VERDICTS = ("trust", "doubt", "rescan")
@@ -42,29 +45,41 @@ REPORT_REFERENCE = "DiffusionPriors.Review.Report"
 IMAGE_REFERENCE = "DiffusionPriors.Review.Image"
 SEGMENTATION_REFERENCE = "DiffusionPriors.Review.Segmentation"
 CURRENT = ATTRIBUTE_PREFIX + "Current"
-# Told apart without red and green; the reason is in the segment's name too.
-REASON_COLOURS = {UNCERTAIN: (1.0, 0.6, 0.1), NOT_SEEN: (0.25, 0.75, 1.0), BOTH: (1.0, 0.3, 0.75)}
-OUTLINE, OUTLINE_CURRENT, FILL_CURRENT = 0.55, 1.0, 0.25
+LIST_ALL = ATTRIBUTE_PREFIX + "ListAll"
+# How many regions a reader is shown unless more are asked for, the best worth a look first.
+MOST = 20
+# How many are kept at all: nobody looks at more, and each has an outline in the scene.
+MOST_KEPT = 100
+# A sphere of 6 mm: the follow-up of a solid lung nodule begins there (Fleischner Society, 2017,
+# doi:10.1148/radiol.2017161659).
+MINIMUM_MM3 = 113.0
+# With it, a region of 6 mm is listed from a spread of 1/11 of the contrast around it on, one of 30 mm from 1/59 on.
+LEAST_SCORE_MM = 0.5
+# Part of the display's window under which a step of grey is not told from none.
+READABLE_SHARE = 0.01
 
 
 def makeReview(
     nodes: Nodes,
     threshold: float | None = None,
     shareThreshold: float = 0.5,
-    minimumMm3: float = 50.0,
+    minimumMm3: float = MINIMUM_MM3,
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
+    leastScoreMm: float = LEAST_SCORE_MM,
 ) -> slicer.vtkMRMLTableNode:
-    """Find the regions of a published result and add the review's table and the highlighted findings to the scene.
+    """Find the regions of a published result and add the review's table and the outlines of its findings to the scene.
 
-    `threshold`: half width of a voxel in the map of the uncertainty, in the image's unit (default: `defaultThreshold`);
-    `segmentationNode`: its segments name the places of the findings. Raises ValueError for a result without
-    uncertainty, with the scene as it was.
+    `threshold`: half width of a structure of a few mm, in the image's unit (default: `defaultThreshold`);
+    `segmentationNode`: its segments name the places of the findings; `leastScoreMm`: what ranks them, at the least
+    (`diffusion_engine.posterior.worth.score_mm`). What an earlier review of the result said of the same regions, and
+    of the whole, is taken over; that review stays in the scene. Raises ValueError for a result without uncertainty,
+    with the scene as it was.
     """
     spread, image = needed(nodes, "uncertainty"), needed(nodes, "mean")
     share = nodes.get("not_seen_share")
     threshold = defaultThreshold(nodes) if threshold is None else threshold
     draws = drawArrays(nodes)
-    level = _level(nodes, len(draws))
+    level = levelOf(nodes, len(draws))
     regions = find_regions(
         volumeFromNode(spread),
         volumeFromNode(image),
@@ -73,32 +88,56 @@ def makeReview(
         threshold,
         shareThreshold,
         minimumMm3,
-        _masks(segmentationNode, image),
-        draw_count=_drawCount(nodes),
+        masksOf(segmentationNode, image),
+        draw_count=drawCount(nodes),
         level=level,
+        readable=readableContrast(nodes),
+        least_score_mm=leastScoreMm,
+        most=MOST_KEPT,
     )
+    earlier = reviewOf(nodes)
     with sceneKeptOnFailure():
         node = addTable(f"{image.GetName()} review", regions.findings)
         described = {"Unit": volumeFromNode(image).unit, "Threshold": threshold, "ShareThreshold": shareThreshold}
         described |= {"MinimumMm3": minimumMm3, "Level": "" if level is None else level, DRAWS: len(draws)}
+        described |= {"LeastScoreMm": leastScoreMm, "Found": regions.count}
         for name, value in described.items():
             node.SetAttribute(ATTRIBUTE_PREFIX + name, str(value))
         node.SetNodeReferenceID(REPORT_REFERENCE, nodes["report"].GetID())
         node.SetNodeReferenceID(IMAGE_REFERENCE, image.GetID())
-        outlines = _addOutlines(f"{image.GetName()} findings", regions, image)
+        outlines = addOutlines(f"{image.GetName()} findings", regions, image)
         node.SetNodeReferenceID(SEGMENTATION_REFERENCE, outlines.GetID())
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
         folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(image))
         for each in (node, outlines):
             hierarchy.SetItemParent(hierarchy.GetItemByDataNode(each) or hierarchy.CreateItem(folder, each), folder)
+    if earlier is not None:
+        _takeOver(earlier, node)
+        hideOutlines(earlier)
     return node
 
 
+def readableContrast(nodes: Nodes) -> float:
+    """The smallest step of grey that a reader tells from none, in the image's unit: READABLE_SHARE of its window.
+
+    The window is the first one that the image is displayed with, not what a user has made of it.
+    """
+    volume = volumeFromNode(needed(nodes, "mean"))
+    if volume.unit == "HU":
+        return READABLE_SHARE * CT_WINDOW_LEVEL[0]
+    low, high = np.percentile(volume.array, (0.5, 99.5))
+    return READABLE_SHARE * float(high - low)
+
+
+def imageUnit(nodes: Nodes) -> str:
+    """The unit of the result's image."""
+    return unitOfNode(resultImage(nodes))
+
+
 def defaultThreshold(nodes: Nodes) -> float:
-    """A half width that stands out: that of a standard deviation of half the overlay's first window."""
-    values = slicer.util.arrayFromVolume(needed(nodes, "uncertainty"))
-    limit = niceUpperLimit(float(np.percentile(values, WINDOW_PERCENTILE)))
-    return limit / 2 * spread_factor(_drawCount(nodes))
+    """A half width that shows: a readable step of grey."""
+    # An image of one value has no window, and any spread shows.
+    return readableContrast(nodes) or float(np.finfo(np.float32).tiny)
 
 
 def reviews() -> list[slicer.vtkMRMLTableNode]:
@@ -114,8 +153,36 @@ def reviewOf(nodes: Nodes) -> slicer.vtkMRMLTableNode | None:
 
 
 def findings(review: slicer.vtkMRMLTableNode) -> list[Finding]:
-    """The findings, read back from the table."""
+    """All findings, read back from the table."""
     return readFindings(review)
+
+
+def listed(review: slicer.vtkMRMLTableNode) -> list[Finding]:
+    """The findings to show: the first MOST and those that somebody said something about, or all after `listAll`."""
+    every = findings(review)
+    if listsAll(review):
+        return every
+    return [each for each in every if each.number <= MOST or _isJudged(verdict(review, each.number))]
+
+
+def listAll(review: slicer.vtkMRMLTableNode, every: bool) -> None:
+    """List all findings from now on, or the first ones only; kept in the scene."""
+    review.SetAttribute(LIST_ALL, "1" if every else "")
+
+
+def listsAll(review: slicer.vtkMRMLTableNode) -> bool:
+    """Whether all findings are listed."""
+    return review.GetAttribute(LIST_ALL) == "1"
+
+
+def foundCount(review: slicer.vtkMRMLTableNode) -> int:
+    """How many regions were found, also those of the lowest ranks that were not kept."""
+    return int(review.GetAttribute(ATTRIBUTE_PREFIX + "Found") or review.GetNumberOfRows())
+
+
+def unitOf(review: slicer.vtkMRMLTableNode) -> str:
+    """The unit of the reviewed image."""
+    return review.GetAttribute(ATTRIBUTE_PREFIX + "Unit") or ""
 
 
 def verdict(review: slicer.vtkMRMLTableNode, number: int | None = None) -> Verdict:
@@ -134,24 +201,23 @@ def setVerdict(
     reviewer: str = "",
     time: datetime | None = None,
 ) -> None:
-    """Record a verdict (one of VERDICTS, or "" to take it back) on a finding, or on the whole result for None.
+    """Record a verdict (one of VERDICTS, or "" for none) and a comment on a finding, or on the whole result for None.
 
     `time`: default now; one without a zone is taken for local time. Raises ValueError for another word or number.
     """
     if verdict not in ("", *VERDICTS):
         raise ValueError(f"A verdict is one of {', '.join(VERDICTS)}, but '{verdict}' was given.")
     when = (time or datetime.now(timezone.utc)).astimezone().isoformat(timespec="seconds")
-    entry = Verdict(verdict, comment, reviewer, when)
+    entry = Verdict(verdict, comment, reviewer, when) if verdict or comment else Verdict()
     if number is not None:
         writeVerdict(review, number, entry)
         return
-    texts = {"Verdict": verdict, "Comment": comment, "Reviewer": reviewer, "Time": when}
-    for name, text in texts.items():
+    for name, text in zip(("Verdict", "Comment", "Reviewer", "Time"), astuple(entry), strict=True):
         review.SetAttribute(ATTRIBUTE_PREFIX + name, escaped(text))
 
 
 def goToFinding(review: slicer.vtkMRMLTableNode, number: int) -> Finding:
-    """All slice views jump to the finding's peak, and its outline stands out from the others'.
+    """All slice views jump to the finding's peak, and its outline is shown, alone.
 
     A view that shows the place already only changes its slice; another one is centred on it. Raises ValueError for an
     unknown number or when the result's image is gone from the scene.
@@ -168,8 +234,15 @@ def goToFinding(review: slicer.vtkMRMLTableNode, number: int) -> Finding:
     review.SetAttribute(CURRENT, str(number))
     outlines = review.GetNodeReference(SEGMENTATION_REFERENCE)
     if outlines is not None:
-        _emphasise(outlines, finding)
+        showOutline(outlines, number)
     return finding
+
+
+def hideOutlines(review: slicer.vtkMRMLTableNode) -> None:
+    """Show no finding's outline until the next one is gone to."""
+    outlines = review.GetNodeReference(SEGMENTATION_REFERENCE)
+    if outlines is not None:
+        showOutline(outlines, None)
 
 
 def currentFinding(review: slicer.vtkMRMLTableNode) -> int | None:
@@ -179,110 +252,32 @@ def currentFinding(review: slicer.vtkMRMLTableNode) -> int | None:
 
 
 def nextFinding(review: slicer.vtkMRMLTableNode) -> Finding | None:
-    """Go to the finding after the current one (round to the first); None without findings."""
+    """Go to the listed finding after the current one (round to the first); None without findings."""
     return _step(review, 1)
 
 
 def previousFinding(review: slicer.vtkMRMLTableNode) -> Finding | None:
-    """Go to the finding before the current one (round to the last); None without findings."""
+    """Go to the listed finding before the current one (round to the last); None without findings."""
     return _step(review, -1)
 
 
-def segmentRows(
-    nodes: Nodes,
-    segmentationNode: slicer.vtkMRMLSegmentationNode,
-    rules: dict[str, IntensityRule] | None = None,
-) -> tuple[SegmentInterval, ...]:
-    """Mean value and volume of every segment with their spread over the result's draws (`rules` by segment name).
-
-    Smallest to largest of the draws; an interval with its level only over many draws of a posterior method.
-    """
-    image, draws = resultImage(nodes), drawArrays(nodes)
-    level = _level(nodes, len(draws))
-    return segment_intervals(volumeFromNode(image), draws, _masks(segmentationNode, image), rules, level=level)
+def _takeOver(earlier: slicer.vtkMRMLTableNode, review: slicer.vtkMRMLTableNode) -> None:
+    """Give a new review what an earlier one said of the whole and of regions of the same place and size."""
+    given = {_region(each): verdict(earlier, each.number) for each in findings(earlier)}
+    for finding in findings(review):
+        entry = given.get(_region(finding))
+        if entry is not None and _isJudged(entry):
+            writeVerdict(review, finding.number, entry)
+    for name in ("Verdict", "Comment", "Reviewer", "Time"):
+        review.SetAttribute(ATTRIBUTE_PREFIX + name, earlier.GetAttribute(ATTRIBUTE_PREFIX + name) or "")
 
 
-def spreadHeading(nodes: Nodes) -> str:
-    """What stands in brackets behind a value of the result's tables, in a few words."""
-    count = len(drawArrays(nodes))
-    level = _level(nodes, count)
-    if count < 2:
-        return "± of its voxels"
-    return f"range of {count} draws" if level is None else f"{100 * level:g} %, under the prior"
+def _region(finding: Finding) -> tuple[float, ...]:
+    return (*finding.centre_ras_mm, finding.volume_mm3)
 
 
-def _level(nodes: Nodes, draws: int) -> float | None:
-    return claimed_level(resultReport(nodes).get("spread"), draws)
-
-
-def _drawCount(nodes: Nodes) -> int | None:
-    count = int(resultReport(nodes).get("draws") or 0)
-    return count if count > 1 else None
-
-
-def _masks(
-    segmentation: slicer.vtkMRMLSegmentationNode | None, image: slicer.vtkMRMLScalarVolumeNode
-) -> dict[str, np.ndarray]:
-    """The segments in the image's grid, by name; of equal names the later ones get their number."""
-    masks: dict[str, np.ndarray] = {}
-    if segmentation is None:
-        return masks
-    segments = segmentation.GetSegmentation()
-    for index in range(segments.GetNumberOfSegments()):
-        name = segments.GetNthSegment(index).GetName()
-        name = f"{name} ({index + 1})" if name in masks else name
-        array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segments.GetNthSegmentID(index), image)
-        masks[name] = np.asarray(array) > 0
-    return masks
-
-
-def _addOutlines(
-    name: str, regions: Regions, image: slicer.vtkMRMLScalarVolumeNode
-) -> slicer.vtkMRMLSegmentationNode:
-    """The findings as segments, outlined in the slice views."""
-    scene = slicer.mrmlScene
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(image)
-    node.SetAndObserveTransformNodeID(image.GetTransformNodeID())
-    display = node.GetDisplayNode()
-    display.SetVisibility3D(False)
-    if not regions.findings:
-        return node
-    # All segments in one label map: a hundred findings take no more room than one.
-    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", f"{name} labels")
-    labels.CopyOrientation(image)
-    labels.SetAndObserveTransformNodeID(image.GetTransformNodeID())
-    slicer.util.updateVolumeFromArray(labels, regions.labels.astype(np.int32))
-    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, node)
-    scene.RemoveNode(labels)
-    segments = node.GetSegmentation()
-    ids = {
-        segments.GetNthSegment(index).GetLabelValue(): segments.GetNthSegmentID(index)
-        for index in range(segments.GetNumberOfSegments())
-    }
-    for finding in regions.findings:
-        segment = segments.GetSegment(ids[finding.number])
-        segment.SetName(_segmentName(finding))
-        segment.SetColor(*REASON_COLOURS[finding.reason])
-        _setEmphasis(display, ids[finding.number], False)
-    return node
-
-
-def _segmentName(finding: Finding) -> str:
-    return f"Finding {finding.number}: {finding.reason}"
-
-
-def _emphasise(outlines: slicer.vtkMRMLSegmentationNode, finding: Finding) -> None:
-    segments, display = outlines.GetSegmentation(), outlines.GetDisplayNode()
-    for index in range(segments.GetNumberOfSegments()):
-        current = segments.GetNthSegment(index).GetName() == _segmentName(finding)
-        _setEmphasis(display, segments.GetNthSegmentID(index), current)
-
-
-def _setEmphasis(display: slicer.vtkMRMLSegmentationDisplayNode, segmentID: str, current: bool) -> None:
-    display.SetSegmentOpacity2DOutline(segmentID, OUTLINE_CURRENT if current else OUTLINE)
-    display.SetSegmentOpacity2DFill(segmentID, FILL_CURRENT if current else 0.0)
+def _isJudged(entry: Verdict) -> bool:
+    return bool(entry.verdict or entry.comment)
 
 
 def _inView(node: slicer.vtkMRMLSliceNode, world: list[float]) -> bool:
@@ -294,7 +289,7 @@ def _inView(node: slicer.vtkMRMLSliceNode, world: list[float]) -> bool:
 
 
 def _step(review: slicer.vtkMRMLTableNode, step: int) -> Finding | None:
-    numbers = [each.number for each in findings(review)]
+    numbers = [each.number for each in listed(review)]
     if not numbers:
         return None
     current = currentFinding(review)

@@ -18,16 +18,25 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from DiffusionReconLib.review.findings import IMAGE_REFERENCE, REPORT_REFERENCE, banner, findings, verdict
+from DiffusionReconLib.review.findings import (
+    IMAGE_REFERENCE,
+    REPORT_REFERENCE,
+    banner,
+    foundCount,
+    listed,
+    unitOf,
+    verdict,
+)
 from DiffusionReconLib.review.table import readDraws, readLevel
+from DiffusionReconLib.review.words import intervalWords, reasonWords, verdictWords, volumeWords
 from DiffusionReconLib.scene.dicom_export import strictly
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.results import resultNodes, resultReport
 
 CSV_HEADER = (
     "Number", "Reason", "R (mm)", "A (mm)", "S (mm)", "Peak R (mm)", "Peak A (mm)", "Peak S (mm)", "Volume (mm3)",
-    "Mean", "Low", "High", "Unit", "Low to high", "Not-seen share", "Segment", "Verdict", "Comment", "Reviewer",
-    "Time",
+    "Mean", "Low", "High", "Unit", "Low to high", "Contrast", "Score (mm)", "Not determined (share)", "Segment",
+    "Why", "Verdict", "Comment", "Reviewer", "Time",
 )  # fmt: skip
 # Spreadsheets run a cell that begins so as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -44,7 +53,7 @@ figure{display:inline-block;margin:0 1em 1em 0}img{max-width:100%}pre{overflow:a
 
 
 def reviewContent(review: slicer.vtkMRMLTableNode) -> dict:
-    """All of a review as plain JSON values: findings with verdicts, the whole's verdict, banner, provenance."""
+    """All of a review as plain JSON values: listed findings with verdicts, the whole's verdict, banner, provenance."""
     report = _report(review)
     image = review.GetNodeReference(IMAGE_REFERENCE)
 
@@ -55,19 +64,24 @@ def reviewContent(review: slicer.vtkMRMLTableNode) -> dict:
         "half_width": float(attribute("Threshold")),
         "not_seen_share": float(attribute("ShareThreshold")),
         "minimum_mm3": float(attribute("MinimumMm3")),
+        "least_score_mm": float(attribute("LeastScoreMm") or 0.0),
         "interval_level": readLevel(review),
         "draws": readDraws(review),
     }
-    draws = criteria["draws"]
+    draws, unit = criteria["draws"], unitOf(review)
     return {
         "image": image.GetName() if image is not None else "",
-        "unit": attribute("Unit"),
+        "unit": unit,
         "coordinates": "RAS, mm, in the image's own frame",
         "criteria": criteria,
         "verdict": asdict(verdict(review)),
+        "regions_found": foundCount(review),
         "findings": [
-            {**asdict(each), "spread": each.spread_in_words(draws), **asdict(verdict(review, each.number))}
-            for each in findings(review)
+            {
+                **asdict(each), "spread": each.spread_in_words(draws), "why": reasonWords(each, unit),
+                **asdict(verdict(review, each.number)),
+            }
+            for each in listed(review)
         ],
         "banner": [asdict(line) for line in banner(report)],
         "provenance": report,
@@ -85,12 +99,13 @@ def exportCsv(review: slicer.vtkMRMLTableNode, path: str | Path) -> Path:
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(CSV_HEADER)
     for each in content["findings"]:
-        share = each["not_seen_share"]
-        texts = [each[key] or "" for key in ("segment", "verdict", "comment", "reviewer", "time")]
+        numbers = ["" if each[key] is None else each[key] for key in ("contrast", "score_mm", "not_seen_share")]
+        texts = [each[key] or "" for key in ("segment", "why")] + [verdictWords(each["verdict"])]
+        texts += [each[key] for key in ("comment", "reviewer", "time")]
         writer.writerow(
             [
                 each["number"], each["reason"], *each["centre_ras_mm"], *each["peak_ras_mm"], each["volume_mm3"],
-                each["mean_value"], *each["interval"], content["unit"], each["spread"], "" if share is None else share,
+                each["mean_value"], *each["interval"], content["unit"], each["spread"], *numbers,
                 *map(_harmless, texts),
             ]
         )  # fmt: skip
@@ -132,14 +147,15 @@ def exportHtml(
 <h1>Review of {_text(content["image"])}</h1>
 <ul class="banner">{lines}</ul>
 <h2>Verdict on the whole result</h2>
-<p><strong>{_text(whole["verdict"] or "none yet")}</strong> {_signature(whole)}</p>
+<p><strong>{_text(verdictWords(whole["verdict"]) or "none yet")}</strong> {_signature(whole)}</p>
 <p class="text">{_text(whole["comment"])}</p>
 <h2>Findings</h2>
-<p>{len(content["findings"])} regions of at least {criteria["minimum_mm3"]:g} mm³ whose half width in the map of the
-uncertainty reaches ±{criteria["half_width"]:.3g} {_text(unit)} or whose variance the scan leaves open by
-{100 * criteria["not_seen_share"]:g} % or more. Places: R, A, S in mm.</p>
-<table><thead><tr><th>No.</th><th>Reason</th><th>Place</th><th>Volume (mm³)</th><th>Mean with spread
-({_text(unit)})</th><th>Not seen</th><th>Segment</th><th>Verdict</th><th>Comment</th></tr></thead>
+<p>{_count(content)} A region is found where a structure's half width in the map of the uncertainty reaches
+±{criteria["half_width"]:.3g} {_text(unit)}, or the scan does not determine {100 * criteria["not_seen_share"]:g} % of
+the variance or more, over at least {criteria["minimum_mm3"]:g} mm³. They are ranked by spread against the contrast
+around them, and size. Places: R, A, S in mm.</p>
+<table><thead><tr><th>No.</th><th>Why</th><th>Place</th><th>Volume</th><th>Mean with spread</th>
+<th>Not determined by the scan</th><th>Segment</th><th>Verdict</th><th>Comment</th></tr></thead>
 <tbody>{rows}</tbody></table>
 <h2>Pictures</h2>{pictures or "<p>None.</p>"}
 <h2>Provenance</h2><details><summary>How the image was made</summary><pre>{_text(shown)}</pre></details>
@@ -185,16 +201,20 @@ def _report(review: slicer.vtkMRMLTableNode) -> dict:
     return resultReport(resultNodes(node))
 
 
+def _count(content: dict) -> str:
+    shown, found = len(content["findings"]), content["regions_found"]
+    return f"{shown} of {found} regions are listed." if shown < found else f"{found} regions."
+
+
 def _row(finding: dict, unit: str) -> str:
-    low, high = finding["interval"]
     share = finding["not_seen_share"]
     place = ", ".join(f"{value:.1f}" for value in finding["peak_ras_mm"])
-    mean = f"{finding['mean_value']:.1f} ({low:.1f} to {high:.1f}, {finding['spread']})"
-    numbers = [place, f"{finding['volume_mm3']:.0f}", mean, "" if share is None else f"{100 * share:.0f} %"]
+    mean = f"{intervalWords(finding['mean_value'], finding['interval'], unit)} ({finding['spread']})"
+    numbers = [place, volumeWords(finding["volume_mm3"]), mean, "" if share is None else f"{100 * share:.0f} %"]
     cells = "".join(f'<td class="n">{_text(text)}</td>' for text in numbers)
-    judged = f"{_text(finding['verdict'] or 'none yet')}<br>{_signature(finding)}"
+    judged = f"{_text(verdictWords(finding['verdict']) or 'none yet')}<br>{_signature(finding)}"
     return (
-        f'<tr><td class="n">{finding["number"]}</td><td>{_text(finding["reason"])}</td>{cells}'
+        f'<tr><td class="n">{finding["number"]}</td><td>{_text(finding["why"])}</td>{cells}'
         f'<td>{_text(finding["segment"] or "")}</td><td>{judged}</td>'
         f'<td class="text">{_text(finding["comment"])}</td></tr>'
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
@@ -25,12 +26,13 @@ COPIED = (
     "AccessionNumber", "PatientBirthDate", "PatientID", "PatientName", "PatientSex", "ReferringPhysicianName",
     "StudyDate", "StudyID", "StudyTime",
 )  # fmt: skip
+# Code and meaning.
 REASONS = {
-    "uncertain": "Uncertain region of a reconstruction",
-    "not seen": "Region of a reconstruction that the scan does not determine",
-    "uncertain and not seen": "Uncertain region of a reconstruction that the scan does not determine",
+    UNCERTAIN: ("uncertain", "Uncertain region of a reconstruction"),
+    NOT_SEEN: ("not-seen", "Region of a reconstruction that the scan does not determine"),
+    BOTH: ("uncertain-and-no", "Uncertain region of a reconstruction that the scan does not determine"),
 }
-VERDICTS = {"trust": "Trusted", "doubt": "Doubtful", "rescan": "Scan again"}
+VERDICTS = {"trust": "Trusted", "doubt": "Doubtful", "rescan": "Needs another scan"}
 
 
 def structuredReport(content: dict, sources: Sequence[pydicom.Dataset]) -> pydicom.Dataset:
@@ -87,11 +89,12 @@ def _group(sr: Any, finding: dict, content: dict, frameOfReference: str) -> Any:
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(generate_uid(), f"Finding {finding['number']}"),
         referenced_region=sr.ImageRegion3D("POINT", np.array([[-right, -anterior, superior]]), frameOfReference),
-        finding_type=_code(finding["reason"].replace(" ", "-"), REASONS[finding["reason"]]),
+        finding_type=_code(*REASONS[finding["reason"]]),
         measurements=measured,
         qualitative_evaluations=_evaluations(sr, finding["verdict"]),
     )
-    _addTexts(sr, group, [finding["comment"], f"Segment: {finding['segment']}" if finding["segment"] else ""])
+    segment = f"Segment: {finding['segment']}" if finding["segment"] else ""
+    _addTexts(sr, group, [finding["why"], finding["comment"], segment])
     return group
 
 

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 import slicer
 import vtk
-from diffusion_engine.posterior.findings import FROM_DRAWS, Finding
+from diffusion_engine.posterior.findings import BOTH, FROM_DRAWS, NOT_SEEN, Finding
 
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 
 # Header by field; units are in the header, the image's own unit is an attribute of the node.
 COLUMNS = (
     "Number", "Reason", "R (mm)", "A (mm)", "S (mm)", "Peak R (mm)", "Peak A (mm)", "Peak S (mm)", "Volume (mm3)",
-    "Mean", "Low", "High", "Not-seen share", "Segment", "Half width", "Interval from", "Verdict", "Comment",
-    "Reviewer", "Time",
+    "Mean", "Low", "High", "Not determined (share)", "Segment", "Half width", "Interval from", "Contrast",
+    "Score (mm)", "Verdict", "Comment", "Reviewer", "Time",
 )  # fmt: skip
+# What tables of earlier versions say instead; those have no contrast and no score.
+EARLIER_COLUMNS = {"Not determined (share)": "Not-seen share"}
+EARLIER_REASONS = {"not seen": NOT_SEEN, "uncertain and not seen": BOTH}
 # The attribute with the number of draws that the spreads are of.
 DRAWS = "Draws"
 # What a table's file cannot hold: its writer quotes nothing.
@@ -41,11 +44,13 @@ def addTable(name: str, findings: tuple[Finding, ...]) -> slicer.vtkMRMLTableNod
         node.AddColumn(array)
     for finding in findings:
         row = node.AddEmptyRow()
-        share = "" if finding.not_seen_share is None else repr(finding.not_seen_share)
+        share, contrast, score = (
+            "" if each is None else repr(each) for each in (finding.not_seen_share, finding.contrast, finding.score_mm)
+        )
         numbers = (*finding.centre_ras_mm, *finding.peak_ras_mm, finding.volume_mm3, finding.mean_value)
         cells = [
             str(finding.number), finding.reason, *map(repr, (*numbers, *finding.interval)), share,
-            finding.segment or "", repr(finding.half_width), finding.basis,
+            finding.segment or "", repr(finding.half_width), finding.basis, contrast, score,
         ]  # fmt: skip
         for column, text in enumerate(cells):
             node.SetCellText(row, column, escaped(text))
@@ -83,7 +88,7 @@ def writeVerdict(node: slicer.vtkMRMLTableNode, number: int, verdict: Verdict) -
     row = rowOf(node, number)
     texts = (verdict.verdict, verdict.comment, verdict.reviewer, verdict.time)
     for column, text in zip(("Verdict", "Comment", "Reviewer", "Time"), texts, strict=True):
-        node.SetCellText(row, COLUMNS.index(column), escaped(text))
+        node.SetCellText(row, node.GetColumnIndex(column), escaped(text))
 
 
 def rowOf(node: slicer.vtkMRMLTableNode, number: int) -> int:
@@ -95,8 +100,11 @@ def rowOf(node: slicer.vtkMRMLTableNode, number: int) -> int:
 
 
 def cell(node: slicer.vtkMRMLTableNode, row: int, column: str) -> str:
-    """A cell's text."""
-    return unescaped(node.GetCellText(row, node.GetColumnIndex(column)))
+    """A cell's text, "" where a table of an earlier version has no such column."""
+    index = node.GetColumnIndex(column)
+    if index < 0:
+        index = node.GetColumnIndex(EARLIER_COLUMNS.get(column, column))
+    return unescaped(node.GetCellText(row, index)) if index >= 0 else ""
 
 
 def escaped(text: str) -> str:
@@ -124,18 +132,24 @@ def _finding(node: slicer.vtkMRMLTableNode, row: int) -> Finding:
     def number(column: str) -> float:
         return float(cell(node, row, column))
 
-    share, basis = cell(node, row, "Not-seen share"), cell(node, row, "Interval from")
+    def numberOrNone(column: str) -> float | None:
+        text = cell(node, row, column)
+        return float(text) if text else None
+
+    reason, basis = cell(node, row, "Reason"), cell(node, row, "Interval from")
     return Finding(
         number=int(cell(node, row, "Number")),
-        reason=cell(node, row, "Reason"),
+        reason=EARLIER_REASONS.get(reason, reason),
         centre_ras_mm=(number("R (mm)"), number("A (mm)"), number("S (mm)")),
         peak_ras_mm=(number("Peak R (mm)"), number("Peak A (mm)"), number("Peak S (mm)")),
         volume_mm3=number("Volume (mm3)"),
         mean_value=number("Mean"),
         interval=(number("Low"), number("High")),
-        not_seen_share=float(share) if share else None,
+        not_seen_share=numberOrNone("Not determined (share)"),
         segment=cell(node, row, "Segment") or None,
         half_width=number("Half width"),
         basis=basis,
         level=readLevel(node) if basis == FROM_DRAWS else None,
+        contrast=numberOrNone("Contrast"),
+        score_mm=numberOrNone("Score (mm)"),
     )

@@ -15,6 +15,8 @@ from DiffusionReconLib.scene.volumes import RESULT_ATTRIBUTE, unitOfNode
 # Window width and level in HU: shows lung, fat and soft tissue at once (a lung window; bone saturates).
 CT_WINDOW_LEVEL = (1400.0, -300.0)
 OVERLAY_OPACITY = 0.45
+# Of the dark ground behind a legend's white letters: on white it leaves a contrast of 7.
+LETTERS_OPACITY = 0.65
 # An overlay's window ends at this percentile of its values; below `hiddenShare` of the window it is transparent.
 WINDOW_PERCENTILE = 99.5
 # Noise alone stays within three standard deviations; a narrower window would colour mere noise.
@@ -41,8 +43,8 @@ class Overlay:
 
 OVERLAYS = {
     "uncertainty": Overlay("Spread\n{unit}"),
-    "not_seen": Overlay("Not seen\n{unit}"),
-    "not_seen_share": Overlay("Not seen\nshare", limit=1.0, hiddenShare=0.5),
+    "not_seen": Overlay("Not det.\n{unit}"),
+    "not_seen_share": Overlay("Not det.\nshare", limit=1.0, hiddenShare=0.5),
     "residual": Overlay("Residual\nnoise s.d.", diverging=True, leastLimit=LEAST_RESIDUAL_WINDOW),
     "difference": Overlay("Diff.\n{unit}", diverging=True),
 }
@@ -103,6 +105,10 @@ def addLegend(node: slicer.vtkMRMLScalarVolumeNode, key: str, spread: str) -> sl
     # legend hides all of it, hence two short lines.
     legend.GetTitleTextProperty().SetFontSize(14)
     legend.GetLabelTextProperty().SetFontSize(12)
+    if OVERLAYS[key].diverging:  # their zero is light grey, and so is most of the picture
+        for letters in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+            letters.SetBackgroundColor(0.0, 0.0, 0.0)
+            letters.SetBackgroundOpacity(LETTERS_OPACITY)
     legend.SetSize(0.1, 0.38)
     legend.SetPosition(0.95, 0.8)
     legend.SetVisibility(True)

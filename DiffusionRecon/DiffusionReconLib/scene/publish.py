@@ -42,8 +42,8 @@ RESULT_NAMES = {
     "tv": "TV",
     "reference": "reference",
     "fallback": "diffusion blended towards TV",
-    "not_seen": "spread not seen by the scan ({unit})",
-    "not_seen_share": "share of the variance not seen by the scan",
+    "not_seen": "spread not determined by the scan ({unit})",
+    "not_seen_share": "share of the variance not determined by the scan",
     "residual": "residual (noise standard deviations)",
 }
 SPREAD_NAMES = {

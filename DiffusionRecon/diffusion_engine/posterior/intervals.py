@@ -79,10 +79,10 @@ def claimed_level(spread: str | None, count: int, level: float = LEVEL) -> float
 
 def spread_in_words(count: int | None, level: float | None) -> str:
     """What the two ends of a value's spread over ``count`` draws are, one phrase for the user."""
-    draws = "the draws" if count is None else f"{count} draws"
+    samples = "the samples" if count is None else f"{count} samples"
     if level is None:
-        return f"smallest to largest of {draws}"
-    return f"{100 * level:g} % interval of {draws}, under the prior"
+        return f"smallest to largest of {samples}"
+    return f"{100 * level:g} % interval of {samples}, under the trained model"
 
 
 def spread_of(values: np.ndarray, level: float | None) -> tuple[float, float]:
@@ -90,8 +90,14 @@ def spread_of(values: np.ndarray, level: float | None) -> tuple[float, float]:
 
     Raises ValueError for fewer than two draws, FloatingPointError for NaN or infinity.
     """
-    low, high = prediction_interval(values, level or LEVEL)
-    return (float(np.min(values)), float(np.max(values))) if level is None else (float(low), float(high))
+    if level is not None:
+        low, high = prediction_interval(values, level)
+        return float(low), float(high)
+    draws = np.asarray(values, dtype=np.float64)
+    _check(len(draws), LEVEL)
+    if not np.isfinite(draws).all():
+        raise FloatingPointError("a draw holds NaN or infinite values: no interval can be given")
+    return float(draws.min()), float(draws.max())
 
 
 def _check(count: int, level: float) -> None:
