@@ -180,6 +180,6 @@ def progressLine(message: Message) -> str:
     """One line of progress: the step and the time left."""
     step, total, left = message["step"], message["total"], message.get("seconds_left")
     if step >= total:
-        return _("All {total} steps done; measuring and writing the prior...").format(total=total)
+        return _("All {total} steps done; measuring and writing the model...").format(total=total)
     text = _("Step {step} of {total}").format(step=step, total=total)
     return text if left is None else _("{text}, about {time} left").format(text=text, time=timeText(left))

@@ -80,9 +80,9 @@ class TrainingRequest:
             raise ValueError(_("A name has letters, digits, '-' and '_', and begins with a letter or a digit; "
                                "'{name}' does not: change it.").format(name=self.name))
         if not self.out:
-            raise ValueError(_("Choose a folder to keep the prior in."))
+            raise ValueError(_("Choose a folder to keep the trained model in."))
         if self.file(CARD).exists() or (SHIPPED / f"{self.name}.json").exists():
-            raise ValueError(_("There is a prior called '{name}' already: choose another name.").format(name=self.name))
+            raise ValueError(_("There is a trained model called '{name}' already: choose another name.").format(name=self.name))
         begun = self.begun()
         if begun is not None and (others := self.different(begun)):
             raise ValueError(_("A training called '{name}' was begun with other settings ({what}): continue it, or "

@@ -45,6 +45,7 @@ class AdvancedPart(Part):
         self._timer = qt.QTimer()
         self._timer.setInterval(100)
         self._timer.connect("timeout()", self._pollDoctor)
+        ui.logTextEdit.setVisible(False)
         ui.doctorButton.connect("clicked(bool)", self.lookUpDevice)
         ui.copyPythonButton.connect("clicked(bool)", self._copy)
 
@@ -74,9 +75,11 @@ class AdvancedPart(Part):
         self._showOptions(method)
 
     def appendLog(self, lines: list[str]) -> None:
-        """Add lines to the log."""
+        """Add lines to the log, which is shown once it has some."""
         for line in lines:
             self.ui.logTextEdit.appendPlainText(line)
+        if lines:
+            self.ui.logTextEdit.setVisible(True)
 
     def lookUpDevice(self) -> None:
         """Ask in the background what runs where."""

@@ -1,4 +1,4 @@
-"""Train a prior: from a folder of volumes to an entry of the prior selector, with forecast, curves and a checkpoint."""
+"""Train a model: from a folder of volumes to an entry of the selector, with forecast, curves and a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NARROWEST, MARGINS = 240, 12
 
 
 class TrainPart(Part):
-    """The section Train a prior; `logic` trains, `priors` gives cards by the name to load them with.
+    """The section Train a model; `logic` trains, `priors` gives cards by the name to load them with.
 
-    `log` gets what the engine printed, `trained` is called once a new prior is there.
+    `log` gets what the engine printed, `trained` is called once a new trained model is there.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class TrainPart(Part):
         """What can be pressed, why not, and the curves of the training of this name."""
         ui, running = self.ui, self._training is not None
         self._chosen["_origin"].fill(self._origins())
-        asItIs = _("As that prior's") if self._origin else _("Small (2.7 million weights)")
+        asItIs = _("As that model's") if self._origin else _("Small (2.7 million weights)")
         self._chosen["_size"].fill([("", asItIs), *SIZE_TITLES[0 if self._origin else 1:]])
         for field, choices in self._chosen.items():
             choices.show(getattr(self, field))
@@ -223,7 +223,7 @@ class TrainPart(Part):
         else:
             setText(label, "")
             if not training.forecastOnly:
-                setText(label, _("Trained: '{name}' can be chosen as the prior of {modality} now.").format(
+                setText(label, _("Trained: '{name}' can be chosen as the trained model of {modality} now.").format(
                     name=training.request.name, modality=UNITS[training.request.unit].modality.upper()))
                 rememberFolder(Path(training.request.out))
                 self._trained()
@@ -296,7 +296,7 @@ class TrainPart(Part):
 
 
 def _place(ui: Any) -> None:
-    """Put the section at the end of Advanced, above the log, and its widgets among the panel's."""
+    """Put the section below all others, and its widgets among the panel's."""
     import ctk
 
     section = slicer.util.loadUI(str(UI_FILE))
@@ -306,5 +306,5 @@ def _place(ui: Any) -> None:
         edit.filters = ctk.ctkPathLineEdit.Dirs
     # The picture follows the panel's width, not the other way round.
     ui.trainCurvesLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
-    layout = ui.advancedCollapsibleButton.layout()
-    layout.insertRow(layout.rowCount() - 1, section)
+    layout = ui.advancedCollapsibleButton.parentWidget().layout()
+    layout.insertWidget(layout.indexOf(ui.advancedCollapsibleButton) + 1, section)
