@@ -1,4 +1,4 @@
-"""The stand-in answers as the real PythonQt does: every expectation here was printed by PythonQt 4.1 on Qt 5.15.
+"""The stand-in answers as the real PythonQt does: the expectations were printed by PythonQt 4.1, on Qt 5.15 and 6.4.
 
 Where the stand-in answers otherwise, the reason stands beside it (`test_whereTheStandInDiffers`).
 """
@@ -61,7 +61,10 @@ BUTTON = {
     "font": (lambda b: b.font.bold(), "False"),
     "visible": (lambda b: assigned(b, "visible", False), "False"),
     "styleSheet": (lambda b: assigned(b, "styleSheet", "color:red"), "'color:red'"),
-    "toolTip": (lambda b: assigned(b, "toolTip", "tt"), "'tt'"),
+    "toolTip in Slicer": (lambda b: assigned(b, "toolTip", "tt"), "'<p>tt</p>'"),
+    "toolTip of lines": (lambda b: assigned(b, "toolTip", "a < b\nc"), "'<p>a &lt; b<br>\\nc</p>'"),
+    "toolTip that is rich": (lambda b: assigned(b, "toolTip", "<b>tt</b>"), "'<b>tt</b>'"),
+    "no toolTip": (lambda b: b.toolTip, "''"),
 }
 
 
@@ -125,8 +128,19 @@ OTHERS = {
     "rowCount": (qt.QTableWidget, lambda w: (w.rowCount, assigned(w, "rowCount", 2)), "(0, 2)"),
     "items": (table, lambda w: (w.item(0, 0).text(), w.item(1, 1), w.columnCount), "('z', None, 2)"),
     "header": (table, lambda w: w.setHorizontalHeaderLabels(["a", "b"]), "None"),
-    "alignment as int": (qt.QLabel, lambda w: (w.setAlignment(0x84), int(w.alignment)), "(None, 132)"),
-    "alignment as enum": (qt.QLabel, lambda w: int(assigned(w, "alignment", qt.Qt.AlignRight)), "2"),
+    "alignment as int": (qt.QLabel, lambda w: (w.setAlignment(0x84), w.alignment == 0x84), "(None, True)"),
+    "alignment as enum": (
+        qt.QLabel, lambda w: (assigned(w, "alignment", qt.Qt.AlignRight) == qt.Qt.AlignRight, bool(w.alignment & 1)),
+        "(True, False)",
+    ),
+    "alignment of another": (
+        qt.QLabel, lambda w: (assigned(w, "alignment", 0x84) == 0x84, assigned(qt.QLabel(), "alignment", w.alignment) == 0x84),
+        "(True, True)",
+    ),
+    "int of alignment": (
+        qt.QLabel, lambda w: int(w.alignment),
+        "TypeError: int() argument must be a string, a bytes-like object or a real number, not 'Flags'",
+    ),
     "child by name": (nested, lambda w: w.bb.text, "'x'"),
     "one wrapper": (nested, lambda w: len({w.bb, w.findChild(qt.QPushButton, "bb")}), "1"),
     "layout": (nested, lambda w: (w.layout().count(), w.layout().spacing), "(1, 6)"),

@@ -14,8 +14,16 @@ import slicer
 from host import dialogs, signals
 from host.eventloop import turn, waitUntil
 from host.guiapplication import GuiApplication
+from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 VOLUME = "vtkMRMLScalarVolumeNode"
+
+
+@parameterNodeWrapper
+class Parameters:
+    """No widget has a parameter of this name."""
+
+    nothing: bool = False
 
 
 def selector(scene: Any, **properties: Any) -> Any:
@@ -61,6 +69,26 @@ def test_standInSelectorFollowsTheScene(application: GuiApplication) -> None:
     assert [node and node.GetName() for node in got] == ["first", "other", None]
 
 
+def test_standInSelectorAskedForNone(application: GuiApplication) -> None:
+    """With noneEnabled false a connector that writes None leaves it without a node, although there are some."""
+    scene = application.scene
+    first = scene.AddNewNodeByClass(VOLUME, "first")
+    made = selector(scene)
+    assert made.currentNode() is first
+    made.setCurrentNode(None)
+    assert (made.currentNode(), made.findChild("QComboBox").currentIndex) == (None, -1)
+    second = scene.AddNewNodeByClass(VOLUME, "second")
+    first.SetName("other")
+    assert made.currentNode() is None
+    made.setCurrentNode(second)
+    scene.RemoveNode(second)
+    assert made.currentNode() is first
+    made.setCurrentNode(None)
+    scene.RemoveNode(first)
+    again = scene.AddNewNodeByClass(VOLUME, "again")  # the list was empty before
+    assert made.currentNode() is again
+
+
 def test_standInSelectorWithNone(application: GuiApplication) -> None:
     node = application.scene.AddNewNodeByClass(VOLUME, "volume")
     made, identifiers = selector(application.scene, noneEnabled=True, noneDisplay="Nothing"), []
@@ -95,6 +123,7 @@ def test_standInSelectorMakesNodes(application: GuiApplication) -> None:
     made.nodeTypes = ["vtkMRMLMarkupsROINode"]
     node = made.addNode()
     assert (node.GetName(), made.currentNode()) == ("Result", node)
+    assert (node.GetSize(), node.GetNumberOfControlPoints()) == ((0, 0, 0), 0)  # a bare node
     box = made.findChild("QComboBox")
     box.activated.emit(items(made).index("Create new MarkupsROI"))
     assert made.nodeCount() == 2
@@ -163,8 +192,23 @@ def test_standInPath(tmp_path: Path, recordedDialogs: dialogs.Recorder) -> None:
     assert paths == [str(tmp_path / "none"), str(tmp_path)]
 
 
+def test_standInPathIsSilentAboutInvalidText() -> None:
+    """An empty text, and one that does not end as the filters say: only the line inside tells."""
+    widget, paths, valid, texts = ctk.ctkPathLineEdit(), [], [], []
+    widget.nameFilters = ["Geometries (*.json)"]
+    widget.connect("currentPathChanged(QString)", paths.append)
+    widget.connect("validInputChanged(bool)", valid.append)
+    widget.findChildren("QLineEdit")[0].connect("textChanged(QString)", texts.append)
+    for text in ("a.json", "a.nrrd", "b.json", ""):
+        widget.currentPath = text
+    assert (widget.currentPath, paths) == ("", ["a.json", "b.json"])
+    assert texts == ["a.json", "a.nrrd", "b.json", ""]
+    assert valid == [True, False, True, False]
+
+
 def test_standInSectionFolds() -> None:
-    section, got = ctk.ctkCollapsibleButton("Advanced"), []
+    section, got = ctk.ctkCollapsibleButton(), []
+    section.text = "Advanced"
     section.connect("contentsCollapsed(bool)", got.append)
     label = qt.QLabel("inside")
     qt.QVBoxLayout(section).addWidget(label)
@@ -198,8 +242,51 @@ def test_standInErrorInAnObserverIsRecorded(application: GuiApplication, slotErr
 def test_standInDestroyedObject() -> None:
     button = qt.QPushButton("x")
     button.delete()
-    with pytest.raises(ValueError, match="destroyed QPushButton"):
+    with pytest.raises(ValueError, match="read property 'text' from a destroyed QPushButton"):
         _ = button.text
+    with pytest.raises(ValueError, match="set property 'text' on a destroyed QPushButton"):
+        button.text = "y"
+    with pytest.raises(ValueError, match="Trying to call 'property' on a destroyed QPushButton object"):
+        button.property("text")
+
+
+def test_standInHistoryButtonDestroysTheComboBox(application: GuiApplication) -> None:
+    """As all widgets inside are listed with a panel's own, a list made before then holds a destroyed one."""
+    content = qt.QWidget()
+    layout = qt.QVBoxLayout(content)
+    for name, kind in (("path", ctk.ctkPathLineEdit), ("slider", ctk.ctkSliderWidget), ("spin", qt.QSpinBox),
+                       ("area", qt.QScrollArea)):
+        widget = kind()
+        widget.name = name
+        layout.addWidget(widget)
+    ui = slicer.util.childWidgetVariables(content)
+    inner = {"qt_scrollarea_viewport", "qt_spinbox_lineedit", "SpinBox", "Slider"}
+    assert inner | {"path", "slider", "spin", "area"} <= set(vars(ui))
+    combo = ui.path.findChild("QComboBox")
+    held = combo.name
+    assert getattr(ui, held) is combo
+    ui.path.showHistoryButton = False
+    with pytest.raises(ValueError, match="on a destroyed"):
+        Parameters(application.scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "p")).connectGui(ui)
+
+
+def test_standInSectionIsNotMadeOfAText() -> None:
+    with pytest.raises(ValueError, match="matching overload"):
+        ctk.ctkCollapsibleButton("text")
+
+
+def test_standInFoldedSectionKeepsAStrip() -> None:
+    section, bare = ctk.ctkCollapsibleButton(), ctk.ctkCollapsibleButton()
+    qt.QVBoxLayout(section).addWidget(qt.QLabel("inside"))
+    section.collapsed = True
+    assert section.sizeHint().height() == bare.sizeHint().height() + 14
+    assert section.minimumSizeHint().height() == bare.minimumSizeHint().height() + 14
+
+
+def test_standInDefaultsOfWidgets() -> None:
+    slider = ctk.ctkSliderWidget()
+    assert (slider.pageStep, slider.minimum, slider.maximum) == (10.0, 0.0, 99.99)
+    assert ctk.ctkDirectoryButton().directory == "."
 
 
 def test_standInProcessTellsOfItsEnd() -> None:

@@ -28,6 +28,7 @@ except ImportError as error:
 # What Slicer's Python files import from the application can be imported from here on.
 scripted.install(slicer)
 
+VERSION = (5, 12)
 MODULE_LOGICS = {
     "Colors": "vtkSlicerColorLogic",
     "Volumes": "vtkSlicerVolumesLogic",
@@ -119,6 +120,8 @@ def makeApplication(temporaryPath: str | Path | None = None) -> Application:
         pauseRender=lambda: None,
         resumeRender=lambda: None,
         testingEnabled=lambda: True,
+        majorVersion=VERSION[0],
+        minorVersion=VERSION[1],
     )
     slicer.app.hostApplication = Application(scene, logic, moduleLogics)
     scripted.install(slicer)

@@ -5,8 +5,8 @@ They are written in PythonQt's manner themselves (`self.width` is a value), sinc
 
 from __future__ import annotations
 
+import re
 import types
-from pathlib import Path
 from typing import Any, ClassVar
 
 import shiboken6
@@ -47,13 +47,13 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     contentsCollapsed = Signal(bool)
     flat = stored(bool, "flat", False)
     contentsLineWidth = stored(int, "contentsLineWidth", 1)
-    collapsedHeight = stored(int, "collapsedHeight", 10)
+    collapsedHeight = stored(int, "collapsedHeight", 14)
 
     def __init__(self, *arguments: Any) -> None:
-        widgets = [one for one in arguments if isinstance(one, QtWidgets.QWidget)]
-        super().__init__(*widgets)
+        if any(isinstance(one, str) for one in arguments):
+            raise ValueError(f"Could not find matching overload for given arguments: {arguments}: set .text afterwards.")
+        super().__init__(*arguments)
         self._collapsed, self._folded = False, []
-        self.setText(next((one for one in arguments if isinstance(one, str)), ""))
         self.setCheckable(True)
         self.setChecked(True)
         self.setFocusPolicy(QtCore.Qt.StrongFocus)
@@ -107,7 +107,9 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
 
     def _hint(self, minimum: bool) -> QtCore.QSize:
         title = QtCore.QSize(self.fontMetrics().horizontalAdvance(self.text) + 34, self._titleHeight())
-        if self._collapsed or self.layout() is None:
+        if self._collapsed:
+            return title + QtCore.QSize(0, self.collapsedHeight)
+        if self.layout() is None:
             return title
         inner = self.layout().minimumSize() if minimum else self.layout().sizeHint()
         return QtCore.QSize(max(inner.width(), title.width()), inner.height() + title.height())
@@ -191,7 +193,7 @@ class ctkSliderWidget(QtWidgets.QWidget):
     decimals = forwarded(int, "_box", "decimals")
     suffix = forwarded(str, "_box", "suffix")
     prefix = forwarded(str, "_box", "prefix")
-    pageStep = stored(float, "pageStep", 1.0)
+    pageStep = stored(float, "pageStep", 10.0)
     tracking = stored(bool, "tracking", True)
 
     def __init__(self, parent: Any = None) -> None:
@@ -201,7 +203,7 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._slider.setRange(0, self.STEPS)
         self._box = QtWidgets.QDoubleSpinBox(self)
         self._box.setObjectName("SpinBox")
-        self._box.setRange(0.0, 99.0)
+        self._box.setRange(0.0, 99.99)
         row(self, self._slider, self._box)
         self._box.valueChanged.connect(self._onBox)
         self._slider.valueChanged.connect(self._onSlider)
@@ -290,7 +292,11 @@ class ctkRangeWidget(QtWidgets.QWidget):
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A path, typed or chosen from the disk."""
+    """A path, typed or chosen from the disk.
+
+    A text that is empty or does not end as its name filters say is invalid, and no currentPathChanged tells of it; only
+    the inner line's textChanged does. Whether there is such a file is not looked at.
+    """
 
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
@@ -299,7 +305,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         "validInputChanged(bool)": "validInputChanged",
     }
     Dirs, Files, Readable, Writable = 0x1, 0x2, 0x10, 0x20
-    filters = stored(int, "filters", Files)
+    filters = stored(int, "filters", Files | Readable)
     nameFilters = stored("QStringList", "nameFilters", [])
     settingKey = stored(str, "settingKey", "")
     label = stored(str, "label", "")
@@ -320,7 +326,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         edit.setEditable(True)
         edit.setMinimumContentsLength(8)
         edit.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-        edit.editTextChanged.connect(self._onText)
+        edit.lineEdit().textChanged.connect(self._onText)
         return edit
 
     def _line(self) -> QtWidgets.QLineEdit:
@@ -341,12 +347,18 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 
     showHistoryButton = Property(bool, lambda self: isinstance(self._edit, QtWidgets.QComboBox), setShowHistoryButton)
 
+    def _acceptable(self, path: str) -> bool:
+        endings = [ending for one in self.nameFilters for ending in re.findall(r"\*\.(\w+)", one)]
+        # The last letter may be missing, as in the regular expression that the C++ class makes.
+        pattern = "|".join(rf".*\.{ending}?" for ending in endings) or ".+"
+        return re.fullmatch(pattern, path) is not None
+
     def _onText(self, path: str) -> None:
-        valid = Path(path).is_dir() if self.filters & self.Dirs else Path(path).is_file()
-        if valid != self._valid:
-            self._valid = valid
-            self.validInputChanged.emit(valid)
-        self.currentPathChanged.emit(path)
+        before, self._valid = self._valid, self._acceptable(path)
+        if self._valid:
+            self.currentPathChanged.emit(path)
+        if self._valid != before:
+            self.validInputChanged.emit(self._valid)
 
     def browse(self) -> None:
         """Let the user choose from the disk."""
@@ -383,7 +395,7 @@ class ctkDirectoryButton(QtWidgets.QPushButton):
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._directory = ""
+        self._directory = "."
         self.clicked.connect(lambda: self.browse())
 
     def browse(self) -> None:

@@ -7,6 +7,7 @@ What runs here has not run in Slicer.
 from __future__ import annotations
 
 import tempfile
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from host import pythonqt, qmrmlwidgets, qtmodules, scripted
-from host.application import Application, loadScriptedModule, makeApplication
+from host.application import VERSION, Application, loadScriptedModule, makeApplication
 from host.viewwidgets import LayoutManager
 
 
@@ -98,7 +99,9 @@ class SlicerApp(QtCore.QObject):
     startupCompleted = Signal()
     aboutToQuit = Signal()
     applicationName = Property(str, lambda self: "Slicer")
-    applicationVersion = Property(str, lambda self: "stand-in")
+    applicationVersion = Property(str, lambda self: "{}.{}.0".format(*self._version))
+    majorVersion = Property(int, lambda self: self._version[0])
+    minorVersion = Property(int, lambda self: self._version[1])
     temporaryPath = Property(str, lambda self: self._temporaryPath)
     slicerHome = Property(str, lambda self: self._temporaryPath)
 
@@ -109,6 +112,7 @@ class SlicerApp(QtCore.QObject):
         self._settings = QtCore.QSettings(str(Path(temporaryPath, "settings.ini")), QtCore.QSettings.IniFormat)
         self._layoutManager: LayoutManager | None = None
         self._panels: list[Panel] = []
+        self._version, self._testing = VERSION, False
 
     @property
     def hostApplication(self) -> Application:
@@ -144,8 +148,20 @@ class SlicerApp(QtCore.QObject):
     userSettings = revisionUserSettings = settings
 
     def testingEnabled(self) -> bool:
-        """False: message boxes take the way that users see, and are recorded there."""
-        return False
+        """Whether it was started with --testing; False: messages take the way that users see, and are recorded."""
+        return self._testing
+
+    def setTesting(self, on: bool) -> None:
+        """Be as after a start with --testing, or as a user sees it."""
+        self._testing = bool(on)
+
+    def setVersion(self, major: int, minor: int) -> None:
+        """Say that this is another version of Slicer; `host.older` gives also what that version lacks."""
+        self._version = (major, minor)
+
+    def commandOptions(self) -> Any:
+        """The options of the command line."""
+        return types.SimpleNamespace(testingEnabled=self._testing)
 
     def processEvents(self, *_: Any) -> None:
         """Let the event loop deliver what is pending."""
@@ -178,14 +194,20 @@ class SlicerApp(QtCore.QObject):
         container = qmrmlwidgets.qSlicerScriptedLoadableModuleWidget()
         container.setObjectName(module.name + "ModuleWidget")
         container.setMRMLScene(self._application.scene)
-        widget = getattr(loadScriptedModule(module.path), module.name + "Widget")(container)
-        container._self = widget
-        setattr(slicer.modules, module.name + "Widget", widget)
-        widget.setup()
-        panel = Panel(module, container, widget)
+        panel = Panel(module, container, None)
+        container._fill = lambda: self._fillPanel(panel)
+        container.reload()
         module._panel = module._panel or panel
         self._panels.append(panel)
         return panel
+
+    def _fillPanel(self, panel: Panel) -> None:
+        """Make the module's widget anew in the panel's container."""
+        module, container = panel.module, panel.container
+        panel.widget = getattr(loadScriptedModule(module.path), module.name + "Widget")(container)
+        container._self = panel.widget
+        setattr(slicer.modules, module.name + "Widget", panel.widget)
+        panel.widget.setup()
 
 
 @pythonqt.cppClass

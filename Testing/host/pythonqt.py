@@ -95,6 +95,8 @@ def _getAttribute(self: Any, name: str) -> Any:
     if name.startswith("__"):
         return _plainGet(self, name)
     kind = type(self)
+    if name[:1] != "_" and isCpp(kind) and not shiboken6.isValid(self):
+        return _ofDestroyed(kind, name)
     defined = _inPython(kind, name)
     if defined is not None or name in _plainGet(self, "__dict__"):
         value = _plainGet(self, name)
@@ -102,7 +104,7 @@ def _getAttribute(self: Any, name: str) -> Any:
             return tuple(value)
         return signals.BoundSignal(self, name, value) if isinstance(value, QtCore.SignalInstance) else value
     if not shiboken6.isValid(self):
-        raise ValueError(f"Trying to read '{name}' from a destroyed {kind.__name__} object")
+        return _ofDestroyed(kind, name)
     if name in METHODS:
         return types.MethodType(METHODS[name], self)
     found = _metaProperty(self, name)
@@ -118,6 +120,49 @@ def _getAttribute(self: Any, name: str) -> Any:
     return _acceptingInt(self, name, value) if name.startswith("set") else value
 
 
+def _ofDestroyed(kind: type, name: str) -> Any:
+    """What is left of a widget that Qt deleted: a property raises when it is read, a method when it is called."""
+    if kind.staticMetaObject.indexOfProperty("objectName" if name == "name" else name) >= 0:
+        raise ValueError(f"Trying to read property '{name}' from a destroyed {kind.__name__} object")
+
+    def call(*_arguments: Any, **_named: Any) -> None:
+        raise ValueError(f"Trying to call '{name}' on a destroyed {kind.__name__} object")
+
+    return call
+
+
+def plainToolTip(widget: Any) -> str:
+    """A widget's tooltip as it was set, for tests to compare."""
+    return _property(widget, "toolTip")
+
+
+class Flags:
+    """The value of a property of flags on Qt 6: it compares and can be assigned, but `int()` refuses it."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return _number(other) == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __and__(self, other: Any) -> Flags:
+        return Flags(self._value & _number(other))
+
+    def __or__(self, other: Any) -> Flags:
+        return Flags(self._value | _number(other))
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
+def _number(value: Any) -> Any:
+    """The number of an enum's or a flags' value; anything else as it is."""
+    return value._value if isinstance(value, Flags) else getattr(value, "value", value)
+
+
 def _readProperty(self: Any, name: str, found: QtCore.QMetaProperty) -> Any:
     key = (id(self), name)
     if key in _reading:  # shiboken looks for a Python override of a virtual getter, such as sizeHint
@@ -127,6 +172,10 @@ def _readProperty(self: Any, name: str, found: QtCore.QMetaProperty) -> Any:
         value = _property(self, found.name())
     finally:
         _reading.discard(key)
+    if name == "toolTip" and value and not QtGui.Qt.mightBeRichText(value):  # Slicer's tooltips wrap their lines
+        return QtGui.Qt.convertFromPlainText(value, QtCore.Qt.WhiteSpaceNormal)
+    if found.isFlagType() and isinstance(value, int | enum.Enum):
+        return Flags(int(_number(value)))
     return tuple(value) if found.typeName() == "QStringList" and value is not None else value
 
 
@@ -138,8 +187,8 @@ def _acceptingInt(self: Any, name: str, setter: Any) -> Any:
 
     @functools.wraps(setter)
     def call(*arguments: Any) -> Any:
-        if len(arguments) == 1 and type(arguments[0]) is int:
-            _setProperty(self, found.name(), arguments[0])
+        if len(arguments) == 1 and type(arguments[0]) in (int, Flags):
+            _setProperty(self, found.name(), _number(arguments[0]))
             return None
         return setter(*arguments)
 
@@ -158,6 +207,8 @@ def _dynamicOrChild(self: Any, name: str) -> Any:
 def _setAttribute(self: Any, name: str, value: Any) -> None:
     """Set a property or a dynamic property; a C++ object takes nothing else, an object of a Python class does."""
     kind, own = type(self), _plainGet(self, "__dict__")
+    if name[:1] != "_" and isCpp(kind) and not shiboken6.isValid(self):
+        raise ValueError(f"Trying to set property '{name}' on a destroyed {kind.__name__} object")
     if isinstance(value, QtCore.SignalInstance) or name.startswith("__"):  # PySide6 keeps its bound signals so
         own[name] = value
         return
@@ -197,8 +248,8 @@ def _writeProperty(self: Any, name: str, found: QtCore.QMetaProperty, value: Any
     typeName = found.typeName()
     fits = True
     if found.isEnumType():
-        fits = isinstance(value, int | enum.Enum)
-        value = int(getattr(value, "value", value)) if fits else value
+        fits = isinstance(value, int | enum.Enum | Flags)
+        value = int(_number(value)) if fits else value
     elif typeName in INTEGERS:
         fits = isinstance(value, int | float)
         value = int(value) if fits else value  # PythonQt truncates where QVariant would round

@@ -54,7 +54,8 @@ def _option(name: str, default: Any, kind: Any = bool) -> Property:
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     """A list of the scene's nodes of certain types, which follows nodes added, renamed and removed.
 
-    Disabled until it has a scene. With `noneEnabled` false it selects the first node by itself.
+    Disabled until it has a scene. With `noneEnabled` false it selects the first node by itself when its list was empty
+    before; asked for no node while there are some, it shows none and stays so until one is chosen or the list is empty.
     """
 
     currentNodeChanged = Signal(object)
@@ -85,6 +86,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._scene, self._id, self._filters, self._busy = None, "", [], False
+        self._askedForNone = False
         self._observed: list[tuple[Any, int]] = []
         self._box = QtWidgets.QComboBox(self)
         self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
@@ -159,7 +161,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         nodes = self._nodes()
         self._observe(nodes)
         names = {node.GetID(): node.GetName() for node in nodes}
-        instead = "" if self.noneEnabled or not names else next(iter(names))
+        self._askedForNone = self._askedForNone and bool(names)
+        instead = "" if self.noneEnabled or not names or self._askedForNone else next(iter(names))
         chosen = self._id if self._id in names else instead
         self._busy = True
         self._box.clear()
@@ -188,6 +191,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _onIndex(self, index: int) -> None:
         identifier = self._box.itemData(index)
         if not self._busy and identifier is not None and identifier not in (ADD, REMOVE):
+            self._askedForNone = False
             self._choose(identifier)
 
     def _onActivated(self, index: int) -> None:
@@ -214,6 +218,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._busy = True
         self._box.currentIndex = index if index >= 0 else self._box.findData("") if self.noneEnabled else -1
         self._busy = False
+        self._askedForNone = index < 0 and bool(self._nodes())
         self._choose(identifier if index >= 0 else "")
 
     currentNodeID = Property(str, lambda self: self._id, setCurrentNodeID)
@@ -223,7 +228,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return len(self._nodes())
 
     def addNode(self, nodeType: str | None = None) -> Any:
-        """Add a node of the first type to the scene and choose it."""
+        """Add a bare node of the first type to the scene, without size or points, and choose it."""
         kind = nodeType or self.nodeTypes[0]
         base = self.baseName or self._scene.GetTagByClassName(kind)
         node = self._scene.AddNewNodeByClass(kind, self._scene.GenerateUniqueName(base))
@@ -284,7 +289,7 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._self = None
+        self._self, self._fill = None, None
         self.setLayout(QtWidgets.QVBoxLayout())
         self.layout().setContentsMargins(4, 4, 4, 4)
         self.layout().setAlignment(QtCore.Qt.AlignTop)
@@ -292,6 +297,10 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     def self(self) -> Any:
         """The Python widget in it."""
         return self._self
+
+    def reload(self) -> None:
+        """Make the Python widget anew, of the module as it is now."""
+        self._fill()
 
 
 WIDGETS = (

@@ -143,7 +143,7 @@ class SliceView(_View):
     """One of Slicer's slice views, with the patient's sides written at its edges."""
 
     def __init__(self, application: Application, name: str, size: int = 512) -> None:
-        orientation, letter, colour = SLICE_VIEWS[name]
+        orientation, letter, colour = SLICE_VIEWS.get(name) or ("Axial", name[-1], (0.5, 0.5, 0.5))
         super().__init__(
             application, slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(), SLICE_MANAGERS, size
         )

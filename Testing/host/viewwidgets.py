@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import shiboken6
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from host import pythonqt
 from host.application import Application
-from host.views import FourViews
+from host.views import SLICE_VIEWS, FourViews, SliceView
 
 FOUR_UP = (("Red", "1"), ("Green", "Yellow"))
 RENDER_DELAY_MILLISECONDS = 30
+AREA = (860, 760)
+"""The pixels that the views of a layout share, in one row."""
 
 # Closed views stay in memory, small as they are then: taken apart by the garbage collector in an order of its own, VTK
 # ends the process.
@@ -152,7 +156,12 @@ class qMRMLThreeDWidget(QtWidgets.QWidget):
 
 @pythonqt.cppClass
 class LayoutManager(QtCore.QObject):
-    """Slicer's four-up layout, the only one here: three slice views and a 3D view."""
+    """The views of the layout that the scene's layout node asks for.
+
+    The window of the stand-in goes on showing the four-up layout. Slice views of another layout are made when it is
+    chosen, each as wide as its share of AREA; as in Slicer they get that size when the event loop has turned, and they
+    remain, out of the layout, when another one is chosen.
+    """
 
     def __init__(self, application: Application, size: int = 256) -> None:
         super().__init__()
@@ -160,13 +169,44 @@ class LayoutManager(QtCore.QObject):
         self._application = application
         self._slices = {name: qMRMLSliceWidget(view) for name, view in self._views.slices.items()}
         self._threeD = qMRMLThreeDWidget(self._views.threeD)
+        self._present: tuple[str, ...] = tuple(self._slices)
+        self._node = application.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        self._tag = self._node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._onLayout())
 
     threeDViewCount = QtCore.Property(int, lambda self: 1)
     tableViewCount = QtCore.Property(int, lambda self: 0)
     plotViewCount = QtCore.Property(int, lambda self: 0)
 
+    def _onLayout(self) -> None:
+        description = self._node.GetLayoutDescription(self._node.GetViewArrangement())
+        root = ElementTree.fromstring(description or "<layout/>")
+        views = [view for view in root.iter("view") if view.get("class") == "vtkMRMLSliceNode"]
+        wanted = {view.get("singletontag"): view for view in views} or dict.fromkeys(SLICE_VIEWS)
+        if tuple(wanted) == self._present:
+            return
+        self._present = tuple(wanted)
+        for name, view in wanted.items():
+            if name not in self._slices:
+                self._slices[name] = qMRMLSliceWidget(SliceView(self._application, name))
+                for one in view.findall("property"):
+                    if one.get("name") == "orientation":
+                        self._slices[name].mrmlSliceNode().SetOrientation(one.text)
+        for name, widget in self._slices.items():
+            widget.mrmlSliceNode().SetMappedInLayout(int(name in wanted))
+        added = [name for name in wanted if name not in SLICE_VIEWS]
+        if added:
+            share = AREA[0] // len(added), AREA[1]
+            QtCore.QTimer.singleShot(0, lambda: [self._resize(name, share) for name in added])
+
+    def _resize(self, name: str, size: tuple[int, int]) -> None:
+        widget = self._slices.get(name)
+        if widget is not None and shiboken6.isValid(widget):
+            widget.resize(*size)
+            widget._slice.resize(*size)
+            widget.sliceLogic().ResizeSliceNode(*size)
+
     def sliceViewNames(self) -> tuple[str, ...]:
-        """Red, Green, Yellow."""
+        """Every slice view that was ever made, on show or not."""
         return tuple(self._slices)
 
     def sliceWidget(self, name: str) -> Any:
@@ -183,24 +223,29 @@ class LayoutManager(QtCore.QObject):
 
     def resetSliceViews(self) -> None:
         """Fit the slices to their volumes."""
-        for view in self._views.slices.values():
-            view.fit()
+        for widget in self._slices.values():
+            widget._slice.fit()
 
     def resetThreeDViews(self) -> None:
         """Let what is shown fill the 3D view."""
         self._views.threeD.fit()
 
     def setLayout(self, layout: int) -> None:
-        """Keep the arrangement in the layout's node; the stand-in goes on showing four views."""
-        self._application.scene.GetFirstNodeByClass("vtkMRMLLayoutNode").SetViewArrangement(int(layout))
+        """Choose an arrangement by its number."""
+        self._node.SetViewArrangement(int(layout))
 
     def close(self) -> None:
         """End the views, in the order that VTK needs: observers, widgets, managers, windows."""
+        self._node.RemoveObserver(self._tag)
+        added = [widget._slice for name, widget in self._slices.items() if name not in SLICE_VIEWS]
         for widget in (*self._slices.values(), self._threeD):
             widget._widget.close()
             widget.delete()
+        self._slices.clear()
         self._views.close()
-        _closed.append((self._views, self._application))
+        for view in added:
+            view.close()
+        _closed.append((self._views, added, self._application))
 
     def fourViews(self) -> FourViews:
         """The views of the stand-in, for its own use."""

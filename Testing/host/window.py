@@ -42,7 +42,7 @@ def arrange(application: GuiApplication, panel: Panel, width: int = 1280, height
 def renderViews(application: GuiApplication) -> None:
     """Render all views now, in their widgets' sizes."""
     manager = application.app.layoutManager()
-    for name in manager.sliceViewNames():
+    for name in manager.fourViews().slices:
         manager.sliceWidget(name).sliceView().forceRender()
     manager.threeDWidget(0).threeDView().forceRender()
 
