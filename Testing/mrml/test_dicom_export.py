@@ -147,3 +147,17 @@ def test_sourcesAreFoundThroughSlicersDatabase(
     assert all("PixelData" not in data for data in found)
     again = pydicom.dcmread(exportSeries(nodes["tv"], tmp_path / "tv", found)[0])
     assert again.StudyInstanceUID == found[0].StudyInstanceUID
+
+
+def test_olderPydicomWritesTheSameFiles(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
+    """Slicer 5.12 may bring pydicom 2.4, which has another argument for a whole file and asks for the syntax."""
+    from host.older import pydicom24
+
+    with pydicom24():
+        files = exportSeries(nodes["mean"], tmp_path / "older", sourceImages())
+    assert len(files) == SHAPE[0]
+    data = pydicom.dcmread(files[0])
+    assert data.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+    assert files[0].read_bytes()[128:132] == b"DICM"
+    newer = exportSeries(nodes["mean"], tmp_path / "newer", sourceImages())
+    assert np.array_equal(data.pixel_array, pydicom.dcmread(newer[0]).pixel_array)

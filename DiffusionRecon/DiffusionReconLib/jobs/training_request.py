@@ -82,7 +82,8 @@ class TrainingRequest:
         if not self.out:
             raise ValueError(_("Choose a folder to keep the trained model in."))
         if self.file(CARD).exists() or (SHIPPED / f"{self.name}.json").exists():
-            raise ValueError(_("There is a trained model called '{name}' already: choose another name.").format(name=self.name))
+            raise ValueError(_("There is a trained model called '{name}' already: choose another name.").format(
+                name=self.name))
         begun = self.begun()
         if begun is not None and (others := self.different(begun)):
             raise ValueError(_("A training called '{name}' was begun with other settings ({what}): continue it, or "

@@ -156,9 +156,10 @@ def exportStructuredReport(
     Raises RuntimeError when the package highdicom is missing, ValueError without sources.
     """
     from DiffusionReconLib.review.structured_report import structuredReport
+    from DiffusionReconLib.scene.dicom_write import writeDicom
 
     stream = BytesIO()
-    structuredReport(reviewContent(review), sources).save_as(stream, enforce_file_format=True)
+    writeDicom(structuredReport(reviewContent(review), sources), stream)
     return _write(path, stream.getvalue())
 
 

@@ -16,6 +16,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
+from DiffusionReconLib.scene.dicom_write import writeDicom
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.volumes import volumeFromNode
 
@@ -82,7 +83,7 @@ def exportSeries(
         for index, plane in enumerate(np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")):
             path = folder / f"IMG{index + 1:05d}.dcm"
             written.append(path)
-            _slice(common, volume, index, plane).save_as(path, enforce_file_format=True)
+            writeDicom(_slice(common, volume, index, plane), path)
     except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
