@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import qt
@@ -21,6 +22,7 @@ from host import packages
 from host.dialogs import Recorder
 from host.eventloop import lockHeld, turn, waitUntil
 from host.guiapplication import GuiApplication
+from host.older import slicer510
 from host.window import arrange
 from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner
 
@@ -356,3 +358,33 @@ def test_standInARunGoesOnWhileTheLoopHoldsTheLock(openPanel: OpenPanel, tmp_pat
     assert set(threading.enumerate()) <= threads
     library = Path(engine.__file__).parents[1]
     assert not [path.name for path in library.rglob("*.py") if "threading" in path.read_text(encoding="utf-8")]
+
+
+def test_standInAnOlderSlicerShowsASentenceInPlaceOfThePanel(openPanel: OpenPanel) -> None:
+    with slicer510():
+        panel = openPanel()
+        label = slicer.util.findChild(panel.container, "refusalLabel")
+        assert label.text.startswith("Diffusion Reconstruction needs Slicer 5.12 or newer, but this is Slicer 5.10:")
+        panel.widget.enter()
+        panel.close()
+
+
+def test_standInReloadReadsTheLibrariesToo(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """Slicer executes the module's own file; what it is made of follows, all of it at once."""
+    useRunner(openPanel(), makeRunner(tmp_path))
+    with mock.patch.dict(sys.modules):  # other tests go on with what they have imported
+        names = [name for name in sys.modules if name.partition(".")[0] in ("DiffusionReconLib", "diffusion_engine")]
+        before = {name: sys.modules[name] for name in names}
+        slicer.util.reloadScriptedModule("DiffusionRecon")
+        widget = slicer.modules.DiffusionReconWidget
+        for name in names:
+            assert sys.modules.get(name) is not before[name], name
+        # No new file has met an old one.
+        assert widget.panel.run.runs.add.__func__.__globals__["Reconstruction"] is (
+            sys.modules["DiffusionReconLib.jobs.engine"].Reconstruction)
+        assert type(widget.panel).__module__ in sys.modules
+        again = sys.modules["DiffusionReconLib.panel.panel"]
+        slicer.modules.diffusionrecon.createNewWidgetRepresentation()  # a second panel is no reload
+        assert sys.modules["DiffusionReconLib.panel.panel"] is again
+        addChest()
+        assert widget.ui.applyButton.enabled

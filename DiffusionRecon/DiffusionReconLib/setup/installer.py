@@ -185,20 +185,28 @@ class _Ear:
 
     def __init__(self, stream: Any, log: Callable[[str], None]) -> None:
         self._stream, self._log, self._line = stream, log, ""
+        self._telling = False
 
     def write(self, text: str) -> int:
         self._stream.write(text)
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            if line.strip():
-                self._log(line.rstrip())
+        if not self._telling:  # a log that prints is not heard once more
+            *lines, self._line = (self._line + text).split("\n")
+            self._tell(lines)
         return len(text)
 
     def end(self) -> None:
         """Give the line that has no end."""
-        if self._line.strip():
-            self._log(self._line.rstrip())
+        self._tell([self._line])
         self._line = ""
+
+    def _tell(self, lines: list[str]) -> None:
+        self._telling = True
+        try:
+            for line in lines:
+                if line.strip():
+                    self._log(line.rstrip())
+        finally:
+            self._telling = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

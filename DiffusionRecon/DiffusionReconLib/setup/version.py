@@ -19,4 +19,4 @@ def tooOld() -> str:
         return ""
     return _(
         "Diffusion Reconstruction needs Slicer {least} or newer, but this is Slicer {found}: install a newer Slicer."
-    ).format(least=LEAST, found=slicer.app.applicationVersion)
+    ).format(least=LEAST, found=f"{slicer.app.majorVersion}.{slicer.app.minorVersion}")
