@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
 from slicer.i18n import tr as _
 
@@ -23,3 +24,18 @@ def sentenceOf(error: BaseException) -> str:
         "Diffusion Reconstruction failed by a mistake of its own ({kind}: {text}): Slicer's log has the details; "
         "please report it with them."
     ).format(kind=type(error).__name__, text=" ".join(str(error).split())[:200])
+
+
+class Leaving(Protocol):
+    """A run or a training whose process may still have to leave."""
+
+    def gone(self) -> bool: ...
+
+
+def isGone(left: Leaving) -> bool:
+    """Whether its process has left; one of which nothing can be known any more counts as gone."""
+    try:
+        return left.gone()
+    except Exception:
+        logging.exception("The end of a process could not be watched")
+        return True

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import slicer
 
 from DiffusionReconLib.jobs.engine import Message, Reconstruction
+from DiffusionReconLib.jobs.failures import isGone
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Runs:
 
     def poll(self) -> None:
         """Go on: pass messages on, publish what is finished, start what waits."""
-        for left in [each for each in self._leaving if _isGone(each)]:
+        for left in [each for each in self._leaving if isGone(each)]:
             self._leaving.remove(left)
             left.close()
         if self._running is None:
@@ -160,12 +161,3 @@ class Runs:
                     self._finish(error)
                     return
                 self._events.ended(request, None, error, [])
-
-
-def _isGone(left: Reconstruction) -> bool:
-    """Whether a run's process has left; one of which nothing can be known any more counts as gone."""
-    try:
-        return left.gone()
-    except Exception:
-        logging.exception("The end of a run could not be watched")
-        return True

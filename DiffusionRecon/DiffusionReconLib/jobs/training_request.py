@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -52,11 +53,15 @@ class TrainingRequest:
         """A file of this training: `RECORD`, `CHECKPOINT`, `CARD` or `LOG`."""
         return Path(self.out) / f"{self.name}.{ending}"
 
+    def has(self, ending: str) -> bool:
+        """Whether such a file of this training is there; False where the folder cannot be looked into."""
+        return os.path.isfile(self.file(ending))
+
     def checkData(self) -> None:
         """Raise ValueError, one sentence, when there is nothing to train on like this."""
         if not self.data:
             raise ValueError(_("Choose a folder of volumes to train on."))
-        if not Path(self.data).is_dir():
+        if not os.path.isdir(self.data):  # False, too, for a folder that nobody may look into
             raise ValueError(_("'{data}' is no folder: choose the folder of the volumes.").format(data=self.data))
         if self.unit not in UNITS:
             raise ValueError(_("There is no unit '{unit}' to train on: choose {units}.").format(
@@ -81,7 +86,7 @@ class TrainingRequest:
                                "'{name}' does not: change it.").format(name=self.name))
         if not self.out:
             raise ValueError(_("Choose a folder to keep the trained model in."))
-        if self.file(CARD).exists() or (SHIPPED / f"{self.name}.json").exists():
+        if self.has(CARD) or (SHIPPED / f"{self.name}.json").exists():
             raise ValueError(_("There is a trained model called '{name}' already: choose another name.").format(
                 name=self.name))
         begun = self.begun()
@@ -91,7 +96,7 @@ class TrainingRequest:
 
     def begun(self) -> TrainingRequest | None:
         """What a training of this name, whose checkpoint is there, was asked for; None where nothing tells."""
-        if not self.file(CHECKPOINT).is_file():
+        if not self.has(CHECKPOINT):
             return None
         try:
             content = json.loads(self.file(RECORD).read_text(encoding="utf-8"))

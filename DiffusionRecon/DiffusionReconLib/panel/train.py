@@ -13,6 +13,7 @@ from diffusion_engine.priors.card import NEIGHBOURS, SLICE, VOLUME
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.jobs.failures import isGone, sentenceOf
 from DiffusionReconLib.jobs.trained_priors import rememberedRequest, rememberFolder, rememberRequest
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, forecastText, progressLine
 from DiffusionReconLib.jobs.training_request import CARD, CHECKPOINT, LOG, TrainingRequest, readLog, signs
@@ -136,7 +137,7 @@ class TrainPart(Part):
         start.text = _("Cancel") if running else _("Start")
         start.enabled = not self._cancelling if running else not reason
         start.toolTip = _("Stop; the last checkpoint is kept") if running else reason or _("Train with these settings")
-        finished = begun is not None and request.file(CARD).exists()
+        finished = begun is not None and request.has(CARD)
         ui.trainContinueButton.enabled = not running and begun is not None and not finished
         ui.trainContinueButton.toolTip = (
             _("Go on with '{name}' from its last checkpoint, with its settings").format(name=request.name)
@@ -147,7 +148,7 @@ class TrainPart(Part):
         hint = reason
         if finished:
             hint = _("'{name}' is trained; another one needs another name.").format(name=request.name)
-        elif not reason and request.file(CHECKPOINT).is_file():
+        elif not reason and request.has(CHECKPOINT):
             hint = _("There is a checkpoint of '{name}': Start goes on from it.").format(name=request.name)
         elif not reason and not request.heldOut:
             hint = _("Hold a case out to see how well new images are denoised and whether training images are merely "
@@ -168,9 +169,9 @@ class TrainPart(Part):
         setText(self.ui.trainWarningLabel, "")
         try:
             self._training = self._logic.startTraining(request, forecastOnly)
-        except (ValueError, RuntimeError, OSError) as error:
+        except Exception as error:
             setText(self.ui.trainForecastLabel, "")
-            setText(self.ui.trainStatusLabel, str(error), True)
+            setText(self.ui.trainStatusLabel, sentenceOf(error), True)
             return
         if not forecastOnly:
             rememberRequest(request)
@@ -179,7 +180,7 @@ class TrainPart(Part):
         self._timer.start()
 
     def _poll(self) -> None:
-        for left in [each for each in self._leaving if each.gone()]:
+        for left in [each for each in self._leaving if isGone(each)]:
             self._leaving.remove(left)
             left.close()
         training = self._training
@@ -217,9 +218,9 @@ class TrainPart(Part):
             setText(label, "" if training.forecastOnly else str(cancelled))
             if training.forecastOnly:
                 setText(self.ui.trainForecastLabel, "")
-        except RuntimeError as error:
+        except Exception as error:
             setText(self.ui.trainForecastLabel, "" if training.forecastOnly else self.ui.trainForecastLabel.text)
-            setText(label, str(error), True)
+            setText(label, sentenceOf(error), True)
         else:
             setText(label, "")
             if not training.forecastOnly:
@@ -233,7 +234,7 @@ class TrainPart(Part):
         """Read the log and draw, when there is something new."""
         path, label = request.file(LOG), self.ui.trainCurvesLabel
         width = max(NARROWEST, self.ui.trainCollapsibleButton.width - MARGINS)
-        stamp = path.stat().st_mtime_ns if request.name and request.out and path.is_file() else 0
+        stamp = path.stat().st_mtime_ns if request.name and request.out and request.has(LOG) else 0
         wanted = (str(path), stamp, request.unit, width) if stamp else ()
         if wanted == self._drawn:
             return
