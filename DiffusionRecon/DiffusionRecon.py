@@ -227,9 +227,11 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         content.setMRMLScene(slicer.mrmlScene)
         self.logic = DiffusionReconLogic(self._runner)
         self.panel = Panel(self.ui, self.logic, SlicerInstaller() if self._runner is None else None)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._sceneStartsToClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._sceneIsOther)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._sceneIsOther)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._sceneStartsToClose)
+        self.addObserver(scene, scene.StartImportEvent, self._sceneStartsToImport)
+        # Only then do the selectors list the new nodes; they hear of it first.
+        self.addObserver(scene, scene.EndBatchProcessEvent, self._sceneIsOther, priority=-1.0)
         self.setParameters(self.logic.getParameterNode())
 
     def cleanup(self) -> None:
@@ -245,6 +247,7 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if self._parameters is None:
             self.setParameters(self.logic.getParameterNode())
+        self._chooseFirstVolume()
         self.panel.update()
 
     def setParameters(self, parameters: Any) -> None:
@@ -256,8 +259,7 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
-            if parameters.inputVolume is None:  # the selector shows the first volume of the scene at once
-                parameters.inputVolume = self.ui.inputSelector.currentNode()
+            self._chooseFirstVolume()
         self._observeInputs()
         self.panel.setParameters(parameters)
 
@@ -270,6 +272,13 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         label.wordWrap = True
         self.layout.addWidget(label)
         self.layout.addStretch(1)
+
+    def _chooseFirstVolume(self) -> None:
+        """Without an input choose the scene's first volume, as Slicer's own modules do: the selector stays at none."""
+        from DiffusionReconLib.scene.volumes import firstVolume
+
+        if self._parameters.inputVolume is None:
+            self._parameters.inputVolume = firstVolume()
 
     def _changed(self, *_caller: Any) -> None:
         self._observeInputs()
@@ -295,8 +304,13 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.sceneClosing()
         self.setParameters(None)
 
+    def _sceneStartsToImport(self, *_caller: Any) -> None:
+        self.setParameters(None)
+
     def _sceneIsOther(self, *_caller: Any) -> None:
-        self.setParameters(self.logic.getParameterNode())
+        """The scene was closed, or another one was loaded."""
+        if self._parameters is None:
+            self.setParameters(self.logic.getParameterNode())
 
 
 class DiffusionReconTest(ScriptedLoadableModuleTest):

@@ -12,6 +12,7 @@ from DiffusionReconLib.panel import export as panel_export
 from DiffusionReconLib.scene.dicom_export import exportSeries
 from host.dialogs import Recorder
 from host.eventloop import turn
+from host.pythonqt import plainToolTip
 from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner, writeSinogram
 from PySide6 import QtCore, QtTest, QtWidgets
 
@@ -27,7 +28,7 @@ def test_standInFromVolumeToFindingsAndVerdicts(
     useRunner(panel, runner)
     ui = panel.widget.ui
     assert not ui.applyButton.enabled
-    assert ui.applyButton.toolTip == "Choose an input volume first"
+    assert plainToolTip(ui.applyButton) == "Choose an input volume first"
     addChest()
     assert ui.modalityComboBox.currentText == "CT"
     assert ui.applyButton.enabled
@@ -135,7 +136,7 @@ def test_standInMeasuredDataFromFileToResult(openPanel: OpenPanel, tmp_path: Pat
     useRunner(panel, runner)
     ui = panel.widget.ui
     ui.sourceComboBox.currentIndex = 1
-    assert ui.applyButton.toolTip == "Choose a file of measured data first"
+    assert plainToolTip(ui.applyButton) == "Choose a file of measured data first"
     broken = tmp_path / "broken.nrrd"
     broken.write_bytes(b"NRRD0004\nsizes: 3 4\n\n")
     ui.sinogramPathEdit.currentPath = str(broken)

@@ -17,6 +17,7 @@ from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, ste
 from DiffusionReconLib.jobs.training_request import TrainingRequest, readLog, signs
 from host.eventloop import waitUntil
 from host.guiapplication import Panel
+from host.pythonqt import plainToolTip
 from host.results import axialMatrix
 from prepared import OpenPanel
 from scipy.ndimage import gaussian_filter
@@ -176,7 +177,7 @@ def test_standInWhatCannotBeStartedSaysWhy(
     change(ui, tmp_path)
     assert not ui.trainStartButton.enabled
     assert words in ui.trainStartButton.toolTip
-    assert ui.trainHintLabel.text == ui.trainStartButton.toolTip
+    assert ui.trainHintLabel.text == plainToolTip(ui.trainStartButton)
 
 
 def test_standInTheEnginesRefusalIsOneSentence(trainer: Panel) -> None:

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from DiffusionReconLib.jobs.extent import slicesAndRegion, slicesOfMeasured
 from DiffusionReconLib.modalities.ct import MODALITIES, MeasuredSummary, Modality, guessModality, presetOf
-from DiffusionReconLib.panel.part import Choices, Part, setText
+from DiffusionReconLib.panel.part import Choices, Part, onPathEdited, setText
 
 CUSTOM = "custom"
 
@@ -32,8 +32,8 @@ class InputsPart(Part):
         self._extent = self.choices("extentComboBox", "extent")
         ui.sinogramPathEdit.nameFilters = [_("Sinograms (*.nrrd)")]
         ui.geometryPathEdit.nameFilters = [_("Geometries (*.json)")]
-        ui.sinogramPathEdit.connect("currentPathChanged(QString)", lambda path: self.store("sinogramPath", path))
-        ui.geometryPathEdit.connect("currentPathChanged(QString)", lambda path: self.store("geometryPath", path))
+        onPathEdited(ui.sinogramPathEdit, lambda path: self.store("sinogramPath", path))
+        onPathEdited(ui.geometryPathEdit, lambda path: self.store("geometryPath", path))
         self._looked: tuple | None = None
         self._summary: MeasuredSummary | None = None
         self._trouble = ""

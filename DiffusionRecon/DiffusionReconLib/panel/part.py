@@ -10,12 +10,36 @@ from xml.etree import ElementTree
 
 import slicer.util
 
+from DiffusionReconLib.panel.tones import BAD, toneColour
+
+TIP = "plainToolTip"
+"""The dynamic property with a tooltip as the .ui file has it: Slicer rewrites `toolTip`."""
+
 
 def namedWidgets(content: Any, uiFile: str | Path) -> SimpleNamespace:
     """The widgets of a .ui file by their names there; none of those that Qt and CTK make, and destroy, inside them."""
-    names = {element.get("name") for element in ElementTree.parse(uiFile).iter("widget")}
+    elements = {element.get("name"): element for element in ElementTree.parse(uiFile).iter("widget")}
     every = vars(slicer.util.childWidgetVariables(content))
-    return SimpleNamespace(**{name: widget for name, widget in every.items() if name in names})
+    found = {name: widget for name, widget in every.items() if name in elements}
+    for name, widget in found.items():
+        tip = elements[name].findtext("property[@name='toolTip']/string")
+        if tip:
+            widget.setProperty(TIP, tip)
+    return SimpleNamespace(**found)
+
+
+def tipOf(widget: Any) -> str:
+    """The tooltip that a widget of `namedWidgets` has in its .ui file, "" without one; never read `toolTip` back."""
+    return widget.property(TIP) or ""
+
+
+def onPathEdited(edit: Any, slot: Callable[[str], Any]) -> None:
+    """Call `slot` with the text of a ctkPathLineEdit at each change.
+
+    The edit's own currentPathChanged does not tell of a text that is empty or does not match the name filters; the line
+    inside it does. Set `showHistoryButton` before, in the .ui file: it makes another line.
+    """
+    slicer.util.findChildren(edit, className="QLineEdit")[0].connect("textChanged(QString)", slot)
 
 
 class Choices:
@@ -27,7 +51,7 @@ class Choices:
     def __init__(self, combo: Any, chosen: Callable[[str], None]) -> None:
         self._combo, self._chosen = combo, chosen
         self._quiet = False
-        self._tip = combo.toolTip
+        self._tip, self._told = tipOf(combo), ""
         self._shown: list[tuple[str, str]] = []
         combo.connect("currentIndexChanged(int)", self._changed)
 
@@ -59,8 +83,8 @@ class Choices:
     def _tell(self) -> None:
         title = self._combo.currentText
         tip = f"{title}\n{self._tip}" if title else self._tip
-        if self._combo.toolTip != tip:
-            self._combo.toolTip = tip
+        if self._told != tip:
+            self._told = self._combo.toolTip = tip
 
     def _changed(self, index: int) -> None:
         self._tell()
@@ -103,8 +127,8 @@ class Part:
 
 
 def setText(label: Any, text: str, bad: bool = False) -> None:
-    """Put a text on a label, in red when it is about something wrong; an empty one takes no room."""
-    style = "color: #c62828;" if bad else ""
+    """Put a text on a label, in the style's red when it is about something wrong; an empty one takes no room."""
+    style = f"color: {toneColour(label, BAD)};" if bad else ""
     if label.text != text:
         label.text = text
     if label.styleSheet != style:

@@ -11,9 +11,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.panel.part import Choices, Part, setText
+from DiffusionReconLib.panel.part import Choices, Part, setText, tipOf
+from DiffusionReconLib.panel.tones import toneColour
 
-BANNER_COLOURS = {"good": "#2e7d32", "warning": "#b26a00", "bad": "#c62828", "plain": "palette(text)"}
 # {spread}: what the brackets hold differs from result to result.
 FINDING_COLUMNS = (_("Verdict"), _("R, A, S (mm)"), _("Mean [{spread}]"), _("Not seen"), _("Volume"), _("Segment"))
 SEGMENT_COLUMNS = (_("Segment"), _("Mean [{spread}]"), _("Volume [{spread}]"))
@@ -47,7 +47,7 @@ class ReviewPart(Part):
         self._comparing = False
         self._quiet = False
         self._segmentsOf: tuple | None = None
-        self._reportTip = ui.exportReportButton.toolTip
+        self._reportTip = tipOf(ui.exportReportButton)
         looks: dict[str, Callable[[], Any]] = {
             "meanButton": lambda: results.showMean(self._nodes),
             "uncertaintyButton": lambda: results.showUncertainty(self._nodes),
@@ -145,7 +145,8 @@ class ReviewPart(Part):
             return
         lines = review.banner(results.resultReport(self._nodes))
         setText(self.ui.bannerLabel, "<br>".join(
-            f'<span style="color: {BANNER_COLOURS[line.state]}">{escape(line.text)}</span>' for line in lines))
+            f'<span style="color: {toneColour(self.ui.bannerLabel, line.state)}">{escape(line.text)}</span>'
+            for line in lines))
         has = {"uncertaintyButton": "uncertainty", "residualButton": "residual", "differenceButton": "reference"}
         for name, key in has.items():
             getattr(self.ui, name).enabled = key in self._nodes

@@ -18,7 +18,7 @@ from DiffusionReconLib.jobs.trained_priors import rememberedRequest, rememberFol
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, forecastText, progressLine
 from DiffusionReconLib.jobs.training_request import CARD, CHECKPOINT, LOG, TrainingRequest, readLog, signs
 from DiffusionReconLib.panel.curves import curvesPixmap
-from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, setText
+from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, onPathEdited, setText
 
 UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "TrainPrior.ui"
 POLL_MILLISECONDS = 200
@@ -59,7 +59,7 @@ class TrainPart(Part):
         self._chosen["_sees"].fill(SEES_TITLES)
         self._show(rememberedRequest())
         for edit in (ui.trainDataPathEdit, ui.trainFolderPathEdit):
-            edit.connect("currentPathChanged(QString)", self._edited)
+            onPathEdited(edit, self._edited)
         for edit in (ui.trainFilesEdit, ui.trainHeldOutEdit, ui.trainNameEdit):
             edit.connect("textChanged(QString)", self._edited)
         for box in (ui.trainStepsSpinBox, ui.trainMinutesSpinBox):

@@ -28,6 +28,8 @@ QUANTITIES = {
     "SUV": ("126401", "DCM", "SUVbw"),
     "Bq/mL": ("110822", "DCM", "Radioactivity Concentration"),
 }
+# What tells the volumes of a result from others: the key that each is known by in it.
+RESULT_ATTRIBUTE = "DiffusionPriors.Result"
 # |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
 SHEAR_TOLERANCE = 1e-3
 # Without a coded unit: an image that reaches air's value is taken for CT.
@@ -48,6 +50,15 @@ def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     if modality:
         return "HU" if modality == "CT" else "a.u."
     return "HU" if node.GetImageData().GetScalarRange()[0] <= AIR_HU else "a.u."
+
+
+def firstVolume() -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The first volume of the scene that a user can choose: no labels, no hidden node, nothing reconstructed here."""
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        own = node.GetAttribute(RESULT_ATTRIBUTE) is not None
+        if not (own or node.GetHideFromEditors() or node.IsA("vtkMRMLLabelMapVolumeNode")):
+            return node
+    return None
 
 
 def volumeFromNode(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
