@@ -23,6 +23,7 @@ from host.dialogs import Recorder
 from host.eventloop import lockHeld, turn, waitUntil
 from host.guiapplication import GuiApplication
 from host.older import slicer510
+from host.pythonqt import plainToolTip
 from host.window import arrange
 from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner
 
@@ -227,7 +228,7 @@ def test_standInASetUpOutlivesItsScene(openPanel: OpenPanel, tmp_path: Path, rec
     assert run.setup.state == INSTALLING
     addChest()
     assert ui.applyButton.enabled
-    assert "once the set-up is done" in ui.applyButton.toolTip
+    assert "once the set-up is done" in plainToolTip(ui.applyButton)
     ui.applyButton.click()
     assert not ui.applyButton.enabled
     slicer.mrmlScene.Clear(0)

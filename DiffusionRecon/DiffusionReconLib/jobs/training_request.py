@@ -15,7 +15,7 @@ from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
 SIZES = ("small", "medium", "large")
-NAME = re.compile(r"[^\W_][\w-]*")
+NAME = re.compile(r"[^\W_][\w-]{0,99}")
 FREE = ("out", "name", "minutes", "device", "processes")
 """What may differ when a training is continued."""
 RECORD, CHECKPOINT, CARD, LOG = "training", "checkpoint", "json", "log"
@@ -82,11 +82,11 @@ class TrainingRequest:
         """Raise ValueError, one sentence, when this cannot be started."""
         self.checkData()
         if NAME.fullmatch(self.name) is None:
-            raise ValueError(_("A name has letters, digits, '-' and '_', and begins with a letter or a digit; "
+            raise ValueError(_("A name has at most 100 letters, digits, '-' and '_', and begins with a letter or a digit; "
                                "'{name}' does not: change it.").format(name=self.name))
         if not self.out:
             raise ValueError(_("Choose a folder to keep the trained model in."))
-        if self.has(CARD) or (SHIPPED / f"{self.name}.json").exists():
+        if self.has(CARD) or os.path.isfile(SHIPPED / f"{self.name}.json"):
             raise ValueError(_("There is a trained model called '{name}' already: choose another name.").format(
                 name=self.name))
         begun = self.begun()

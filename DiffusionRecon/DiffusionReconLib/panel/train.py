@@ -308,4 +308,5 @@ def _place(ui: Any) -> None:
     # The picture follows the panel's width, not the other way round.
     ui.trainCurvesLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
     layout = ui.advancedCollapsibleButton.parentWidget().layout()
-    layout.insertWidget(layout.indexOf(ui.advancedCollapsibleButton) + 1, section)
+    last = max(index for index in range(layout.count()) if layout.itemAt(index).widget() is not None)
+    layout.insertWidget(last + 1, section)  # the room that is left over stays below
