@@ -82,8 +82,8 @@ class TrainingRequest:
         """Raise ValueError, one sentence, when this cannot be started."""
         self.checkData()
         if NAME.fullmatch(self.name) is None:
-            raise ValueError(_("A name has at most 100 letters, digits, '-' and '_', and begins with a letter or a digit; "
-                               "'{name}' does not: change it.").format(name=self.name))
+            raise ValueError(_("A name has at most 100 letters, digits, '-' and '_', and begins with a letter or a "
+                               "digit; '{name}' does not: change it.").format(name=self.name))
         if not self.out:
             raise ValueError(_("Choose a folder to keep the trained model in."))
         if self.has(CARD) or os.path.isfile(SHIPPED / f"{self.name}.json"):
