@@ -14,6 +14,7 @@ import qt
 import slicer
 import slicer.util
 from DiffusionReconLib.jobs import engine
+from DiffusionReconLib.panel import soon
 from DiffusionReconLib.panel.scroll import scrollAreaAbove
 from DiffusionReconLib.setup.installer import SlicerInstaller
 from DiffusionReconLib.setup.needs import TORCH, Need
@@ -359,6 +360,20 @@ def test_standInARunGoesOnWhileTheLoopHoldsTheLock(openPanel: OpenPanel, tmp_pat
     assert set(threading.enumerate()) <= threads
     library = Path(engine.__file__).parents[1]
     assert not [path.name for path in library.rglob("*.py") if "threading" in path.read_text(encoding="utf-8")]
+
+
+def test_standInTheEndOfARunImportsNothing(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """What it needs was imported while the engine worked, a file at a turn; here: in the order of a first run."""
+    panel, runner = openPanel(), makeRunner(tmp_path, hold=1)
+    useRunner(panel, runner)
+    with mock.patch.dict(sys.modules):
+        for name in [name for name in sys.modules if name in soon.MODULES]:
+            del sys.modules[name]
+        addChest()
+        panel.widget.ui.applyButton.click()
+        waitUntil(lambda: set(soon.MODULES) <= set(sys.modules), 10.0, "the files for the run's end")
+        panel.widget.ui.applyButton.click()
+        idle(panel)
 
 
 def test_standInAnOlderSlicerShowsASentenceInPlaceOfThePanel(openPanel: OpenPanel) -> None:

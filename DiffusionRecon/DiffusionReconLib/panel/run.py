@@ -16,6 +16,7 @@ from DiffusionReconLib.jobs.failures import sentenceOf
 from DiffusionReconLib.jobs.runs import Events, Logic, Request, Runs
 from DiffusionReconLib.panel.part import Part, setText
 from DiffusionReconLib.panel.scroll import scrollTo
+from DiffusionReconLib.panel.soon import Soon
 from DiffusionReconLib.scene.preview import Preview
 from DiffusionReconLib.setup.installer import Installer
 from DiffusionReconLib.setup.setup_steps import BLOCKED, INSTALLING, Setup
@@ -44,6 +45,7 @@ class RunPart(Part):
         self._logged = 0
         self._preview: Preview | None = None
         self._cancelling = False
+        self._soon = Soon()
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._poll)
@@ -155,6 +157,8 @@ class RunPart(Part):
         self.runs.poll()
         if self._preview is not None:
             self._guarded(self._preview.poll)
+        if self.runs.running is not None and self.runs.running.started:
+            self._guarded(self._soon.step)
         if not self.busy:
             self._timer.stop()
 
