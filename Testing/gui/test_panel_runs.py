@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 import qt
 import slicer
 import slicer.util
+from diffusion_engine.jobs import process
 from DiffusionReconLib.jobs import engine
 from DiffusionReconLib.panel import soon
+from DiffusionReconLib.panel.run import progressText
 from DiffusionReconLib.panel.scroll import scrollAreaAbove
 from DiffusionReconLib.setup.installer import SlicerInstaller
 from DiffusionReconLib.setup.needs import TORCH, Need
@@ -360,6 +363,40 @@ def test_standInARunGoesOnWhileTheLoopHoldsTheLock(openPanel: OpenPanel, tmp_pat
     assert set(threading.enumerate()) <= threads
     library = Path(engine.__file__).parents[1]
     assert not [path.name for path in library.rglob("*.py") if "threading" in path.read_text(encoding="utf-8")]
+
+
+def test_progressIsAWholeSentenceInThePanelsWords() -> None:
+    message = {"stage": "draw 2 of 4", "step": 3, "total": 30, "seconds_left": None}
+    assert progressText(message) == "Sample 2 of 4, step 3 of 30"
+    assert progressText({**message, "stage": "tv", "seconds_left": 31.4}) == (
+        "Total variation, step 3 of 30, about 31 s left")
+    assert progressText({**message, "stage": "gate", "seconds_left": 150.0}) == "Gate, step 3 of 30, about 2 min left"
+
+
+DEAF = """
+import json, sys, time
+print(json.dumps({"event": "progress", "stage": "tv", "step": 1, "total": 2, "fraction": 0.5}), flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the loop that holds the lock is made for Linux and macOS")
+def test_standInAWorkerThatDoesNotListenIsEndedWhileTheLoopHoldsTheLock(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """After its grace of a second, although the thread that waits for that goes on at the loop's ticks alone."""
+    (tmp_path / "deaf.py").write_text(DEAF, encoding="ascii")
+    panel = openPanel()
+    useRunner(panel, lambda folder: process.start(folder, command=[sys.executable, str(tmp_path / "deaf.py")]))
+    addChest()
+    ui, run = panel.widget.ui, panel.widget.panel.run
+    with lockHeld():
+        ui.applyButton.click()
+        waitUntil(lambda: ui.progressBar.value == 50, 10.0, "the worker's first message")
+        asked = time.monotonic()
+        ui.applyButton.click()
+        waitUntil(lambda: not run.busy, 20.0, "the end of the run")
+    assert time.monotonic() - asked < 2.5
+    assert "Cancelled" in ui.statusLabel.text
 
 
 def test_standInTheEndOfARunImportsNothing(openPanel: OpenPanel, tmp_path: Path) -> None:

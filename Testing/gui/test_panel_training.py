@@ -15,6 +15,8 @@ import slicer
 from DiffusionReconLib.jobs import trained_priors, training_request
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, stepsFor
 from DiffusionReconLib.jobs.training_request import TrainingRequest, readLog, signs
+from DiffusionReconLib.panel.curves import inksOn
+from DiffusionReconLib.panel.tones import contrast
 from host.eventloop import waitUntil
 from host.guiapplication import Panel
 from host.pythonqt import plainToolTip
@@ -327,6 +329,11 @@ def test_thePanelsProcessNeverImportsTorch(tmp_path: Path) -> None:
         check=False,
     )
     assert "opened" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("background", ["#ffffff", "#f0f0f0", "#2a2a2a", "#1e1e1e", "#353535"])
+def test_curvesAndTheirNamesCanBeRead(background: str) -> None:
+    assert all(contrast(ink, background) >= 4.5 for ink in inksOn(background))
 
 
 def test_requestAndLogSurviveDamage(tmp_path: Path) -> None:
