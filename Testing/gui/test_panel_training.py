@@ -16,11 +16,13 @@ from DiffusionReconLib.jobs import trained_priors, training_request
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, stepsFor
 from DiffusionReconLib.jobs.training_request import TrainingRequest, readLog, signs
 from DiffusionReconLib.panel.curves import inksOn
+from DiffusionReconLib.panel.part import setText
 from DiffusionReconLib.panel.tones import contrast
-from host.eventloop import waitUntil
-from host.guiapplication import Panel
+from host.eventloop import turn, waitUntil
+from host.guiapplication import GuiApplication, Panel
 from host.pythonqt import plainToolTip
 from host.results import axialMatrix
+from host.window import arrange
 from prepared import OpenPanel
 from scipy.ndimage import gaussian_filter
 
@@ -281,6 +283,23 @@ def test_standInTrainingIsTheLastSection(trainer: Panel) -> None:
     names = [section.objectName for section in sections if section is not None]
     assert names[-1] == "trainCollapsibleButton"
     assert ui.trainCollapsibleButton.text == "Train a model"
+
+
+def test_standInALongSentenceIsNotSqueezed(application: GuiApplication, trainer: Panel) -> None:
+    """Also where the progress bar takes a row of its own."""
+    arrange(application, trainer)
+    ui = trainer.widget.ui
+    ui.trainCollapsibleButton.collapsed = False
+    turn(5)
+    ui.trainProgressBar.setVisible(True)
+    labels = [ui.trainStatusLabel, ui.trainHintLabel, ui.trainWarningLabel]
+    for label in labels:
+        setText(label, "A sentence about a training that is longer than the panel is wide. " * 3)
+    turn(5)
+    for label in labels:
+        assert label.height >= label.heightForWidth(label.width) > 2 * label.fontMetrics().height()
+    setText(labels[0], "")
+    assert labels[0].minimumHeight == 0
 
 
 def test_aFolderThatNobodyMayLookIntoIsASentence(tmp_path: Path) -> None:

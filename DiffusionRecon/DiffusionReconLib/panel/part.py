@@ -12,6 +12,8 @@ import slicer.util
 
 from DiffusionReconLib.panel.tones import BAD, toneColour
 
+NARROWEST = 100
+"""Width in pixels below which a text has no place yet."""
 TIP = "plainToolTip"
 """The dynamic property with a tooltip as the .ui file has it: Slicer rewrites `toolTip`."""
 
@@ -134,3 +136,5 @@ def setText(label: Any, text: str, bad: bool = False) -> None:
     if label.styleSheet != style:
         label.styleSheet = style
     label.setVisible(bool(text))
+    if label.wordWrap:  # a layout that has too little room takes it from such texts first
+        label.setMinimumHeight(label.heightForWidth(label.width) if text and label.width > NARROWEST else 0)
