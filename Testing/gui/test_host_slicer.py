@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +67,30 @@ def test_standInListsEveryViewEverMade(application: GuiApplication) -> None:
 
 @POSIX
 def test_standInLoopThatHoldsTheLock() -> None:
-    """A thread of Python goes on at the loop's ticks alone, a few milliseconds each."""
+    """While Qt waits a thread of Python stands still; it goes on at the loop's ticks."""
     counted, stop = [0], threading.Event()
 
     def count() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.001):
             counted[0] += 1
-
-    def inLoop(seconds: float) -> int:
-        before, end = counted[0], time.monotonic() + seconds
-        waitUntil(lambda: time.monotonic() > end)
-        return counted[0] - before
 
     thread = threading.Thread(target=count, daemon=True)
     thread.start()
-    free = inLoop(0.2)
+    waitUntil(lambda: counted[0] > 20, 10, "a thread beside the loop")
     with lockHeld():
-        held = inLoop(0.2)
+        begun, steps = time.monotonic(), []
+
+        def tick() -> bool:
+            steps.append(counted[0])
+            return len(steps) > 6
+
+        waitUntil(tick, 10)
+        lasted = time.monotonic() - begun
+        waitUntil(lambda: counted[0] > steps[-1] + 2, 10, "the thread at the ticks")
     stop.set()
     thread.join()
-    assert 0 < held < free / 2
+    assert lasted > 0.1  # of which each thousandth would have been a step
+    assert max(after - before for before, after in pairwise(steps)) <= 3
 
 
 def test_standInTestingMakesInstallationsBlock(application: GuiApplication) -> None:
@@ -158,7 +163,7 @@ def test_standInTorchIsInstalledWithoutItsText(
     assert "unreachable" not in str(caught.value)
     assert (caught.value.output, caught.value.stderr) == (None, None)
     with pytest.raises(ImportError):
-        import PyTorchUtils  # noqa: F811
+        import PyTorchUtils
 
 
 def test_standInSampleIsMadeByItsButtonAlone(application: GuiApplication) -> None:

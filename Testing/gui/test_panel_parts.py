@@ -8,7 +8,7 @@ from typing import Any
 import ctk
 import pytest
 import qt
-from DiffusionReconLib.panel import part, tones
+from DiffusionReconLib.panel import curves, part, tones
 from host.pythonqt import plainToolTip
 from prepared import OpenPanel
 
@@ -57,6 +57,25 @@ def test_standInTooltipsDoNotGrow(openPanel: OpenPanel) -> None:
 @pytest.mark.parametrize("state", list(tones.TONES))
 def test_tonesCanBeRead(background: str, state: str) -> None:
     assert tones.contrast(tones.toneOn(background, state), background) >= 4.5
+
+
+@pytest.mark.parametrize("background", [DARK, LIGHT])
+@pytest.mark.parametrize("ink", curves.INK)
+def test_curvesCanBeRead(background: str, ink: str) -> None:
+    assert tones.contrast(tones.readable(ink, background), background) >= 4.5
+    assert tones.readable("#000000", "#ffffff") == "#000000"  # what can be read stays as it is
+
+
+def test_standInCurvesAreDrawnInColoursThatCanBeRead() -> None:
+    label = qt.QLabel()
+    made = palette(DARK, "#ffffff")
+    made.setColor(qt.QPalette.Base, qt.QColor(DARK))
+    label.setPalette(made)
+    entries = [{"step": step, "loss": 1.0, "psnr_db": {"0.05": 30.0}} for step in (1, 100)]
+    image = curves.curvesPixmap(entries, "HU", False, label, 300).toImage()
+    found = {tones.nameOf(image.pixelColor(x, y)) for x in range(0, 300, 3) for y in range(image.height())}
+    assert tones.readable(curves.INK[0], DARK) in found
+    assert curves.INK[0] not in found
 
 
 def test_contrastOfKnownPairs() -> None:

@@ -71,14 +71,15 @@ def test_standInShowsAPreviewAndPutsTheViewsBack(
     slicer.util.setSliceViewerLayers(background=node)
     layers = slicer.util.getNode("vtkMRMLSliceCompositeNodeRed")
     panel.widget.ui.applyButton.click()
-    waitUntil(lambda: layers.GetBackgroundVolumeID() != node.GetID(), what="the preview")
-    shown = slicer.mrmlScene.GetNodeByID(layers.GetBackgroundVolumeID())
-    assert shown.GetName() == "Chest preview"
+    waitUntil(lambda: layers.GetForegroundVolumeID(), what="the preview")
+    shown = slicer.mrmlScene.GetNodeByID(layers.GetForegroundVolumeID())
+    assert (shown.GetName(), layers.GetForegroundOpacity()) == ("Chest preview", 1.0)
+    assert layers.GetBackgroundVolumeID() == node.GetID()  # what a scene saved now opens with
     assert not shown.GetSaveWithScene()
     assert "Total variation, step 1 of 2, about 3 s left" in panel.widget.ui.statusLabel.text
     panel.widget.ui.applyButton.click()
     idle(panel)
-    assert layers.GetBackgroundVolumeID() == node.GetID()
+    assert (layers.GetBackgroundVolumeID(), layers.GetForegroundVolumeID()) == (node.GetID(), None)
     assert slicer.mrmlScene.GetFirstNodeByName("Chest preview") is None
 
 

@@ -51,7 +51,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
 
     def __init__(self, *arguments: Any) -> None:
         if any(isinstance(one, str) for one in arguments):
-            raise ValueError(f"Could not find matching overload for given arguments: {arguments}: set .text afterwards.")
+            raise ValueError(f"Could not find matching overload for given arguments {arguments}: set .text afterwards.")
         super().__init__(*arguments)
         self._collapsed, self._folded = False, []
         self.setCheckable(True)

@@ -11,7 +11,6 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
-
 # C++'s QCoreApplication::processEvents(QFlags<QEventLoop::ProcessEventsFlag>), as its compilers write the name.
 _PROCESS_EVENTS = "_ZN16QCoreApplication13processEventsE6QFlagsIN10QEventLoop17ProcessEventsFlagEE"
 ALL_EVENTS, WAIT_FOR_MORE = 0, 4

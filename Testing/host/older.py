@@ -22,12 +22,18 @@ def slicer510() -> Iterator[None]:
         stack.enter_context(mock.patch.dict(sys.modules, {"slicer.packaging": None}))  # importing it raises
         stack.enter_context(mock.patch.object(slicer.util, "pip_install", _pipInstall))
         stack.enter_context(pydicom24())
-        if hasattr(slicer.app, "setVersion"):
-            slicer.app.setVersion(5, 10)
-            stack.callback(lambda: slicer.app.setVersion(*version))
+        _setVersion(5, 10)
+        stack.callback(lambda: _setVersion(*version))
         del slicer.packaging
         stack.callback(lambda: setattr(slicer, "packaging", packaging))
         yield
+
+
+def _setVersion(major: int, minor: int) -> None:
+    if hasattr(slicer.app, "setVersion"):
+        slicer.app.setVersion(major, minor)
+    else:  # without Qt
+        slicer.app.majorVersion, slicer.app.minorVersion = major, minor
 
 
 def _pipInstall(requirements: str | list[str]) -> None:

@@ -19,6 +19,7 @@ import shiboken6
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
 from host import signals
+from host.flags import Flags, number
 
 QObject = QtCore.QObject
 _plainGet = QObject.__getattribute__
@@ -136,33 +137,6 @@ def plainToolTip(widget: Any) -> str:
     return _property(widget, "toolTip")
 
 
-class Flags:
-    """The value of a property of flags on Qt 6: it compares and can be assigned, but `int()` refuses it."""
-
-    def __init__(self, value: int) -> None:
-        self._value = value
-
-    def __eq__(self, other: object) -> bool:
-        return _number(other) == self._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __and__(self, other: Any) -> Flags:
-        return Flags(self._value & _number(other))
-
-    def __or__(self, other: Any) -> Flags:
-        return Flags(self._value | _number(other))
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-
-def _number(value: Any) -> Any:
-    """The number of an enum's or a flags' value; anything else as it is."""
-    return value._value if isinstance(value, Flags) else getattr(value, "value", value)
-
-
 def _readProperty(self: Any, name: str, found: QtCore.QMetaProperty) -> Any:
     key = (id(self), name)
     if key in _reading:  # shiboken looks for a Python override of a virtual getter, such as sizeHint
@@ -175,7 +149,7 @@ def _readProperty(self: Any, name: str, found: QtCore.QMetaProperty) -> Any:
     if name == "toolTip" and value and not QtGui.Qt.mightBeRichText(value):  # Slicer's tooltips wrap their lines
         return QtGui.Qt.convertFromPlainText(value, QtCore.Qt.WhiteSpaceNormal)
     if found.isFlagType() and isinstance(value, int | enum.Enum):
-        return Flags(int(_number(value)))
+        return Flags(int(number(value)))
     return tuple(value) if found.typeName() == "QStringList" and value is not None else value
 
 
@@ -188,7 +162,7 @@ def _acceptingInt(self: Any, name: str, setter: Any) -> Any:
     @functools.wraps(setter)
     def call(*arguments: Any) -> Any:
         if len(arguments) == 1 and type(arguments[0]) in (int, Flags):
-            _setProperty(self, found.name(), _number(arguments[0]))
+            _setProperty(self, found.name(), number(arguments[0]))
             return None
         return setter(*arguments)
 
@@ -249,7 +223,7 @@ def _writeProperty(self: Any, name: str, found: QtCore.QMetaProperty, value: Any
     fits = True
     if found.isEnumType():
         fits = isinstance(value, int | enum.Enum | Flags)
-        value = int(_number(value)) if fits else value
+        value = int(number(value)) if fits else value
     elif typeName in INTEGERS:
         fits = isinstance(value, int | float)
         value = int(value) if fits else value  # PythonQt truncates where QVariant would round

@@ -20,6 +20,8 @@ except ImportError as error:
 from host import dialogs, pythonqt
 
 MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtSvg)
+LAYOUT_SPACING = 3
+SPACINGS = (QtWidgets.QStyle.PM_LayoutHorizontalSpacing, QtWidgets.QStyle.PM_LayoutVerticalSpacing)
 uiClasses: dict[str, type] = {}
 
 
@@ -66,6 +68,16 @@ def _check(root: ElementTree.Element, named: dict[str, Any]) -> None:
         for one in element.findall("property"):
             if not pythonqt.hasProperty(named[name], one.get("name")) and one.get("stdset") != "0":
                 raise ValueError(f"Expected properties that {wanted} has, found {one.get('name')} on {name}.")
+
+
+class _Style(QtWidgets.QProxyStyle):
+    """Qt's Fusion style with Slicer's spacing of layouts."""
+
+    def pixelMetric(self, metric: Any, option: Any = None, widget: Any = None) -> int:
+        """Three pixels between the items of a layout."""
+        if metric in SPACINGS:
+            return LAYOUT_SPACING
+        return super().pixelMetric(metric, option, widget)
 
 
 def _singleShot(milliseconds: int, receiver: Any, member: str | None = None) -> None:
@@ -117,6 +129,6 @@ def install(platform: str | None = None) -> QtWidgets.QApplication:
     application = QtWidgets.QApplication.instance()
     if application is None:
         application = QtWidgets.QApplication(["stand-in"])
-        application.setStyle("Fusion")
+        application.setStyle(_Style("Fusion"))
         QtWidgets.QApplication.setPalette(QtWidgets.QApplication.style().standardPalette())
     return application

@@ -159,6 +159,10 @@ class SliceView(_View):
         self._title = (f"{orientation} ({name})", colour)
         self._labelled = False
 
+    def setTitle(self, text: str, colour: tuple[float, float, float]) -> None:
+        """What is written in the upper left corner, before the first picture."""
+        self._title = (text, colour)
+
     def addOwnProps(self) -> None:
         """The slice's image first: added later, a segmentation's fill is blended with black and hides the image."""
         self._mapper = vtk.vtkImageMapper()

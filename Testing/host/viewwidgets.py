@@ -154,6 +154,17 @@ class qMRMLThreeDWidget(QtWidgets.QWidget):
         return self._threeD.node
 
 
+def _describe(view: SliceView, description: ElementTree.Element) -> None:
+    """Give a view the orientation, label and colour that a layout's description says."""
+    said = {one.get("name"): one.text for one in description.findall("property")}
+    if "orientation" in said:
+        view.node.SetOrientation(said["orientation"])
+    if "viewlabel" in said:
+        colour = QtGui.QColor(said.get("viewcolor", "#ffffff"))
+        view.node.SetLayoutLabel(said["viewlabel"])
+        view.setTitle(said["viewlabel"], (colour.redF(), colour.greenF(), colour.blueF()))
+
+
 @pythonqt.cppClass
 class LayoutManager(QtCore.QObject):
     """The views of the layout that the scene's layout node asks for.
@@ -188,9 +199,8 @@ class LayoutManager(QtCore.QObject):
         for name, view in wanted.items():
             if name not in self._slices:
                 self._slices[name] = qMRMLSliceWidget(SliceView(self._application, name))
-                for one in view.findall("property"):
-                    if one.get("name") == "orientation":
-                        self._slices[name].mrmlSliceNode().SetOrientation(one.text)
+            if view is not None:
+                _describe(self._slices[name]._slice, view)
         for name, widget in self._slices.items():
             widget.mrmlSliceNode().SetMappedInLayout(int(name in wanted))
         added = [name for name in wanted if name not in SLICE_VIEWS]

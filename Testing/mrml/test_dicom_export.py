@@ -17,6 +17,7 @@ from DiffusionReconLib.scene.publish import publishResult
 from DiffusionReconLib.scene.volumes import nodeFromVolume, volumeFromNode
 from full_results import writeFullResult
 from host.application import Application
+from host.older import pydicom24
 from pydicom.uid import generate_uid
 
 SHAPE = (5, 20, 24)
@@ -149,15 +150,28 @@ def test_sourcesAreFoundThroughSlicersDatabase(
     assert again.StudyInstanceUID == found[0].StudyInstanceUID
 
 
-def test_olderPydicomWritesTheSameFiles(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
-    """Slicer 5.12 may bring pydicom 2.4, which has another argument for a whole file and asks for the syntax."""
-    from host.older import pydicom24
-
+def test_olderPydicomWritesTheSameSeries(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
+    """pydicom 2.4 knows no `enforce_file_format`, and asks a dataset for its encoding."""
+    newer = exportSeries(nodes["mean"], tmp_path / "newer")
     with pydicom24():
-        files = exportSeries(nodes["mean"], tmp_path / "older", sourceImages())
-    assert len(files) == SHAPE[0]
-    data = pydicom.dcmread(files[0])
-    assert data.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
-    assert files[0].read_bytes()[128:132] == b"DICM"
-    newer = exportSeries(nodes["mean"], tmp_path / "newer", sourceImages())
-    assert np.array_equal(data.pixel_array, pydicom.dcmread(newer[0]).pixel_array)
+        older = exportSeries(nodes["mean"], tmp_path / "older")
+    for first, second in zip(newer, older, strict=True):
+        one, other = pydicom.dcmread(first), pydicom.dcmread(second)
+        assert other.file_meta.TransferSyntaxUID == one.file_meta.TransferSyntaxUID
+        assert other.PixelData == one.PixelData
+        assert other.ImagePositionPatient == one.ImagePositionPatient
+
+
+@pytest.mark.parametrize(("name", "wanted"), [
+    ("Chest diffusion mean (DDS, 60 views, 14:32)", "Chest diffusion mean (DDS, 60 views, 14:32)"),
+    ("Chest of a long name, posterior standard deviation (HU) (DDS, 60 views, 14:32)",
+     "Chest of a long name, posterior standard deviation (HU)"),
+    ("C" * 70 + " diffusion mean (DDS, 14:32)", "C" * 61 + "..."),
+])
+def test_seriesDescriptionIsNotSilentlyCut(
+    name: str, wanted: str, nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path
+) -> None:
+    nodes["mean"].SetName(name)
+    data = pydicom.dcmread(exportSeries(nodes["mean"], tmp_path / "out")[0])
+    assert data.SeriesDescription == wanted
+    assert name in data.DerivationDescription

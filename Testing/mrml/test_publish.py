@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +82,8 @@ def test_nodesLieBesideTheInputWithItsTransformAndProvenance(
     folders = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in nodes.values()}
     assert len(folders) == 1
     (folder,) = folders
-    assert hierarchy.GetItemName(folder) == "Chest diffusion reconstruction"
+    assert hierarchy.GetItemName(folder) == nodes["report"].GetName()
+    assert re.fullmatch(r"Chest: DIFFUSION, \d\d:\d\d", nodes["report"].GetName())
     assert hierarchy.GetItemParent(folder) == hierarchy.GetItemParent(hierarchy.GetItemByDataNode(inputNode))
     for key in set(nodes) - {"report"}:
         node = nodes[key]
@@ -98,12 +101,32 @@ def test_uncertaintyIsNamedForWhatItIs(application: Application, tmp_path: Path)
     concentrated = publishResult(writeResultFolder(tmp_path / "a", SHAPE, "concentrated"))
     posterior = publishResult(writeResultFolder(tmp_path / "b", SHAPE, "posterior"))
     near = publishResult(writeResultFolder(tmp_path / "c", SHAPE, "near-posterior"))
-    assert concentrated["uncertainty"].GetName() == "CT spread of estimates, not an error bar (HU)"
-    assert posterior["uncertainty"].GetName() == "CT posterior standard deviation (HU)"
-    assert near["uncertainty"].GetName() == "CT spread of draws, not an error bar (HU)"
+    assert concentrated["uncertainty"].GetName().startswith("CT spread of estimates, not an error bar (HU) (")
+    assert posterior["uncertainty"].GetName().startswith("CT posterior standard deviation (HU) (")
+    assert near["uncertainty"].GetName().startswith("CT spread of draws, not an error bar (HU) (")
     legends = [each.GetTitleText() for each in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")]
     assert legends == ["Spread\nHU", "Std. dev.\nHU", "Spread\nHU"]
     assert set(publish.SPREAD_NAMES) == set(SPREAD_TITLES) == set(SPREADS)
+
+
+def test_labelTellsMethodViewsAndTime() -> None:
+    time = datetime.datetime(2024, 5, 17, 14, 32, 59)
+    diffusion = {"method": "tmpd", "solver": "tmpd", "geometry": {"views": 60}}
+    assert publish.resultLabel(diffusion, time) == "TMPD, 60 views, 14:32"
+    classical = {"method": "tv", "solver": None, "settings": {"views": 20}}
+    assert publish.resultLabel(classical, time) == "TV, 20 views, 14:32"
+
+
+def test_twoResultsNeverCarryOneName(inputNode: slicer.vtkMRMLScalarVolumeNode, jobFolder: Path) -> None:
+    results = [publishResult(jobFolder, inputNode, withDraws=True) for _ in range(3)]
+    for key in results[0]:
+        assert len({nodes[key].GetName() for nodes in results}) == 3, key
+    hierarchy = subjectHierarchy()
+    folders = [hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes["report"])) for nodes in results]
+    assert len({hierarchy.GetItemName(folder) for folder in folders}) == 3
+    shown = [node for node in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode") if node.GetVisibility()]
+    logic = slicer.modules.colors.logic()
+    assert shown == [logic.GetColorLegendDisplayNode(results[-1]["uncertainty"])]  # the newest result's alone
 
 
 def test_everythingIsDisplayedExplicitly(application: Application, jobFolder: Path) -> None:
@@ -136,7 +159,7 @@ def test_drawsAreASequenceOnlyOnRequest(inputNode: slicer.vtkMRMLScalarVolumeNod
     nodes = publishResult(jobFolder, inputNode, withDraws=True)
     sequence, browser = nodes["draws"], nodes["draws_browser"]
     assert sequence.GetNumberOfDataNodes() == 2
-    assert slicer.mrmlScene.GetFirstNodeByName("Chest draws 2") is None
+    assert slicer.mrmlScene.GetFirstNodeByName(f"{sequence.GetName()} 2") is None
     shown = browser.GetProxyNode(sequence)
     for index in (1, 0):
         browser.SetSelectedItemNumber(index)
@@ -150,7 +173,9 @@ def test_drawsAreASequenceOnlyOnRequest(inputNode: slicer.vtkMRMLScalarVolumeNod
 def test_newVolumesAreNamedAndShownForWhatTheyAre(application: Application, jobFolder: Path) -> None:
     addVolumes(jobFolder)
     nodes = publishResult(jobFolder)
-    names = {key: nodes[key].GetName() for key in ("not_seen", "not_seen_share", "residual")}
+    label = nodes["report"].GetName().removeprefix("CT: ")
+    keys = ("not_seen", "not_seen_share", "residual")
+    names = {key: nodes[key].GetName().removesuffix(f" ({label})") for key in keys}
     assert names == {
         "not_seen": "CT spread not seen by the scan (HU)",
         "not_seen_share": "CT share of the variance not seen by the scan",
@@ -167,7 +192,7 @@ def test_failedGateShowsTheFallbackFirst(application: Application, jobFolder: Pa
     views = FourViews(application, 64)
     addVolumes(jobFolder, {"fallback": ("HU", np.zeros(SHAPE))})
     nodes = publishResult(jobFolder)
-    assert nodes["fallback"].GetName() == "CT diffusion blended towards TV"
+    assert nodes["fallback"].GetName().startswith("CT diffusion blended towards TV (")
     for view in views.slices.values():
         assert view.logic.GetSliceCompositeNode().GetBackgroundVolumeID() == nodes["fallback"].GetID()
         assert view.logic.GetSliceCompositeNode().GetForegroundVolumeID() is None
@@ -235,7 +260,7 @@ def test_failureAtAnyStepLeavesTheSceneAsItWas(
         publishResult(jobFolder, inputNode, withDraws=True)
     assert snapshot() == before
     monkeypatch.undo()
-    assert publishResult(jobFolder, inputNode)["mean"].GetName() == "Chest diffusion mean"
+    assert publishResult(jobFolder, inputNode)["mean"].GetName().startswith("Chest diffusion mean (")
 
 
 def test_brokenResultsAreRefusedBeforeAnyNodeIsMade(application: Application, jobFolder: Path) -> None:

@@ -163,7 +163,8 @@ def test_differenceIsSignedSymmetricAndMadeOnce(nodes: results.Nodes) -> None:
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     again = results.showDifference(nodes, "tv")
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count
-    assert again.GetName() == "CT TV minus CT reference"
+    label = nodes["report"].GetName().removeprefix("CT: ")
+    assert again.GetName() == f"CT TV minus CT reference ({label})"
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     places = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in (again, nodes["mean"])}
     assert len(places) == 1

@@ -10,10 +10,10 @@ import qt
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.panel.tones import contrast
+from DiffusionReconLib.panel.tones import nameOf, readable
 
-INK = (("#1f6fb2", "#7fb8e6"), ("#b04a00", "#ffa561"), ("#0f7355", "#62cfa9"), ("#9c3f8f", "#e39ad8"))
-"""Of each curve and its name: on a light background, on a dark one."""
+INK = ("#1f77b4", "#d95f02", "#1b9e77", "#be5aaa")
+"""Hues of the curves and their names; each is made readable on the background."""
 
 Points = list[tuple[float, float]]
 
@@ -44,15 +44,14 @@ def curvesPixmap(entries: list[dict[str, Any]], unit: str, held: bool, label: An
     line = label.fontMetrics().height()
     height = 8 * line
     pixmap = qt.QPixmap(width, 2 * height if levels else height)
-    base = label.palette.color(qt.QPalette.Base)
-    pixmap.fill(base)
+    pixmap.fill(label.palette.color(qt.QPalette.Base))
     painter = qt.QPainter()
     painter.begin(pixmap)
     painter.setRenderHint(qt.QPainter.Antialiasing, True)
     text = label.palette.color(qt.QPalette.Text)
     named = {levelText(level, unit): points for level, points in levels.items()}
-    inks = inksOn(f"#{base.red():02x}{base.green():02x}{base.blue():02x}")
-    draw = _Drawer(painter, label.fontMetrics(), text, inks, width, height, last, list(named))
+    background = nameOf(label.palette.color(qt.QPalette.Base))
+    draw = _Drawer(painter, label.fontMetrics(), (text, background), width, height, last, list(named))
     draw.panel(0, _("Loss (logarithmic)"), {"": loss}, lambda value: f"{10**value:.3g}")
     if levels:
         title = _("PSNR of held-out patches, dB") if held else _("PSNR of training patches, dB")
@@ -61,20 +60,13 @@ def curvesPixmap(entries: list[dict[str, Any]], unit: str, held: bool, label: An
     return pixmap
 
 
-def inksOn(background: str) -> list[str]:
-    """The curves' colours on a background "#rrggbb": of each the one that is easier to read there."""
-    return [max(pair, key=lambda ink: contrast(ink, background)) for pair in INK]
-
-
 class _Drawer:
     """Panels of curves over the same steps, one under the other."""
 
     def __init__(
-        self, painter: Any, metrics: Any, ink: Any, inks: list[str], width: int, height: int, last: float,
-        names: list[str],
+        self, painter: Any, metrics: Any, ink: tuple[Any, str], width: int, height: int, last: float, names: list[str]
     ) -> None:
-        self._inks = inks
-        self._painter, self._metrics, self._ink = painter, metrics, ink
+        self._painter, self._metrics, (self._ink, self._background) = painter, metrics, ink
         self._height, self._last, self._line = height, last, metrics.height()
         # The same margins in all panels: for numbers of the axes at the left, for names of curves at the right.
         self._left = 10 + metrics.horizontalAdvance("0.00000")
@@ -104,7 +96,7 @@ class _Drawer:
                 (left + (right - left) * step / self._last, lower - (lower - upper) * (value - low) / (high - low))
                 for step, value in points
             ]
-            colour = qt.QColor(self._inks[number % len(self._inks)])
+            colour = qt.QColor(readable(INK[number % len(INK)], self._background))
             self._pen(colour, 2)
             for (x, y), (nextX, nextY) in pairwise(places):
                 self._painter.drawLine(round(x), round(y), round(nextX), round(nextY))

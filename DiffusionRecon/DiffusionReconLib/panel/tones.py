@@ -17,16 +17,23 @@ def toneColour(widget: Any, state: str) -> str:
     """The colour "#rrggbb" of a text of this state ("good", "warning", "bad" or "plain") on a widget as it is now."""
     palette = widget.palette
     if state == PLAIN:
-        return _name(palette.color(qt.QPalette.WindowText))
-    return toneOn(_name(palette.color(qt.QPalette.Window)), state)
+        return nameOf(palette.color(qt.QPalette.WindowText))
+    return toneOn(nameOf(palette.color(qt.QPalette.Window)), state)
 
 
 def toneOn(background: str, state: str) -> str:
-    """The colour of a state on a background "#rrggbb": a contrast of at least 4.5; black or white where no hue has."""
-    best = max(TONES[state], key=lambda tone: contrast(tone, background))
-    if contrast(best, background) >= LEAST_CONTRAST:
-        return best
-    return max(BLACK, WHITE, key=lambda tone: contrast(tone, background))
+    """The colour of a state on a background "#rrggbb", with a contrast of at least 4.5."""
+    return readable(max(TONES[state], key=lambda tone: contrast(tone, background)), background)
+
+
+def readable(colour: str, background: str) -> str:
+    """A colour "#rrggbb", mixed with as much black or white as a contrast of 4.5 on the background needs."""
+    end = max(BLACK, WHITE, key=lambda each: contrast(each, background))
+    for share in range(0, 101, 5):
+        mixed = _mixed(colour, end, share / 100)
+        if contrast(mixed, background) >= LEAST_CONTRAST:
+            return mixed
+    return end
 
 
 def contrast(first: str, second: str) -> float:
@@ -35,11 +42,21 @@ def contrast(first: str, second: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
+def nameOf(colour: Any) -> str:
+    """A QColor as "#rrggbb"."""
+    return f"#{colour.red():02x}{colour.green():02x}{colour.blue():02x}"
+
+
+def _parts(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[start : start + 2], 16) for start in (1, 3, 5))
+
+
+def _mixed(colour: str, end: str, share: float) -> str:
+    pairs = zip(_parts(colour), _parts(end), strict=True)
+    return "#" + "".join(f"{round(one + share * (other - one)):02x}" for one, other in pairs)
+
+
 def _luminance(colour: str) -> float:
-    shares = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    shares = (part / 255 for part in _parts(colour))
     red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _name(colour: Any) -> str:
-    return f"#{colour.red():02x}{colour.green():02x}{colour.blue():02x}"

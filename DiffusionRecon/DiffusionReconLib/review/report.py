@@ -20,6 +20,7 @@ from vtk.util import numpy_support
 
 from DiffusionReconLib.review.findings import IMAGE_REFERENCE, REPORT_REFERENCE, banner, findings, verdict
 from DiffusionReconLib.review.table import readDraws, readLevel
+from DiffusionReconLib.scene.dicom_export import strictly
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.results import resultNodes, resultReport
 
@@ -156,10 +157,9 @@ def exportStructuredReport(
     Raises RuntimeError when the package highdicom is missing, ValueError without sources.
     """
     from DiffusionReconLib.review.structured_report import structuredReport
-    from DiffusionReconLib.scene.dicom_write import writeDicom
 
     stream = BytesIO()
-    writeDicom(structuredReport(reviewContent(review), sources), stream)
+    structuredReport(reviewContent(review), sources).save_as(stream, **strictly())
     return _write(path, stream.getvalue())
 
 

@@ -9,11 +9,18 @@ from vtk.util import numpy_support
 
 
 def snapshots() -> dict[str, np.ndarray]:
-    """The slice views on show by their name, each (rows, columns, 3) uint8, top row first; empty without views."""
+    """The slice views on show by their name, each (rows, columns, 3) uint8, top row first; empty without views.
+
+    Slicer lists every view that was ever made; those that are not in the present layout, or hidden there, are left out.
+    """
     manager = slicer.app.layoutManager()
     if manager is None:
         return {}
-    return {name: _picture(manager.sliceWidget(name).sliceView().renderWindow()) for name in manager.sliceViewNames()}
+    widgets = {name: manager.sliceWidget(name) for name in manager.sliceViewNames()}
+    return {
+        name: _picture(widget.sliceView().renderWindow())
+        for name, widget in widgets.items() if widget.mrmlSliceNode().IsViewVisibleInLayout()
+    }
 
 
 def _picture(window: vtk.vtkRenderWindow) -> np.ndarray:

@@ -16,7 +16,6 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
-from DiffusionReconLib.scene.dicom_write import writeDicom
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.volumes import volumeFromNode
 
@@ -24,6 +23,7 @@ CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 SERIES_NUMBER = 9000
 STORED_MAXIMUM = 65535
+LONGEST_DESCRIPTION = 64
 LPS = np.diag([-1.0, -1.0, 1.0])
 # What a result shares with the images that it was made from.
 PATIENT_AND_STUDY = (
@@ -83,7 +83,7 @@ def exportSeries(
         for index, plane in enumerate(np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")):
             path = folder / f"IMG{index + 1:05d}.dcm"
             written.append(path)
-            writeDicom(_slice(common, volume, index, plane), path)
+            _slice(common, volume, index, plane).save_as(path, **strictly())
     except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
@@ -95,6 +95,11 @@ def exportSeries(
             ) from error
         raise
     return written
+
+
+def strictly() -> dict[str, bool]:
+    """What `Dataset.save_as` takes to write a complete DICOM file: pydicom 3 has another name for it than pydicom 2."""
+    return {"write_like_original": False} if pydicom.__version__.startswith("2.") else {"enforce_file_format": True}
 
 
 def _rescale(array: np.ndarray) -> tuple[str, str]:
@@ -136,7 +141,7 @@ def _common(
     data.SeriesInstanceUID, data.SeriesNumber = generate_uid(), seriesNumber
     data.SeriesDate, data.SeriesTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
-    data.SeriesDescription = node.GetName()[:64]
+    data.SeriesDescription = _seriesDescription(node.GetName())
     data.DerivationDescription = f"{node.GetName()}. {_derivation(node)}{DISCLAIMER}"[:1024]
     data.ImageComments = DISCLAIMER
     data.Manufacturer, data.ManufacturerModelName = "DiffusionPriors", "DiffusionPriors"
@@ -151,6 +156,15 @@ def _common(
             data[name] = first[name]
     _pixelFormat(data, volume)
     return data
+
+
+def _seriesDescription(name: str) -> str:
+    """A node's name in DICOM's 64 characters: a longer one without what stands in brackets at its end, then with dots.
+
+    The derivation description has all of it.
+    """
+    short = name if len(name) <= LONGEST_DESCRIPTION else name.rpartition(" (")[0] or name
+    return short if len(short) <= LONGEST_DESCRIPTION else short[: LONGEST_DESCRIPTION - 3] + "..."
 
 
 def _pixelFormat(data: pydicom.Dataset, volume: Volume) -> None:
@@ -170,7 +184,7 @@ def _slice(common: pydicom.Dataset, volume: Volume, index: int, plane: np.ndarra
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = common.SOPClassUID, generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False, is_little_endian=True)
     data.update(common)
     data.SOPInstanceUID, data.InstanceNumber = meta.MediaStorageSOPInstanceUID, index + 1
     place = LPS @ (volume.ijk_to_ras @ [0.0, 0.0, index, 1.0])[:3]

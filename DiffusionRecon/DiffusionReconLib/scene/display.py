@@ -10,7 +10,7 @@ import slicer
 import slicer.util
 
 from DiffusionReconLib.scene.colours import differenceColourNode, uncertaintyColourNode
-from DiffusionReconLib.scene.volumes import unitOfNode
+from DiffusionReconLib.scene.volumes import RESULT_ATTRIBUTE, unitOfNode
 
 # Window width and level in HU: shows lung, fat and soft tissue at once (a lung window; bone saturates).
 CT_WINDOW_LEVEL = (1400.0, -300.0)
@@ -107,6 +107,17 @@ def addLegend(node: slicer.vtkMRMLScalarVolumeNode, key: str, spread: str) -> sl
     legend.SetPosition(0.95, 0.8)
     legend.SetVisibility(True)
     return legend
+
+
+def hideLegends() -> list[slicer.vtkMRMLColorLegendDisplayNode]:
+    """Hide the legends of results and return those that were shown; what users gave other volumes stays."""
+    logic, hidden = slicer.modules.colors.logic(), []
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        legend = logic.GetColorLegendDisplayNode(node) if node.GetAttribute(RESULT_ATTRIBUTE) in OVERLAYS else None
+        if legend is not None and legend.GetVisibility():
+            legend.SetVisibility(False)
+            hidden.append(legend)
+    return hidden
 
 
 def niceUpperLimit(value: float) -> float:

@@ -1,4 +1,8 @@
-"""The estimate so far in the slice views while a run goes on; the views get back what they showed before."""
+"""The estimate so far in the slice views while a run goes on; the views get back what they showed before.
+
+It is the foreground and hides the background under it, so that a scene saved meanwhile, without the preview, shows the
+background when it is opened. Where nothing is reconstructed the views show what they showed before.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import slicer
 import slicer.util
 from diffusion_engine.volume import Volume
 
+from DiffusionReconLib.scene.display import hideLegends
 from DiffusionReconLib.scene.preview_file import previewInSteps
 from DiffusionReconLib.scene.volumes import nodeFromVolume, updateNodeFromVolume
 
@@ -28,6 +33,7 @@ class Preview:
         self._name = f"{inputNode.GetName()} preview" if inputNode is not None else "preview"
         self._node: slicer.vtkMRMLScalarVolumeNode | None = None
         self._before: list[tuple[slicer.vtkMRMLSliceCompositeNode, str | None, str | None, float]] = []
+        self._legends: list[slicer.vtkMRMLColorLegendDisplayNode] = []
         self._steps: Generator[None, None, Volume] | None = None
 
     @property
@@ -57,12 +63,20 @@ class Preview:
             self._steps.close()
             self._steps = None
         scene = slicer.mrmlScene
-        for layers, background, foreground, opacity in self._before:
-            if scene.IsNodePresent(layers):
+        shown = self._node.GetID() if self._node is not None else None
+        for layers, *before in self._before:
+            # What a user chose meanwhile stays.
+            if scene.IsNodePresent(layers) and shown in _volumes(layers):
+                background, foreground, opacity = before
                 layers.SetBackgroundVolumeID(background)
                 layers.SetForegroundVolumeID(foreground)
                 layers.SetForegroundOpacity(opacity)
-        self._before = []
+        over = {layers.GetForegroundVolumeID() for layers, *_before in self._before if scene.IsNodePresent(layers)}
+        for legend in self._legends:
+            about = legend.GetDisplayableNode() if scene.IsNodePresent(legend) else None
+            if about is not None and about.GetID() in over:
+                legend.SetVisibility(True)
+        self._before, self._legends = [], []
         if self._node is not None and scene.IsNodePresent(self._node):
             display = self._node.GetDisplayNode()
             scene.RemoveNode(self._node)
@@ -82,8 +96,16 @@ class Preview:
         display.SetSaveWithScene(False)
         display.AutoWindowLevelOff()
         display.SetWindowLevel(*WINDOW_LEVEL)
-        slicer.util.setSliceViewerLayers(background=self._node, foreground=None, fit=not self._before[0][1]
-                                         if self._before else False)
+        self._legends = hideLegends()
+        for layers, background, _foreground, _opacity in self._before:
+            if background:
+                layers.SetForegroundOpacity(1.0)
+                layers.SetForegroundVolumeID(self._node.GetID())
+            else:
+                layers.SetForegroundVolumeID(None)
+                layers.SetBackgroundVolumeID(self._node.GetID())
+        if not any(background for _layers, background, _foreground, _opacity in self._before):
+            slicer.app.applicationLogic().FitSliceToAll()
 
     def _readOn(self) -> Volume | None:
         """Some steps of reading; the volume after the last one."""
@@ -103,3 +125,7 @@ class Preview:
         taken = self._folder / f"shown-{name}"
         (self._folder / name).replace(taken)
         return (yield from previewInSteps(taken))
+
+
+def _volumes(layers: slicer.vtkMRMLSliceCompositeNode) -> tuple[str | None, str | None]:
+    return layers.GetBackgroundVolumeID(), layers.GetForegroundVolumeID()

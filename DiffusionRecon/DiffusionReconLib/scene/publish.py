@@ -6,6 +6,8 @@ and the views show what they showed before.
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,14 @@ from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs.job import read_result
 from diffusion_engine.volume import Volume
 
-from DiffusionReconLib.scene.display import OVERLAY_OPACITY, OVERLAYS, addLegend, displayImage, displayOverlay
+from DiffusionReconLib.scene.display import (
+    OVERLAY_OPACITY,
+    OVERLAYS,
+    addLegend,
+    displayImage,
+    displayOverlay,
+    hideLegends,
+)
 from DiffusionReconLib.scene.volumes import nodeFromVolume
 
 ATTRIBUTE_PREFIX = "DiffusionPriors."
@@ -71,14 +80,16 @@ def publishResult(
     baseName = inputNode.GetName() if inputNode is not None else report["modality"].upper()
     transformID = inputNode.GetTransformNodeID() if inputNode is not None else None
     first = next(key for key in FIRST_IMAGES if key in contents.volumes)
+    label = _freeLabel(baseName, resultLabel(report, datetime.datetime.now()))
     with sceneKeptOnFailure():
-        folder = _makeFolder(f"{baseName} diffusion reconstruction", inputNode)
+        folder = _makeFolder(f"{baseName}: {label}", inputNode)
         nodes: dict[str, slicer.vtkMRMLNode] = {}
         for key in sorted(contents.volumes, key=lambda each: each != first):  # the others take the first one's window
             volume = contents.volumes[key]
             if key.startswith(DRAW):
                 continue
-            node = nodeFromVolume(volume, f"{baseName} {resultName(key, report['spread'], volume.unit)}", transformID)
+            name = f"{baseName} {resultName(key, report['spread'], volume.unit)} ({label})"
+            node = nodeFromVolume(volume, name, transformID)
             nodes[key] = node
             _putIntoFolder(node, folder)
             _addProvenance(node, key, report, inputNode)
@@ -88,12 +99,13 @@ def publishResult(
                 displayImage(node, report["modality"], nodes[first])
         draws = [volume for key, volume in contents.volumes.items() if key.startswith(DRAW)]
         if draws:
-            nodes.update(_addDraws(f"{baseName} draws", draws, nodes[first], report, inputNode, folder))
-        nodes["report"] = _addReport(f"{baseName} reconstruction report", report, folder, nodes)
+            nodes.update(_addDraws(f"{baseName} draws ({label})", draws, nodes[first], report, inputNode, folder))
+        nodes["report"] = _addReport(f"{baseName}: {label}", report, folder, nodes)
         overlay = nodes.get("uncertainty") if first != "fallback" else None
         slicer.util.setSliceViewerLayers(
             background=nodes[first], foreground=overlay, foregroundOpacity=OVERLAY_OPACITY
         )
+        hideLegends()
         if overlay is not None:
             addLegend(overlay, "uncertainty", report["spread"])
         if inputNode is None:  # measured data: nothing was on show at this place before
@@ -106,6 +118,25 @@ def resultName(key: str, spread: str, unit: str) -> str:
     if key == "uncertainty":
         return f"{SPREAD_NAMES[spread]} ({unit})"
     return RESULT_NAMES.get(key, key).format(unit=unit)
+
+
+def resultLabel(report: dict, time: datetime.datetime) -> str:
+    """What tells one result from another of the same input: method, views, time, as in "TMPD, 60 views, 14:32"."""
+    parts = [(report.get("solver") or report["method"]).upper()]
+    views = report.get("geometry", {}).get("views") or report.get("settings", {}).get("views")
+    if views:
+        parts.append(f"{views} views")
+    return ", ".join([*parts, f"{time:%H:%M}"])
+
+
+def _freeLabel(baseName: str, label: str) -> str:
+    """The label, with a number where a result of this name is there: two of one minute do not carry one name."""
+    taken = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLTextNode")}
+    numbers = itertools.count(2)
+    free = label
+    while f"{baseName}: {free}" in taken:
+        free = f"{label}, {next(numbers)}"
+    return free
 
 
 @contextmanager

@@ -7,13 +7,13 @@ same one of a result in a reopened scene. A function that needs a volume which t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import slicer
 import slicer.util
 
-from DiffusionReconLib.scene.display import OVERLAY_OPACITY, OVERLAYS, addLegend, displayOverlay, setThreshold
+from DiffusionReconLib.scene.display import OVERLAY_OPACITY, addLegend, displayOverlay, hideLegends, setThreshold
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX, INPUT_REFERENCE, RESULT_REFERENCE
 from DiffusionReconLib.scene.volumes import nodeFromVolume, volumeFromNode
 
@@ -138,9 +138,7 @@ def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
         # Pan, zoom and scroll in one view go to the others at once, not only at a mouse button's release.
         layers.SetLinkedControl(True)
         layers.SetHotLinkedControl(True)
-    for logic in _sliceLogics(names):
-        logic.FitSliceToBackground()
-        logic.SnapSliceOffsetToIJK()
+    _whenViewsHaveASize(lambda: _fit(names))
     return names
 
 
@@ -156,7 +154,7 @@ def endCompare() -> None:
 def flicker(nodes: Nodes, first: str = "tv", second: str = "mean") -> str:
     """Show `first` or `second` in the same place, in turn at each call; returns the key now shown."""
     back, front = needed(nodes, first), needed(nodes, second)
-    _hideLegends()
+    hideLegends()
     shown = [
         layers.GetForegroundOpacity() > 0.5
         for layers in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
@@ -186,7 +184,9 @@ def showDifference(
     old = report.GetNodeReference(RESULT_REFERENCE + "difference")
     if old is not None:
         slicer.mrmlScene.RemoveNode(old)
-    name = f"{node.GetName()} minus {reference.GetName()}"
+    label = f" ({report.GetName().rpartition(': ')[2]})"  # once, at the end
+    first = node.GetName().removesuffix(label)
+    name = f"{first} minus {reference.GetName().removesuffix(label)}" + label * (first != node.GetName())
     made = nodeFromVolume(volume.with_array(volume.array - other.array), name, node.GetTransformNodeID())
     made.SetAttribute(ATTRIBUTE_PREFIX + "Result", "difference")
     made.SetNodeReferenceID(INPUT_REFERENCE, node.GetNodeReferenceID(INPUT_REFERENCE))
@@ -211,13 +211,13 @@ def needed(nodes: Nodes, key: str) -> slicer.vtkMRMLNode:
 
 def _show(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     """One volume alone in all slice views."""
-    _hideLegends()
+    hideLegends()
     slicer.util.setSliceViewerLayers(background=node, foreground=None)
 
 
 def _showOverlay(nodes: Nodes, key: str, opacity: float | None = None, threshold: float | None = None) -> None:
     node = needed(nodes, key)
-    _hideLegends()
+    hideLegends()
     slicer.util.setSliceViewerLayers(
         background=resultImage(nodes),
         foreground=node,
@@ -226,16 +226,6 @@ def _showOverlay(nodes: Nodes, key: str, opacity: float | None = None, threshold
     if threshold is not None:
         setThreshold(node, threshold)
     addLegend(node, key, resultReport(nodes)["spread"] or "point")
-
-
-def _hideLegends() -> None:
-    """Hide the legends of results; those that a user gave other volumes stay."""
-    logic = slicer.modules.colors.logic()
-    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if node.GetAttribute(ATTRIBUTE_PREFIX + "Result") in OVERLAYS:
-            legend = logic.GetColorLegendDisplayNode(node)
-            if legend is not None:
-                legend.SetVisibility(False)
 
 
 def _layoutNode() -> slicer.vtkMRMLLayoutNode:
@@ -266,6 +256,28 @@ def _compositeNode(name: str) -> slicer.vtkMRMLSliceCompositeNode:
     node.SetLayoutName(name)
     node.SetSingletonTag(name)
     return slicer.mrmlScene.AddNode(node)
+
+
+def _whenViewsHaveASize(action: Callable[[], None]) -> None:
+    """Views that have just come into the layout get their size when Qt's loop turns; at once without Qt."""
+    try:
+        import qt
+    except ImportError:
+        action()
+        return
+    scene = slicer.mrmlScene
+
+    def act() -> None:
+        if slicer.mrmlScene is scene:
+            action()
+
+    qt.QTimer.singleShot(0, act)
+
+
+def _fit(names: Sequence[str]) -> None:
+    for logic in _sliceLogics(names):
+        logic.FitSliceToBackground()
+        logic.SnapSliceOffsetToIJK()
 
 
 def _sliceLogics(names: Sequence[str]) -> list[slicer.vtkMRMLSliceLogic]:
