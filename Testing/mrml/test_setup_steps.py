@@ -245,6 +245,7 @@ def test_aNetworkThatIsAwayIsNoMissingWheel() -> None:
     text = "WARNING: Retrying after NewConnectionError\nERROR: No matching distribution found for torch>=2.9"
     assert "network cannot be reached" in troubleOf(text)
     assert troubleOf("Successfully installed monai") == ""
+    assert "wait for its end" in troubleOf("A non-blocking pip_install is already in progress. Wait for it to complete")
 
 
 def test_underTestingSlicerCallsNothingBack(

@@ -22,6 +22,7 @@ from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, onPathEdit
 
 UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "TrainPrior.ui"
 POLL_MILLISECONDS = 200
+# Slicer has its translations before it reads any module, and takes another language at its next start only.
 SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium (6.9 million)")),
                ("large", _("Large (35 million)")))
 SEES_TITLES = ((SLICE, _("A slice")), (NEIGHBOURS, _("A slice with its neighbours")), (VOLUME, _("A volume")))

@@ -166,6 +166,10 @@ class Setup:
 def troubleOf(log: str) -> str:
     """What an installer's lines say went wrong, one sentence with what to do; "" when they do not tell."""
     troubles = (
+        (
+            r"pip_install is already in progress",
+            _("Another installation of Python packages goes on in Slicer: wait for its end, then try again."),
+        ),
         (r"No space left|not enough space|Errno 28", _("The disk is full: free some space, then try again.")),
         (
             r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|name resolution|Network is unreachable"
