@@ -24,6 +24,7 @@ from DiffusionReconLib.setup import needs, sample_data
 from DiffusionReconLib.setup.installer import requirePackages
 from host import extensions
 from host.application import Application, loadScriptedModule
+from host.launcher import launcherAsExecutable
 from host.results import analyticThorax, axialMatrix, writeResultFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +156,24 @@ def test_cancelEndsARealProcess(module: object, inputNode: object, tmp_path: Pat
     with pytest.raises(ReconstructionCancelled):
         module.DiffusionReconLogic(runner).reconstruct(inputNode, progress=lambda _message: False)
     assert not started[0].running()
+    assert not leftovers()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in's launcher is a shell script")
+def test_wantOfMemoryIsSaidBehindSlicersLauncher(
+    module: object, inputNode: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PythonSlicer makes exit code 1 of a worker that the system killed."""
+    from diffusion_engine.jobs import process, shortage
+
+    counts = iter((4, 5))
+    monkeypatch.setattr(shortage, "killed_for_memory", lambda: next(counts))
+    script = tmp_path / "worker.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", encoding="ascii")
+    with launcherAsExecutable(tmp_path) as launcher:
+        logic = module.DiffusionReconLogic(lambda folder: process.start(folder, command=[str(launcher), str(script)]))
+        with pytest.raises(RuntimeError, match=r"The memory did not suffice, .* choose fewer slices"):
+            logic.reconstruct(inputNode)
     assert not leftovers()
 
 
