@@ -5,7 +5,7 @@ Thin on purpose: nodes, results and the engine's process are in DiffusionReconLi
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +21,52 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+LIBRARIES = ("DiffusionReconLib", "diffusion_engine")
+_again = hasattr(slicer.modules, "DiffusionReconWidget")
+"""Whether this file is read once more, by a developer's Reload, for a panel that is there."""
+
+
+def forgetLibraries() -> None:
+    """Have the module's own libraries read again too, once this file was: Slicer's Reload reads this file alone.
+
+    For the new panel's set-up: the old panel has ended by then, with the files that it was made of. All at once, so
+    that none of the new files meets an old one.
+    """
+    global _again
+    if _again:
+        _again = False
+        for name in [name for name in sys.modules if name.partition(".")[0] in LIBRARIES]:
+            del sys.modules[name]
+
 
 class DiffusionRecon(ScriptedLoadableModule):
     """What Slicer's module list shows."""
 
     def __init__(self, parent: Any) -> None:
+        from DiffusionReconLib.setup.sample_data import offerSampleData
+
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("Diffusion Reconstruction")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Tomographic Reconstruction")]
-        parent.dependencies = []
+        # Those whose nodes and logics it uses; SampleData, which is not in every Slicer, is looked for instead.
+        parent.dependencies = [
+            "Colors", "Markups", "Segmentations", "Sequences", "SubjectHierarchy", "Tables", "Texts", "Volumes",
+        ]
         parent.contributors = ["DiffusionPriors contributors"]
         parent.helpText = _(
             "Reconstructs CT from few views with FBP, total variation and a diffusion prior, and maps how far "
             "its estimates spread. Choose a CT volume, of which a scan is simulated, or a measured sinogram. "
-            "Not for diagnostic use."
+            "Needs Slicer 5.12 or newer. Not for diagnostic use."
         )
         parent.acknowledgementText = _("Built on PyTorch, MONAI, SimpleITK and 3D Slicer.")
-        if hasattr(slicer.app, "connect"):  # the Qt application; sample data come with its SampleData module
-            slicer.app.connect("startupCompleted()", registerSampleData)
+        offerSampleData(registerSampleData)
 
 
 def registerSampleData() -> None:
-    """Offer the synthetic chest among Slicer's sample data; it is computed, not downloaded."""
-    if importlib.util.find_spec("SampleData") is None:
-        return
-    import SampleData
+    """Offer the synthetic chest among Slicer's sample data."""
+    from DiffusionReconLib.setup.sample_data import registerSampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="DiffusionPriors",
-        sampleName="SyntheticChestCT",
-        # SampleData wants these three as text; with a downloader of its own, a source's address is never asked.
-        uris="synthetic:chest",
-        fileNames="SyntheticChestCT.nrrd",
-        nodeNames="SyntheticChestCT",
-        thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "DiffusionRecon.png"),
-        customDownloader=lambda _source: DiffusionReconLogic().makeSyntheticChest(),
-    )
+    registerSampleData()
 
 
 class DiffusionReconLogic(ScriptedLoadableModuleLogic):
@@ -162,7 +172,7 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         from DiffusionReconLib.setup.setup_steps import requirePackages
 
         (request.checkData if forecastOnly else request.check)()
-        requirePackages()
+        requirePackages(training=True)
         return Training(request, forecastOnly)
 
     def makeSyntheticChest(self) -> Any:
@@ -198,12 +208,19 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observed: list[Any] = []
 
     def setup(self) -> None:
-        """Build the panel from its .ui file and connect it."""
+        """Build the panel from its .ui file and connect it; in a Slicer that is too old, say so instead."""
+        forgetLibraries()
+        from DiffusionReconLib.setup.version import tooOld
+
+        ScriptedLoadableModuleWidget.setup(self)
+        reason = tooOld()
+        if reason:
+            self._refuse(reason)
+            return
         from DiffusionReconLib.panel.panel import Panel
         from DiffusionReconLib.panel.part import namedWidgets
         from DiffusionReconLib.setup.setup_steps import SlicerInstaller
 
-        ScriptedLoadableModuleWidget.setup(self)
         content = slicer.util.loadUI(self.resourcePath("UI/DiffusionRecon.ui"))
         self.layout.addWidget(content)
         self.ui = namedWidgets(content, self.resourcePath("UI/DiffusionRecon.ui"))
@@ -219,12 +236,15 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """End a running reconstruction when the panel goes away."""
-        self.setParameters(None)
-        self.removeObservers()
-        self.panel.close()
+        if self.panel is not None:
+            self.setParameters(None)
+            self.removeObservers()
+            self.panel.close()
 
     def enter(self) -> None:
         """The panel is shown: make sure that it has parameters."""
+        if self.panel is None:
+            return
         if self._parameters is None:
             self.setParameters(self.logic.getParameterNode())
         self._chooseFirstVolume()
@@ -244,6 +264,16 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._chooseFirstVolume()
         self._observeInputs()
         self.panel.setParameters(parameters)
+
+    def _refuse(self, reason: str) -> None:
+        """Show one sentence in place of the panel."""
+        import qt
+
+        label = qt.QLabel(reason)
+        label.objectName = "refusalLabel"
+        label.wordWrap = True
+        self.layout.addWidget(label)
+        self.layout.addStretch(1)
 
     def _chooseFirstVolume(self) -> None:
         """Without an input choose the scene's first volume, as Slicer's own modules do: the selector stays at none."""

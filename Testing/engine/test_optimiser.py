@@ -64,3 +64,10 @@ def test_the_state_continues_the_same_steps() -> None:
 def test_a_network_in_another_memory_format_is_refused() -> None:
     with pytest.raises(ValueError, match="channels_last"):
         MuonWithAdam(PatchUNet(channels=(8, 12), blocks=1), RATE)
+
+
+def test_an_older_torch_without_muon_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ValueError, match=r"expected PyTorch 2\.9 or newer .*: install a newer one"):
+        MuonWithAdam(ready(), RATE)
+    MuonWithAdam(nn.Linear(3, 2), RATE)  # factors alone need none

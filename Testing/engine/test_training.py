@@ -8,6 +8,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -250,6 +251,17 @@ def test_held_out_cases_by_name(folder: Path) -> None:
         load_sources(folder, exclude=["held", "nobody"])
     with pytest.raises(ValueError, match="no CT volume in HU below"):
         load_sources(folder, exclude=["held", "fine", "coarse"])
+
+
+@pytest.mark.parametrize("name", ["case-07", "case-07.nii.gz"])
+def test_a_held_out_file_is_called_with_or_without_its_ending(name: str, tmp_path: Path) -> None:
+    for case in ("case-07", "case-08"):
+        write_volume(ct(32, 1.0), tmp_path / f"{case}.nii.gz")
+    assert [s.name for s in load_sources(tmp_path, exclude=[name])[0]] == ["case-08.nii.gz"]
+    assert [s.name for s in load_sources(tmp_path, only=[name])[0]] == ["case-07.nii.gz"]
+    base = SimpleNamespace(name="base", data=[{"name": "case-07.nii.gz"}])
+    with pytest.raises(ValueError, match=f"was trained on {name}, which therefore cannot validate"):
+        run.refuse_seen(base, [name])  # type: ignore[arg-type]
 
 
 def test_a_table_gives_each_slice_its_pixel_size(folder: Path) -> None:

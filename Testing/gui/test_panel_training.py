@@ -16,11 +16,13 @@ import slicer
 from DiffusionReconLib.jobs import trained_priors, training_request
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, stepsFor
 from DiffusionReconLib.jobs.training_request import TrainingRequest, readLog, signs
+from DiffusionReconLib.panel.part import setText
 from DiffusionReconLib.panel.tones import BAD, toneColour
-from host.eventloop import waitUntil
-from host.guiapplication import Panel
+from host.eventloop import turn, waitUntil
+from host.guiapplication import GuiApplication, Panel
 from host.pythonqt import plainToolTip
 from host.results import axialMatrix
+from host.window import arrange
 from prepared import OpenPanel
 from scipy.ndimage import gaussian_filter
 
@@ -109,7 +111,7 @@ def test_standInTrainCancelContinueAndChooseThePrior(trainer: Panel) -> None:
     ui.trainStepsSpinBox.value = 400
     assert ui.trainStartButton.enabled
     assert not ui.trainContinueButton.enabled
-    assert ui.trainSizeComboBox.currentText == "As that prior's"
+    assert ui.trainSizeComboBox.currentText == "As that model's"
     ui.trainStartButton.click()
     assert ui.trainStartButton.text == "Cancel"
     log = out / "lab-prior.log"
@@ -133,7 +135,7 @@ def test_standInTrainCancelContinueAndChooseThePrior(trainer: Panel) -> None:
     ui.trainContinueButton.click()
     assert ui.trainStepsSpinBox.value == 400
     _idle(trainer)
-    assert "'lab-prior' can be chosen as the prior of CT now" in ui.trainStatusLabel.text
+    assert "'lab-prior' can be chosen as the trained model of CT now" in ui.trainStatusLabel.text
     steps = [entry["step"] for entry in readLog(log) if "loss" in entry]
     assert steps == [100, 200, 300, 400]
     assert json.loads((out / "lab-prior.json").read_text(encoding="utf-8"))["training"]["augment"] is True
@@ -223,6 +225,91 @@ def test_theConsolesCallTrainsAndIsCancelled(trainer: Panel, tiny: Path, volumes
             logic.trainPrior(volumes, "wrong", out, **wrong)
     with pytest.raises(ValueError, match="already"):
         logic.trainPrior(volumes, "short", out)
+
+
+class Silent:
+    """A process that says these messages, then breaks."""
+
+    def __init__(self, *messages: dict) -> None:
+        self.messages, self.cancelled = list(messages), False
+
+    def poll(self) -> list[dict]:
+        if not self.messages and not self.cancelled:
+            raise KeyError("no such entry")
+        return [self.messages.pop(0)] if self.messages else []
+
+    def running(self) -> bool:
+        return not self.cancelled and not self.messages
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize("where", ["poll", "follow"])
+def test_standInAMistakeOfTheProgramEndsTheTrainingWithASentence(
+    where: str, trainer: Panel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the training that follows its forecast cannot start."""
+    ui, part = trainer.widget.ui, trainer.widget.panel.train
+    starts: list[Silent] = []
+
+    def start(_folder: Path, arguments: list[str]) -> Silent:
+        if starts:
+            raise ValueError("expected to start PythonSlicer, but it failed (No such file): check its path")
+        foreseen = {"event": "done", "result": {"seconds": 10.0, "memory_mb": 900.0}}
+        starts.append(Silent(foreseen) if where == "follow" else Silent())
+        starts[0].cancelled = where == "follow"  # the forecast's own process leaves after its word
+        return starts[0]
+
+    monkeypatch.setattr(
+        trainer.widget.logic, "startTraining", lambda request, only: Training(request, only, start), raising=False)
+    ui.trainMinutesSpinBox.value = 10 if where == "follow" else 0
+    ui.trainStartButton.click()
+    waitUntil(lambda: not part.busy, 10.0, "the end of the training")
+    said = ui.trainStatusLabel.text
+    if where == "poll":
+        assert "mistake of its own (KeyError: 'no such entry')" in said
+        assert any(record.exc_info and record.exc_info[0] is KeyError for record in caplog.records)
+    else:
+        assert said == "expected to start PythonSlicer, but it failed (No such file): check its path"
+    assert ui.trainStartButton.text == "Start"
+    assert not list(Path(slicer.app.temporaryPath).glob("DiffusionRecon-Training-*"))
+
+
+def test_standInTrainingIsTheLastSection(trainer: Panel) -> None:
+    ui = trainer.widget.ui
+    layout = ui.advancedCollapsibleButton.parentWidget().layout()
+    sections = [layout.itemAt(index).widget() for index in range(layout.count())]
+    names = [section.objectName for section in sections if section is not None]
+    assert names[-1] == "trainCollapsibleButton"
+    assert ui.trainCollapsibleButton.text == "Train a model"
+
+
+def test_standInALongSentenceIsNotSqueezed(application: GuiApplication, trainer: Panel) -> None:
+    """Also where the progress bar takes a row of its own."""
+    arrange(application, trainer)
+    ui = trainer.widget.ui
+    ui.trainCollapsibleButton.collapsed = False
+    turn(5)
+    ui.trainProgressBar.setVisible(True)
+    labels = [ui.trainStatusLabel, ui.trainHintLabel, ui.trainWarningLabel]
+    for label in labels:
+        setText(label, "A sentence about a training that is longer than the panel is wide. " * 3)
+    turn(5)
+    for label in labels:
+        assert label.height >= label.heightForWidth(label.width) > 2 * label.fontMetrics().height()
+    setText(labels[0], "")
+    assert labels[0].minimumHeight == 0
+
+
+def test_aFolderThatNobodyMayLookIntoIsASentence(tmp_path: Path) -> None:
+    """As is one whose name is longer than a system allows."""
+    request = TrainingRequest(str(tmp_path), str(tmp_path / "out"), "x" * 300)
+    assert request.begun() is None
+    with pytest.raises(ValueError, match="at most 100 letters"):
+        request.check()
+    with pytest.raises(ValueError, match="is no folder"):
+        TrainingRequest(str(tmp_path / ("y" * 300)), "out").checkData()
 
 
 def test_standInClosingThePanelEndsTheTraining(trainer: Panel) -> None:

@@ -86,7 +86,16 @@ class SampleDataSource:
 
 
 class SampleDataLogic:
-    """Samples by name. `downloadSample` fetches the address and knows nothing of `customDownloader`."""
+    """Samples by name. `downloadSample` fetches the address and knows nothing of `customDownloader`.
+
+    A file is fetched once: after that the copy in the cache is taken. An address passes all rules before it is fetched.
+    """
+
+    @staticmethod
+    def registerUrlRewriteRule(name: str, rewriteFunction: Callable[[str], str]) -> None:
+        """Let a function rewrite each address that is about to be fetched."""
+        rules = getattr(slicer.modules, "sampleDataUrlRewriteRules", {})
+        slicer.modules.sampleDataUrlRewriteRules = {**rules, name: rewriteFunction}
 
     @staticmethod
     def registerCustomSampleDataSource(
@@ -115,11 +124,15 @@ class SampleDataLogic:
 
     def downloadFromSource(self, source: SampleDataSource) -> list[Any]:
         """Load a `file:` address as a volume; ValueError for others, of which there are none without a network."""
-        address = urllib.parse.urlparse(source.uris)
-        if address.scheme != "file":
-            raise ValueError(f"unknown url type: {source.uris}")
-        path = Path(slicer.app.temporaryPath, source.fileNames)
-        shutil.copyfile(urllib.parse.unquote(address.path), path)
+        path = Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory(), source.fileNames)
+        if not path.exists():
+            uri = source.uris
+            for rule in getattr(slicer.modules, "sampleDataUrlRewriteRules", {}).values():
+                uri = rule(uri)
+            address = urllib.parse.urlparse(uri)
+            if address.scheme != "file":
+                raise ValueError(f"unknown url type: {uri}")
+            shutil.copyfile(urllib.parse.unquote(address.path), path)
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", source.nodeNames)
         storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
         storage.SetFileName(str(path))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib.machinery
+import functools
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import types
@@ -15,10 +16,15 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from diffusion_engine import __version__
+from diffusion_engine.phantoms import chest
 from DiffusionReconLib.jobs.engine import ReconstructionCancelled
-from DiffusionReconLib.setup import setup_steps
-from DiffusionReconLib.setup.setup_steps import requirePackages
+from DiffusionReconLib.scene.volumes import unitOfNode
+from DiffusionReconLib.setup import needs, sample_data
+from DiffusionReconLib.setup.installer import requirePackages
+from host import extensions
 from host.application import Application, loadScriptedModule
+from host.launcher import launcherAsExecutable
 from host.results import analyticThorax, axialMatrix, writeResultFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +159,24 @@ def test_cancelEndsARealProcess(module: object, inputNode: object, tmp_path: Pat
     assert not leftovers()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in's launcher is a shell script")
+def test_wantOfMemoryIsSaidBehindSlicersLauncher(
+    module: object, inputNode: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PythonSlicer makes exit code 1 of a worker that the system killed."""
+    from diffusion_engine.jobs import process, shortage
+
+    counts = iter((4, 5))
+    monkeypatch.setattr(shortage, "killed_for_memory", lambda: next(counts))
+    script = tmp_path / "worker.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", encoding="ascii")
+    with launcherAsExecutable(tmp_path) as launcher:
+        logic = module.DiffusionReconLogic(lambda folder: process.start(folder, command=[str(launcher), str(script)]))
+        with pytest.raises(RuntimeError, match=r"The memory did not suffice, .* choose fewer slices"):
+            logic.reconstruct(inputNode)
+    assert not leftovers()
+
+
 def test_unusableInputStartsNothing(module: object, application: Application) -> None:
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     before = nodeIDs()
@@ -235,9 +259,7 @@ def test_missingPackagesAreNamedWithWhatToInstall(monkeypatch: pytest.MonkeyPatc
     real = importlib.util.find_spec
 
     def without(*missing: str) -> None:
-        monkeypatch.setattr(
-            setup_steps.importlib.util, "find_spec", lambda name: None if name in missing else real(name)
-        )
+        monkeypatch.setattr(needs.importlib.util, "find_spec", lambda name: None if name in missing else real(name))
 
     requirePackages()
     without("torch", "PyTorchUtils")
@@ -260,8 +282,12 @@ heavy = {{"torch", "monai", "qt", "SampleData", "SimpleITK"}} & set(sys.modules)
 assert not heavy, heavy
 import test_logic
 node = slicer.util.addVolumeFromArray(test_logic.analyticThorax(test_logic.SHAPE), name="Chest")
-DiffusionRecon.DiffusionReconLogic(test_logic.Runner({{"event": "done"}})).reconstruct(node)
-heavy = {{"torch", "monai", "qt"}} & set(sys.modules)
+from DiffusionReconLib.jobs.engine import Reconstruction, simulateFrom, startEngine
+import diffusion_engine.jobs.process
+running = Reconstruction(simulateFrom(node, {{}}), test_logic.Runner({{"event": "done"}}, result=False))
+running.wait()
+running.close()
+heavy = {{"torch", "monai", "qt", "SimpleITK", "pydicom"}} & set(sys.modules)
 assert not heavy, heavy
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -289,21 +315,99 @@ def test_syntheticChestBecomesANode(module: object, application: Application) ->
     assert high > 200
 
 
-def test_sampleDataOffersTheChestWhereSampleDataIs(
-    module: object, application: Application, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("late", [False, True], ids=["at the start", "added later"])
+def test_sampleDataGivesTheChestByButtonAndFromPython(
+    late: bool, module: object, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources = []
-    fake = types.ModuleType("SampleData")
-    fake.__spec__ = importlib.machinery.ModuleSpec("SampleData", None)
-    fake.SampleDataLogic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: sources.append(source))
+    """As a user of Python asks for it; and where SampleData is loaded after this module, and before."""
+    Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory(), f"SyntheticChestCT-{__version__}.nrrd").unlink(
+        missing_ok=True)
+    small = functools.partial(chest.synthetic_chest, shape=(2, 48, 48), spacing_mm=(30.0, 8.0, 8.0))
+    monkeypatch.setattr(chest, "synthetic_chest", small)
+    started: list[object] = []
+    monkeypatch.setattr(slicer.app, "connect", lambda _signal, call: started.append(call), raising=False)
+    parent = types.SimpleNamespace()
+    if not late:
+        module.DiffusionRecon(parent)
+    made: list[str] = []
+    monkeypatch.setattr(sample_data, "writtenChest", counted(sample_data.writtenChest, made))
+    with extensions.installed(SampleData=extensions.sampleData()):
+        if late:
+            module.DiffusionRecon(parent)
+        assert len(started) == (not late)
+        for call in started:
+            call()
+        (source,) = slicer.modules.sampleDataSources["DiffusionPriors"]
+        assert all(isinstance(each, str) for each in (source.uris, source.fileNames, source.nodeNames))
+        assert Path(source.options["thumbnailFileName"]).is_file()
+        assert not made  # nothing is computed before it is asked for
+        wanted = slicer.util.arrayFromVolume(module.DiffusionReconLogic().makeSyntheticChest())
+        for node in (slicer.modules.sampledata.logic().downloadSample("SyntheticChestCT"), *source.press()):
+            values = slicer.util.arrayFromVolume(node)
+            assert node.GetName() == "SyntheticChestCT"
+            assert np.array_equal(values, wanted)
+            assert unitOfNode(node) == "HU"
+        assert made == ["chest"]  # the second time it is in the cache
+    assert sample_data.addressOfFile("https://example.org/a.nrrd") == "https://example.org/a.nrrd"
+
+
+def counted(original: object, made: list[str]) -> object:
+    return lambda: (made.append("chest"), original())[1]
+
+
+def test_withoutSampleDataNothingIsOffered(module: object, application: Application) -> None:
     module.registerSampleData()
-    assert not sources
-    monkeypatch.setitem(sys.modules, "SampleData", fake)
-    module.registerSampleData()
-    (source,) = sources
-    assert all(isinstance(source[name], str) for name in ("uris", "fileNames", "nodeNames"))
-    assert Path(source["thumbnailFileName"]).is_file()
-    assert source["customDownloader"](None).GetName() == source["nodeNames"]
+    assert not hasattr(slicer.modules, "sampleDataSources")
+
+
+def test_theModuleWaitsForThoseThatItUses(module: object) -> None:
+    """Slicer loads these before it; all are in every Slicer."""
+    parent = module.DiffusionRecon(types.SimpleNamespace()).parent
+    library = ROOT / "DiffusionRecon" / "DiffusionReconLib"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in library.rglob("*.py"))
+    used = set(re.findall(r"slicer\.modules\.(\w+)\.logic", code)) - {"sampledata"}
+    assert used
+    assert used <= {name.lower() for name in parent.dependencies}
+    kinds = {"MarkupsROI": "Markups", "Segmentation": "Segmentations", "Sequence": "Sequences", "Table": "Tables",
+             "Text": "Texts", "ScalarVolume": "Volumes", "SubjectHierarchy": "SubjectHierarchy"}
+    named = {owner for kind, owner in kinds.items() if f"vtkMRML{kind}Node" in code}
+    assert named <= set(parent.dependencies)
+
+
+def test_wordsCanBeTranslated() -> None:
+    """Slicer's tool finds texts that are written in the call; what is put into them comes afterwards."""
+    library = ROOT / "DiffusionRecon" / "DiffusionReconLib"
+    for path in (ROOT / "DiffusionRecon" / "DiffusionRecon.py", *library.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "_":
+                kinds = [type(getattr(argument, "value", None)) for argument in call.args]
+                assert kinds == [str], f"{path.name}:{call.lineno}"
+
+
+def test_theJobsVolumeIsWrittenAsTheEngineWritesIt(application: Application, tmp_path: Path) -> None:
+    """To the last bit of values and geometry, also of a turned grid, a few slices at a time."""
+    from diffusion_engine.io.images import read_volume, write_volume
+    from diffusion_engine.volume import Volume
+    from DiffusionReconLib.jobs import job_input
+
+    random = np.random.default_rng(3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.linalg.qr(random.normal(size=(3, 3)))[0] * (0.7, 0.9, 2.5)
+    matrix[:3, 3] = (11.1, -7.3, 1303.7)
+    volume = Volume(random.normal(0, 300, (7, 5, 6)).astype(np.float32)[::-1], matrix, "HU")
+    write_volume(volume, tmp_path / "wanted.nrrd")
+    steps = list(job_input.nrrdInSteps(tmp_path / "found.nrrd", volume))
+    assert len(steps) == 1
+    wanted, found = (read_volume(tmp_path / f"{name}.nrrd") for name in ("wanted", "found"))
+    assert np.array_equal(found.array, wanted.array)
+    assert np.array_equal(found.ijk_to_ras, wanted.ijk_to_ras)
+    assert (found.unit, found.array.dtype) == (wanted.unit, wanted.array.dtype)
+    large = Volume(np.zeros((9, 512, 512), np.float32), matrix, "HU")
+    assert len(list(job_input.nrrdInSteps(tmp_path / "large.nrrd", large))) == 3
+    with pytest.raises(ValueError, match=r"could not be written to .* free some disk space"):
+        list(job_input.nrrdInSteps(tmp_path / "missing" / "a.nrrd", volume))
+    with pytest.raises(ValueError, match="could not be copied into the job"):
+        list(job_input.copyInSteps(tmp_path / "none", tmp_path / "copy"))
 
 
 def test_panelUsesNothingHeavyAndNoThread() -> None:
@@ -315,7 +419,7 @@ def test_panelUsesNothingHeavyAndNoThread() -> None:
             names |= {alias.name.partition(".")[0] for alias in statement.names}
         elif isinstance(statement, ast.ImportFrom):
             names.add(statement.module.partition(".")[0])
-    assert names <= {"__future__", "importlib", "pathlib", "typing", "slicer", "vtk"}
+    assert names <= {"__future__", "pathlib", "sys", "typing", "slicer", "vtk"}
     code = ast.unparse(tree)
     assert "processEvents" not in code
     assert "threading" not in code

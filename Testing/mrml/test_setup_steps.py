@@ -6,32 +6,55 @@ import os
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from DiffusionReconLib.jobs.estimate import Rate, estimate, rateOf, stepsOf, timeText, workingShape
-from DiffusionReconLib.setup import setup_steps
+from DiffusionReconLib.setup import installer, needs
 from DiffusionReconLib.setup.doctor import Doctor, deviceLine
-from DiffusionReconLib.setup.setup_steps import BLOCKED, INSTALLING, NEEDS, READY, TORCH, Need, Setup, SlicerInstaller
+from DiffusionReconLib.setup.installer import SlicerInstaller, heard, requirePackages
+from DiffusionReconLib.setup.needs import NEEDS, TORCH, Need, cudaOfTorch
+from DiffusionReconLib.setup.setup_steps import BLOCKED, INSTALLING, READY, Setup, troubleOf
+from DiffusionReconLib.setup.version import tooOld
+from host import extensions, packages
 from host.application import Application
+from host.older import slicer510
 
 MONAI = next(need for need in NEEDS if need.module == "monai")
 
 
 class World:
-    """A computer without the packages; `line` is what its installer says, `code` how it ends."""
+    """A computer without the packages; `line` is what its installer says, `code` how it ends.
+
+    `older`: versions that are there and too old, by package; `driver`: of NVIDIA; `refuses`: why it has no torch.
+    """
 
     def __init__(
-        self, *missing: Need, extension: bool = True, free: float = 50.0, code: int = 0, line: str = ""
+        self, *missing: Need, extension: bool = True, free: float = 50.0, code: int = 0, line: str = "",
+        older: dict[str, str] | None = None, driver: bool = True, refuses: str = "",
     ) -> None:
         self.needs, self.extension, self.free, self.code, self.line = list(missing), extension, free, code, line
+        self.older, self.driver, self.refuses = older or {}, driver, refuses
         self.calls: list[str] = []
         self.ended: Callable[[int], None] | None = None
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def missing(self) -> list[Need]:
         return list(self.needs)
+
+    def found(self, need: Need) -> str | None:
+        return self.older.get(need.package)
+
+    def refusal(self) -> str:
+        return self.refuses
+
+    def hasDriver(self) -> bool:
+        return self.driver
+
+    def torchBuild(self) -> str:
+        return "PyTorch 2.9.0 is there, the build for CUDA 12.8."
 
     def canInstallTorch(self) -> bool:
         return self.extension
@@ -42,6 +65,7 @@ class World:
     def installTorch(self, log: Callable[[str], None]) -> int:
         self.calls.append("torch")
         log(self.line)
+        self.meanwhile()
         if self.code == 0:
             self.needs.remove(TORCH)
         return self.code
@@ -72,7 +96,9 @@ def test_torchThenTheOthersThenReady(application: Application) -> None:
     setup = Setup(world, lambda question: asked.append(question) or True)
     assert setup.begin() == INSTALLING
     assert len(asked) == 1
-    assert "torch>=2.8, monai>=1.5" in asked[0]
+    assert "torch>=2.9, monai>=1.5 (about 6.1 GB" in asked[0]
+    assert "the build for CUDA, since there is an NVIDIA driver" in asked[0]
+    assert "replaced" not in asked[0]
     assert not world.calls  # the sentence is shown before anything waits
     assert "PyTorch" in setup.sentence
     assert setup.poll() == INSTALLING
@@ -82,7 +108,46 @@ def test_torchThenTheOthersThenReady(application: Application) -> None:
     world.finish()
     assert setup.poll() == READY
     assert setup.fraction == 1.0
-    assert setup.log == ["Collecting", "Collecting"]
+    assert setup.log == ["Collecting", "PyTorch 2.9.0 is there, the build for CUDA 12.8.", "Collecting"]
+
+
+def test_theQuestionSaysWhatItReplacesAndWhichBuildItTakes(application: Application) -> None:
+    asked: list[str] = []
+    world = World(TORCH, MONAI, older={"torch": "2.6.0+cu124", "monai": "1.3.0"}, driver=False)
+    Setup(world, lambda question: asked.append(question) or False).begin()
+    assert "torch 2.6.0+cu124, which another extension may have installed, is too old and gets replaced." in asked[0]
+    assert "monai 1.3.0, which another extension may have installed, is too old and gets replaced." in asked[0]
+    assert "the build for processors (CPU), since there is no NVIDIA driver" in asked[0]
+    assert "about 1.6 GB" in asked[0]
+    assert not world.calls
+
+
+def test_aTimerThatTurnsWhileTorchIsInstalledStartsNothing(application: Application) -> None:
+    """Slicer lets its timers run while it waits for pip: the others would be installed at the same time."""
+    world = World(TORCH, MONAI)
+    setup = Setup(world, yes)
+    world.meanwhile = lambda: (setup.poll(), setup.begin(), world.calls.append("turned"))
+    setup.begin()
+    assert setup.poll() == INSTALLING
+    assert world.calls == ["torch", "turned"]
+    setup.poll()
+    assert world.calls == ["torch", "turned", "monai"]
+
+
+def test_anInstallerThatBreaksEndsTheSetUpWithASentence(
+    application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(TORCH)
+    world.meanwhile = lambda: {}["no such entry"]
+    setup = Setup(world, yes)
+    setup.begin()
+    assert setup.poll() == BLOCKED
+    assert setup.sentence == "The installer failed: see the log, then try again."
+    assert caplog.records[0].exc_info[0] is KeyError
+    world.meanwhile = lambda: None
+    setup.begin()
+    setup.poll()
+    assert setup.poll() == READY
 
 
 @pytest.mark.parametrize(
@@ -90,6 +155,8 @@ def test_torchThenTheOthersThenReady(application: Application) -> None:
     [
         (World(TORCH, extension=False), "install the extension 'PyTorch'", "Open the Extensions Manager"),
         (World(TORCH, free=2.0), "needs about 6.0 GB on the disk, 2.0 GB are free", "Try again"),
+        (World(TORCH, free=1.0, driver=False), "needs about 1.5 GB on the disk, 1.0 GB are free", "Try again"),
+        (World(TORCH, refuses="There is no PyTorch for this computer."), "There is no PyTorch", "Try again"),
     ],
 )
 def test_whatCannotBeginIsOneSentenceAndAButton(
@@ -118,7 +185,8 @@ def test_noIsAnAnswer(application: Application) -> None:
         ("ERROR: Could not install packages: [Errno 28] No space left on device", "disk is full"),
         ("ERROR: ResolutionImpossible", "nothing was replaced"),
         ("PermissionError: [Errno 13] Permission denied", "cannot be written"),
-        ("something else", "could not be installed (monai>=1.5): see the log"),
+        ("ERROR: No matching distribution found for monai>=1.5", "no ready-made package for this Slicer's Python"),
+        ("something else", "could not be installed: monai>=1.5; see the log"),
     ],
 )
 def test_aFailedInstallationSaysWhyAndCanBeTriedAgain(line: str, words: str, application: Application) -> None:
@@ -172,10 +240,74 @@ def test_slicersOwnPackagesArePinned(application: Application, monkeypatch: pyte
     assert {line.partition("==")[0] for line in lines} >= {"numpy", "SimpleITK", "torch"}
 
 
+def test_aNetworkThatIsAwayIsNoMissingWheel() -> None:
+    """pip says both: that it could not ask, and that it therefore found no version."""
+    text = "WARNING: Retrying after NewConnectionError\nERROR: No matching distribution found for torch>=2.9"
+    assert "network cannot be reached" in troubleOf(text)
+    assert troubleOf("Successfully installed monai") == ""
+    assert "wait for its end" in troubleOf("A non-blocking pip_install is already in progress. Wait for it to complete")
+
+
+def test_underTestingSlicerCallsNothingBack(
+    application: Application, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It waits for pip, prints what it says, and raises without it."""
+    import slicer
+
+    assert slicer.app.testingEnabled()
+    codes: list[int] = []
+    packages.setInstaller(lambda _arguments: iter(["Successfully installed monai"]))
+    SlicerInstaller().start([MONAI], print, codes.append)
+    assert codes == [0]
+
+    def prints(_requirements: list[str], **_named: Any) -> None:
+        print("ERROR: NewConnectionError")
+        raise subprocess.CalledProcessError(1, ["pip"])
+
+    monkeypatch.setattr(slicer.packaging, "pip_install", prints)
+    lines: list[str] = []
+    SlicerInstaller().start([MONAI], lines.append, codes.append)
+    packages.setInstaller(None)
+    assert codes == [0, 1]
+    assert lines[0] == "ERROR: NewConnectionError"
+    assert "NewConnectionError" in capsys.readouterr().out  # Slicer's own console has it as before
+
+
 def test_tooOldCountsAsMissing(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     assert SlicerInstaller().missing() == []
-    monkeypatch.setattr(setup_steps.importlib.metadata, "version", lambda _name: "2.7.1+cu118")
+    monkeypatch.setattr(needs.importlib.metadata, "version", lambda _name: "2.7.1+cu118")
     assert TORCH in SlicerInstaller().missing()
+    monkeypatch.setattr(needs.importlib.metadata, "version", lambda _name: "2.10.0")
+    assert TORCH not in SlicerInstaller().missing()
+
+
+def test_trainingAsksForTheTorchThatBroughtItsOptimiser(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = needs.importlib.metadata.version
+    monkeypatch.setattr(
+        needs.importlib.metadata, "version", lambda name: "2.8.0+cpu" if name == "torch" else real(name))
+    requirePackages()
+    with pytest.raises(RuntimeError, match=r"Training needs PyTorch 2\.9 or newer, and 2\.8\.0\+cpu is installed"):
+        requirePackages(training=True)
+
+
+def test_whereThereIsNoTorchItIsSaidBeforeAnythingIsAsked(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SlicerInstaller().refusal() == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(installer.sys, "platform", "darwin")
+        patch.setattr(installer.platform, "machine", lambda: "x86_64")
+        assert "for Macs with an Intel processor" in SlicerInstaller().refusal()
+        patch.setattr(installer.platform, "machine", lambda: "arm64")
+        assert SlicerInstaller().refusal() == ""
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    monkeypatch.setattr(installer, "installed", lambda _need: False)
+    monkeypatch.setattr(installer, "foundVersion", lambda _need: "2.2.0")
+    assert "PyTorch 2.2.0 is in use by another module" in SlicerInstaller().refusal()
+    with pytest.raises(RuntimeError, match="is in use by another module"):
+        requirePackages(World(TORCH, refuses=SlicerInstaller().refusal()))
 
 
 def test_torchComesThroughItsExtension(application: Application, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +320,71 @@ def test_torchComesThroughItsExtension(application: Application, monkeypatch: py
     logic = types.SimpleNamespace(installTorch=install)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
     assert SlicerInstaller().installTorch(print) == 0
-    assert asked == [{"askConfirmation": False, "torchVersionRequirement": ">=2.8"}]
+    assert asked == [{"askConfirmation": False, "torchVersionRequirement": ">=2.9"}]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (ConnectionError("<urlopen error [Errno -3] Temporary failure in name resolution>"), "network cannot be"),
+        (OSError(28, "No space left on device"), "disk is full"),
+        (RuntimeError("ERROR: Could not find a version that satisfies the requirement torch>=2.9"), "no ready-made"),
+        (RuntimeError("something else"), "see the log, or use the module 'PyTorch Utils'"),
+    ],
+)
+def test_whatPipPrintsOfTorchIsHeard(
+    said: Exception, words: str, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extension's error has nothing of it."""
+    def pip(arguments: list[str]) -> Iterator[str]:
+        yield f"Collecting {arguments[1]}"
+        raise said
+
+    left = [TORCH]
+    monkeypatch.setattr(SlicerInstaller, "missing", lambda _self: list(left))
+    monkeypatch.setattr(installer, "installed", lambda need: need not in left)
+    with extensions.installed(PyTorchUtils=extensions.pyTorchUtils(pip)):
+        setup = Setup(SlicerInstaller(), yes)
+        assert setup.begin() == INSTALLING
+        assert setup.poll() == BLOCKED
+    assert words in setup.sentence
+    assert setup.log[0] == "Collecting torch>=2.9"
+
+
+def test_theBuildThatCameIsNamed(
+    application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "version.py").write_text(
+        "from typing import Optional\n__version__ = '2.9.0+cu128'\ncuda: Optional[str] = '12.8'\nhip = None\n")
+    spec = types.SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(needs.importlib.util, "find_spec", lambda _name: spec)
+    monkeypatch.setattr(installer, "foundVersion", lambda _need: "2.9.0")
+    assert cudaOfTorch() == "12.8"
+    assert SlicerInstaller().torchBuild() == "PyTorch 2.9.0 is there, the build for CUDA 12.8."
+    (tmp_path / "version.py").write_text("cuda: Optional[str] = None\n")
+    assert cudaOfTorch() is None
+    for driver, words in ((True, "although this computer has an NVIDIA driver"), (False, "the build for processors")):
+        monkeypatch.setattr(SlicerInstaller, "hasDriver", lambda _self, driver=driver: driver)
+        assert words in SlicerInstaller().torchBuild()
+
+
+def test_linesThatArePrintedAreHeardWhole(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    with heard(lines.append):
+        print("Collecting ", end="")
+        print("torch\n\nDownloading")
+        sys.stdout.flush()
+        print("no end", end="")
+    assert lines == ["Collecting torch", "Downloading", "no end"]
+    assert capsys.readouterr().out == "Collecting torch\n\nDownloading\nno end"
+    print("not heard")
+    assert len(lines) == 3
+
+
+def test_anOlderSlicerIsToldSo(application: Application) -> None:
+    assert tooOld() == ""
+    with slicer510():
+        assert tooOld().startswith("Diffusion Reconstruction needs Slicer 5.12 or newer, but this is ")
 
 
 @pytest.mark.parametrize(

@@ -2,38 +2,38 @@
 
 The engine runs in a process of its own (`PythonSlicer`, which is `sys.executable` inside Slicer): torch is never
 imported into Slicer, and neither a crash nor a cancel touches the scene. The job is prepared in small steps on the
-main thread (what reads nodes) and on a thread of its own (what writes files), so that Slicer stays responsive.
+main thread, so that Slicer stays responsive: no thread, which would stand still while Slicer's event loop waits.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Protocol
 
 import slicer
+from slicer.i18n import tr as _
 
 LAST_EVENTS = ("done", "cancelled", "error")
 LOG_LINES = 20
 POLL_SECONDS = 0.05
 END_SECONDS = 20.0
 VARIANCE = "geometry.variance.nrrd"
-COPY_SECONDS = 0.01
-"""How long one poll may read nodes."""
+PREPARE_SECONDS = 0.01
+"""How long one poll may prepare the job."""
 
 Message = dict
 # Called with every message of the engine; returning False asks for a cancel.
 Progress = Callable[[Message], "bool | None"]
-Write = Callable[[], object]
-Prepare = Callable[[Path], Generator[None, None, Write]]
-"""Steps on the main thread, which read the scene; they return what writes the job, to be run on another thread."""
+Prepare = Callable[[Path], Generator[None, None, None]]
+"""Steps of some milliseconds each, which read the scene and write the job into its folder."""
 
 
 class EngineProcess(Protocol):
@@ -80,8 +80,7 @@ class Reconstruction:
     def __init__(self, prepare: Prepare, runner: Runner | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="DiffusionRecon-", dir=slicer.app.temporaryPath))
         self._runner = runner or startEngine
-        self._steps: Generator[None, None, Write] | None = prepare(self.folder)
-        self._thread: threading.Thread | None = None
+        self._steps: Generator[None, None, None] | None = self._preparation(prepare)
         self._failure: Exception | None = None
         self._process: EngineProcess | None = None
         self._last: Message | None = None
@@ -92,14 +91,10 @@ class Reconstruction:
         if self.finished:
             return []
         if self._steps is not None:
-            self._readScene()
-        if self._thread is not None and not self._thread.is_alive():
-            self._thread = None
-            if self._failure is not None or self._process is None:
-                self._end("cancelled" if self._cancelled else "error")
-            elif self._cancelled:
-                self._process.cancel()
-        if self._process is None or self._thread is not None:
+            self._prepareOn()
+            return []
+        if self._process is None:
+            self._start()
             return []
         messages = self._process.poll()
         for message in messages:
@@ -123,14 +118,14 @@ class Reconstruction:
             for message in self.poll():
                 if progress is not None and progress(message) is False:
                     self.cancel()
-            if not self.finished and self._steps is None:
+            if not self.finished and self._process is not None:
                 time.sleep(POLL_SECONDS)
         self.check()
 
     def check(self) -> None:
         """Raise what went wrong, once finished: ReconstructionCancelled, ValueError for bad input, or RuntimeError."""
         if self._cancelled or self._last["event"] == "cancelled":
-            raise ReconstructionCancelled("The reconstruction was cancelled; the scene is as it was.")
+            raise ReconstructionCancelled(_("The reconstruction was cancelled; the scene is as it was."))
         if self._failure is not None:
             raise self._failure
         if self._last["event"] == "error":
@@ -140,52 +135,56 @@ class Reconstruction:
     def cancel(self) -> None:
         """Ask the engine to stop; it says its last word within two seconds. Never waits."""
         self._cancelled = True
-        if self._steps is not None:
-            self._steps.close()
-            self._steps = None
-            self._end("cancelled")
-        elif self._thread is None and self._process is not None:
+        if self._process is not None:
             self._process.cancel()
+        elif not self.finished:
+            self._leaveSteps()
+            self._end("cancelled")
 
     def gone(self) -> bool:
         """Whether the engine's process has ended as well, some time after its last word; then `close` does not wait."""
         if self._process is None:
-            return self._thread is None
+            return True
         self._process.poll()
         return not self._process.running()
 
     def close(self) -> None:
         """End the engine if it still runs (this can take two seconds) and remove the temporary folder."""
-        self._steps = None
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._leaveSteps()
         if self._process is not None:
             endProcess(self._process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _readScene(self) -> None:
-        """Some steps of reading nodes; after the last one the thread that writes the job starts."""
-        end = time.monotonic() + COPY_SECONDS
+    def _preparation(self, prepare: Prepare) -> Generator[None, None, None]:
+        yield from prepare(self.folder)
+        if self._runner is startEngine:
+            importlib.import_module("diffusion_engine.jobs.process")  # at a step of its own: it takes its time
+            yield
+
+    def _prepareOn(self) -> None:
+        """Some steps of the preparation."""
+        end = time.monotonic() + PREPARE_SECONDS
         try:
             while time.monotonic() < end:
                 next(self._steps)
-        except StopIteration as last:
+        except StopIteration:
             self._steps = None
-            self._thread = threading.Thread(target=self._writeAndStart, args=(last.value,), daemon=True)
-            self._thread.start()
         except Exception as error:
             self._steps, self._failure = None, error
             self._end("error")
 
-    def _writeAndStart(self, write: Write) -> None:
-        """On a thread of its own: no node is touched here."""
+    def _start(self) -> None:
         try:
-            write()
-            if not self._cancelled:
-                self._process = self._runner(self.folder)
+            self._process = self._runner(self.folder)
         except Exception as error:
             self._failure = error
+            self._end("error")
+
+    def _leaveSteps(self) -> None:
+        """Give a preparation up; the file that it writes is closed."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.close()
 
     def _end(self, event: str) -> None:
         self._last = {"event": event, "message": str(self._failure or "")}
@@ -207,21 +206,16 @@ def simulateFrom(node: slicer.vtkMRMLScalarVolumeNode, settings: dict) -> Prepar
 
     Raises ValueError at once for a node that is no image.
     """
+    from DiffusionReconLib.jobs.job_input import jobInSteps
     from DiffusionReconLib.scene.volumes import checkedMatrix, volumeInSteps
 
     checkedMatrix(node)
     slices = settings.get("slices")
     left = {name: value for name, value in settings.items() if name != "slices"}
 
-    def prepare(folder: Path) -> Generator[None, None, Write]:
+    def prepare(folder: Path) -> Generator[None, None, None]:
         volume = yield from volumeInSteps(node, None if slices is None else tuple(slices))
-
-        def write() -> None:
-            from diffusion_engine.jobs.job import write_job
-
-            write_job(folder, volume, left)
-
-        return write
+        yield from jobInSteps(folder, volume, left)
 
     return prepare
 
@@ -232,31 +226,35 @@ def reconstructFrom(sinogramPath: str | Path, geometryPath: str | Path, settings
     The files are copied, with that of the noise which the geometry may name beside it, so that the job folder alone
     repeats the job. Raises ValueError for a missing or wrong file.
     """
+    from DiffusionReconLib.jobs.job_input import copyInSteps
+
     sinogram, geometry = Path(sinogramPath), Path(geometryPath)
-    for path, kind, ending in ((sinogram, "sinogram", ".nrrd"), (geometry, "geometry", ".json")):
-        if not path.is_file() or path.suffix.lower() != ending:
-            raise ValueError(f"The {kind} must be an existing {ending} file, but '{path}' is not: choose another one.")
+    if not sinogram.is_file() or sinogram.suffix.lower() != ".nrrd":
+        raise ValueError(_(
+            "The sinogram must be an existing .nrrd file, but '{path}' is not: choose another one."
+        ).format(path=sinogram))
+    if not geometry.is_file() or geometry.suffix.lower() != ".json":
+        raise ValueError(_(
+            "The geometry must be an existing .json file, but '{path}' is not: choose another one."
+        ).format(path=geometry))
     try:
         described = json.loads(geometry.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"The geometry '{geometry}' is not valid JSON ({error}): write it again.") from error
+        raise ValueError(_("The geometry '{path}' is not valid JSON ({reason}): write it again.").format(
+            path=geometry, reason=error)) from error
     variance = _besideGeometry(geometry, described)
 
-    def prepare(folder: Path) -> Generator[None, None, Write]:
-        def write() -> None:
-            shutil.copyfile(sinogram, folder / "sinogram.nrrd")
-            shutil.copyfile(geometry, folder / "geometry.json")
-            if variance is not None:
-                shutil.copyfile(variance, folder / VARIANCE)
-                text = json.dumps({**described, "variance": VARIANCE}, indent=2)
-                (folder / "geometry.json").write_text(text, encoding="utf-8")
-            job: dict[str, Any] = {
-                "kind": "measured", "input": "sinogram.nrrd", "geometry": "geometry.json", "settings": settings,
-            }
-            (folder / "job.json").write_text(json.dumps(job, indent=2), encoding="utf-8")
-
-        yield
-        return write
+    def prepare(folder: Path) -> Generator[None, None, None]:
+        yield from copyInSteps(sinogram, folder / "sinogram.nrrd")
+        yield from copyInSteps(geometry, folder / "geometry.json")
+        if variance is not None:
+            yield from copyInSteps(variance, folder / VARIANCE)
+            text = json.dumps({**described, "variance": VARIANCE}, indent=2)
+            (folder / "geometry.json").write_text(text, encoding="utf-8")
+        job: dict[str, Any] = {
+            "kind": "measured", "input": "sinogram.nrrd", "geometry": "geometry.json", "settings": settings,
+        }
+        (folder / "job.json").write_text(json.dumps(job, indent=2), encoding="utf-8")
 
     return prepare
 
@@ -269,7 +267,7 @@ def _besideGeometry(geometry: Path, described: Any) -> Path | None:
     if name is None:
         return None
     if not is_plain(name) or not geometry.with_name(name).is_file():
-        raise ValueError(
-            f"The variance must be the name of a file beside '{geometry}', but {name!r} is not: put it there."
-        )
+        raise ValueError(_(
+            "The variance must be the name of a file beside '{path}', but {name!r} is not: put it there."
+        ).format(path=geometry, name=name))
     return geometry.with_name(name)

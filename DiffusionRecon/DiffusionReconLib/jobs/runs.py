@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import slicer
 
-from DiffusionReconLib.jobs.engine import Message, Reconstruction, ReconstructionCancelled
+from DiffusionReconLib.jobs.engine import Message, Reconstruction
+from DiffusionReconLib.jobs.failures import isGone
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +81,18 @@ class Runs:
 
     def poll(self) -> None:
         """Go on: pass messages on, publish what is finished, start what waits."""
-        for left in [each for each in self._leaving if each.gone()]:
+        for left in [each for each in self._leaving if isGone(each)]:
             self._leaving.remove(left)
             left.close()
         if self._running is None:
             return
-        for message in self._running.poll():
-            self._events.message(message)
+        try:
+            messages = self._running.poll()
+        except Exception as error:  # whatever it was: the run ends, and with a sentence
+            self._finish(error)
+            return
+        for message in messages:
+            self._tell(message)
             if self._running is None:  # a listener ended everything
                 return
         if self._running.finished:
@@ -107,32 +114,50 @@ class Runs:
         ending = [*self._leaving, *([self._running] if self._running is not None else [])]
         self._leaving, self._running, self._request = [], None, None
         for each in ending:
-            each.close()
+            try:
+                each.close()
+            except Exception:
+                logging.exception("A run could not be ended in order")
 
     def _start(self, request: Request) -> None:
         self._running, self._request = self._logic.startRequest(request), request
         self._events.began(request, self._running)
 
-    def _finish(self) -> None:
-        request, running = self._request, self._running
-        nodes, failure, log = None, None, running.logLines()
+    def _tell(self, message: Message) -> None:
+        """A message that cannot be shown is no reason to end the run."""
         try:
-            running.check()
-            self._events.beforePublish()
-            nodes = self._logic.publish(running, request.presentInput(), request.folderName)
-        except (ReconstructionCancelled, ValueError, RuntimeError, OSError, FloatingPointError) as error:
-            failure = error
+            self._events.message(message)
+        except Exception:
+            logging.exception("A message of the engine could not be shown: %s", message)
+
+    def _finish(self, failure: Exception | None = None) -> None:
+        request, running = self._request, self._running
+        nodes, log = None, []
+        try:
+            log = running.logLines()
+            if failure is not None:
+                running.cancel()
+            else:
+                running.check()
+                self._events.beforePublish()
+                nodes = self._logic.publish(running, request.presentInput(), request.folderName)
+        except Exception as error:  # whatever it was, `ended` tells it: nothing may hang
+            failure = failure or error
         finally:
             self._running, self._request = None, None
             self._leaving.append(running)  # closed by `poll`: to wait for its process here would hold up the panel
-        self._events.ended(request, nodes, failure, log)
-        self._next()
+        try:
+            self._events.ended(request, nodes, failure, log)
+        finally:
+            self._next()
 
     def _next(self) -> None:
         while self._waiting and self._running is None:
             request = self._waiting.pop(0)
             try:
                 self._start(request)
-            except (ValueError, RuntimeError, OSError) as error:
-                self._running, self._request = None, None
+            except Exception as error:
+                if self._running is not None:  # it was `began` that failed
+                    self._finish(error)
+                    return
                 self._events.ended(request, None, error, [])

@@ -52,13 +52,14 @@ class Training:
         self._launch = start
         self._forecasting = forecastOnly or request.minutes > 0
         self._last: Message | None = None
+        self._failure: Exception | None = None
         self._cancelled = False
         if not self._forecasting:
             self._record()
         self.folder = Path(tempfile.mkdtemp(prefix="DiffusionRecon-Training-", dir=slicer.app.temporaryPath))
         try:
             self._process = start(self.folder, request.arguments(self._forecasting))
-        except ValueError:
+        except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
@@ -76,15 +77,13 @@ class Training:
         """The engine's new messages, without waiting. After the last one `finished` is true."""
         if self.finished:
             return []
-        if not self._forecasting and self.request.minutes > 0:
-            return self._follow()
-        messages = self._process.poll()
-        for place, message in enumerate(messages):
-            if message["event"] == "done" and self._forecasting:
-                messages[place] = self._foreseen(message["result"])
-            elif message["event"] in LAST_EVENTS:
-                self._last = message
-        return messages
+        try:
+            return self._news()
+        except Exception as error:  # whatever it was: the training ends, and `check` raises it
+            self._failure = error
+            self._last = {"event": "error", "message": str(error)}
+            self._process.cancel()
+            return [self._last]
 
     def wait(self, progress: Callable[[Message], bool | None] | None = None) -> None:
         """Return when it is done; raises what went wrong. `progress` gets each message; False cancels."""
@@ -98,6 +97,8 @@ class Training:
 
     def check(self) -> None:
         """Raise what went wrong, once finished: TrainingCancelled, or RuntimeError with the engine's sentence."""
+        if self._failure is not None:
+            raise self._failure
         if self._cancelled or self._last["event"] == "cancelled":
             raise TrainingCancelled(self._kept())
         if self._last["event"] == "error":
@@ -125,6 +126,17 @@ class Training:
         """What the engine has printed so far."""
         log = self.folder / "worker.log"
         return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+
+    def _news(self) -> list[Message]:
+        if not self._forecasting and self.request.minutes > 0:
+            return self._follow()
+        messages = self._process.poll()
+        for place, message in enumerate(messages):
+            if message["event"] == "done" and self._forecasting:
+                messages[place] = self._foreseen(message["result"])
+            elif message["event"] in LAST_EVENTS:
+                self._last = message
+        return messages
 
     def _foreseen(self, found: dict[str, Any]) -> Message:
         """The message of a forecast; the wish in minutes becomes steps."""
@@ -160,7 +172,7 @@ class Training:
                 folder=self.request.out, reason=error.strerror)) from error
 
     def _kept(self) -> str:
-        if self.request.file(CHECKPOINT).is_file():
+        if self.request.has(CHECKPOINT):
             return _("Cancelled; its last checkpoint is kept, from which it can be continued.")
         return _("Cancelled; there is no checkpoint yet, so it would begin again.")
 
@@ -180,6 +192,7 @@ def progressLine(message: Message) -> str:
     """One line of progress: the step and the time left."""
     step, total, left = message["step"], message["total"], message.get("seconds_left")
     if step >= total:
-        return _("All {total} steps done; measuring and writing the prior...").format(total=total)
-    text = _("Step {step} of {total}").format(step=step, total=total)
-    return text if left is None else _("{text}, about {time} left").format(text=text, time=timeText(left))
+        return _("All {total} steps done; measuring and writing the model...").format(total=total)
+    if left is None:
+        return _("Step {step} of {total}").format(step=step, total=total)
+    return _("Step {step} of {total}, about {time} left").format(step=step, total=total, time=timeText(left))

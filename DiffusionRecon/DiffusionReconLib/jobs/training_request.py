@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
 SIZES = ("small", "medium", "large")
-NAME = re.compile(r"[^\W_][\w-]*")
+NAME = re.compile(r"[^\W_][\w-]{0,99}")
 FREE = ("out", "name", "minutes", "device", "processes")
 """What may differ when a training is continued."""
 RECORD, CHECKPOINT, CARD, LOG = "training", "checkpoint", "json", "log"
@@ -53,11 +54,15 @@ class TrainingRequest:
         """A file of this training: `RECORD`, `CHECKPOINT`, `CARD` or `LOG`."""
         return Path(self.out) / f"{self.name}.{ending}"
 
+    def has(self, ending: str) -> bool:
+        """Whether such a file of this training is there; False where the folder cannot be looked into."""
+        return os.path.isfile(self.file(ending))
+
     def checkData(self) -> None:
         """Raise ValueError, one sentence, when there is nothing to train on like this."""
         if not self.data:
             raise ValueError(_("Choose a folder of volumes to train on."))
-        if not Path(self.data).is_dir():
+        if not os.path.isdir(self.data):  # False, too, for a folder that nobody may look into
             raise ValueError(_("'{data}' is no folder: choose the folder of the volumes.").format(data=self.data))
         if self.unit not in UNITS:
             raise ValueError(_("There is no unit '{unit}' to train on: choose {units}.").format(
@@ -87,12 +92,13 @@ class TrainingRequest:
         """Raise ValueError, one sentence, when this cannot be started."""
         self.checkData()
         if NAME.fullmatch(self.name) is None:
-            raise ValueError(_("A name has letters, digits, '-' and '_', and begins with a letter or a digit; "
-                               "'{name}' does not: change it.").format(name=self.name))
+            raise ValueError(_("A name has at most 100 letters, digits, '-' and '_', and begins with a letter or a "
+                               "digit; '{name}' does not: change it.").format(name=self.name))
         if not self.out:
-            raise ValueError(_("Choose a folder to keep the prior in."))
-        if self.file(CARD).exists() or (SHIPPED / f"{self.name}.json").exists():
-            raise ValueError(_("There is a prior called '{name}' already: choose another name.").format(name=self.name))
+            raise ValueError(_("Choose a folder to keep the trained model in."))
+        if self.has(CARD) or os.path.isfile(SHIPPED / f"{self.name}.json"):
+            raise ValueError(_("There is a trained model called '{name}' already: choose another name.").format(
+                name=self.name))
         begun = self.begun()
         if begun is not None and (others := self.different(begun)):
             raise ValueError(_("A training called '{name}' was begun with other settings ({what}): continue it, or "
@@ -100,7 +106,7 @@ class TrainingRequest:
 
     def begun(self) -> TrainingRequest | None:
         """What a training of this name, whose checkpoint is there, was asked for; None where nothing tells."""
-        if not self.file(CHECKPOINT).is_file():
+        if not self.has(CHECKPOINT):
             return None
         try:
             content = json.loads(self.file(RECORD).read_text(encoding="utf-8"))

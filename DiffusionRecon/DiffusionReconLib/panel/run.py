@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import qt
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.jobs.engine import Message, Reconstruction, ReconstructionCancelled
+from DiffusionReconLib.jobs.failures import sentenceOf
 from DiffusionReconLib.jobs.runs import Events, Logic, Request, Runs
 from DiffusionReconLib.panel.part import Part, setText
+from DiffusionReconLib.panel.scroll import scrollTo
+from DiffusionReconLib.panel.soon import Soon
 from DiffusionReconLib.scene.preview import Preview
-from DiffusionReconLib.setup.setup_steps import BLOCKED, INSTALLING, Installer, Setup
+from DiffusionReconLib.setup.installer import Installer
+from DiffusionReconLib.setup.setup_steps import BLOCKED, INSTALLING, Setup
 
 POLL_MILLISECONDS = 50
-STAGES = {"prepare": _("Preparing the data"), "fbp": _("Filtered backprojection"), "tv": _("Total variation")}
 
 
 class RunPart(Part):
@@ -40,6 +45,7 @@ class RunPart(Part):
         self._logged = 0
         self._preview: Preview | None = None
         self._cancelling = False
+        self._soon = Soon()
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._poll)
@@ -54,7 +60,12 @@ class RunPart(Part):
     @property
     def busy(self) -> bool:
         """Whether a run or the set-up goes on, or a process of an ended run has not left yet."""
-        return self.runs.running is not None or self.runs.leaving or self._waitingForSetup is not None
+        return self.runs.running is not None or self.runs.leaving or self._settingUp
+
+    @property
+    def _settingUp(self) -> bool:
+        """Whether packages are being installed, also when no request waits for them any more."""
+        return self.setup is not None and self.setup.goesOn
 
     def applyOrCancel(self) -> None:
         """Start a run; while one goes on, cancel it."""
@@ -72,7 +83,7 @@ class RunPart(Part):
         self.update()
 
     def sceneClosing(self) -> None:
-        """The nodes go away: end the run without publishing; nothing waits for its end here."""
+        """The nodes go away: end the run without publishing; nothing waits for its end here. A set-up goes on."""
         self._waitingForSetup = None
         self._cancelling = self.runs.running is not None
         self.runs.cancelAll()
@@ -95,12 +106,14 @@ class RunPart(Part):
             tip = _("Stop the run; the scene stays as it was")
         elif self._waitingForSetup is not None:
             button.enabled, tip = False, _("The set-up goes on; the run follows")
+        elif self._settingUp:
+            button.enabled, tip = not reason, reason or _("Reconstruct with these settings, once the set-up is done")
         else:
             button.enabled, tip = not reason, reason or _("Reconstruct with these settings")
         button.toolTip = tip
         self.ui.queueButton.setVisible(running)
         self.ui.queueButton.enabled = not reason
-        self.ui.progressBar.setVisible(running or self._waitingForSetup is not None)
+        self.ui.progressBar.setVisible(running or self._settingUp)
 
     def _begin(self) -> None:
         request = self._guarded(self._request)
@@ -109,8 +122,13 @@ class RunPart(Part):
         if self.setup is None:
             self._start(request)
             return
+        if self._settingUp:  # begun for a request that is gone, such as one of a scene that was closed
+            self._waitingForSetup = request
+            return
         self._logged = 0
-        state = self.setup.begin()
+        state = self._guarded(self.setup.begin)
+        if state is None:
+            return
         self._showSetup()
         if state == INSTALLING:
             self._waitingForSetup = request
@@ -129,18 +147,19 @@ class RunPart(Part):
         """Do it, and show the sentence of an error in the status line."""
         try:
             return action()
-        except (ValueError, RuntimeError, OSError) as error:
-            setText(self.ui.statusLabel, str(error), True)
+        except Exception as error:
+            setText(self.ui.statusLabel, sentenceOf(error), True)
             return None
 
     def _poll(self) -> None:
-        if self._waitingForSetup is not None:
+        if self._settingUp:
             self._pollSetup()
-            return
         self.runs.poll()
         if self._preview is not None:
-            self._preview.poll()
-        if self.runs.running is None and not self.runs.leaving:
+            self._guarded(self._preview.poll)
+        if self.runs.running is not None and self.runs.running.started:
+            self._guarded(self._soon.step)
+        if not self.busy:
             self._timer.stop()
 
     def _pollSetup(self) -> None:
@@ -149,10 +168,10 @@ class RunPart(Part):
         if state == INSTALLING:
             return
         request, self._waitingForSetup = self._waitingForSetup, None
-        if not self.runs.leaving:
-            self._timer.stop()
         if state != BLOCKED:
-            self._start(request)
+            setText(self.ui.statusLabel, self.setup.sentence)
+            if request is not None:
+                self._start(request)
         self.update()
 
     def _showSetup(self) -> None:
@@ -173,7 +192,7 @@ class RunPart(Part):
     def _setupPressed(self) -> None:
         if self.setup.openExtensions:
             slicer.app.openExtensionsManagerDialog()
-        elif self.runs.running is None and self._waitingForSetup is None:
+        elif self.runs.running is None and not self._settingUp:
             self._begin()
             self.update()
 
@@ -194,7 +213,7 @@ class RunPart(Part):
         self.ui.progressBar.value = round(100 * message["fraction"])
         text = progressText(message)
         if self.runs.waiting:
-            text += _("; {n} more to come").format(n=self.runs.waiting)
+            text = _("{text}; more runs that wait: {n}").format(text=text, n=self.runs.waiting)
         setText(self.ui.statusLabel, text)
         if message.get("preview") and self._preview is not None:
             self._preview.load(message["preview"])
@@ -208,13 +227,21 @@ class RunPart(Part):
         if isinstance(failure, ReconstructionCancelled):
             setText(self.ui.statusLabel, _("Cancelled; the scene is as it was."))
         elif failure is not None:
-            setText(self.ui.statusLabel, str(failure), True)
-            self._log([str(failure)])
+            self._tell(failure)
         else:
             self.ui.progressBar.value = 100
             setText(self.ui.statusLabel, _("Done."))
-            self._published(request, nodes)
+            try:
+                self._published(request, nodes)
+                scrollTo(getattr(self.ui, "reviewCollapsibleButton", None))
+            except Exception as error:  # the result is there, only not on show
+                self._tell(error)
         self.update()
+
+    def _tell(self, failure: Exception) -> None:
+        sentence = sentenceOf(failure)
+        setText(self.ui.statusLabel, sentence, True)
+        self._log([sentence])
 
     def _closePreview(self) -> None:
         preview, self._preview = self._preview, None
@@ -224,12 +251,19 @@ class RunPart(Part):
 
 def progressText(message: Message) -> str:
     """One line of progress for a user: the stage, its step and the time left."""
-    stage = message["stage"]
-    text = _("{stage}, step {step} of {total}").format(
-        stage=STAGES.get(stage, stage[:1].upper() + stage[1:]), step=message["step"], total=message["total"])
-    left = message.get("seconds_left")
+    stages = {"prepare": _("Preparing the data"), "fbp": _("Filtered backprojection"), "tv": _("Total variation")}
+    name, left = message["stage"], message.get("seconds_left")
+    facts = {"stage": stages.get(name, stageName(name)), "step": message["step"], "total": message["total"]}
     if left is None:
-        return text
+        return _("{stage}, step {step} of {total}").format(**facts)
     if left >= 90:
-        return _("{text}, about {minutes} min left").format(text=text, minutes=round(left / 60))
-    return _("{text}, about {seconds} s left").format(text=text, seconds=round(left))
+        return _("{stage}, step {step} of {total}, about {minutes} min left").format(**facts, minutes=round(left / 60))
+    return _("{stage}, step {step} of {total}, about {seconds} s left").format(**facts, seconds=round(left))
+
+
+def stageName(name: str) -> str:
+    """The engine's name of a stage in the panel's words: a draw is a sample there."""
+    found = re.fullmatch(r"draw (\d+) of (\d+)(.*)", name)
+    if found:
+        return _("Sample {n} of {count}{more}").format(n=found.group(1), count=found.group(2), more=found.group(3))
+    return name[:1].upper() + name[1:]

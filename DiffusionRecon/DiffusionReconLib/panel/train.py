@@ -1,4 +1,4 @@
-"""Train a prior: from a folder of volumes to an entry of the prior selector, with forecast, curves and a checkpoint."""
+"""Train a model: from a folder of volumes to an entry of the selector, with forecast, curves and a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from diffusion_engine.priors.card import NEIGHBOURS, SLICE, VOLUME
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.jobs.failures import isGone, sentenceOf
 from DiffusionReconLib.jobs.trained_priors import rememberedRequest, rememberFolder, rememberRequest
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, forecastText, progressLine
 from DiffusionReconLib.jobs.training_request import CARD, CHECKPOINT, LOG, TrainingRequest, readLog, signs
@@ -21,6 +22,7 @@ from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, onPathEdit
 
 UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "TrainPrior.ui"
 POLL_MILLISECONDS = 200
+# Slicer has its translations before it reads any module, and takes another language at its next start only.
 SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium (6.9 million)")),
                ("large", _("Large (35 million)")))
 SEES_TITLES = ((SLICE, _("A slice")), (NEIGHBOURS, _("A slice with its neighbours")), (VOLUME, _("A volume")))
@@ -30,9 +32,9 @@ NARROWEST, MARGINS = 240, 12
 
 
 class TrainPart(Part):
-    """The section Train a prior; `logic` trains, `priors` gives cards by the name to load them with.
+    """The section Train a model; `logic` trains, `priors` gives cards by the name to load them with.
 
-    `log` gets what the engine printed, `trained` is called once a new prior is there.
+    `log` gets what the engine printed, `trained` is called once a new trained model is there.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class TrainPart(Part):
         """What can be pressed, why not, and the curves of the training of this name."""
         ui, running = self.ui, self._training is not None
         self._chosen["_origin"].fill(self._origins())
-        asItIs = _("As that prior's") if self._origin else _("Small (2.7 million weights)")
+        asItIs = _("As that model's") if self._origin else _("Small (2.7 million weights)")
         self._chosen["_size"].fill([("", asItIs), *SIZE_TITLES[0 if self._origin else 1:]])
         for field, choices in self._chosen.items():
             choices.show(getattr(self, field))
@@ -136,7 +138,7 @@ class TrainPart(Part):
         start.text = _("Cancel") if running else _("Start")
         start.enabled = not self._cancelling if running else not reason
         start.toolTip = _("Stop; the last checkpoint is kept") if running else reason or _("Train with these settings")
-        finished = begun is not None and request.file(CARD).exists()
+        finished = begun is not None and request.has(CARD)
         ui.trainContinueButton.enabled = not running and begun is not None and not finished
         ui.trainContinueButton.toolTip = (
             _("Go on with '{name}' from its last checkpoint, with its settings").format(name=request.name)
@@ -147,7 +149,7 @@ class TrainPart(Part):
         hint = reason
         if finished:
             hint = _("'{name}' is trained; another one needs another name.").format(name=request.name)
-        elif not reason and request.file(CHECKPOINT).is_file():
+        elif not reason and request.has(CHECKPOINT):
             hint = _("There is a checkpoint of '{name}': Start goes on from it.").format(name=request.name)
         elif not reason and not request.heldOut:
             hint = _("Hold a case out to see how well new images are denoised and whether training images are merely "
@@ -168,9 +170,9 @@ class TrainPart(Part):
         setText(self.ui.trainWarningLabel, "")
         try:
             self._training = self._logic.startTraining(request, forecastOnly)
-        except (ValueError, RuntimeError, OSError) as error:
+        except Exception as error:
             setText(self.ui.trainForecastLabel, "")
-            setText(self.ui.trainStatusLabel, str(error), True)
+            setText(self.ui.trainStatusLabel, sentenceOf(error), True)
             return
         if not forecastOnly:
             rememberRequest(request)
@@ -179,7 +181,7 @@ class TrainPart(Part):
         self._timer.start()
 
     def _poll(self) -> None:
-        for left in [each for each in self._leaving if each.gone()]:
+        for left in [each for each in self._leaving if isGone(each)]:
             self._leaving.remove(left)
             left.close()
         training = self._training
@@ -217,13 +219,13 @@ class TrainPart(Part):
             setText(label, "" if training.forecastOnly else str(cancelled))
             if training.forecastOnly:
                 setText(self.ui.trainForecastLabel, "")
-        except RuntimeError as error:
+        except Exception as error:
             setText(self.ui.trainForecastLabel, "" if training.forecastOnly else self.ui.trainForecastLabel.text)
-            setText(label, str(error), True)
+            setText(label, sentenceOf(error), True)
         else:
             setText(label, "")
             if not training.forecastOnly:
-                setText(label, _("Trained: '{name}' can be chosen as the prior of {modality} now.").format(
+                setText(label, _("Trained: '{name}' can be chosen as the trained model of {modality} now.").format(
                     name=training.request.name, modality=UNITS[training.request.unit].modality.upper()))
                 rememberFolder(Path(training.request.out))
                 self._trained()
@@ -233,7 +235,7 @@ class TrainPart(Part):
         """Read the log and draw, when there is something new."""
         path, label = request.file(LOG), self.ui.trainCurvesLabel
         width = max(NARROWEST, self.ui.trainCollapsibleButton.width - MARGINS)
-        stamp = path.stat().st_mtime_ns if request.name and request.out and path.is_file() else 0
+        stamp = path.stat().st_mtime_ns if request.name and request.out and request.has(LOG) else 0
         wanted = (str(path), stamp, request.unit, width) if stamp else ()
         if wanted == self._drawn:
             return

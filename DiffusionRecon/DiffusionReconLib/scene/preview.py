@@ -6,8 +6,8 @@ background when it is opened. Where nothing is reconstructed the views show what
 
 from __future__ import annotations
 
-import contextlib
-import threading
+import time
+from collections.abc import Generator
 from pathlib import Path
 
 import slicer
@@ -15,14 +15,17 @@ import slicer.util
 from diffusion_engine.volume import Volume
 
 from DiffusionReconLib.scene.display import hideLegends
+from DiffusionReconLib.scene.preview_file import previewInSteps
 from DiffusionReconLib.scene.volumes import nodeFromVolume, updateNodeFromVolume
 
 # Window width and level in HU that show lung, fat and soft tissue at once, as the finished result's.
 WINDOW_LEVEL = (1400.0, -300.0)
+READ_SECONDS = 0.01
+"""How long one poll may read."""
 
 
 class Preview:
-    """Shows each preview file of a job folder; the file is read on a thread of its own, the node is set in `poll`."""
+    """Shows each preview file of a job folder; `poll` reads it, some milliseconds at a time, then sets the node."""
 
     def __init__(self, folder: Path, inputNode: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         self._folder = folder
@@ -31,8 +34,7 @@ class Preview:
         self._node: slicer.vtkMRMLScalarVolumeNode | None = None
         self._before: list[tuple[slicer.vtkMRMLSliceCompositeNode, str | None, str | None, float]] = []
         self._legends: list[slicer.vtkMRMLColorLegendDisplayNode] = []
-        self._thread: threading.Thread | None = None
-        self._read: Volume | None = None
+        self._steps: Generator[None, None, Volume] | None = None
 
     @property
     def node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -41,13 +43,12 @@ class Preview:
 
     def load(self, name: str) -> None:
         """Begin to read a preview; one that is still being read goes first, and this one is left out."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._readFile, args=(name,), daemon=True)
-            self._thread.start()
+        if self._steps is None:
+            self._steps = self._readFile(name)
 
     def poll(self) -> bool:
         """Show what was read since; whether there was something."""
-        volume, self._read = self._read, None
+        volume = self._readOn()
         if volume is None:
             return False
         if self._node is None or not slicer.mrmlScene.IsNodePresent(self._node):
@@ -58,9 +59,9 @@ class Preview:
 
     def close(self) -> None:
         """Remove the preview and restore the views."""
-        if self._thread is not None:
-            self._thread.join()
-        self._thread = self._read = None
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
         scene = slicer.mrmlScene
         shown = self._node.GetID() if self._node is not None else None
         for layers, *before in self._before:
@@ -72,7 +73,8 @@ class Preview:
                 layers.SetForegroundOpacity(opacity)
         over = {layers.GetForegroundVolumeID() for layers, *_before in self._before if scene.IsNodePresent(layers)}
         for legend in self._legends:
-            if scene.IsNodePresent(legend) and legend.GetDisplayableNode().GetID() in over:
+            about = legend.GetDisplayableNode() if scene.IsNodePresent(legend) else None
+            if about is not None and about.GetID() in over:
                 legend.SetVisibility(True)
         self._before, self._legends = [], []
         if self._node is not None and scene.IsNodePresent(self._node):
@@ -105,15 +107,24 @@ class Preview:
         if not any(background for _layers, background, _foreground, _opacity in self._before):
             slicer.app.applicationLogic().FitSliceToAll()
 
-    def _readFile(self, name: str) -> None:
-        """On a thread of its own: no node is touched here."""
-        from diffusion_engine.io.images import read_volume
+    def _readOn(self) -> Volume | None:
+        """Some steps of reading; the volume after the last one."""
+        end = time.monotonic() + READ_SECONDS
+        try:
+            while self._steps is not None and time.monotonic() < end:
+                next(self._steps)
+        except StopIteration as last:
+            self._steps = None
+            return last.value
+        except (OSError, ValueError):  # the run may have ended and removed it
+            self._steps = None
+        return None
 
+    def _readFile(self, name: str) -> Generator[None, None, Volume]:
         # Renamed first, so that the engine never meets an open file where it writes the next one.
         taken = self._folder / f"shown-{name}"
-        with contextlib.suppress(OSError, ValueError):  # the run may have ended and removed it
-            (self._folder / name).replace(taken)
-            self._read = read_volume(taken)
+        (self._folder / name).replace(taken)
+        return (yield from previewInSteps(taken))
 
 
 def _volumes(layers: slicer.vtkMRMLSliceCompositeNode) -> tuple[str | None, str | None]:

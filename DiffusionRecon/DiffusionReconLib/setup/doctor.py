@@ -65,15 +65,16 @@ def deviceLine(facts: dict[str, Any], nvidia: bool, cores: int) -> str:
     if "error" in facts:
         return _("PyTorch does not start ({error}): reinstall it in the module 'PyTorch Utils'.").format(**facts)
     if facts["available"]:
-        return _("GPU: {name}, {gigabytes:.0f} GB (PyTorch {torch}, CUDA {cuda})").format(**facts)
-    cpu = _("CPU, {cores} cores (PyTorch {torch})").format(cores=cores, torch=facts["torch"])
-    if facts["cuda"] is None and nvidia:
+        return _("GPU: {name}, {gigabytes:.0f} GB (PyTorch {torch}, CUDA {cuda}).").format(**facts)
+    if nvidia and facts["cuda"] is None:
         return _(
-            "{cpu}: this PyTorch build has no CUDA for your driver; to change, uninstall and install PyTorch in the "
-            "module 'PyTorch Utils' with a CUDA backend."
-        ).format(cpu=cpu)
+            "CPU, {cores} cores (PyTorch {torch}): this PyTorch build has no CUDA for your driver; to change, "
+            "uninstall and install PyTorch in the module 'PyTorch Utils' with a CUDA backend."
+        ).format(cores=cores, torch=facts["torch"])
     if nvidia:
         return _(
-            "{cpu}: PyTorch was built for CUDA {cuda}, which the graphics driver does not offer; update the driver."
-        ).format(cpu=cpu, cuda=facts["cuda"])
-    return _("{cpu}: no NVIDIA GPU was found.").format(cpu=cpu)
+            "CPU, {cores} cores (PyTorch {torch}): PyTorch was built for CUDA {cuda}, which the graphics driver does "
+            "not offer; update the driver."
+        ).format(cores=cores, torch=facts["torch"], cuda=facts["cuda"])
+    return _("CPU, {cores} cores (PyTorch {torch}): no NVIDIA GPU was found.").format(
+        cores=cores, torch=facts["torch"])

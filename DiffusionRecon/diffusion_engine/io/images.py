@@ -11,15 +11,18 @@ import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..volume import Volume, check_rectangular
-from . import dicom, metaimage, nifti, nrrd_header
+from . import metaimage, nifti, nrrd_header
 from .conventions import LPS_TO_RAS, UNKNOWN_UNIT
 from .layout import Layout
 from .voxels import check_voxels, read_voxels
+
+if TYPE_CHECKING:  # loaded where they are used: a program that reads NRRD alone starts without them
+    import SimpleITK as sitk
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", ".dcm")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
@@ -43,6 +46,8 @@ def read_volume(path: str | os.PathLike[str], unit: str | None = None, series: s
     place = _existing(path)
     layout = _layout(place)
     if layout is None:
+        from . import dicom
+
         return dicom.read_dicom(place, unit, series)
     matrix, remarks = layout.grid()
     try:
@@ -62,7 +67,11 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     """
     place = _existing(path)
     layout = _layout(place)
-    return dicom.read_dicom(place).array if layout is None else read_voxels(layout)
+    if layout is None:
+        from . import dicom
+
+        return dicom.read_dicom(place).array
+    return read_voxels(layout)
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -72,6 +81,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     MetaImage keep the geometry in double precision, NIfTI in single. Raises ValueError, one sentence, for an
     unsupported ending, a folder that is missing or cannot be written, and a full disk; nothing is left behind.
     """
+    import SimpleITK as sitk
+
     place = Path(path)
     ending = _ending(place)
     if ending not in WRITABLE:
@@ -108,9 +119,13 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 def _layout(place: Path) -> Layout | None:
     """The layout of an image file, None for DICOM; ValueError for another file and one that cannot be opened."""
     ending = _ending(place)
-    if place.is_dir() or ending == ".dcm" or (ending not in HEADERS and dicom.is_dicom(place)):
+    if place.is_dir() or ending == ".dcm":
         return None
     if ending not in HEADERS:
+        from . import dicom
+
+        if dicom.is_dicom(place):
+            return None
         raise ValueError(
             f"expected {', '.join(READABLE)} or a DICOM folder, found the file {place.name}: convert it to one of these"
         )
@@ -128,6 +143,8 @@ def _ending(place: Path) -> str:
 
 def _image(volume: Volume) -> sitk.Image:
     """The SimpleITK image of a volume, in LPS, its unit among the text fields."""
+    import SimpleITK as sitk
+
     array = volume.array
     if array.dtype == bool:
         array = array.astype(np.uint8)

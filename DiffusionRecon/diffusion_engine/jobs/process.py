@@ -56,7 +56,7 @@ class JobProcess:
             self._tree[process.pid] = psutil.Process(process.pid)
         self._looked = 0.0
         self._ended_at = 0.0
-        self._cancelled = False
+        self._cancelled = self._settled = False
         self._last: Message | None = None
         self._last_time = 0.0
 
@@ -185,6 +185,7 @@ class JobProcess:
         if self._run is not None:
             lock.release(self.folder, self._run)
             self._run = None
+        self._settled = True  # asked again, it would look at every process of the machine once more
 
     def _end_group(self) -> None:
         """Kill the process group, if its leader's end was not taken note of yet; called with the lock held."""
@@ -208,6 +209,8 @@ class JobProcess:
 
     def _end_tree(self) -> None:
         """Kill the worker, its descendants and, on POSIX, its whole process group; harmless when all are gone."""
+        if self._settled:
+            return
         self._remember_tree()
         with self._reaping:
             self._end_group()

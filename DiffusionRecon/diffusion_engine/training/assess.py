@@ -19,7 +19,7 @@ from .data import PatchSampler, TrainingSlices
 from .memorisation import copies, excess_gap
 from .samples import draw_samples, write_sheet
 from .sinograms import VIEWS, sinogram_positions
-from .sources import load_sources, told
+from .sources import is_below, load_sources, told
 from .units import LINE_INTEGRAL, rule_of
 from .validate import decibel, held_slices
 from .watch import PATCH_SIZE, PATCHES, WATCHED
@@ -53,7 +53,7 @@ def assess(
     if held is not None:
         result["denoising"] = denoising_rows(prior, held, card.sees, seed)
     if held is not None and train_data is not None:
-        kept_out = [name for name in card.held_out if any(train_data.rglob(name))]
+        kept_out = [name for name in card.held_out if is_below(train_data, name)]
         sources = load_sources(train_data, kept_out, unit=card.unit, files=files)[0]
         patches = [
             PatchSampler(part, card.sees, empty_std=rule.empty_std).draw(

@@ -19,7 +19,8 @@ class MuonWithAdam:
     With the singular value decomposition U S V^T of the momentum of a matrix's gradient, W <- W - r sqrt(max(1,
     rows / columns)) U V^T (torch.optim.Muon; Jordan et al., "Muon", 2024); biases, noise embedding and the outer
     convolutions follow Adam, and so does a network without convolutions, such as an adapter's factors. The network
-    must be in the memory format channels_last and keep its tensors.
+    must be in the memory format channels_last and keep its tensors. Raises ValueError where PyTorch is older than 2.9,
+    which brought Muon.
     """
 
     def __init__(self, network: nn.Module, rate: float) -> None:
@@ -37,6 +38,11 @@ class MuonWithAdam:
             "adam": (torch.optim.Adam(rest, lr=ADAM_SHARE * rate, betas=(0.9, 0.99)), ADAM_SHARE)
         }
         if self.pairs:
+            if not hasattr(torch.optim, "Muon"):
+                raise ValueError(
+                    f"expected PyTorch 2.9 or newer to train a network of convolutions, found {torch.__version__}: "
+                    "install a newer one"
+                )
             matrices = [matrix for _, matrix in self.pairs]
             self.parts["muon"] = torch.optim.Muon(matrices, lr=rate, weight_decay=0.0), 1.0
 

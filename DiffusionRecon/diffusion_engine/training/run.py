@@ -23,7 +23,7 @@ from .data import DEPTH, PatchSampler, TrainingSlices
 from .forecast import foresee_training
 from .memorisation import copies
 from .settings import PriorTraining
-from .sources import load_sources, reweighed, told
+from .sources import load_sources, names_of, reweighed, told
 from .team import Team, check_team, gathered
 from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, patches_of, train
 from .units import UNITS, UnitRule, rule_of
@@ -180,7 +180,7 @@ def _continued(
 
 def refuse_seen(base: PriorCard, exclude: Sequence[str]) -> None:
     """Raise ValueError when a case to validate on is among what a prior to start from was trained on."""
-    seen = sorted(set(exclude) & {Path(entry["name"]).parts[0] for entry in base.data})
+    seen = sorted(set(exclude) & {name for entry in base.data for name in names_of(Path(Path(entry["name"]).parts[0]))})
     if seen:
         raise ValueError(
             f"the prior {base.name} was trained on {seen[0]}, which therefore cannot validate it: exclude another case"

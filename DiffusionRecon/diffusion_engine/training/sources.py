@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..io.folder import left_out, volumes_below
+from ..io.images import READABLE
 from ..orientation import axial_squares, has_square_pixels, turn_of
 from ..volume import Volume
 from .data import TrainingSlices
@@ -26,25 +27,27 @@ def load_sources(
 ) -> tuple[list[TrainingSlices], list[str]]:
     """Volumes of ``unit`` below ``folder`` as training slices in network units, and a line for each left out.
 
-    ``exclude``: names of folders to leave out (or ``only`` to take): held-out cases. ``files``: pattern of the file
-    names to take, since files that carry no unit (NIfTI) cannot be told apart otherwise. See :class:`UnitRule` for
-    scale, floor and pixels. A volume weighs by its slices, up to 60, and by its width, up to 400 mm in CT, since
-    small crops show little anatomy. A ``slices.csv`` beside volumes of independent slices gives each slice's pixel size
-    (column pixel_mm_256, one row a slice, over the folder's files in order); a table of that name without the column is
-    ignored. Volumes are turned upright, see :func:`orientation.axial_squares`. Sinograms are made of CT
+    ``exclude``: names of folders, or of files with or without their ending, to leave out (or ``only`` to take):
+    held-out cases. ``files``: pattern of the file names to take, since files that carry no unit (NIfTI) cannot be told
+    apart otherwise. See :class:`UnitRule` for scale, floor and pixels. A volume weighs by its slices, up to 60, and by
+    its width, up to 400 mm in CT, since small crops show little anatomy. A ``slices.csv`` beside volumes of independent
+    slices gives each slice's pixel size (column pixel_mm_256, one row a slice, over the folder's files in order); a
+    table of that name without the column is ignored. Volumes are turned upright, see
+    :func:`orientation.axial_squares`. Sinograms are made of CT
     volumes, see :func:`sinogram_source`. Raises ValueError, with the reasons, when nothing is left.
     """
     sources: list[TrainingSlices] = []
     skipped: list[str] = []
-    unknown = [name for name in (*exclude, *only) if not any(folder.rglob(name))]
+    unknown = [name for name in (*exclude, *only) if not is_below(folder, name)]
     if unknown:
         raise ValueError(f"no folder named {unknown[0]} below {folder}: check the names of the held-out cases")
     tables: dict[Path, np.ndarray | None] = {}
     rows_used: dict[Path, int] = {}
 
     def wanted(place: Path) -> bool:
-        chosen = not only or bool(set(only) & set(place.parts))
-        return chosen and not set(exclude) & set(place.parts) and (files == "*" or place.match(files))
+        names = names_of(place)
+        chosen = not only or bool(set(only) & names)
+        return chosen and not set(exclude) & names and (files == "*" or place.match(files))
 
     rule = rule_of(unit)
     # CT files often state no unit and are checked by their values; for MR and PET the file's unit is taken.
@@ -88,6 +91,18 @@ def load_sources(
             f"no {wanted_name} below {folder}{left_out(skipped)}: give DICOM, NRRD, NIfTI or MetaImage files of it"
         )
     return sources, skipped
+
+
+
+def names_of(place: Path) -> set[str]:
+    """The names by which a case is called: of its folders, and of its file with and without the ending."""
+    ending = next((each for each in sorted(READABLE, key=len, reverse=True) if place.name.lower().endswith(each)), "")
+    return {*place.parts, place.name[: len(place.name) - len(ending)]} - {""}
+
+
+def is_below(folder: Path, name: str) -> bool:
+    """Whether a folder or a file of this name, with or without its ending, lies anywhere below."""
+    return any(any(folder.rglob(name + ending)) for ending in ("", *READABLE))
 
 
 def as_source(
