@@ -22,7 +22,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 LIBRARIES = ("DiffusionReconLib", "diffusion_engine")
-_again = hasattr(slicer.modules, "DiffusionReconWidget")
+_again = hasattr(getattr(slicer, "modules", None), "DiffusionReconWidget")
 """Whether this file is read once more, by a developer's Reload, for a panel that is there."""
 
 
