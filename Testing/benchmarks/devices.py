@@ -42,7 +42,7 @@ def methods(volume: Volume, settings: Settings, device: str) -> dict[str, Callab
     """What is timed on a device, each giving its image (slices, rows, columns) in units of water on the processor."""
     prior = load_prior(settings.prior, device)
     problem = prepare(volume, settings, torch.device(device), prior.card)
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
+    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
     surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
 
     def draw() -> Tensor:
@@ -51,8 +51,8 @@ def methods(volume: Volume, settings: Settings, device: str) -> dict[str, Callab
         return last.estimate.cpu() + 1
 
     return {
-        "fbp": lambda: fbp(problem.likelihood.data, problem.geometry, problem.grid).cpu() / settings.water_per_mm,
-        "tv": lambda: tv(water, iterations=settings.tv_iterations).cpu(),
+        "fbp": lambda: fbp(problem.delivered.measured.data, problem.delivered.geometry, problem.delivered.grid).cpu() / settings.scan.water_per_mm,
+        "tv": lambda: tv(water, iterations=settings.scan.tv_iterations).cpu(),
         "dds": draw,
     }
 

@@ -146,21 +146,21 @@ class Reading:
 def images_of(problem: Problem, settings: Settings, prior: Prior) -> tuple[dict[str, np.ndarray], Gate | None]:
     """Images in HU by name as a reconstruction delivers them, "spread" among them, and the verdict of the gate."""
     assert problem.reference is not None
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
+    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
     smooth = rough = water.data
-    for step, smooth in enumerate(tv_steps(water, iterations=settings.tv_iterations), 1):
+    for step, smooth in enumerate(tv_steps(water, iterations=settings.scan.tv_iterations), 1):
         rough = smooth if step <= SURROGATE_ITERATIONS else rough
-    analytic = fbp(problem.likelihood.data, problem.geometry, problem.grid)
+    analytic = fbp(problem.delivered.measured.data, problem.delivered.geometry, problem.delivered.grid)
     images = {
-        "truth": problem.reference, "fbp": attenuation_to_hu(analytic, settings.water_per_mm).numpy(),
+        "truth": problem.reference, "fbp": attenuation_to_hu(analytic, settings.scan.water_per_mm).numpy(),
         "tv": ((smooth - 1) * 1000).numpy(),
     }
-    scores = typicality_scores(prior, rough - 1, problem.prior_grid, settings.views, prior.card.typicality)
+    scores = typicality_scores(prior, rough - 1, problem.prior.grid, settings.views, prior.card.typicality)
     gate = assess(scores, prior.card.typicality)
     moments, draws = RunningMoments(), {}
     for state in diffusion_draws(problem, settings, prior, slice(0, problem.slices), smooth):
         if state.finished:
-            image = resample(state.estimate, *problem.grid.shape) * 1000
+            image = resample(state.estimate, *problem.delivered.grid.shape) * 1000
             moments.add(image)
             draws[f"draw_{state.draw}"] = image.numpy()
     images["mean"] = moments.mean.numpy()

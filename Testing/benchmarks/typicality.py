@@ -94,10 +94,10 @@ def groups(data: Path, prior: Prior, limit: int | None) -> Iterator[tuple[str, s
 
 def score(prior: Prior, problem: Problem, settings: Settings) -> list[float]:
     """The scores of a problem's slices, as in a reconstruction."""
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
+    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
     image = tv(water, iterations=SURROGATE_ITERATIONS) - 1
-    views = len(problem.geometry.angles_rad)
-    return typicality_scores(prior, image, problem.prior_grid, views, prior.card.typicality)
+    views = len(problem.delivered.geometry.angles_rad)
+    return typicality_scores(prior, image, problem.prior.grid, views, prior.card.typicality)
 
 
 def detection(
@@ -120,7 +120,7 @@ def detection(
         if (data / "eval" / name).is_dir():
             measurement, asked = load(data / "eval" / name, settings)[:2]
             problem = prepare(measurement, asked, prior.device, prior.card)
-            geometry = problem.geometry
+            geometry = problem.delivered.geometry
             rows.append({
                 "group": "measured object", "name": name, "geometry": geometry.type, "views": len(geometry.angles_rad),
                 "score": score(prior, problem, asked)[0],
@@ -159,13 +159,13 @@ def fallbacks(
         for count in views:
             problem, asked = scan(volume, "parallel", count, replace(settings, trust_unit=True), prior)
             assert problem.reference is not None
-            water = problem.likelihood.scaled(asked.water_per_mm, 0.0)
+            water = problem.delivered.measured.scaled(asked.scan.water_per_mm, 0.0)
             rough = tv(water, iterations=SURROGATE_ITERATIONS)
             classical = ((tv(water, iterations=asked.tv_iterations) - 1) * 1000).numpy()
             moments = RunningMoments()
             for state in diffusion_draws(problem, asked, prior, slice(0, problem.slices), rough):
                 if state.finished:
-                    moments.add(resample(state.estimate, *problem.grid.shape) * 1000)
+                    moments.add(resample(state.estimate, *problem.delivered.grid.shape) * 1000)
             mean = moments.mean.numpy()
             gate = assess(score(prior, problem, asked), prior.card.typicality)
             assert gate is not None

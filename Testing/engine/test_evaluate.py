@@ -89,12 +89,12 @@ def test_rows_follow_the_protocol(stack: Volume, monkeypatch: pytest.MonkeyPatch
     expected = np.maximum(stack.array[3:5], -1000).reshape(2, 16, 2, 16, 2).mean((2, 4))
     for problem in problems:
         np.testing.assert_allclose(problem.reference, expected, atol=0.02)
-        std = problem.likelihood.variance.sqrt().flatten()
-        largest = problem.likelihood.data.amax((-2, -1))
+        std = problem.delivered.measured.variance.sqrt().flatten()
+        largest = problem.delivered.measured.data.amax((-2, -1))
         np.testing.assert_allclose(std.numpy(), 0.002 * largest.numpy(), rtol=0.02)
-    assert [len(p.geometry.angles_rad) for p in problems] == [10, 6, 10, 6]
+    assert [len(p.delivered.geometry.angles_rad) for p in problems] == [10, 6, 10, 6]
     first = problems[0]
-    image = (tv(first.likelihood.scaled(settings.water_per_mm, 0.0), iterations=30) - 1) * 1000
+    image = (tv(first.delivered.measured.scaled(settings.scan.water_per_mm, 0.0), iterations=30) - 1) * 1000
     assert rows[2]["psnr"] == pytest.approx(metrics.psnr(image[0].numpy(), expected[0]), abs=0.02)
     assert rows[2]["residual_ratio"] > 0
     assert all(row[key] is None for row in rows for key in evaluate.TRUST)
@@ -117,7 +117,7 @@ def test_a_solver_has_columns_of_trust(stack: Volume) -> None:
 def test_the_oracle_takes_the_best_weight_for_each_slice(stack: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "ORACLE_ITERATIONS", 250)
     problem = prepare(stack.crop(slices=(3, 5)), Settings(views=12, noise_percent=2.0), torch.device("cpu"), None)
-    water = problem.likelihood.scaled(0.0193, 0.0)
+    water = problem.delivered.measured.scaled(0.0193, 0.0)
     reference = torch.from_numpy(problem.reference)
     images, columns = evaluate.tv_oracle(water, reference)
     scores = np.array([

@@ -98,9 +98,9 @@ def test_the_scan_of_the_residual_test_has_the_noise_of_the_data(small: Volume) 
     assert problem.reference is not None
     again = rescan(problem, problem.reference[0], 0, Settings())
     image = torch.from_numpy(hu_to_attenuation(problem.reference, 0.0193).astype(np.float32))
-    added = again.likelihood.data - readings(image, problem.geometry, problem.grid)
-    assert float(added.std()) == pytest.approx(problem.noise_std, rel=0.1)
-    assert float((added * (problem.likelihood.data - image.mean())).mean().abs()) < problem.noise_std
+    added = again.delivered.measured.data - readings(image, problem.delivered.geometry, problem.delivered.grid)
+    assert float(added.std()) == pytest.approx(problem.delivered.noise_std, rel=0.1)
+    assert float((added * (problem.delivered.measured.data - image.mean())).mean().abs()) < problem.delivered.noise_std
 
 
 def test_likeness_is_asked_of_the_image_that_the_scores_were_fitted_on(
@@ -118,7 +118,7 @@ def test_likeness_is_asked_of_the_image_that_the_scores_were_fitted_on(
     monkeypatch.setattr(pipeline_module, "typicality_scores", noted)
     reconstruct(small, RUN)
     assert len(scored) == 1
-    water = problem_of(small, prior.card).likelihood.scaled(0.0193, 0.0)
+    water = problem_of(small, prior.card).delivered.measured.scaled(0.0193, 0.0)
     torch.testing.assert_close(scored[0], tv(water, iterations=60) - 1, atol=1e-4, rtol=0)
     assert float((scored[0] - tv(water, iterations=120) + 1).abs().max()) > 0.05
 
@@ -152,12 +152,12 @@ def test_electronic_noise_is_in_the_counts_and_in_their_variance(small: Volume) 
     settings = Settings.from_dict({**RUN, "i0": 1e3, "electronic_std": 60.0})
     scan = simulate(small, settings, 1).measurement
     problem = problem_of(small, i0=1e3, electronic_std=60.0)
-    air = (readings(torch.full((1, 32, 40), 1.0), scan.geometry, problem.grid) == 0)[0].numpy()
+    air = (readings(torch.full((1, 32, 40), 1.0), scan.geometry, problem.delivered.grid) == 0)[0].numpy()
     clean = simulate(small, Settings.from_dict({**RUN, "noise_percent": 1e-6}), 1).measurement.values[0]
     air |= clean < 1e-3
     assert air.sum() > 50
     assert float(np.var(scan.values[0][air])) == pytest.approx(4600, rel=0.4)
-    expected = np.median(problem.likelihood.variance[0].numpy()[air])
+    expected = np.median(problem.delivered.measured.variance[0].numpy()[air])
     assert expected == pytest.approx(4600 / 1e6, rel=0.15)
 
 
@@ -167,7 +167,7 @@ def test_the_noise_of_a_calibration_is_that_of_all_rays(small: Volume, monkeypat
     settings = Settings.from_dict({**RUN, "i0": 1e4})
     problem = prepare(small, settings, CPU, prior.card)
     asked = asked_acquisition(problem, settings, prior)
-    variance, data = problem.likelihood.variance[0].numpy(), problem.likelihood.data[0].numpy()
+    variance, data = problem.delivered.measured.variance[0].numpy(), problem.delivered.measured.data[0].numpy()
     assert asked.noise_percent == pytest.approx(100 * np.sqrt(variance.mean()) / data.max(), rel=1e-3)
     assert asked.noise_percent > 3 * 100 * np.sqrt(variance[0, 0]) / data.max()
     assert asked.noise_range > 3

@@ -196,11 +196,11 @@ def test_pixels_that_are_not_square_are_scanned_and_reconstructed_by_axis() -> N
     settings = Settings(views=60, methods=("fbp",), device="cpu", noise_percent=0.01)
     card = load_prior("ct-body", CPU).card
     problem = prepare(chest, settings, CPU, card)
-    assert problem.grid.shape == (24, 56)
-    assert problem.grid.pixel_mm == pytest.approx((3.0, 1.5))
-    assert problem.prior_grid.pixel_mm == pytest.approx((1.5, 1.5), rel=0.02)
-    assert problem.prior_grid.shape == (48, 56)
-    image = fbp(problem.likelihood.data, problem.geometry, problem.grid)[0].numpy() / WATER_PER_MM * 1000 - 1000
+    assert problem.delivered.grid.shape == (24, 56)
+    assert problem.delivered.grid.pixel_mm == pytest.approx((3.0, 1.5))
+    assert problem.prior.grid.pixel_mm == pytest.approx((1.5, 1.5), rel=0.02)
+    assert problem.prior.grid.shape == (48, 56)
+    image = fbp(problem.delivered.measured.data, problem.delivered.geometry, problem.delivered.grid)[0].numpy() / WATER_PER_MM * 1000 - 1000
     y, x = np.mgrid[:24, :56]
     inside = ((1.5 * (x - 28) - 5) / 26) ** 2 + (3 * (y - 12) / 14) ** 2 < 1
     assert image[inside].mean() == pytest.approx(40, abs=5)
@@ -208,8 +208,8 @@ def test_pixels_that_are_not_square_are_scanned_and_reconstructed_by_axis() -> N
     assert problem.frame.spacing_mm == pytest.approx((1.5, 3.0, 10.0))
     square = Volume(chest.array.repeat(4, 1), chest.ijk_to_ras @ np.diag([1, 0.25, 1, 1]), "HU")
     other = prepare(square, settings, CPU, None)
-    assert other.geometry.detector_spacing_mm == pytest.approx(problem.geometry.detector_spacing_mm)
-    ours, theirs = (p.likelihood.data.sum(-1) * p.geometry.detector_spacing_mm for p in (problem, other))
+    assert other.geometry.detector_spacing_mm == pytest.approx(problem.delivered.geometry.detector_spacing_mm)
+    ours, theirs = (p.delivered.measured.data.sum(-1) * p.delivered.geometry.detector_spacing_mm for p in (problem, other))
     torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=0)
     region = reconstruct(chest, {
         "views": 12, "methods": ["fbp"], "device": "cpu", "noise_percent": 0.05, "slices": [0, 1],
@@ -313,7 +313,7 @@ def test_a_run_turns_a_downward_stack_for_a_prior_of_neighbours(
         prior=prior.card.name, sigma_start=0.3,
     )
     problem = prepare(stored(ball(), (0, 1, 2), flips).crop(slices=(7, 9)), settings, CPU, prior.card)
-    surrogate = torch.zeros(2, *problem.grid.shape)
+    surrogate = torch.zeros(2, *problem.delivered.grid.shape)
     *_, last = diffusion.diffusion_draws(problem, settings, prior, slice(0, 2), surrogate)
     assert bool(asked) == turned
     assert bool(torch.isfinite(last.estimate).all())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from diffusion_engine.run.presets import preset_named
@@ -31,7 +30,7 @@ def engineSettings(parameters: Any, slices: tuple[int, int] | None, region: tupl
     if parameters.trustUnit:
         settings["trust_unit"] = True
     # A field that this version of the engine does not have is one that it would refuse.
-    known = {entry.name for entry in fields(Settings)}
+    known = Settings.names(settings["modality"])
     settings = {name: value for name, value in settings.items() if name in known}
     Settings.from_dict(settings)
     return settings

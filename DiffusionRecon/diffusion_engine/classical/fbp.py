@@ -19,9 +19,9 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from ..modalities.ct.field_of_view import WATER_PER_MM
 from ..physics.arc import view_gaps
 from ..physics.ct_geometry import CTGeometry, ImageGrid
+from ..volume import WATER_PER_MM
 
 WINDOWS = ("ram-lak", "hann")
 _CPU_CROSSINGS, _GPU_CROSSINGS = 1 << 15, 1 << 22  # pixels times views at a time: what the cache, the GPU likes

@@ -41,13 +41,16 @@ def add_scan(sub: argparse.ArgumentParser) -> None:
 
 def scan_source(options: argparse.Namespace) -> Any:
     """The measurement or volume that the options of :func:`add_scan` name; raises ValueError where one is lacking."""
-    from ..modalities.ct.measurement import read_measurement
+    from ..modalities.table import recognised
 
     if options.sinogram is None:
         return _read(options.input)
     if options.geometry_file is None:
         raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
-    return read_measurement(options.sinogram, options.geometry_file)
+    files = recognised(options.sinogram, options.geometry_file).files
+    measured = files.read(options.sinogram, options.geometry_file)
+    print(files.summarise(measured), file=sys.stderr)
+    return measured
 
 
 def _add_volume(sub: argparse.ArgumentParser) -> None:
@@ -66,27 +69,16 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
 
 def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
     """Write a simulated sinogram with its geometry and the reference image; returns their names and the geometry."""
-    import torch
-
     from ..io.images import write_volume
-    from ..modalities.ct.measurement import Measurement, write_measurement
-    from ..modalities.ct.problem import prepare
     from ..run.settings import Settings
 
-    volume = _read(options.input)
-    problem = prepare(volume, Settings.from_dict(given_settings(options)), torch.device("cpu"), None)
-    data = problem.likelihood.data.numpy()
+    volume, settings = _read(options.input), Settings.from_dict(given_settings(options))
+    measured, reference, facts = settings.entry.simulate(volume, settings)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    variance = problem.likelihood.variance.numpy()
-    measurement = Measurement(data, problem.geometry, float(volume.spacing_mm[2]), variance=variance)
-    write_measurement(measurement, out / "sinogram.nrrd", out / "geometry.json")
-    assert problem.reference is not None
-    write_volume(problem.deliver(problem.reference), out / "reference.nrrd")
-    return {
-        "sinogram": "sinogram.nrrd", "geometry": "geometry.json", "reference": "reference.nrrd",
-        "shape": list(data.shape), "noise_std": problem.noise_std, "notes": problem.notes, **problem.describe(),
-    }
+    name, description = settings.entry.files.write(measured, out)
+    write_volume(reference, out / "reference.nrrd")
+    return {"sinogram": name, "geometry": description, "reference": "reference.nrrd", **facts}
 
 
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:

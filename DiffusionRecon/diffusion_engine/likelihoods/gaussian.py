@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -54,6 +55,7 @@ class GaussianLikelihood:
     operator: LinearOperator
     data: Tensor
     variance: Tensor
+    kind: ClassVar[str] = "gaussian"
 
     def __post_init__(self) -> None:
         expected = tuple(self.operator.out_shape)

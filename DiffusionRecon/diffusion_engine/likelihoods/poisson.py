@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class PoissonEmission:
     data: Tensor
     background: Tensor
     floor: float = 0.01
+    kind: ClassVar[str] = "poisson"
 
     def __post_init__(self) -> None:
         _check_counts(self.operator, self.data, False)
@@ -105,6 +107,7 @@ class PoissonTransmission:
     i0: Tensor
     background: Tensor
     electronic_std: float = 0.0
+    kind: ClassVar[str] = "poisson"
 
     def __post_init__(self) -> None:
         s = self.electronic_std

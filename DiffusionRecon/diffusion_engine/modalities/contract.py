@@ -1,0 +1,314 @@
+"""What a modality brings: one entry of the table in :mod:`.table`; nothing outside this folder names one.
+
+No torch here: a panel reads the table before any set-up. What needs it is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from ..volume import IntensityScale, Volume
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from typing_extensions import Self
+
+    from ..likelihoods.gaussian import GaussianLikelihood
+    from ..physics.grid import ImageGrid
+    from ..priors.card import PriorCard
+    from ..sampling.noise import Noise
+    from .prepared import Extent, Prepared
+
+__all__ = [
+    "Asked", "Cases", "Classical", "Files", "Fingerprint", "IntensityScale", "Modality", "Remark", "Scan", "System",
+    "Trust",
+]
+
+
+class Scan(Protocol):
+    """The settings that a modality alone has: a frozen dataclass of JSON values, checked when it is made.
+
+    They describe a simulated scan and how classical images are made. Settings of a run stand beside them in one flat
+    JSON object, so that no name may be one of :class:`..run.settings.Settings`. Raises ValueError, one sentence, for
+    values out of range.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def iterations(self, name: str) -> int:
+        """Of a classical image by its name, of one that is not made at once."""
+        ...
+
+
+class Asked(Protocol):
+    """What of the settings of a run a modality reads: its own ``scan``, the seed, and the part that is asked for."""
+
+    @property
+    def scan(self) -> Any: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def slices(self) -> tuple[int, int] | None: ...
+
+    @property
+    def region(self) -> tuple[int, int, int, int] | None: ...
+
+    @property
+    def pixel_mm(self) -> float | None: ...
+
+    @property
+    def trust_unit(self) -> bool: ...
+
+
+class System(Protocol):
+    """Data bound to one grid; images (slices, rows, columns) are in network units, which are converted here alone.
+
+    ``likelihood``: of images in network units. ``data``: as they came, first axis the slices. ``noise_std``: one
+    typical standard deviation of them. ``complex_images``: whether images are complex numbers. ``conversion``: the
+    numbers by name by which images in the unit of the physics become those of the modality's unit, for the report.
+    """
+
+    @property
+    def grid(self) -> ImageGrid: ...
+
+    @property
+    def likelihood(self) -> Any: ...
+
+    @property
+    def data(self) -> Tensor: ...
+
+    @property
+    def noise_std(self) -> float: ...
+
+    @property
+    def complex_images(self) -> bool: ...
+
+    @property
+    def conversion(self) -> Mapping[str, float]: ...
+
+    def select(self, index: slice | Tensor) -> Self:
+        """That of some slices."""
+        ...
+
+    def with_data(self, data: Tensor) -> Self:
+        """The same with other data of the same shape."""
+        ...
+
+    def start(self) -> Tensor:
+        """The image that a solver starts from, made at once."""
+        ...
+
+    def classical(self, name: str, iterations: int) -> Iterator[Tensor]:
+        """The iterates of a classical image by its name, the last one is the result."""
+        ...
+
+    def observed(self, clean: Tensor, noise: Noise) -> Self:
+        """The scan of images ``clean`` with the noise law of these data, without inverse crime."""
+        ...
+
+    def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
+        """A Gaussian likelihood that stands in for this one near the images ``at``: the same where it is Gaussian."""
+        ...
+
+    def physical(self, x: Tensor) -> tuple[GaussianLikelihood, Tensor]:
+        """The likelihood of images in the unit of the physics, and ``x`` in it; of counts their stand-in near ``x``.
+
+        Its data are what :meth:`with_data` takes.
+        """
+        ...
+
+    def groups(self, x: Tensor) -> Tensor:
+        """Mean of the squared residual of ``x`` in units of the noise, by groups of readings: (slices, groups)."""
+        ...
+
+    def show(self, x: Tensor) -> Tensor:
+        """Images as a reader sees them: the magnitude of complex ones, others as they are."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The acquisition as JSON values for the report."""
+        ...
+
+
+class Fingerprint(Protocol):
+    """What of an acquisition a calibration of the spread depends on."""
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Fingerprint:
+        """That of a problem."""
+        ...
+
+    @classmethod
+    def stored(cls, entry: Mapping[str, Any]) -> Fingerprint:
+        """That of an entry of a card."""
+        ...
+
+    def entry(self) -> dict[str, Any]:
+        """JSON values that :meth:`stored` takes back, rounded for a card."""
+        ...
+
+    def fits(self, asked: Any) -> bool:
+        """Whether what was calibrated for this acquisition holds for ``asked``."""
+        ...
+
+    def distance(self, asked: Any) -> float:
+        """How far ``asked`` is from this one, to choose among those that fit."""
+        ...
+
+    def words(self) -> str:
+        """The acquisition in a few words, such as "60 views"."""
+        ...
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What is said about measured data. ``kind``: a short name for programs; ``sentence``: for the user;
+    ``certain``: a fact, not a doubt."""
+
+    kind: str
+    sentence: str
+    certain: bool
+
+
+@dataclass(frozen=True)
+class Classical:
+    """An image that is made without a prior: its result key, and its name in sentences.
+
+    ``fitted``: it is made to explain the data, so that it can be asked whether it does; ``at_once``: without
+    iterations.
+    """
+
+    name: str
+    title: str
+    fitted: bool = True
+    at_once: bool = False
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The rules by which results of a modality are judged, in its unit.
+
+    ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
+    ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
+    least spread that is believed; ``fingerprint`` and its ``rule`` in words; ``body``: where in reference images the
+    patient is; ``density``: the number of an acquisition with which typical scores move.
+    """
+
+    value_range: float
+    floor: float
+    fingerprint: type[Fingerprint]
+    rule: str
+    body: Callable[[np.ndarray], np.ndarray]
+    density: Callable[[Any], float]
+    least: float | None = None
+    least_fitted: float | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Measured data on disk.
+
+    ``names``: of the files in a job's folder; ``described``: whether the data need a description beside them.
+    ``recognise``: whether a file, with its description or None, is data of this modality; ``read``: these data;
+    ``write``: into a folder, returns the names of data and description; ``named``: further files that a description
+    (JSON) names, by what they are; ``size``: bytes; ``summarise``: one line for the user.
+    """
+
+    names: tuple[str, ...]
+    described: bool
+    recognise: Callable[[Path, Path | None], bool]
+    read: Callable[[Path, Path | None], Any]
+    write: Callable[[Any, Path], tuple[str, str | None]]
+    size: Callable[[Any], int]
+    summarise: Callable[[Any], str]
+    named: Callable[[Any], Mapping[str, object]] = lambda description: {}
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a modality is evaluated on: data only, the harness is in :mod:`..evaluation`.
+
+    ``smallest_matrix``: rows and columns that slices must have; ``depths``: of the slices, as parts of the stack;
+    ``binned``: pixels of the input that make one of the reconstruction; ``calibrated``: the scans, as settings, for
+    which a prior is calibrated; ``training_depths``: of the slices that typical scores come from; ``fixed``: settings
+    of the scan that all cases share.
+    """
+
+    smallest_matrix: int = 64
+    depths: tuple[float, ...] = (0.25, 0.5, 0.75)
+    binned: int = 1
+    calibrated: tuple[Mapping[str, Any], ...] = ({},)
+    training_depths: tuple[float, ...] = (0.3, 0.65)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Prepare(Protocol):
+    """Checks a source and binds its data to grids; raises ValueError in one sentence for what cannot be used.
+
+    ``foreseen`` is called with the size of the problem before its memory is taken.
+    """
+
+    def __call__(
+        self, source: Any, asked: Asked, device: torch.device, card: PriorCard | None,
+        foreseen: Callable[[Extent], object],
+    ) -> Prepared: ...
+
+
+Oracle = Callable[[Any, np.ndarray], "tuple[np.ndarray, Mapping[str, Sequence[Any]]]"]
+"""Of a system and its reference: the best images that a classical method can make, judged by the reference itself, in
+the modality's unit, and what it chose, a value a slice."""
+
+
+@dataclass(frozen=True)
+class Modality:
+    """An entry of the table.
+
+    ``title``: what its images are, in words; ``group``: one group of readings; ``fallback``: the classical image that
+    the gate turns to and the expected error of a start is foretold from; ``question``: a sentence when a volume does
+    not look like this modality; ``simulate``: a measurement from a volume, its reference image and facts for a report;
+    ``in_words``: a simulated scan from its settings by name; ``oracles``: images tuned on the reference, by method
+    name, for comparison only.
+    """
+
+    name: str
+    title: str
+    unit: str
+    scale: IntensityScale
+    scan: type[Scan]
+    group: str
+    classical: tuple[Classical, ...]
+    fallback: str
+    default_prior: str
+    trust: Trust
+    files: Files
+    question: Callable[[Volume], str | None]
+    simulate: Callable[[Volume, Asked], tuple[Any, Volume, dict[str, Any]]]
+    prepare: Prepare
+    in_words: Callable[[Mapping[str, Any]], str]
+    cases: Cases = Cases()
+    oracles: Mapping[str, Oracle] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What a run makes: the classical images by name, and draws with a prior."""
+        return (*(image.name for image in self.classical), DIFFUSION)
+
+    def image(self, name: str) -> Classical:
+        """A classical image by its name."""
+        return next(image for image in self.classical if image.name == name)
+
+    def is_fitted(self, key: str) -> bool:
+        """Whether an image by result key was made to explain the data, as the mean of draws is."""
+        return all(image.fitted for image in self.classical if image.name == key)
+
+
+DIFFUSION = "diffusion"
+"""The method of a run that is no classical image: draws with a prior."""
