@@ -25,7 +25,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
-from diffusion_engine.classical.tv import tv
 from diffusion_engine.denoiser import positions
 from diffusion_engine.evaluation.evaluate import indices_at
 from diffusion_engine.io.images import read_volume
@@ -106,7 +105,7 @@ def measured(folder: Path, case: str, views: int, row: Row) -> float:
     settings = row.settings(views)
     prior = load_prior(row.prior, torch.device("cpu"))
     problem = prepare(volume, settings, torch.device("cpu"), prior.card)
-    smooth = tv(problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0), iterations=settings.scan.tv_iterations)
+    smooth = problem.classical("tv", settings.scan.tv_iterations)
     total, count = np.zeros((1, *problem.delivered.grid.shape)), 0
     for state in diffusion_draws(problem, settings, prior, slice(0, 1), smooth):
         if state.finished:

@@ -111,7 +111,7 @@ def test_measured_data_and_many_slices(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(adapt_scan, "SLICES", 3)
     few = adapt_scan.spread(problem)
     assert few.slices == 3
-    assert torch.equal(few.likelihood.data, problem.delivered.measured.data[[0, 2, 4]])
+    assert torch.equal(few.delivered.data, problem.delivered.measured.data[[0, 2, 4]])
     assert few.reference is not None
     assert few.reference.shape[0] == 3
     measured = Measurement(problem.delivered.measured.data.numpy(), problem.delivered.geometry, 5.0)

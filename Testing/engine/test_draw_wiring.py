@@ -16,6 +16,7 @@ from diffusion_engine.metrics import psnr
 from diffusion_engine.modalities.ct.measurement import Measurement
 from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.modalities.ct.simulate import simulate
+from diffusion_engine.modalities.prepared import Prepared
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.split import SplitMoments
 from diffusion_engine.run.pipeline import reconstruct
@@ -166,14 +167,14 @@ def test_the_simulated_scan_of_the_residual_test_is_of_the_middle_slice(two: Vol
     stub_prior(monkeypatch)
     scanned = []
 
-    def noted(problem: Problem, image: np.ndarray, index: int, settings: Settings) -> Problem:
-        from diffusion_engine.modalities.ct.problem import rescan
+    real = Prepared.rescanned
 
-        again = rescan(problem, image, index, settings)
+    def noted(problem: Problem, image: np.ndarray, index: int, seed: int) -> Problem:
+        again = real(problem, image, index, seed)
         scanned.append((index, float(again.delivered.measured.variance.flatten()[0]), image))
         return again
 
-    monkeypatch.setattr("diffusion_engine.run.pipeline.rescan", noted)
+    monkeypatch.setattr(Prepared, "rescanned", noted)
     result = reconstruct(two, RUN)
     problem = problem_of(two, stub_prior(monkeypatch))
     ((index, variance, image),) = scanned
@@ -224,7 +225,8 @@ def test_chosen_slices_keep_their_own_noise(two: Volume) -> None:
     assert scan.variance is not None
     problem = prepare(scan, Settings(slices=(1, 2)), CPU, None)
     assert problem.slices == 1
-    np.testing.assert_allclose(problem.delivered.measured.variance.flatten()[0], scan.variance[1].flatten()[0], rtol=1e-5)
+    variance = problem.delivered.measured.variance
+    np.testing.assert_allclose(variance.flatten()[0], scan.variance[1].flatten()[0], rtol=1e-5)
 
 
 def test_the_fallback_is_blended_as_the_gate_says_and_judged_itself(
