@@ -20,7 +20,7 @@ Coupled = tuple[GaussianLikelihood, Noise]
 Couple = Callable[[GaussianLikelihood, Noise, float], Coupled]
 
 ZTV_WEIGHT = 1.0
-"""Weight of z-TV in 1 / network unit (1 per 1000 HU) for slices 5 mm apart.
+"""Weight of z-TV in 1 / network unit for slices 5 mm apart.
 
 Chosen on two volumes that the prior was not trained on: means over 4 x 4 pixels are then about as rough along z as the
 reference's; three times as much gains another 0.2 dB and is too smooth.

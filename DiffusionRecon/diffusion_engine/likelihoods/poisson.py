@@ -1,4 +1,4 @@
-"""Likelihoods of counts: emission (PET, SPECT), y ~ Poisson(A x + b), and transmission (CT), y ~ Poisson(i0 e^-Ax + b).
+"""Likelihoods of counts: emission, y ~ Poisson(A x + b), and transmission, y ~ Poisson(i0 e^-Ax + b).
 
 The data term is half the deviance, sum(m - y + y ln(y / m)) with the mean m that the image predicts: the negative
 log-likelihood minus its least value, so that it compares with the Gaussian sum r^2 / (2 v). Electronic noise of
@@ -18,8 +18,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..physics.operator import LinearOperator, some_views
-from .gaussian import ScaledOperator
+from ..physics.operator import LinearOperator, some_views, taken, view_axis
+from .gaussian import GaussianLikelihood, ScaledOperator
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +59,21 @@ class PoissonEmission:
 
     def gradient(self, x: Tensor) -> Tensor:
         """A' (1 - y / m), the gradient of the misfit."""
-        m = self.mean(x)
-        seen = m.clamp_min(self.floor)
-        return self.operator.adjoint(1 - self.data / seen * (1 - (m - seen) / self.floor))
+        return self.operator.adjoint(self._slope(self.mean(x)))
 
     def curvature(self, x: Tensor) -> Tensor:
         """Fisher information of the means, 1 / m."""
         return (1 / self.mean(x).clamp_min(self.floor)).expand_as(self.data)
+
+    def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
+        """The Gaussian likelihood of the same gradient and (expected) Hessian at ``at``: data y - b, variance m.
+
+        m = A at + b, not below ``floor``, where the data follow the parabola of the misfit.
+        """
+        predicted = self.operator.forward(at)
+        m = predicted + self.background
+        variance = m.clamp_min(self.floor).expand_as(self.data)
+        return GaussianLikelihood(self.operator, predicted - variance * self._slope(m), variance)
 
     def residual_ratio(self, x: Tensor) -> Tensor:
         """Deviance over its expectation for each image: about 1 where counting noise alone explains the residual."""
@@ -86,10 +94,17 @@ class PoissonEmission:
 
     def subset(self, index: slice | Tensor) -> PoissonEmission:
         """The likelihood of some views: slice(k, None, n) is ordered subset k of n."""
-        background = _of_views(self.background, self.data, index)
+        background = _of_views(self.background, self.data, index, view_axis(self.operator))
         return replace(
-            self, operator=some_views(self.operator, index), data=self.data[..., index, :], background=background
+            self, operator=some_views(self.operator, index), background=background,
+            data=taken(self.data, index, view_axis(self.operator)),
         )
+
+
+    def _slope(self, m: Tensor) -> Tensor:
+        """The derivative of each reading's misfit by its mean."""
+        seen = m.clamp_min(self.floor)
+        return 1 - self.data / seen * (1 - (m - seen) / self.floor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +150,18 @@ class PoissonTransmission:
         primary = self.primary(x)
         return (primary**2 / self._mean(primary)).expand_as(self.data)
 
+    def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
+        """The Gaussian likelihood of line integrals with the same gradient and (expected) Hessian at ``at``.
+
+        Variance v = m / (i0 e^-Ax)^2 and data A x - v i0 e^-Ax (y' / m - 1); infinite where no beam is left.
+        """
+        predicted = self.operator.forward(at)
+        primary = self.i0 * torch.exp(-predicted)
+        m = self._mean(primary)
+        variance = (m / primary**2).expand_as(self.data)
+        data = predicted - torch.where(variance < torch.inf, variance * primary * (self._shifted / m - 1), 0.0)
+        return GaussianLikelihood(self.operator, data, variance)
+
     def residual_ratio(self, x: Tensor) -> Tensor:
         """Deviance over its expectation for each image: about 1 where noise alone explains the residual."""
         return self.residual_per_view(x).mean(-1)
@@ -155,9 +182,11 @@ class PoissonTransmission:
 
     def subset(self, index: slice | Tensor) -> PoissonTransmission:
         """The likelihood of some views: slice(k, None, n) is ordered subset k of n."""
-        i0, background = (_of_views(values, self.data, index) for values in (self.i0, self.background))
+        axis = view_axis(self.operator)
+        i0, background = (_of_views(values, self.data, index, axis) for values in (self.i0, self.background))
         return replace(
-            self, operator=some_views(self.operator, index), data=self.data[..., index, :], i0=i0, background=background
+            self, operator=some_views(self.operator, index), data=taken(self.data, index, axis), i0=i0,
+            background=background,
         )
 
     @property
@@ -212,9 +241,9 @@ def _of_images(values: Tensor, data: Tensor, index: slice | Tensor) -> Tensor:
     return values[index] if values.ndim == data.ndim and values.shape[0] == data.shape[0] else values
 
 
-def _of_views(values: Tensor, data: Tensor, index: slice | Tensor) -> Tensor:
-    own = values.ndim >= 2 and values.shape[-2] == data.shape[-2] > 1
-    return values[..., index, :] if own else values
+def _of_views(values: Tensor, data: Tensor, index: slice | Tensor, axis: int) -> Tensor:
+    own = values.ndim >= -axis and values.shape[axis] == data.shape[axis] > 1
+    return taken(values, index, axis) if own else values
 
 
 def _check_counts(operator: LinearOperator, data: Tensor, negative_allowed: bool) -> None:
@@ -227,7 +256,7 @@ def _check_counts(operator: LinearOperator, data: Tensor, negative_allowed: bool
     if not negative_allowed and bool((data < 0).any()):
         raise ValueError(
             f"expected counts of 0 or more, found {int((data < 0).sum())} negative readings: give counts rather than "
-            "line integrals, or the standard deviation of the electronic noise of a CT detector"
+            "line integrals, or the standard deviation of the detector's electronic noise"
         )
 
 

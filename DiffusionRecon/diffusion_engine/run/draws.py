@@ -23,7 +23,7 @@ from ..priors.library import Prior
 from ..priors.neighbours import DownwardStack
 from ..priors.slices import resample
 from ..sampling.noise import Noise
-from ..solvers.catalogue import METHODS, method_named
+from ..solvers.catalogue import method_named
 from ..solvers.contract import Method, SolverStep
 from ..solvers.dds import DDSSettings
 from ..solvers.effort import joined
@@ -202,10 +202,10 @@ def check_method(settings: Settings) -> None:
     """Raise ValueError, before any work, for a method, option or coupling that cannot be used."""
     method = method_named(settings.solver)
     method.options(settings.solver_options)
-    if settings.modality not in method.modalities and settings.draws_images:
+    offered = listed_methods(settings.modality)
+    if method.name not in offered and settings.draws_images:
         raise ValueError(
-            f"the method {method.name} is not offered for {settings.modality}: choose from "
-            f"{sorted(m.name for m in METHODS.values() if settings.modality in m.modalities)}"
+            f"the method {method.name} is not offered for {settings.modality}: choose from {sorted(offered)}"
         )
     coupling_named(settings.coupling)
     check_coupling(settings.coupling, listed_methods()[method.name], settings.solver_options)

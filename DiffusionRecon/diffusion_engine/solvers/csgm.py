@@ -7,7 +7,7 @@
 variance v + gamma^2, as published, with gamma^2 = |A|^2 sigma^2: the error that noise of level sigma makes in the data
 that see it best. That choice keeps every step stable, whatever the scan, but leaves data that see little too weak until
 sigma is small. Hence a direction needs as many steps as the Hessian is stiff: few for masked Fourier data, too many for
-CT, where the result falls below filtered backprojection.
+projections, where the result falls below that of inverting them at once.
 
 Source: arXiv:2108.01368.
 """

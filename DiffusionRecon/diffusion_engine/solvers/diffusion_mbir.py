@@ -4,9 +4,9 @@
     x = one sweep, from x, of ADMM for
         argmin_z |z - x|^2 / (2 g(sigma')) + |W (A z - y)|^2 / 2 + lambda |D_z z|_1
 
-with few conjugate gradient steps (one in the paper, with 2000 levels; at 50 levels four gained 2.5 dB on sparse-view
-CT) and warm duals. The state meets the data before it is denoised, noise and all, which many levels repair. Slices are
-the batch, in order along z; the first and last are not tied. The proximal term, g(sigma) = c s^2 d^2 / (s^2 + d^2),
+with few conjugate gradient steps (one in the paper, with 2000 levels; at 50 levels four gained 2.5 dB on sparse
+views) and warm duals. The state meets the data before it is denoised, noise and all, which many levels repair. Slices
+are the batch, in order along z; the first and last are not tied. The proximal term, g(sigma) = c s^2 d^2 / (s^2 + d^2),
 keeps the step sound where the noise of the data is known; the paper has none.
 
 Source: arXiv:2211.10655.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..modalities.table import MODALITIES
 from ..priors.card import NEIGHBOURS, VOLUME
 from .listed import COUPLED, LISTED
 from .ranges import check_option, range_of
@@ -87,13 +88,14 @@ class Listed:
 
 
 def listed_methods(modality: str | None = None) -> dict[str, Listed]:
-    """The methods by name, those for one modality when it is given."""
+    """The methods by name, those for one modality when it is given: their own entries name it, or its entry them."""
+    beside = () if modality not in MODALITIES else MODALITIES[modality].solvers
     methods = {}
     for entry in LISTED:
         options = tuple(Option(name, default, *range_of(entry["name"], name)) for name, default in entry["options"])
         several = {key: tuple(entry[key]) for key in ("modalities", "earned", "likelihoods")}
         method = Listed(**{**entry, **several, "options": options})
-        if modality is None or modality in method.modalities:
+        if modality is None or modality in method.modalities or method.name in beside:
             methods[method.name] = method
     return methods
 

@@ -42,7 +42,7 @@ def project(
     """x - lambda A^+ (A (x - sigma z) - y) for images (batch, rows, columns) with noise of level ``sigma``.
 
     ``relaxation``: lambda, from 0 (no step) to 1 (full projection); ``iterations``: of conjugate gradients, unless a
-    ``pseudo_inverse`` is given, such as filtered backprojection. No random number is drawn when ``sigma`` is 0.
+    ``pseudo_inverse`` is given, such as a filtered image. No random number is drawn when ``sigma`` is 0.
     """
     state = x - sigma * noise.normal(x) if sigma > 0 else x
     residual = likelihood.operator.forward(state) - likelihood.data

@@ -1,4 +1,4 @@
-"""Score-MRI, single coil: predictor-corrector sampling with the measured k-space put back after every move.
+"""Score-MRI of one channel: predictor-corrector sampling with the measured frequencies put back after every move.
 
     x = x + (sigma^2 - sigma'^2) s(x) + (sigma' / sigma) sqrt(sigma^2 - sigma'^2) z      (predictor)
     x = x + A'(y - A x)                                                                  (replacement, A A' = I)
@@ -53,7 +53,7 @@ def score_mri(
     """
     if not start.is_complex():
         raise ValueError(
-            f"Score-MRI replaces k-space and needs complex images, found {start.dtype}: give a complex start"
+            f"Score-MRI replaces frequencies and needs complex images, found {start.dtype}: give a complex start"
         )
     levels = geometric_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
     predictor = predictor_named(settings.predictor)

@@ -24,7 +24,7 @@ from .contract import SolverStep
 from .moment_matching import PosteriorDenoiser, PosteriorSettings
 
 WIDEST = 0.1
-"""Standard deviation that a posterior hardly exceeds where data were measured, network units: 100 HU."""
+"""Standard deviation that a posterior hardly exceeds where data were measured, network units."""
 
 
 @dataclass(frozen=True)

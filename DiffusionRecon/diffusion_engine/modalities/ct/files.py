@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,17 @@ SINOGRAM, GEOMETRY = "sinogram.nrrd", "geometry.json"
 
 
 def recognise(path: Path, description: Path | None) -> bool:
-    """Whether these are a sinogram and its geometry: they are two, and the second is JSON by its name."""
-    return description is not None and description.suffix.lower() == ".json"
+    """Whether these are a sinogram and its geometry: the description speaks of angles or a detector.
+
+    One that cannot be read is taken for a geometry, which :func:`read` refuses in its own words.
+    """
+    if description is None:
+        return False
+    try:
+        content = json.loads(description.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return True
+    return not isinstance(content, dict) or not {"angles_rad", "detector_count"}.isdisjoint(content)
 
 
 def read(path: Path, description: Path | None) -> Measurement:

@@ -88,7 +88,7 @@ class CTSystem:
 
     def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
         """The likelihood itself: it is Gaussian."""
-        return self.likelihood
+        return self.likelihood.local_gaussian(at)
 
     def physical(self, x: Tensor) -> tuple[GaussianLikelihood, Tensor]:
         """The likelihood of attenuation images, and ``x`` as one of them."""
