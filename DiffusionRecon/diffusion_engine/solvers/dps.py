@@ -9,9 +9,9 @@ published. The published weight must be found anew for every scan; here it is in
 and L the largest eigenvalue of the Hessian of M at the start: zeta = 1 is a gradient step of length 1 / L where the
 residual is as large as the noise, whatever the unit and the number of readings. Projections need longer ones, because
 their Hessian is stiff: they overshoot in the smoothest parts of the image first, and settle because the step falls with
-the noise level. No step is longer than the noise level (root mean square over the pixels), which keeps counts from running
-away. With ordered subsets a step sees every n-th view only, one subset after the other. Works for Gaussian noise,
-Poisson emission and the nonlinear Poisson transmission.
+the noise level. No step is longer than the noise level (root mean square over the pixels), which keeps counts from
+running away. With ordered subsets a step sees every n-th view only, one subset after the other. Works for Gaussian
+noise, Poisson emission and the nonlinear Poisson transmission.
 
 Measured on projections: fresh noise (eta > 0) lowers the accuracy with few views, and low-dose images keep more noise
 than those of DDS. Prefer DDS or PiGDM wherever the measurement is linear.

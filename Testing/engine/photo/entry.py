@@ -1,4 +1,4 @@
-"""Photographs that were blurred: a modality as small as one can be, which the test of the contract adds to an engine."""
+"""Photographs that were blurred: a modality as small as one can be, which a test adds to a copy of the engine."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ class PhotoSystem:
     describe = lambda self: asdict(self.blur)  # noqa: E731
 
     def classical(self, name: str, iterations: int) -> Iterator[Tensor]:
-        return map(SCALE.to_network, [self.data] if name == "blurred" else tv_steps(self.measured, iterations=iterations))
+        images = [self.data] if name == "blurred" else tv_steps(self.measured, iterations=iterations)
+        return map(SCALE.to_network, images)
 
     def observed(self, clean: Tensor, noise: Noise) -> PhotoSystem:
         ideal = self.measured.operator.forward(SCALE.from_network(clean))
