@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..modalities.table import FIRST, MODALITIES
 from .options import Parsers, add_command, add_methods, given_settings
 
 
@@ -59,6 +60,10 @@ def _add_volume(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_acquisition(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--modality", choices=list(MODALITIES), help=f"of the scan ({FIRST})")
+    sub.add_argument(
+        "--scan", action="append", metavar="NAME=VALUE", help="a setting of the modality's own, by name"
+    )
     sub.add_argument("--views", type=int, help="projections (60)")
     sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
     sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")

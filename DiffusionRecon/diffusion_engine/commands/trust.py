@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Compare methods on sparse-view CT."""
     from ..evaluation.evaluate import evaluate, find_items, summary
     from ..io.folder import left_out
-    from ..run.settings import Settings
+    from ..run.settings import Settings, scan_names
 
     methods, views = listed(options.methods, str), listed(options.views, int)
     options.methods = options.views = None
@@ -83,12 +84,15 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             f"no volume of {modality.title} with slices of {least} x {least} pixels in {options.data}"
             f"{left_out(skipped)}: nothing to evaluate"
         )
-    scans = [{"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views]
+    own = scan_names(modality)
+    scans: list[Mapping[str, Any]] = [
+        {"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views
+    ] if {"geometry", "views"} <= own else list(modality.cases.calibrated)
     rows = []
     for row in evaluate(items, scans, methods, settings):
         rows.append(row)
         print(
-            f"{row['geometry']} {row['views']:>3} {row['item']} {row['case']:>3} {row['method']:<9} "
+            f"{modality.in_words(row)} {row['item']} {row['case']:>3} {row['method']:<9} "
             f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
             f"{row['seconds']:.1f} s",
             flush=True,

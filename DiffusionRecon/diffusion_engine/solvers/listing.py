@@ -89,7 +89,7 @@ class Listed:
 
 def listed_methods(modality: str | None = None) -> dict[str, Listed]:
     """The methods by name, those for one modality when it is given: their own entries name it, or its entry them."""
-    beside = () if modality not in MODALITIES else MODALITIES[modality].solvers
+    beside = MODALITIES[modality].solvers if modality is not None and modality in MODALITIES else ()
     methods = {}
     for entry in LISTED:
         options = tuple(Option(name, default, *range_of(entry["name"], name)) for name, default in entry["options"])
