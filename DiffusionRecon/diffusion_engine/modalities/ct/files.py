@@ -1,18 +1,23 @@
-"""Sinograms on disk: an image file with axes slices, views, detectors, and the geometry.json beside it."""
+"""Sinograms on disk: an image file with axes slices, views, detectors, and the geometry.json beside it.
+
+The readers of image files are imported when they are called: a panel reads the table before any set-up.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..contract import Files
-from .measurement import Measurement, read_measurement, variance_name, write_measurement
 
-SINOGRAM, GEOMETRY = "sinogram.nrrd", "geometry.json"
+if TYPE_CHECKING:
+    from .measurement import Measurement
+
+SINOGRAM, GEOMETRY, VARIANCE = "sinogram.nrrd", "geometry.json", "geometry.variance.nrrd"
 
 
 def recognise(path: Path, description: Path | None) -> bool:
@@ -31,6 +36,8 @@ def recognise(path: Path, description: Path | None) -> bool:
 
 def read(path: Path, description: Path | None) -> Measurement:
     """The measurement; raises ValueError where the geometry is lacking or unusable."""
+    from .measurement import read_measurement
+
     if description is None:
         raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
     return read_measurement(path, description)
@@ -38,6 +45,8 @@ def read(path: Path, description: Path | None) -> Measurement:
 
 def write(measurement: Measurement, place: Path) -> tuple[str, str | None]:
     """Write the measurement into a folder; the names of sinogram and geometry."""
+    from .measurement import write_measurement
+
     write_measurement(measurement, place / SINOGRAM, place / GEOMETRY)
     return SINOGRAM, GEOMETRY
 
@@ -62,6 +71,4 @@ def named(description: Any) -> Mapping[str, object]:
     return {} if name is None else {"the variance of the job's input": name}
 
 
-FILES = Files(
-    (SINOGRAM, GEOMETRY, variance_name(GEOMETRY)), True, recognise, read, write, size, summarise, named
-)
+FILES = Files((SINOGRAM, GEOMETRY, VARIANCE), True, recognise, read, write, size, summarise, named)
