@@ -90,7 +90,7 @@ def test_masked_air_is_named_and_its_noise_taken_from_the_rest() -> None:
     clean = lines(geometry(), std=0.0).values
     masked = replace(good, values=np.where(clean == 0, 0, good.values).astype(np.float32))
     assert kinds(masked) == ["masked_air"]
-    assert prepare(masked, Settings(), CPU, None).noise_std == pytest.approx(0.01, rel=0.35)
+    assert prepare(masked, Settings(), CPU, None).delivered.noise_std == pytest.approx(0.01, rel=0.35)
 
 
 @pytest.mark.parametrize("beam", ["parallel", "fan_flat"])

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..modalities.table import FIRST, MODALITIES
+from ..modalities.table import FIRST, MODALITIES, modality_named, recognised
 from .options import Parsers, add_command, add_methods, given_settings
 
 
@@ -41,16 +41,22 @@ def add_scan(sub: argparse.ArgumentParser) -> None:
 
 
 def scan_source(options: argparse.Namespace) -> Any:
-    """The measurement or volume that the options of :func:`add_scan` name; raises ValueError where one is lacking."""
-    from ..modalities.table import recognised
+    """The measurement or volume that the options of :func:`add_scan` name; raises ValueError where one is lacking.
 
+    Measured data tell their modality, which is then that of the ``options``.
+    """
     if options.sinogram is None:
-        return _read(options.input)
+        return _read(options)
     if options.geometry_file is None:
         raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
-    files = recognised(options.sinogram, options.geometry_file).files
-    measured = files.read(options.sinogram, options.geometry_file)
-    print(files.summarise(measured), file=sys.stderr)
+    entry = recognised(options.sinogram, options.geometry_file)
+    if options.modality not in (None, entry.name):
+        raise ValueError(
+            f"expected measured data of {options.modality}, found {entry.title}: leave out --modality or correct it"
+        )
+    options.modality = entry.name
+    measured = entry.files.read(options.sinogram, options.geometry_file)
+    print(entry.files.summarise(measured), file=sys.stderr)
     return measured
 
 
@@ -77,7 +83,7 @@ def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..io.images import write_volume
     from ..run.settings import Settings
 
-    volume, settings = _read(options.input), Settings.from_dict(given_settings(options))
+    volume, settings = _read(options), Settings.from_dict(given_settings(options))
     measured, reference, facts = settings.entry.simulate(volume, settings)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -92,10 +98,11 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.draws import check_method
     from ..run.settings import Settings
 
+    source = scan_source(options)
     given = given_settings(options)
     check_method(Settings.from_dict(given))  # what cannot be run leaves no job behind
     made = not options.out.exists()
-    job.write_job(options.out, scan_source(options), given)
+    job.write_job(options.out, source, given)
 
     def show(message: dict[str, Any]) -> None:
         if message["event"] == "progress" and sys.stderr.isatty():
@@ -124,11 +131,13 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _read(path: Path | None) -> Any:
+def _read(options: argparse.Namespace) -> Any:
+    """The volume to scan, in the unit of its modality."""
     from ..io.images import read_volume
 
-    if path is None:
-        raise ValueError("no input: give --input with a CT volume in HU")
-    volume = read_volume(path)
+    entry = modality_named(options.modality or FIRST)
+    if options.input is None:
+        raise ValueError(f"no input: give --input with a volume of {entry.title}")
+    volume = read_volume(options.input)
     # NRRD and NIfTI carry no unit; what the values look like is questioned later.
-    return volume if volume.unit != "a.u." else type(volume)(volume.array, volume.ijk_to_ras, "HU")
+    return volume if volume.unit != "a.u." else type(volume)(volume.array, volume.ijk_to_ras, entry.unit)
