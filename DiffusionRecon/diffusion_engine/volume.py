@@ -223,7 +223,8 @@ class IntensityScale:
 
     def from_network(self, values: Values) -> Values:
         """Image values from network units, of any shape."""
-        return values * self.scale + self.offset
+        scaled = values * self.scale
+        return scaled + self.offset if self.offset else scaled
 
     def to_dict(self) -> dict[str, Any]:
         """The scale as plain JSON values."""

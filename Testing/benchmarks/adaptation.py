@@ -64,7 +64,7 @@ def ellipse_prior(folder: Path, steps: int) -> Prior:
 def draw_of(problem: Problem, settings: Settings, prior: Prior, surrogate: torch.Tensor) -> np.ndarray:
     """The mean of the draws of a solver in HU, (1, rows, columns)."""
     draws = [
-        resample(state.estimate, *problem.grid.shape) * 1000
+        resample(state.estimate, *problem.delivered.grid.shape) * 1000
         for state in diffusion_draws(problem, settings, prior, slice(0, 1), surrogate) if state.finished
     ]
     return torch.stack(draws).mean(0).cpu().numpy()
@@ -78,11 +78,11 @@ def compare(
 
     ``learnt``: gives the wrong prior adapted to the whole scan.
     """
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
-    surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
+    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
+    surrogate = tv(water, iterations=SURROGATE_ITERATIONS) - 1
     adaptive = replace(settings, solver="scd", solver_options=options)
     calls = {
-        "TV": lambda: ((tv(water, iterations=settings.tv_iterations) - 1) * 1000).cpu().numpy(),
+        "TV": lambda: ((tv(water, iterations=settings.scan.tv_iterations) - 1) * 1000).cpu().numpy(),
         NAIVE: lambda: draw_of(problem, settings, wrong, surrogate),
         SCD: lambda: draw_of(problem, adaptive, wrong, surrogate),
         **({} if learnt is None else {LEARNT: lambda: draw_of(problem, settings, learnt(), surrogate)}),
@@ -97,7 +97,7 @@ def compare(
         yield {
             "method": name, "psnr": round(metrics.psnr(image, problem.reference), 2),
             "ssim": round(metrics.ssim(image, problem.reference), 4),
-            "residual_ratio": round(float(problem.residuals(image, problem.likelihood).mean()), 3),
+            "residual_ratio": round(float(problem.residuals(image).mean()), 3),
             "seconds": round(time.perf_counter() - start, 1),
         }
 

@@ -67,18 +67,18 @@ def scanned(folder: Path, name: str, prior: Prior, views: int, slices: int, size
     settings = Settings(views=views)
     problem = prepare(volume, settings, torch.device("cpu"), prior.card)
     assert problem.reference is not None
-    water, grid = settings.water_per_mm, problem.prior_grid
-    if grid != problem.grid:
-        raise ValueError(f"{name}: expected pixels that the prior knows, found {problem.grid.pixel_mm} mm")
+    water, grid = settings.scan.water_per_mm, problem.prior.grid
+    if grid != problem.delivered.grid:
+        raise ValueError(f"{name}: expected pixels that the prior knows, found {problem.delivered.grid.pixel_mm} mm")
 
     def classical(data: Tensor) -> Tensor:
-        return fbp(data, problem.geometry, grid).clamp_min(0)
+        return fbp(data, problem.delivered.geometry, grid).clamp_min(0)
 
-    surrogate = tv(problem.likelihood.scaled(water, 0.0), iterations=60) * water
+    surrogate = tv(problem.delivered.measured.scaled(water, 0.0), iterations=60) * water
     noise = problem.noise(0, "start", slice(None))
-    error = predicted_start_error(surrogate, problem.likelihood, classical, noise) / water
+    error = predicted_start_error(surrogate, problem.delivered.measured, classical, noise) / water
     return Case(
-        name, problem.likelihood.scaled(water, 1.0), classical(problem.likelihood.data) / water - 1,
+        name, problem.delivered.measured.scaled(water, 1.0), classical(problem.delivered.measured.data) / water - 1,
         max(start_levels(error, prior.card.start_error)), positions(*grid.shape, grid.pixel_mm, grid.centre_mm),
         problem.reference, float(volume.spacing_mm[2]),
     )

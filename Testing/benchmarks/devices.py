@@ -25,7 +25,6 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
-from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.phantoms.chest import synthetic_chest
@@ -42,8 +41,8 @@ def methods(volume: Volume, settings: Settings, device: str) -> dict[str, Callab
     """What is timed on a device, each giving its image (slices, rows, columns) in units of water on the processor."""
     prior = load_prior(settings.prior, device)
     problem = prepare(volume, settings, torch.device(device), prior.card)
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
-    surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
+    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
+    surrogate = tv(water, iterations=SURROGATE_ITERATIONS) - 1
 
     def draw() -> Tensor:
         whole = slice(0, problem.slices)
@@ -51,8 +50,8 @@ def methods(volume: Volume, settings: Settings, device: str) -> dict[str, Callab
         return last.estimate.cpu() + 1
 
     return {
-        "fbp": lambda: fbp(problem.likelihood.data, problem.geometry, problem.grid).cpu() / settings.water_per_mm,
-        "tv": lambda: tv(water, iterations=settings.tv_iterations).cpu(),
+        "fbp": lambda: problem.classical("fbp", 1).cpu() + 1,
+        "tv": lambda: tv(water, iterations=settings.scan.tv_iterations).cpu(),
         "dds": draw,
     }
 

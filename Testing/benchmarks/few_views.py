@@ -26,7 +26,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
-from diffusion_engine.classical.tv import tv
 from diffusion_engine.denoiser import positions
 from diffusion_engine.evaluation.evaluate import indices_at
 from diffusion_engine.io.images import read_volume
@@ -121,11 +120,11 @@ def measured(folder: Path, case: str, views: int, row: Row) -> float:
     settings = row.settings(views)
     prior = load_prior(row.prior, torch.device("cpu"))
     problem = prepare(volume, settings, torch.device("cpu"), prior.card)
-    smooth = tv(problem.likelihood.scaled(settings.water_per_mm, 0.0), iterations=settings.tv_iterations)
-    total, count = np.zeros((1, *problem.grid.shape)), 0
+    smooth = problem.classical("tv", settings.scan.tv_iterations)
+    total, count = np.zeros((1, *problem.delivered.grid.shape)), 0
     for state in diffusion_draws(problem, settings, prior, slice(0, 1), smooth):
         if state.finished:
-            total += resample(state.estimate, *problem.grid.shape).numpy() * 1000
+            total += resample(state.estimate, *problem.delivered.grid.shape).numpy() * 1000
             count += 1
     assert problem.reference is not None
     return round(psnr((total / count).astype(np.float32), problem.reference), 3)

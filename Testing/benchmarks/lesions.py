@@ -35,6 +35,7 @@ import lesion_reader as reader
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv_steps
 from diffusion_engine.modalities.ct.problem import Problem, prepare
+from diffusion_engine.modalities.ct.trust import density_of
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.gate import Gate, assess, blended
 from diffusion_engine.posterior.intervals import prediction_interval
@@ -146,21 +147,23 @@ class Reading:
 def images_of(problem: Problem, settings: Settings, prior: Prior) -> tuple[dict[str, np.ndarray], Gate | None]:
     """Images in HU by name as a reconstruction delivers them, "spread" among them, and the verdict of the gate."""
     assert problem.reference is not None
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
+    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
     smooth = rough = water.data
-    for step, smooth in enumerate(tv_steps(water, iterations=settings.tv_iterations), 1):
+    for step, smooth in enumerate(tv_steps(water, iterations=settings.scan.tv_iterations), 1):
         rough = smooth if step <= SURROGATE_ITERATIONS else rough
-    analytic = fbp(problem.likelihood.data, problem.geometry, problem.grid)
+    analytic = fbp(problem.delivered.measured.data, problem.delivered.geometry, problem.delivered.grid)
     images = {
-        "truth": problem.reference, "fbp": attenuation_to_hu(analytic, settings.water_per_mm).numpy(),
+        "truth": problem.reference, "fbp": attenuation_to_hu(analytic, settings.scan.water_per_mm).numpy(),
         "tv": ((smooth - 1) * 1000).numpy(),
     }
-    scores = typicality_scores(prior, rough - 1, problem.prior_grid, settings.views, prior.card.typicality)
-    gate = assess(scores, prior.card.typicality)
+    scores = typicality_scores(
+        prior, rough - 1, problem.prior.grid, density_of(settings.scan.views), prior.card.typicality
+    )
+    gate = assess(scores, prior.card.typicality, "TV")
     moments, draws = RunningMoments(), {}
-    for state in diffusion_draws(problem, settings, prior, slice(0, problem.slices), smooth):
+    for state in diffusion_draws(problem, settings, prior, slice(0, problem.slices), smooth - 1):
         if state.finished:
-            image = resample(state.estimate, *problem.grid.shape) * 1000
+            image = resample(state.estimate, *problem.delivered.grid.shape) * 1000
             moments.add(image)
             draws[f"draw_{state.draw}"] = image.numpy()
     images["mean"] = moments.mean.numpy()
@@ -175,7 +178,7 @@ def read(
     """Rows of the slices of a seed at one number of views; the first slice's reading and spread."""
     images, gate = images_of(prepare(volume, settings, prior.device, prior.card), settings, prior)
     spread = images.pop("spread")
-    about = {"views": settings.views, "solver": settings.solver, "seed": seed}
+    about = {"views": settings.scan.views, "solver": settings.solver, "seed": seed}
     rows: Rows = [{**about, "kind": "gate", "score": gate.score, "passed": gate.passed}] if gate else []
     readings = []
     for n, case in enumerate(cases):

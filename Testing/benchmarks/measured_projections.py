@@ -69,7 +69,7 @@ def tooth(folder: Path, settings: Settings) -> tuple[list[dict[str, Any]], list[
     pixel = settings.pixel_mm or 1.0
     # The detector is off-centre, so the reconstruction may take another field of view than the full-view image.
     reference = attenuation_to_hu(
-        fbp(torch.from_numpy(logs), whole, ImageGrid(*shape, (pixel, pixel))).numpy(), settings.water_per_mm
+        fbp(torch.from_numpy(logs), whole, ImageGrid(*shape, (pixel, pixel))).numpy(), settings.scan.water_per_mm
     )
     case = f"tooth, {len(scan.geometry.angles_rad)} of {len(whole.angles_rad)} views"
     rows = [

@@ -29,6 +29,7 @@ from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.denoiser import positions
 from diffusion_engine.evaluation.evaluate import find_items
 from diffusion_engine.io.folder import volumes_below
+from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.hu_question import question_hu
 from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.orientation import axial_squares
@@ -68,8 +69,8 @@ class PostProcessor(nn.Module):
 
 def filtered(problem: Problem) -> np.ndarray:
     """FBP of a problem's data in network units."""
-    image = fbp(problem.likelihood.data, problem.geometry, problem.grid)
-    return attenuation_to_hu(image, problem.water_per_mm).numpy() / 1000
+    image = fbp(problem.delivered.measured.data, problem.delivered.geometry, problem.delivered.grid)
+    return attenuation_to_hu(image, problem.delivered.water_per_mm).numpy() / 1000
 
 
 def simulate_pairs(volume: Volume, views: int, seed: int) -> Pairs:
@@ -77,7 +78,7 @@ def simulate_pairs(volume: Volume, views: int, seed: int) -> Pairs:
     problem = prepare(volume, Settings(views=views, seed=seed), CPU, None)
     assert problem.reference is not None
     half = (filtered(problem).astype(np.float16), (problem.reference / 1000).astype(np.float16))
-    return Pairs(views, float(problem.grid.pixel_mm[0]), *half)
+    return Pairs(views, float(problem.delivered.grid.pixel_mm[0]), *half)
 
 
 def training_pairs(
@@ -185,7 +186,7 @@ def train_for(minutes: float, pairs: Sequence[Pairs], checkpoint: Path, seed: in
 
 def scores(model: PostProcessor, folder: Path, views: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Rows of ``fbp`` and ``fbp-unet`` on the slices of ``evaluate``."""
-    items, _ = find_items(folder)
+    items, _ = find_items(folder, CT)
     for count in views:
         for item in items:
             pixel = 2 * min(item.volume.spacing_mm[:2]) * 0.999
@@ -193,12 +194,12 @@ def scores(model: PostProcessor, folder: Path, views: Sequence[int]) -> Iterator
             assert problem.reference is not None
             start = time.perf_counter()
             analytic = filtered(problem)
-            place = positions(*problem.grid.shape, problem.grid.pixel_mm)
+            place = positions(*problem.delivered.grid.shape, problem.delivered.grid.pixel_mm)
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bf16(CPU)):
                 estimate = model(torch.from_numpy(analytic)[:, None].float(), place, count)[:, 0].numpy()
             seconds = time.perf_counter() - start
             for method, images in (("fbp", analytic * 1000), ("fbp-unet", estimate * 1000)):
-                ratios = problem.residuals(images, problem.likelihood).mean(-1)
+                ratios = problem.residuals(images).mean(-1)
                 for n, index in enumerate(item.indices):
                     image, reference = images[n], problem.reference[n]
                     yield {

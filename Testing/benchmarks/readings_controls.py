@@ -170,11 +170,11 @@ def measured(data: Path) -> Iterator[tuple[str, Measurement, float, set[str]]]:
     for folder in (data, data / "eval"):
         if (folder / TOOTH).is_dir():
             found, settings, logs, whole = tooth_scan(folder / TOOTH, Settings())
-            yield "tooth, 31 views", found, settings.water_per_mm, set()
-            yield "tooth, 181 views", Measurement(logs, whole), settings.water_per_mm, set()
+            yield "tooth, 31 views", found, settings.scan.water_per_mm, set()
+            yield "tooth, 181 views", Measurement(logs, whole), settings.scan.water_per_mm, set()
         if (folder / DISC).is_dir():
             found, settings, _ = disc_scan(folder / DISC, Settings())
-            yield "disc, 60 degrees", found, settings.water_per_mm, {"gap"}
+            yield "disc, 60 degrees", found, settings.scan.water_per_mm, {"gap"}
 
 
 def remarked(measurement: Measurement, water_per_mm: float, true: set[str]) -> list[str]:

@@ -145,7 +145,7 @@ def main() -> int:
     about = {"volume": options.volume.parent.name, "slice": index, "prior": prior.card.name, **chosen}
     rows = []
     for row in rows_of(
-        prior, clean, scan.measurement.geometry, grid, scan.reference.array[0], settings.water_per_mm, chosen,
+        prior, clean, scan.measurement.geometry, grid, scan.reference.array[0], settings.scan.water_per_mm, chosen,
         options.seed, options.draws,
     ):
         rows.append({**about, **row})

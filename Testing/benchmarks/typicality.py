@@ -25,7 +25,9 @@ from diffusion_engine.classical.tv import tv
 from diffusion_engine.evaluation.calibrate import chosen_slices, scan
 from diffusion_engine.io.folder import volumes_below
 from diffusion_engine.metrics import psnr
+from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.problem import Problem, prepare
+from diffusion_engine.modalities.ct.trust import density_of
 from diffusion_engine.orientation import axial_squares
 from diffusion_engine.posterior.gate import assess, blended
 from diffusion_engine.posterior.moments import RunningMoments
@@ -66,12 +68,12 @@ def discs() -> Iterator[tuple[str, Volume]]:
 def groups(data: Path, prior: Prior, limit: int | None) -> Iterator[tuple[str, str, Volume]]:
     """(group, name, slices in HU), at most ``limit`` volumes a group."""
     train, rest = data / "train", data / "eval"
-    for name, volume in chosen_slices(train, [e["name"] for e in prior.card.data][:limit], (0.3, 0.65)):
+    for name, volume in chosen_slices(train, [e["name"] for e in prior.card.data][:limit], (0.3, 0.65), CT):
         yield "training CT", name, volume
-    for name, volume in chosen_slices(train, prior.card.held_out[:limit], DEPTHS):
+    for name, volume in chosen_slices(train, prior.card.held_out[:limit], DEPTHS, CT):
         yield "held-out CT", name, volume
     names = sorted(path.name for path in rest.glob("ct*"))[:limit]
-    for name, volume in chosen_slices(rest, names, DEPTHS):
+    for name, volume in chosen_slices(rest, names, DEPTHS, CT):
         if "seg_" not in name and "ct_sm" not in name:
             yield "evaluation CT", name, volume
     for group, of_head in (("MR head", True), ("MR elsewhere", False)):
@@ -94,10 +96,10 @@ def groups(data: Path, prior: Prior, limit: int | None) -> Iterator[tuple[str, s
 
 def score(prior: Prior, problem: Problem, settings: Settings) -> list[float]:
     """The scores of a problem's slices, as in a reconstruction."""
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
+    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
     image = tv(water, iterations=SURROGATE_ITERATIONS) - 1
-    views = len(problem.geometry.angles_rad)
-    return typicality_scores(prior, image, problem.prior_grid, views, prior.card.typicality)
+    views = len(problem.delivered.geometry.angles_rad)
+    return typicality_scores(prior, image, problem.prior.grid, density_of(views), prior.card.typicality)
 
 
 def detection(
@@ -109,7 +111,9 @@ def detection(
     for group, name, volume in groups(data, prior, limit):
         for geometry, count in acquisitions:
             try:
-                problem, asked = scan(volume, geometry, count, replace(settings, trust_unit=True), prior)
+                problem, asked = scan(
+                    volume, {"geometry": geometry, "views": count}, replace(settings, trust_unit=True), prior
+                )
             except ValueError as error:
                 print(f"{name}: {error}")
                 continue
@@ -120,7 +124,7 @@ def detection(
         if (data / "eval" / name).is_dir():
             measurement, asked = load(data / "eval" / name, settings)[:2]
             problem = prepare(measurement, asked, prior.device, prior.card)
-            geometry = problem.geometry
+            geometry = problem.delivered.geometry
             rows.append({
                 "group": "measured object", "name": name, "geometry": geometry.type, "views": len(geometry.angles_rad),
                 "score": score(prior, problem, asked)[0],
@@ -157,17 +161,19 @@ def fallbacks(
             print(f"{name}: {error}")
             continue
         for count in views:
-            problem, asked = scan(volume, "parallel", count, replace(settings, trust_unit=True), prior)
+            problem, asked = scan(
+                volume, {"geometry": "parallel", "views": count}, replace(settings, trust_unit=True), prior
+            )
             assert problem.reference is not None
-            water = problem.likelihood.scaled(asked.water_per_mm, 0.0)
+            water = problem.delivered.measured.scaled(asked.scan.water_per_mm, 0.0)
             rough = tv(water, iterations=SURROGATE_ITERATIONS)
-            classical = ((tv(water, iterations=asked.tv_iterations) - 1) * 1000).numpy()
+            classical = ((tv(water, iterations=asked.scan.tv_iterations) - 1) * 1000).numpy()
             moments = RunningMoments()
-            for state in diffusion_draws(problem, asked, prior, slice(0, problem.slices), rough):
+            for state in diffusion_draws(problem, asked, prior, slice(0, problem.slices), rough - 1):
                 if state.finished:
-                    moments.add(resample(state.estimate, *problem.grid.shape) * 1000)
+                    moments.add(resample(state.estimate, *problem.delivered.grid.shape) * 1000)
             mean = moments.mean.numpy()
-            gate = assess(score(prior, problem, asked), prior.card.typicality)
+            gate = assess(score(prior, problem, asked), prior.card.typicality, "TV")
             assert gate is not None
             product = mean if gate.passed else blended(gate, mean, classical)
             row = {

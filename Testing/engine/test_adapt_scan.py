@@ -111,10 +111,10 @@ def test_measured_data_and_many_slices(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(adapt_scan, "SLICES", 3)
     few = adapt_scan.spread(problem)
     assert few.slices == 3
-    assert torch.equal(few.likelihood.data, problem.likelihood.data[[0, 2, 4]])
+    assert torch.equal(few.delivered.data, problem.delivered.measured.data[[0, 2, 4]])
     assert few.reference is not None
     assert few.reference.shape[0] == 3
-    measured = Measurement(problem.likelihood.data.numpy(), problem.geometry, 5.0)
+    measured = Measurement(problem.delivered.measured.data.numpy(), problem.delivered.geometry, 5.0)
     told: list[int] = []
     card = adapt_scan.adapt_to_scan(
         str(folder / "waves.json"), measured, SETTINGS, folder, "measured", 2, 2, each=told.append

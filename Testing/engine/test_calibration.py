@@ -6,10 +6,8 @@ import json
 import math
 import shutil
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +16,12 @@ from diffusion_engine.__main__ import main
 from diffusion_engine.evaluation.calibrate import make_entry
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.modalities.ct.fingerprint import CTFingerprint
+from diffusion_engine.modalities.ct.system import CTSystem
+from diffusion_engine.modalities.ct.trust import FLOOR_HU, TRUST, body
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.physics.ct import CTGeometry
+from diffusion_engine.physics.grid import ImageGrid
 from diffusion_engine.posterior import calibration as rule
 from diffusion_engine.priors.card import read_card, sha256
 from diffusion_engine.priors.library import PRIORS_FOLDER, load_prior
@@ -43,16 +45,16 @@ def test_draws_of_the_true_distribution_are_calibrated(draws: int) -> None:
     assert rule.coverage(error, std, draws) == pytest.approx(0.9, abs=0.005)
     assert rule.calibration_error(error, std, draws) < 0.01
     # Two draws often agree by chance; the floor would act on them.
-    assert rule.conformal_factor(error, std, draws, floor=1e-6) == pytest.approx(1.0, abs=0.04)
+    assert rule.conformal_factor(error, std, draws, 1e-6) == pytest.approx(1.0, abs=0.04)
 
 
 @pytest.mark.parametrize("narrow", [0.3, 2.0])
 def test_the_factor_mends_a_wrong_width(narrow: float) -> None:
     error, std = drawn(8, narrow)
     assert abs(rule.coverage(error, std, 8) - 0.9) > 0.05
-    factor = rule.conformal_factor(error, std, 8)
+    factor = rule.conformal_factor(error, std, 8, FLOOR_HU)
     fresh_error, fresh_std = drawn(8, narrow, seed=1)
-    entry = {"factor": factor, "floor_hu": rule.FLOOR_HU}
+    entry = {"factor": factor, "floor": FLOOR_HU}
     assert rule.coverage(fresh_error, rule.rescaled(fresh_std, entry), 8) == pytest.approx(0.9, abs=0.01)
     assert (factor > 1) == (narrow < 1)
 
@@ -61,16 +63,16 @@ def test_the_factor_is_the_finite_sample_quantile() -> None:
     """Of nine scores the 90 % quantile is the largest, k = ceil(10 * 0.9); eight are too few."""
     scale = rule.spread_factor(4)
     error = np.arange(1.0, 10.0) * scale * 10
-    assert rule.conformal_factor(error, np.full(9, 10.0), 4) == pytest.approx(9.0)
-    assert rule.conformal_factor(error, np.zeros(9), 4, floor=5.0) == pytest.approx(18.0)
+    assert rule.conformal_factor(error, np.full(9, 10.0), 4, FLOOR_HU) == pytest.approx(9.0)
+    assert rule.conformal_factor(error, np.zeros(9), 4, 5.0) == pytest.approx(18.0)
     with pytest.raises(ValueError, match="more than 9 voxels"):
-        rule.conformal_factor(error[:8], np.full(8, 10.0), 4)
+        rule.conformal_factor(error[:8], np.full(8, 10.0), 4, FLOOR_HU)
 
 
 def entry(**changes: object) -> dict:
     return {
         "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "steps": 30,
-        "draws": 4, "slices": 6, "factor": 2.0, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.89,
+        "draws": 4, "slices": 6, "factor": 2.0, "floor": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.89,
         **changes,
     }
 
@@ -85,30 +87,28 @@ def entry(**changes: object) -> dict:
     ({"noise_range": 2.1}, False), ({"resampled": True}, False), ({"truncated": True}, False),
 ])
 def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
-    asked = rule.Acquisition(**{
-        "geometry": "parallel", "views": 20, "arc_degrees": 180.0, "noise_percent": 0.2, "solver": "dds", "steps": 30,
-        "draws": 4, **changes,
-    })
-    found = rule.matching_entry([entry()], asked)
+    asked = rule.acquisition_in(entry(**changes), TRUST)
+    found = rule.matching_entry([entry()], asked, TRUST)
     assert (found.entry is not None) == fits
     assert found.to_dict()["matched"] == fits
     assert found.to_dict()["factor"] == (2.0 if fits else 1.0)
-    doubted = rule.matching_entry([entry()], asked, "the image is unlike")
+    doubted = rule.matching_entry([entry()], asked, TRUST, "the image is unlike")
     assert doubted.entry is None
     assert doubted.sentence == "The spread is not calibrated: the image is unlike."
 
 
-def measured(angles: np.ndarray, kind: str = "parallel", variance: torch.Tensor | None = None, **changes: Any) -> Any:
+def measured(
+    angles: np.ndarray, kind: str = "parallel", variance: torch.Tensor | None = None
+) -> rule.Acquisition:
     """What a calibration needs to know of a scan with these view angles (degrees)."""
     distances = (570.0, 1040.0) if kind != "parallel" else ()
     geometry = CTGeometry(kind, tuple(np.radians(angles)), 4, 1.0, 0.0, *distances)
     data = torch.full((1, len(angles), 4), 5.0)
-    likelihood = SimpleNamespace(data=data, variance=torch.tensor(1e-4) if variance is None else variance)
-    likelihood.noise_levels = partial(GaussianLikelihood.noise_levels, likelihood)
-    problem = SimpleNamespace(
-        likelihood=likelihood, geometry=geometry, prior_grid=1, grid=1, truncated=False, describe=dict, **changes
-    )
-    return rule.acquisition_of(problem, Settings(draws=4), 30, {})
+    rays = SimpleNamespace(out_shape=tuple(data.shape[1:]))
+    likelihood = GaussianLikelihood(rays, data, torch.tensor(1e-4) if variance is None else variance)
+    system = CTSystem(geometry, ImageGrid(4, 4, (1.0, 1.0)), likelihood, 0.0193)
+    problem = SimpleNamespace(delivered=system, prior=system)
+    return rule.Acquisition(CTFingerprint.of(problem), "dds", 30, draws=4)
 
 
 @pytest.mark.parametrize(("angles", "arc", "gap", "fits"), [
@@ -124,34 +124,35 @@ def measured(angles: np.ndarray, kind: str = "parallel", variance: torch.Tensor 
 ])
 def test_the_arc_is_what_the_views_have_seen(angles: np.ndarray, arc: float, gap: float, fits: bool) -> None:
     asked = measured(angles)
-    assert asked.arc_degrees == pytest.approx(arc, rel=0.02)
-    assert asked.gap_degrees == pytest.approx(gap, rel=0.02)
+    assert asked.scan.arc_degrees == pytest.approx(arc, rel=0.02)
+    assert asked.scan.gap_degrees == pytest.approx(gap, rel=0.02)
     made = entry(views=60, options={}, noise_percent=0.2)
-    assert (rule.matching_entry([made], asked).entry is not None) == fits
+    assert (rule.matching_entry([made], asked, TRUST).entry is not None) == fits
 
 
 def test_a_limited_scan_may_have_its_own_calibration() -> None:
     """An entry without a gap had evenly spaced views."""
     asked = measured(np.arange(60) * 1.0)
     made = entry(views=60, arc_degrees=60.0, options={})
-    assert rule.acquisition_in(made).gap_degrees == pytest.approx(121)
-    assert rule.matching_entry([made], asked).entry == made
+    assert rule.acquisition_in(made, TRUST).scan.gap_degrees == pytest.approx(121)
+    assert rule.matching_entry([made], asked, TRUST).entry == made
     fan = entry(views=60, arc_degrees=360.0, geometry="fan_flat", options={})
-    assert rule.matching_entry([fan], measured(np.arange(60) * 6.0, "fan_flat")).entry == fan
+    assert rule.matching_entry([fan], measured(np.arange(60) * 6.0, "fan_flat"), TRUST).entry == fan
 
 
 def test_the_noise_is_that_of_all_readings_that_count() -> None:
     variance = torch.full((1, 60, 4), 1e-4)
-    assert measured(np.arange(60) * 3.0, variance=variance).noise_percent == pytest.approx(0.2)
-    assert measured(np.arange(60) * 3.0, variance=variance).noise_range == pytest.approx(1)
+    assert measured(np.arange(60) * 3.0, variance=variance).scan.noise_percent == pytest.approx(0.2)
+    assert measured(np.arange(60) * 3.0, variance=variance).scan.noise_range == pytest.approx(1)
     variance[0, 0] = 1e-8
-    assert measured(np.arange(60) * 3.0, variance=variance).noise_percent == pytest.approx(0.2, rel=0.01)
+    assert measured(np.arange(60) * 3.0, variance=variance).scan.noise_percent == pytest.approx(0.2, rel=0.01)
     variance[0, :, 3] = torch.inf
-    assert measured(np.arange(60) * 3.0, variance=variance).noise_percent == pytest.approx(0.2, rel=0.01)
+    assert measured(np.arange(60) * 3.0, variance=variance).scan.noise_percent == pytest.approx(0.2, rel=0.01)
     variance[0, :, :2] = 1e-2
     uneven = measured(np.arange(60) * 3.0, variance=variance)
-    assert uneven.noise_range == pytest.approx(10, rel=0.01)
-    assert rule.matching_entry([entry(views=60, options={}, noise_percent=uneven.noise_percent)], uneven).entry is None
+    assert uneven.scan.noise_range == pytest.approx(10, rel=0.01)
+    made = entry(views=60, options={}, noise_percent=uneven.scan.noise_percent)
+    assert rule.matching_entry([made], uneven, TRUST).entry is None
 
 
 @pytest.mark.parametrize(("changes", "other"), [
@@ -163,15 +164,18 @@ def test_the_noise_is_that_of_all_readings_that_count() -> None:
 ])
 def test_an_entry_replaces_only_one_of_the_same_acquisition(changes: dict, other: bool) -> None:
     old, beside, made = entry(), entry(views=60), entry(**changes)
-    assert rule.with_entry([old, beside], made) == ([old, beside, made] if other else [beside, made])
+    assert rule.with_entry([old, beside], made, TRUST) == ([old, beside, made] if other else [beside, made])
 
 
 def test_an_entry_is_that_of_its_acquisition() -> None:
-    acquisition = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, "noise", draws=4, largest_gap_degrees=9.0)
-    made = make_entry([drawn(4, 0.5, 2000)], acquisition, Settings(draws=4), 6)
-    assert rule.acquisition_in(made) == acquisition
-    assert rule.matching_entry([made], acquisition).entry == made
-    assert rule.acquisition_in({k: v for k, v in made.items() if k not in ("steps", "coupling")}).coupling == "none"
+    acquisition = rule.Acquisition(
+        CTFingerprint("parallel", 20, 180.0, 0.2, largest_gap_degrees=9.0), "dds", 30, "noise", draws=4
+    )
+    made = make_entry([drawn(4, 0.5, 2000)], acquisition, FLOOR_HU, 6)
+    assert rule.acquisition_in(made, TRUST) == acquisition
+    assert rule.matching_entry([made], acquisition, TRUST).entry == made
+    older = {k: v for k, v in made.items() if k not in ("steps", "coupling")}
+    assert rule.acquisition_in(older, TRUST).coupling == "none"
 
 
 def test_all_options_count_the_defaults_too() -> None:
@@ -187,9 +191,9 @@ def test_all_options_count_the_defaults_too() -> None:
     made = entry(options=own)
     lacking = {name: value for name, value in own.items() if name != "local_variance"}
     others = [entry(), entry(options=usual), entry(options=lacking), entry(options={**own, "local_variance": False})]
-    asked = rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, options=own, draws=4)
-    assert rule.matching_entry([*others, made], asked).entry == made
-    assert rule.matching_entry(others, asked).entry is None
+    asked = rule.Acquisition(CTFingerprint("parallel", 20, 180.0, 0.2), "dds", 30, options=own, draws=4)
+    assert rule.matching_entry([*others, made], asked, TRUST).entry == made
+    assert rule.matching_entry(others, asked, TRUST).entry is None
 
 
 def test_options_that_a_prior_was_taught_with_are_its_defaults() -> None:
@@ -203,23 +207,24 @@ def test_shipped_calibrations_are_of_todays_options() -> None:
                          ("ct-body-few", "fast")):
         settings, prior = Settings.from_dict({"preset": preset}), load_prior(name)
         asked = rule.Acquisition(
-            "parallel", 20, 180.0, 0.2, settings.solver, settings.steps, settings.coupling, options_of(settings, prior),
-            draws=settings.draws,
+            CTFingerprint("parallel", 20, 180.0, 0.2), settings.solver, settings.steps, settings.coupling,
+            options_of(settings, prior), draws=settings.draws,
         )
-        assert rule.matching_entry(prior.card.calibration, asked).entry is not None, preset
+        assert rule.matching_entry(prior.card.calibration, asked, TRUST).entry is not None, preset
 
 
 def test_the_nearest_number_of_views_is_taken() -> None:
-    asked = rule.Acquisition("parallel", 22, 180.0, 0.2, "dds", 30, draws=4)
-    found = rule.matching_entry([entry(views=26, factor=1.0), entry(factor=3.0)], asked)
+    asked = rule.Acquisition(CTFingerprint("parallel", 22, 180.0, 0.2), "dds", 30, draws=4)
+    found = rule.matching_entry([entry(views=26, factor=1.0), entry(factor=3.0)], asked, TRUST)
     assert found.to_dict()["factor"] == 3.0
     assert "60 % of the body's voxels before and 89 % after" in found.sentence
 
 
 def test_the_coverage_after_is_of_volumes_that_the_factor_has_not_seen() -> None:
     parts = [drawn(4, 0.5, 20_000, seed=1), drawn(4, 0.25, 20_000, seed=2)]
-    made = make_entry(parts, rule.Acquisition("parallel", 20, 180.0, 0.2, "dds", 30, draws=4), Settings(draws=4), 6)
-    wide, close = (rule.conformal_factor(*part, 4) for part in parts)
+    acquisition = rule.Acquisition(CTFingerprint("parallel", 20, 180.0, 0.2), "dds", 30, draws=4)
+    made = make_entry(parts, acquisition, FLOOR_HU, 6)
+    wide, close = (rule.conformal_factor(*part, 4, FLOOR_HU) for part in parts)
     crossed = [
         rule.coverage(parts[0][0], close * np.maximum(parts[0][1], 2), 4),
         rule.coverage(parts[1][0], wide * np.maximum(parts[1][1], 2), 4),
@@ -235,7 +240,7 @@ def test_correlation_and_body() -> None:
     assert rule.error_spread_correlation(-2 * std, std) == pytest.approx(1.0)
     assert rule.error_spread_correlation(std, np.ones(3)) is None
     chest = synthetic_chest((1, 64, 64), (10.0, 6.0, 6.0))[0].array
-    inside = rule.body(chest)
+    inside = body(chest)
     assert not inside[0, 0].any()
     assert inside[0, 32, 32]
     # Lungs belong to the body: most of what is inside it and as thin as air is kept.
@@ -288,6 +293,14 @@ LIKE = {
     "sigma": [0.1, 0.3], "mean": [1.0, 1.0], "slope": [1.0, 1.0], "precision": [[1.0, 0.0], [0.0, 1.0]],
     "threshold": 2.0, "full": 3.0,
 }
+
+
+def test_the_floor_of_an_older_card_is_found_under_its_former_name(tmp_path: Path) -> None:
+    content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))
+    former = {"floor_hu" if key == "floor" else key: value for key, value in entry(floor=7.0).items()}
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps({**content, "calibration": [former]}), encoding="utf-8")
+    assert read_card(path).calibration == [entry(floor=7.0)]
 
 
 @pytest.mark.parametrize(("key", "value", "match"), [

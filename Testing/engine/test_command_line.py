@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from diffusion_engine.__main__ import main
 from diffusion_engine.commands.options import given_settings
-from diffusion_engine.evaluation import evaluate
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.jobs import job, lock, process
+from diffusion_engine.modalities import table
+from diffusion_engine.modalities.ct import oracle
+from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
@@ -43,7 +46,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def test_simulate_writes_a_scan(image: Path, small: Volume, tmp_path: Path) -> None:
     out = tmp_path / "scan"
-    command = ["simulate", "--input", str(image), "--views", "20", "--beam", "fan_flat", "--slices", "1,2"]
+    command = ["simulate", "--input", str(image), "--scan", "views=20", "--beam", "fan_flat", "--slices", "1,2"]
     assert main([*command, "--out", str(out), "--json", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     geometry = json.loads((out / "geometry.json").read_text())
@@ -127,8 +130,9 @@ def test_priors_are_listed_and_checked(capsys: pytest.CaptureFixture[str], tmp_p
 def test_evaluate_a_folder(
     small: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(evaluate, "SMALLEST_MATRIX", 40)
-    monkeypatch.setattr(evaluate, "ORACLE_ITERATIONS", 120)
+    smaller = replace(CT, cases=replace(CT.cases, smallest_matrix=40))
+    monkeypatch.setattr(table, "MODALITIES", {"ct": smaller})
+    monkeypatch.setattr(oracle, "ITERATIONS", 120)
     folder = tmp_path / "data"
     folder.mkdir()
     write_volume(small, folder / "chest.nrrd")
@@ -165,6 +169,9 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
     assert "give --input" in refused(capsys, "simulate", "--out", out)
     assert "nothing.nrrd" in refused(capsys, "simulate", "--input", tmp_path / "nothing.nrrd", "--out", out)
     assert "views from 2" in refused(capsys, "simulate", "--input", image, "--views", 1, "--out", out)
+    assert "unknown settings ['spokes']" in refused(
+        capsys, "simulate", "--input", image, "--scan", "spokes=5", "--out", out
+    )
     assert "numbers with commas" in refused(capsys, "simulate", "--input", image, "--slices", "a,b", "--out", out)
     assert "cannot be used" in refused(capsys, "simulate", "--input", image, "--views", 9, "--out", image)
     assert "needs its geometry" in refused(capsys, "reconstruct", "--sinogram", image, "--out", out)
@@ -173,6 +180,9 @@ def test_bad_input_ends_with_one_sentence(image: Path, tmp_path: Path, capsys: p
     assert "expected 256 pixels or more" in refused(capsys, "train", "--data", out, "--out", out, "--pixels", 100)
     for noise in ("-2.8", "-2.8,0", "-2.8,1,1"):
         assert "give two numbers" in refused(capsys, "train", "--data", out, "--out", out, f"--log-sigma={noise}")
+    assert "unknown settings ['spokes']" in refused(
+        capsys, "simulate", "--input", image, "--scan", "spokes=5", "--out", out
+    )
     assert "numbers with commas" in refused(capsys, "train", "--data", out, "--out", out, "--log-sigma=low,1")
     assert "expected a file in a folder that exists for --json" in refused(
         capsys, "simulate", "--input", image, "--out", out, "--json", tmp_path / "none" / "report.json"

@@ -16,6 +16,7 @@ from diffusion_engine.metrics import psnr
 from diffusion_engine.modalities.ct.measurement import Measurement
 from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.modalities.ct.simulate import simulate
+from diffusion_engine.modalities.prepared import Prepared
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.split import SplitMoments
 from diffusion_engine.run.pipeline import reconstruct
@@ -114,7 +115,7 @@ def test_the_split_of_a_draw_knows_the_prior_and_the_noise(small: Volume, monkey
     prior = stub_prior(monkeypatch, sigma_data=0.02)
     Given(monkeypatch, 0.1, 0.3)
     volumes = reconstruct(small, RUN, keep=SPLIT, noise_percent=5.0).volumes
-    water = problem_of(small, prior, noise_percent=5.0).likelihood.scaled(0.0193, 0.0)
+    water = problem_of(small, prior, noise_percent=5.0).delivered.measured.scaled(0.0193, 0.0)
     split = SplitMoments(water, 0.02**2, 1e-4, 400)
     for value in (0.1, 0.3):
         split.add(torch.full((1, 32, 40), value))
@@ -166,20 +167,20 @@ def test_the_simulated_scan_of_the_residual_test_is_of_the_middle_slice(two: Vol
     stub_prior(monkeypatch)
     scanned = []
 
-    def noted(problem: Problem, image: np.ndarray, index: int, settings: Settings) -> Problem:
-        from diffusion_engine.modalities.ct.problem import rescan
+    real = Prepared.rescanned
 
-        again = rescan(problem, image, index, settings)
-        scanned.append((index, float(again.likelihood.variance.flatten()[0]), image))
+    def noted(problem: Problem, image: np.ndarray, index: int, seed: int) -> Problem:
+        again = real(problem, image, index, seed)
+        scanned.append((index, float(again.delivered.measured.variance.flatten()[0]), image))
         return again
 
-    monkeypatch.setattr("diffusion_engine.run.pipeline.rescan", noted)
+    monkeypatch.setattr(Prepared, "rescanned", noted)
     result = reconstruct(two, RUN)
     problem = problem_of(two, stub_prior(monkeypatch))
     ((index, variance, image),) = scanned
     assert index == 1
-    assert variance == pytest.approx(float(problem.likelihood.variance.flatten()[1]))
-    assert variance < 0.5 * float(problem.likelihood.variance.flatten()[0])
+    assert variance == pytest.approx(float(problem.delivered.measured.variance.flatten()[1]))
+    assert variance < 0.5 * float(problem.delivered.measured.variance.flatten()[0])
     np.testing.assert_allclose(image, np.maximum(result.volumes["mean"].array[1], -1000), atol=0.01)
 
 
@@ -187,13 +188,13 @@ def test_the_priors_pixels_cover_the_same_field(small: Volume, monkeypatch: pyte
     """9 mm pixels for a prior that knows 5 mm at most: a whole number of them, so not quite 5 mm."""
     prior = stub_prior(monkeypatch, pixel_mm=(1.0, 5.0))
     problem = problem_of(small, prior)
-    fine, coarse = problem.prior_grid, problem.grid
+    fine, coarse = problem.prior.grid, problem.delivered.grid
     assert fine.shape == (58, 72)
     for count, pixel, rows, mm in zip(fine.shape, fine.pixel_mm, coarse.shape, coarse.pixel_mm, strict=True):
         assert count * pixel == pytest.approx(rows * mm)
     image = torch.full((1, 58, 72), 0.02)
-    clean = problem.prior_likelihood.operator.forward(image)
-    same = problem.likelihood.operator.forward(torch.full((1, 32, 40), 0.02))
+    clean = problem.prior.measured.operator.forward(image)
+    same = problem.delivered.measured.operator.forward(torch.full((1, 32, 40), 0.02))
     torch.testing.assert_close(clean.sum(-1), same.sum(-1), rtol=2e-3, atol=0)
 
 
@@ -224,7 +225,8 @@ def test_chosen_slices_keep_their_own_noise(two: Volume) -> None:
     assert scan.variance is not None
     problem = prepare(scan, Settings(slices=(1, 2)), CPU, None)
     assert problem.slices == 1
-    np.testing.assert_allclose(problem.likelihood.variance.flatten()[0], scan.variance[1].flatten()[0], rtol=1e-5)
+    variance = problem.delivered.measured.variance
+    np.testing.assert_allclose(variance.flatten()[0], scan.variance[1].flatten()[0], rtol=1e-5)
 
 
 def test_the_fallback_is_blended_as_the_gate_says_and_judged_itself(
@@ -267,12 +269,12 @@ def test_cut_off_data_are_extended_for_backprojection_and_start(small: Volume, m
     settings = Settings.from_dict({**RUN, "methods": ["fbp", "diffusion"]})
     result = reconstruct(narrow, settings)
     problem = prepare(narrow, settings, CPU, prior.card)
-    assert problem.truncated
-    wide = fbp(problem.likelihood.data, problem.geometry, problem.grid, extend=True)
+    assert problem.delivered.truncated
+    wide = fbp(problem.delivered.measured.data, problem.delivered.geometry, problem.delivered.grid, extend=True)
     np.testing.assert_allclose(result.volumes["fbp"].array, attenuation_to_hu(wide, 0.0193).numpy(), atol=0.5)
     start = (wide.clamp_min(0) / 0.0193 - 1).numpy()
     np.testing.assert_allclose(given.calls[0][2].numpy(), start, atol=1e-3)
-    short = fbp(problem.likelihood.data, problem.geometry, problem.grid)
+    short = fbp(problem.delivered.measured.data, problem.delivered.geometry, problem.delivered.grid)
     assert float((short - wide).abs().max()) > 0.1 * 0.0193
 
 

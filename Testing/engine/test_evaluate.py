@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from diffusion_engine import metrics
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.evaluation import evaluate
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.modalities.ct import oracle
+from diffusion_engine.modalities.ct import problem as problem_module
+from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.run.settings import Settings
@@ -23,9 +28,11 @@ def stack() -> Volume:
     return synthetic_chest((9, 32, 32), (10.0, 8.0, 8.0))[0]
 
 
-@pytest.fixture(autouse=True)
-def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "SMALLEST_MATRIX", 32)
+SMALL = replace(CT, cases=replace(CT.cases, smallest_matrix=32))
+
+
+def parallel(*views: int) -> list[dict[str, Any]]:
+    return [{"geometry": "parallel", "views": count} for count in views]
 
 
 def test_items_are_large_ct_volumes_at_three_depths(stack: Volume, tmp_path: Path) -> None:
@@ -37,7 +44,7 @@ def test_items_are_large_ct_volumes_at_three_depths(stack: Volume, tmp_path: Pat
     holes = stack.array.copy()
     holes[0, 0, 0] = np.nan
     write_volume(stack.with_array(holes), tmp_path / "holes.nrrd")
-    items, skipped = evaluate.find_items(tmp_path)
+    items, skipped = evaluate.find_items(tmp_path, SMALL)
     assert [(item.name, item.indices) for item in items] == [("case/ct.nrrd", (2, 4, 6)), ("one.nrrd", (0,))]
     np.testing.assert_array_equal(items[0].volume.array, stack.array[[2, 4, 6]])
     reasons = dict(line.split(": ", 1) for line in skipped)
@@ -46,20 +53,20 @@ def test_items_are_large_ct_volumes_at_three_depths(stack: Volume, tmp_path: Pat
     assert "not CT in HU" in reasons["mr.nrrd"]
     assert "NaN" in reasons["holes.nrrd"]
     with pytest.raises(ValueError, match="expected a folder"):
-        evaluate.find_items(tmp_path / "none")
+        evaluate.find_items(tmp_path / "none", SMALL)
 
 
 def test_tied_slices_are_the_middle_of_a_stack_of_their_own(stack: Volume, tmp_path: Path) -> None:
     """At least about 4 mm between neighbours, at their own places; the middle one alone is evaluated."""
     write_volume(stack, tmp_path / "ct.nrrd")
-    items, _ = evaluate.find_items(tmp_path, tied=True)
+    items, _ = evaluate.find_items(tmp_path, SMALL, tied=True)
     assert [(item.indices, item.cases) for item in items] == [
         ((0, 1, 2, 3, 4), [(2, 2)]), ((2, 3, 4, 5, 6), [(2, 4)]), ((4, 5, 6, 7, 8), [(2, 6)]),
     ]
-    row = next(evaluate.evaluate(items[1:2], [6], ["fbp"], Settings(device="cpu"), ["parallel"]))
+    row = next(evaluate.evaluate(items[1:2], parallel(6), ["fbp"], Settings(device="cpu")))
     whole = next(evaluate.evaluate(
-        [evaluate.Item("ct.nrrd", stack.crop(slices=(2, 7)), (2, 3, 4, 5, 6))], [6], ["fbp"], Settings(device="cpu"),
-        ["parallel"],
+        [evaluate.Item("ct.nrrd", stack.crop(slices=(2, 7)), (2, 3, 4, 5, 6))], parallel(6), ["fbp"],
+        Settings(device="cpu"),
     ))
     assert (row["case"], whole["case"]) == (4, 2)
     fine = Volume(stack.array, stack.ijk_to_ras @ np.diag([1, 1, 0.15, 1]), "HU")
@@ -79,58 +86,59 @@ def test_rows_follow_the_protocol(stack: Volume, monkeypatch: pytest.MonkeyPatch
         problems.append(prepare(*arguments))
         return problems[-1]
 
-    monkeypatch.setattr(evaluate, "prepare", watching)
+    monkeypatch.setattr(problem_module, "prepare", watching)
     item = evaluate.Item("chest", stack.crop(slices=(3, 5)), (3, 4))
     settings = Settings(device="cpu", tv_iterations=30, seed=2)
-    rows = list(evaluate.evaluate([item], [10, 6], ["fbp", "tv"], settings, ["parallel", "fan_flat"]))
+    scans = [{"geometry": beam, "views": count} for beam in ("parallel", "fan_flat") for count in (10, 6)]
+    rows = list(evaluate.evaluate([item], scans, ["fbp", "tv"], settings))
     assert [(r["geometry"], r["views"], r["method"], r["case"]) for r in rows] == [
         (g, v, m, c) for g in ("parallel", "fan_flat") for v in (10, 6) for m in ("fbp", "tv") for c in (3, 4)
     ]
     expected = np.maximum(stack.array[3:5], -1000).reshape(2, 16, 2, 16, 2).mean((2, 4))
     for problem in problems:
         np.testing.assert_allclose(problem.reference, expected, atol=0.02)
-        std = problem.likelihood.variance.sqrt().flatten()
-        largest = problem.likelihood.data.amax((-2, -1))
+        std = problem.delivered.measured.variance.sqrt().flatten()
+        largest = problem.delivered.measured.data.amax((-2, -1))
         np.testing.assert_allclose(std.numpy(), 0.002 * largest.numpy(), rtol=0.02)
-    assert [len(p.geometry.angles_rad) for p in problems] == [10, 6, 10, 6]
+    assert [len(p.delivered.geometry.angles_rad) for p in problems] == [10, 6, 10, 6]
     first = problems[0]
-    image = (tv(first.likelihood.scaled(settings.water_per_mm, 0.0), iterations=30) - 1) * 1000
+    image = (tv(first.delivered.measured.scaled(settings.scan.water_per_mm, 0.0), iterations=30) - 1) * 1000
     assert rows[2]["psnr"] == pytest.approx(metrics.psnr(image[0].numpy(), expected[0]), abs=0.02)
     assert rows[2]["residual_ratio"] > 0
     assert all(row[key] is None for row in rows for key in evaluate.TRUST)
     with pytest.raises(ValueError, match=r"unknown methods \['magic'\]"):
-        next(evaluate.evaluate([item], [10], ["magic"], settings, ["parallel"]))
+        next(evaluate.evaluate([item], parallel(10), ["magic"], settings))
 
 
 def test_a_solver_has_columns_of_trust(stack: Volume) -> None:
     item = evaluate.Item("chest", stack.crop(slices=(4, 5)), (4,))
     settings = Settings(device="cpu", draws=2, steps=2)
-    first, mean = evaluate.evaluate([item], [12], ["dds"], settings, ["parallel"])
+    first, mean = evaluate.evaluate([item], parallel(12), ["dds"], settings)
     assert [first["method"], mean["method"]] == ["dds-draw", "dds"]
     assert all(first[key] is None for key in evaluate.TRUST)
     assert 0 <= mean["coverage90"] <= 1
     assert -1 <= mean["error_spread_corr"] <= 1
-    lines = evaluate.summary([first, mean])
+    lines = evaluate.summary([first, mean], CT)
     assert any(line.split()[:2] == ["mean", "coverage90"] and "-" in line.split() for line in lines)
 
 
 def test_the_oracle_takes_the_best_weight_for_each_slice(stack: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "ORACLE_ITERATIONS", 250)
+    monkeypatch.setattr(oracle, "ITERATIONS", 250)
     problem = prepare(stack.crop(slices=(3, 5)), Settings(views=12, noise_percent=2.0), torch.device("cpu"), None)
-    water = problem.likelihood.scaled(0.0193, 0.0)
+    water = problem.delivered.measured.scaled(0.0193, 0.0)
     reference = torch.from_numpy(problem.reference)
-    images, columns = evaluate.tv_oracle(water, reference)
+    images, columns = oracle.tv_oracle(problem.delivered, problem.reference)
     scores = np.array([
         [
             metrics.psnr(((image - 1) * 1000).numpy(), truth.numpy()) for image, truth in zip(
                 tv(water, weight=torch.full((2,), weight), iterations=250), reference, strict=True
             )
-        ] for weight in evaluate.ORACLE_WEIGHTS
+        ] for weight in oracle.WEIGHTS
     ])
     for n in range(2):
-        assert columns["weight"][n] == evaluate.ORACLE_WEIGHTS[int(scores[:, n].argmax())]
+        assert columns["weight"][n] == oracle.WEIGHTS[int(scores[:, n].argmax())]
         assert metrics.psnr(images[n], reference[n].numpy()) == pytest.approx(scores[:, n].max(), abs=0.01)
-        ends = (evaluate.ORACLE_WEIGHTS[0], evaluate.ORACLE_WEIGHTS[-1])
+        ends = (oracle.WEIGHTS[0], oracle.WEIGHTS[-1])
         assert columns["weight_is_inside"][n] == (columns["weight"][n] not in ends)
         assert 0 <= columns["last_change_db"][n] < 3
     assert float(np.ptp(scores[:, 0])) > 0.3  # the weights differ, so the choice matters
@@ -148,7 +156,7 @@ def test_the_summary_adds_up() -> None:
         row("a", 1, "tv-oracle", 30.0), row("a", 1, "dds", 33.0), row("a", 2, "tv-oracle", 31.0),
         row("a", 2, "dds", 30.5), row("a", 1, "dds", 25.0, views=8),
     ]
-    lines = evaluate.summary(rows)
+    lines = evaluate.summary(rows, CT)
     assert sum("coverage90" in line for line in lines) == 2
     assert lines[0] == "parallel, 20 views: PSNR in dB over 2000 HU"
     assert lines[2].split() == ["a", "1", "30.00", "33.00"]
@@ -174,6 +182,6 @@ def test_metrics_on_known_images() -> None:
 def test_every_solver_that_is_named_is_the_one_that_runs(stack: Volume) -> None:
     settings = Settings(device="cpu", draws=1, steps=3)
     item = evaluate.Item("chest", stack.crop(slices=(4, 5)), (4,))
-    rows = list(evaluate.evaluate([item], [12], ["dds", "consistency", "tweedie"], settings, ["parallel"]))
+    rows = list(evaluate.evaluate([item], parallel(12), ["dds", "consistency", "tweedie"], settings))
     scores = {row["method"]: row["psnr"] for row in rows}
     assert len({scores["dds"], scores["consistency"], scores["tweedie"]}) == 3

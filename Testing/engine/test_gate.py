@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from diffusion_engine.phantoms import synthetic_chest
-from diffusion_engine.posterior.gate import assess, blended
+from diffusion_engine.posterior.gate import assess as assess_image
+from diffusion_engine.posterior.gate import blended
 from diffusion_engine.priors.library import PRIORS_FOLDER
 from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.solvers.listing import listed_methods
 from diffusion_engine.volume import Volume
 
 SETTINGS: dict[str, Any] = {"views": 16, "draws": 2, "steps": 2, "tv_iterations": 60, "device": "cpu", "pixel_mm": 10.0}
+assess = partial(assess_image, image="TV")
 LIMITS = {"threshold": 3.0, "full": 4.5}
 
 
@@ -112,7 +115,7 @@ def test_a_card_without_typicality_gives_no_verdict(small: Volume, tmp_path: Pat
 def test_a_matching_calibration_rescales_the_spread(small: Volume, tmp_path: Path) -> None:
     entry = {
         "geometry": "parallel", "views": 15, "arc_degrees": 180.0, "noise_percent": 0.25, "solver": "dds", "steps": 2,
-        "draws": 2, "slices": 6, "factor": 2.5, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.9,
+        "draws": 2, "slices": 6, "factor": 2.5, "floor": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.9,
         "options": {option.name: option.default for option in listed_methods()["dds"].options}, "resampled": True,
     }
     settings = {**SETTINGS, "methods": ["diffusion"], "keep": ["uncertainty", "draws"]}

@@ -7,12 +7,14 @@ import math
 from pathlib import Path
 
 import pytest
+from diffusion_engine.modalities.ct import files
 from diffusion_engine.modalities.ct.geometry_json import (
     SinogramExtras,
     check_sinogram_shape,
     read_geometry,
     write_geometry,
 )
+from diffusion_engine.modalities.ct.measurement import variance_name
 from diffusion_engine.physics.ct import CTGeometry
 
 FAN = CTGeometry("fan_curved", (0.1, 0.7, 3.3), 5, 1.25, -0.3, 500.0, 950.0)
@@ -110,3 +112,7 @@ def test_sinogram_mismatch() -> None:
     for shape in ((7, 5, 3), (3, 5), (0, 3, 5), (7, 4, 5)):
         with pytest.raises(ValueError, match="3 views, 5 detectors"):
             check_sinogram_shape(shape, FAN)
+
+
+def test_the_files_of_a_scan_in_a_job_have_the_names_that_they_are_written_under() -> None:
+    assert files.FILES.names == (files.SINOGRAM, files.GEOMETRY, variance_name(files.GEOMETRY))

@@ -163,7 +163,7 @@ def test_padding_counts_as_air_in_the_scan_and_is_said() -> None:
     matrix, device = np.diag([-4.0, -4.0, 3.0, 1.0]), torch.device("cpu")
     air = prepare(Volume(padded(body(0), -1000), matrix, "HU"), settings, device, None)
     filled = prepare(Volume(padded(body(0), -3024), matrix, "HU"), settings, device, None)
-    assert torch.equal(air.likelihood.data, filled.likelihood.data)
+    assert torch.equal(air.delivered.data, filled.delivered.data)
     assert filled.reference is not None
     assert float(filled.reference.min()) == -1000
     assert [note for note in filled.notes if note not in air.notes] == [

@@ -11,6 +11,7 @@ import pytest
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.jobs import job, process, worker
 from diffusion_engine.jobs.inside import is_plain
+from diffusion_engine.modalities.ct.files import GEOMETRY, SINOGRAM
 from diffusion_engine.modalities.ct.measurement import Measurement
 from diffusion_engine.physics.ct_geometry import CTGeometry
 from diffusion_engine.volume import Volume
@@ -100,14 +101,14 @@ def test_what_the_geometry_names_is_the_jobs_own_too(tmp_path: Path) -> None:
     geometry = CTGeometry("parallel", (0.0, 0.1, 0.2), 5, 1.0)
     place = job.write_job(tmp_path / "job", Measurement(np.ones((1, 3, 5), np.float32), geometry), {})
     (place / "noise.nrrd").write_text("variance")
-    described = json.loads((place / job.GEOMETRY).read_text())
-    (place / job.GEOMETRY).write_text(json.dumps({**described, "variance": "noise.nrrd"}))
-    listed(place, {"a": "noise.nrrd", "b": job.SINOGRAM})
-    assert job.read_job(place).geometry == job.GEOMETRY
+    described = json.loads((place / GEOMETRY).read_text())
+    (place / GEOMETRY).write_text(json.dumps({**described, "variance": "noise.nrrd"}))
+    listed(place, {"a": "noise.nrrd", "b": SINOGRAM})
+    assert job.read_job(place).geometry == GEOMETRY
     job.clear_outputs(place)
-    assert {path.name for path in place.iterdir()} == {job.JOB, job.SINOGRAM, job.GEOMETRY, "noise.nrrd"}
+    assert {path.name for path in place.iterdir()} == {job.JOB, SINOGRAM, GEOMETRY, "noise.nrrd"}
     for name in ("../noise.nrrd", "none.nrrd", 3, str(place / "noise.nrrd")):
-        (place / job.GEOMETRY).write_text(json.dumps({**described, "variance": name}))
+        (place / GEOMETRY).write_text(json.dumps({**described, "variance": name}))
         with pytest.raises(ValueError, match="as the variance of the job's input"):
             job.read_job(place)
 

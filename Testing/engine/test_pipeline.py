@@ -338,13 +338,13 @@ def test_the_scan_is_simulated_without_inverse_crime(small: Volume) -> None:
     expected = np.maximum(small.array, -1000).reshape(3, 20, 2, 24, 2).mean((2, 4))
     assert problem.reference is not None
     np.testing.assert_allclose(problem.reference, expected, rtol=1e-5, atol=1e-2)
-    assert problem.grid.shape == (20, 24)
-    std = problem.likelihood.variance.sqrt().flatten()
+    assert problem.delivered.grid.shape == (20, 24)
+    std = problem.delivered.measured.variance.sqrt().flatten()
     assert std.shape == (3,)
-    largest = problem.likelihood.data.amax((-2, -1))
+    largest = problem.delivered.measured.data.amax((-2, -1))
     np.testing.assert_allclose(std.numpy(), 0.002 * largest.numpy(), rtol=0.02)
     # The reference itself leaves more than the noise: the discretisation is not that of the data.
-    assert float(problem.residuals(problem.reference, problem.likelihood).mean()) > 1.2
+    assert float(problem.residuals(problem.reference).mean()) > 1.2
 
 
 def test_draws_are_delivered_only_when_asked_for(small: Volume) -> None:
@@ -364,11 +364,11 @@ def test_an_object_beyond_the_field_of_view_is_said_and_gets_a_larger_grid(small
     values = np.ascontiguousarray(scan.values[:, :, cut])
     narrow = Measurement(values, replace(scan.geometry, detector_count=values.shape[2]), variance=scan.variance)
     problem = prepare(narrow, Settings(), torch.device("cpu"), None)
-    assert problem.truncated
-    width = problem.grid.columns * problem.grid.pixel_mm[1]
+    assert problem.delivered.truncated
+    width = problem.delivered.grid.columns * problem.delivered.grid.pixel_mm[1]
     assert width > 1.05 * values.shape[2] * narrow.geometry.detector_spacing_mm
     assert any("reaches beyond the field of view" in note for note in problem.notes)
-    assert not prepare(scan, Settings(), torch.device("cpu"), None).truncated
+    assert not prepare(scan, Settings(), torch.device("cpu"), None).delivered.truncated
 
 
 def test_a_run_is_forecast_and_refused_where_it_cannot_fit(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.classical.tv import tv
-from diffusion_engine.modalities.ct.problem import Problem, prepare, rescan
+from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.modalities.ct.simulate import readings, simulate
+from diffusion_engine.modalities.ct.trust import density_of
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.residual import UNFITTED_SLACK
 from diffusion_engine.priors.card import PriorCard
-from diffusion_engine.run import pipeline as pipeline_module
+from diffusion_engine.run import images as images_module
+from diffusion_engine.run import verdicts as verdicts_module
 from diffusion_engine.run.draws import asked_acquisition, options_of
 from diffusion_engine.run.pipeline import Result, reconstruct
 from diffusion_engine.run.settings import Settings
@@ -41,7 +43,7 @@ def entry(prior: Any, **changes: Any) -> dict[str, Any]:
     """A calibration that fits RUN."""
     return {
         "geometry": "parallel", "views": 16, "arc_degrees": 180.0, "noise_percent": 0.5, "solver": "dds", "steps": 4,
-        "draws": 2, "slices": 6, "factor": 2.5, "floor_hu": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.9,
+        "draws": 2, "slices": 6, "factor": 2.5, "floor": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.9,
         "options": options_of(Settings.from_dict(RUN), prior), **changes,
     }
 
@@ -71,7 +73,7 @@ def test_a_spread_is_not_calibrated_where_the_image_does_not_explain_the_data(
 ) -> None:
     plain = stub_prior(monkeypatch)
     stub_prior(monkeypatch, calibration=[entry(plain)])
-    monkeypatch.setattr(pipeline_module, "ceiling", lambda *given: 0.0)
+    monkeypatch.setattr(verdicts_module, "ceiling", lambda *given: 0.0)
     report = reconstruct(small, RUN).report
     assert report["calibration"]["sentence"] == (
         "The spread is not calibrated: the image does not explain the data."
@@ -96,11 +98,11 @@ def test_the_scan_of_the_residual_test_has_the_noise_of_the_data(small: Volume) 
     assert 0.5 < high / UNFITTED_SLACK < 1.5
     problem = problem_of(small, noise_percent=5.0)
     assert problem.reference is not None
-    again = rescan(problem, problem.reference[0], 0, Settings())
+    again = problem.rescanned(problem.reference[0], 0, 0)
     image = torch.from_numpy(hu_to_attenuation(problem.reference, 0.0193).astype(np.float32))
-    added = again.likelihood.data - readings(image, problem.geometry, problem.grid)
-    assert float(added.std()) == pytest.approx(problem.noise_std, rel=0.1)
-    assert float((added * (problem.likelihood.data - image.mean())).mean().abs()) < problem.noise_std
+    added = again.delivered.measured.data - readings(image, problem.delivered.geometry, problem.delivered.grid)
+    assert float(added.std()) == pytest.approx(problem.delivered.noise_std, rel=0.1)
+    assert float((added * (problem.delivered.measured.data - image.mean())).mean().abs()) < problem.delivered.noise_std
 
 
 def test_likeness_is_asked_of_the_image_that_the_scores_were_fitted_on(
@@ -110,15 +112,15 @@ def test_likeness_is_asked_of_the_image_that_the_scores_were_fitted_on(
     prior = stub_prior(monkeypatch, typicality=typicality(PASSES))
     scored = []
 
-    def noted(denoiser: Any, images: torch.Tensor, grid: Any, views: int, limits: Any) -> list[float]:
-        assert (denoiser, views, limits) == (prior, 16, prior.card.typicality)
+    def noted(denoiser: Any, images: torch.Tensor, grid: Any, density: float, limits: Any) -> list[float]:
+        assert (denoiser, density, limits) == (prior, density_of(16), prior.card.typicality)
         scored.append(images)
         return [1.0] * len(images)
 
-    monkeypatch.setattr(pipeline_module, "typicality_scores", noted)
+    monkeypatch.setattr(images_module, "typicality_scores", noted)
     reconstruct(small, RUN)
     assert len(scored) == 1
-    water = problem_of(small, prior.card).likelihood.scaled(0.0193, 0.0)
+    water = problem_of(small, prior.card).delivered.measured.scaled(0.0193, 0.0)
     torch.testing.assert_close(scored[0], tv(water, iterations=60) - 1, atol=1e-4, rtol=0)
     assert float((scored[0] - tv(water, iterations=120) + 1).abs().max()) > 0.05
 
@@ -152,12 +154,12 @@ def test_electronic_noise_is_in_the_counts_and_in_their_variance(small: Volume) 
     settings = Settings.from_dict({**RUN, "i0": 1e3, "electronic_std": 60.0})
     scan = simulate(small, settings, 1).measurement
     problem = problem_of(small, i0=1e3, electronic_std=60.0)
-    air = (readings(torch.full((1, 32, 40), 1.0), scan.geometry, problem.grid) == 0)[0].numpy()
+    air = (readings(torch.full((1, 32, 40), 1.0), scan.geometry, problem.delivered.grid) == 0)[0].numpy()
     clean = simulate(small, Settings.from_dict({**RUN, "noise_percent": 1e-6}), 1).measurement.values[0]
     air |= clean < 1e-3
     assert air.sum() > 50
     assert float(np.var(scan.values[0][air])) == pytest.approx(4600, rel=0.4)
-    expected = np.median(problem.likelihood.variance[0].numpy()[air])
+    expected = np.median(problem.delivered.measured.variance[0].numpy()[air])
     assert expected == pytest.approx(4600 / 1e6, rel=0.15)
 
 
@@ -167,7 +169,7 @@ def test_the_noise_of_a_calibration_is_that_of_all_rays(small: Volume, monkeypat
     settings = Settings.from_dict({**RUN, "i0": 1e4})
     problem = prepare(small, settings, CPU, prior.card)
     asked = asked_acquisition(problem, settings, prior)
-    variance, data = problem.likelihood.variance[0].numpy(), problem.likelihood.data[0].numpy()
-    assert asked.noise_percent == pytest.approx(100 * np.sqrt(variance.mean()) / data.max(), rel=1e-3)
-    assert asked.noise_percent > 3 * 100 * np.sqrt(variance[0, 0]) / data.max()
-    assert asked.noise_range > 3
+    variance, data = problem.delivered.measured.variance[0].numpy(), problem.delivered.measured.data[0].numpy()
+    assert asked.scan.noise_percent == pytest.approx(100 * np.sqrt(variance.mean()) / data.max(), rel=1e-3)
+    assert asked.scan.noise_percent > 3 * 100 * np.sqrt(variance[0, 0]) / data.max()
+    assert asked.scan.noise_range > 3

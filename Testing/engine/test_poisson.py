@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import pytest
 import torch
 from diffusion_engine.likelihoods.contract import stiffness
@@ -70,6 +73,63 @@ def test_subsets_sum_to_the_whole(likelihood: Likelihoods) -> None:
     torch.testing.assert_close(torch.stack([p.gradient(x) for p in parts]).sum(0), likelihood.gradient(x))
     listed = likelihood.subset(torch.tensor([0, 4]))
     torch.testing.assert_close(listed.misfit(x), parts[0].misfit(x))
+
+
+def test_the_gaussian_stand_in_has_the_gradient_and_the_hessian_there(likelihood: Likelihoods) -> None:
+    for x in (uniform(2, 4, 3, seed=8), uniform(2, 4, 3, seed=9) - 0.4):
+        near = likelihood.local_gaussian(x)
+        assert isinstance(near, GaussianLikelihood)
+        torch.testing.assert_close(near.gradient(x), likelihood.gradient(x))
+        torch.testing.assert_close(near.curvature(x), likelihood.curvature(x))
+        # Newton's step of the one is the other's minimum as far as both are parabolas: it lowers the misfit.
+        moved = near.proximal(x, 1e-3)
+        assert bool((likelihood.misfit(moved) < likelihood.misfit(x)).all())
+
+
+def test_the_stand_in_of_counts_is_their_mean_and_variance(dense) -> None:
+    """y ~ Poisson(A x + b) is near A x ~ Normal(y - b, A x + b); where no beam is left a reading has no weight."""
+    operator, truth, background = dense((4, 3), (6, 5), positive=True), uniform(1, 4, 3), uniform(6, 5, seed=5)
+    mean = operator.forward(truth) + background
+    counts = poisson(mean)
+    near = PoissonEmission(operator, counts, background).local_gaussian(truth)
+    torch.testing.assert_close(near.data, counts - background)
+    torch.testing.assert_close(near.variance, mean)
+    one = torch.ones((), dtype=torch.float64)
+    dark = PoissonTransmission(operator, counts, 100 * one, 0 * one).local_gaussian(truth * 1000)
+    assert bool((dark.variance == torch.inf).any())
+    assert bool(torch.isfinite(dark.data).all())
+
+
+def test_views_lie_along_the_axis_that_the_operator_names(dense) -> None:
+    """Of data (coils, spokes, samples) each coil is a view: subsets and residuals by coil."""
+
+    @dataclass(frozen=True)
+    class Coils:
+        whole: Any
+        out_shape: tuple[int, ...] = (3, 2, 5)
+        in_shape: tuple[int, ...] = (4, 3)
+        view_axis: int = -3
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.whole.forward(x).unflatten(-2, (3, 2))
+
+        def adjoint(self, y: Tensor) -> Tensor:
+            return self.whole.adjoint(y.flatten(-3, -2))
+
+    rows, x = dense((4, 3), (6, 5)), uniform(2, 4, 3)
+    data, variance = uniform(2, 3, 2, 5, seed=3), 0.1 + uniform(3, 1, 1, seed=4)
+    likelihood = GaussianLikelihood(Coils(rows), data, variance)
+    plain = GaussianLikelihood(rows, data.flatten(1, 2), variance.expand(3, 2, 1).flatten(0, 1))
+    torch.testing.assert_close(likelihood.gradient(x), plain.gradient(x))
+    by_coil = likelihood.residual_per_view(x)
+    assert by_coil.shape == (2, 3)
+    torch.testing.assert_close(by_coil, plain.residual_per_view(x).unflatten(1, (3, 2)).mean(-1))
+    one = likelihood.subset(slice(1, 2)).scaled(1.0, 0.0)
+    assert one.operator.out_shape == (1, 2, 5)
+    torch.testing.assert_close(one.gradient(x), plain.subset(slice(2, 4)).gradient(x))
+    torch.testing.assert_close(one.subset(slice(0, 1)).misfit(x), one.misfit(x))
+    lost = replace(likelihood, variance=torch.where(torch.arange(5) < 2, torch.inf, 1.0).to(data))
+    assert lost.residual_per_view(x).shape == (2, 3)
 
 
 def test_a_projector_makes_itself_for_some_views() -> None:

@@ -68,7 +68,7 @@ def test_the_accepted_range_holds_its_centre_and_narrows_with_more_readings(simu
 
 
 def verdict(ratio: float) -> ResidualTest:
-    return ResidualTest("mean", ratio, (ratio, 3 * ratio, ratio / 2), (0.8, 1.4))
+    return ResidualTest("mean", ratio, (ratio, 3 * ratio, ratio / 2), (0.8, 1.4), group="view")
 
 
 def test_a_passed_test_says_what_it_cannot_see() -> None:

@@ -90,7 +90,7 @@ def test_masked_air_is_named_and_its_noise_taken_from_the_rest() -> None:
     clean = lines(geometry(), std=0.0).values
     masked = replace(good, values=np.where(clean == 0, 0, good.values).astype(np.float32))
     assert kinds(masked) == ["masked_air"]
-    assert prepare(masked, Settings(), CPU, None).noise_std == pytest.approx(0.01, rel=0.35)
+    assert prepare(masked, Settings(), CPU, None).delivered.noise_std == pytest.approx(0.01, rel=0.35)
 
 
 @pytest.mark.parametrize("beam", ["parallel", "fan_flat"])
@@ -114,8 +114,8 @@ def test_hot_bins_do_not_set_i0() -> None:
     problem = prepare(wrong, Settings(), CPU, None)
     assert "beside the object: 2e+04." in " ".join(problem.notes)
     assert "bins 20, 65, 66 and 90" in " ".join(problem.notes)
-    assert problem.noise_std < 0.06
-    weights = problem.likelihood.curvature(torch.zeros(1))[0]
+    assert problem.delivered.noise_std < 0.06
+    weights = problem.delivered.measured.curvature(torch.zeros(1))[0]
     assert (weights == 0).all(0).nonzero().flatten().tolist() == [20, 65, 66, 90]
     assert bool((weights > 0).any(0).sum() == 124)
 
@@ -127,8 +127,8 @@ def test_an_infinite_variance_is_weight_zero_and_anything_below_positive_is_refu
     wild = changed(replace(good, variance=variance), (..., 30), 1e4)
     problem = prepare(wild, Settings(), CPU, None)
     assert [remark.kind for remark in problem.remarks] == ["infinite_variance"]
-    assert bool(torch.isinf(problem.likelihood.variance.expand(1, 60, 128)[..., 30]).all())
-    assert problem.noise_std == pytest.approx(0.01)
+    assert bool(torch.isinf(problem.delivered.measured.variance.expand(1, 60, 128)[..., 30]).all())
+    assert problem.delivered.noise_std == pytest.approx(0.01)
     for bad in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match="positive variances, found 1 "):
             replace(good, variance=np.where(np.arange(128) == 30, bad, 1e-4)[None, None])

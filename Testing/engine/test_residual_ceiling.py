@@ -170,7 +170,7 @@ def test_the_mean_of_draws_may_leave_a_little_more(small: Volume, monkeypatch: p
     stub_prior(monkeypatch)
     high = {}
     for share in (0.0, 0.005):
-        monkeypatch.setattr("diffusion_engine.run.pipeline.UNRESOLVED", share)
+        monkeypatch.setattr("diffusion_engine.run.verdicts.UNRESOLVED", share)
         tests = reconstruct(small, BOTH, tv_iterations=60, noise_percent=0.5, steps=2).report["residual_tests"]
         high[share] = {test["kind"]: test["accepted"][1] for test in tests}
     assert high[0.0]["tv"] == high[0.005]["tv"]
@@ -179,7 +179,14 @@ def test_the_mean_of_draws_may_leave_a_little_more(small: Volume, monkeypatch: p
 
 
 def made(kind: str, ratio: float = 1.0, explains: bool = True) -> ResidualTest:
-    return ResidualTest(kind, ratio, (ratio, 2 * ratio), (0.0 if kind == "fbp" else 0.6, 2.0), explains)
+    fitted = kind != "fbp"
+    return ResidualTest(
+        kind, ratio, (ratio, 2 * ratio), (0.6 if fitted else 0.0, 2.0), explains, fitted=fitted, group="view"
+    )
+
+
+def told(tests: list[ResidualTest]) -> list[ResidualTest]:
+    return advised(tests, "TV", ["tv", "fbp"])
 
 
 @pytest.mark.parametrize(("tests", "advice"), [
@@ -189,14 +196,14 @@ def made(kind: str, ratio: float = 1.0, explains: bool = True) -> ResidualTest:
     ([made("fbp"), made("mean", 5.0)], ["", TRUST_CLASSICAL]),
     ([made("fbp", 9.0), made("tv"), made("mean")], [TRUST_CLASSICAL, "", ""]),
     ([made("tv", 5.0), made("mean", 5.0)], [CHECK, CHECK]),
-    ([made("mean", 5.0)], [COMPARE]),
+    ([made("mean", 5.0)], [COMPARE.format(image="TV")]),
     ([made("tv", 300.0, False), made("mean", 300.0, False)], [TRUST_NONE, TRUST_NONE]),
     ([made("fbp"), made("tv", 300.0, False)], ["", TRUST_NONE]),
     ([made("tv", 1.0, False), made("mean", 1.0)], [CHECK, ""]),
     ([made("mean", 300.0, False)], [TRUST_NONE]),
 ])
 def test_no_image_is_recommended_that_does_not_fit(tests: list[ResidualTest], advice: list[str]) -> None:
-    found = advised(tests)
+    found = told(tests)
     assert [test.advice for test in found] == advice
     assert [test.passed for test in found] == [test.explains and test.accepted[0] <= test.ratio <= 2 for test in tests]
     for test in found:
@@ -204,14 +211,14 @@ def test_no_image_is_recommended_that_does_not_fit(tests: list[ResidualTest], ad
 
 
 def test_a_residual_beyond_the_ceiling_is_not_called_normal() -> None:
-    (test,) = advised([ResidualTest("tv", 16878.0, (9e3, 2.4e4), (1e4, 3e4), False)])
+    (test,) = told([ResidualTest("tv", 16878.0, (9e3, 2.4e4), (1e4, 3e4), False, group="view")])
     assert not test.passed
     assert "normal" not in test.statement
     assert "16878.00 times the noise, too large a part of the data themselves; the worst view is number 2" in (
         test.statement
     )
     assert test.statement.endswith("use none of the images.")
-    gate = without_fallback(Gate(4.0, 2.0, False, 0.7, "use the fallback"), 16878.0)
+    gate = without_fallback(Gate(4.0, 2.0, False, 0.7, "use the fallback"), 16878.0, "TV")
     assert (gate.passed, gate.blend, gate.score) == (False, 0.0, 4.0)
     assert "residual 16878.00 times the noise" in gate.sentence
 

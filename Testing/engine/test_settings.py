@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
+from diffusion_engine.modalities import table
+from diffusion_engine.modalities.ct.entry import CT
+from diffusion_engine.modalities.ct.scan import CTScan
+from diffusion_engine.modalities.rules import Classical
 from diffusion_engine.run.draws import check_method, steps_of
-from diffusion_engine.run.presets import PRESETS
+from diffusion_engine.run.presets import PRESETS, available_presets
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.catalogue import METHODS
 from diffusion_engine.solvers.listing import listed_methods
@@ -23,6 +27,56 @@ def test_settings_survive_json() -> None:
     )
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
     assert Settings.from_dict(json.loads(json.dumps(Settings().to_dict()))) == Settings()
+
+
+def test_what_a_modality_alone_has_is_its_scan() -> None:
+    """Names of the scan go there, from Python and JSON alike; in JSON all lie side by side."""
+    settings = Settings(views=20, seed=3)
+    assert settings.scan == CTScan(views=20)
+    assert replace(settings, geometry="fan_flat").scan == CTScan(views=20, geometry="fan_flat")
+    assert settings.changed(i0=1e4).scan == CTScan(views=20, i0=1e4)
+    assert Settings(scan=CTScan(views=9), noise_percent=1.0).scan == CTScan(views=9, noise_percent=1.0)
+    flat = settings.to_dict()
+    assert (flat["views"], flat["seed"], flat["modality"]) == (20, 3, "ct")
+    assert "scan" not in flat
+    assert set(flat) == Settings.names("ct") == Settings.names()
+    with pytest.raises(ValueError, match="expected CTScan as scan, found 3"):
+        Settings(scan=3)
+    with pytest.raises(ValueError, match="unknown settings"):
+        Settings.from_dict({"scan.views": 3})
+
+
+def test_another_modality_leaves_what_was_of_the_former_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Other:
+        spokes: int = 5
+
+        def iterations(self, name: str) -> int:
+            return self.spokes
+
+    image = Classical("quick", "quick", at_once=True)
+    other = replace(CT, name="other", scan=Other, classical=(image,), fallback="quick", default_prior="theirs")
+    monkeypatch.setattr(table, "MODALITIES", {**table.MODALITIES, "other": other})
+    changed = Settings(preset="fast", views=9, seed=4).changed(modality="other", spokes=7)
+    assert (changed.scan, changed.methods, changed.prior) == (Other(7), ("quick", "diffusion"), "theirs")
+    assert (changed.seed, changed.preset, changed.iterations("quick")) == (4, None, 1)
+    assert Settings.from_dict(changed.to_dict()) == changed
+    with pytest.raises(ValueError, match="unknown settings \\['views'\\]"):
+        Settings(modality="other", views=9)
+    with pytest.raises(ValueError, match="expected a preset for other, found 'fast', which is for ct"):
+        Settings(modality="other", preset="fast")
+    assert available_presets(METHODS, "other") == []
+    assert len(available_presets(METHODS, "ct")) == len(available_presets(METHODS)) == len(PRESETS)
+
+
+def test_a_label_is_earned_a_modality_at_a_time() -> None:
+    assert METHODS["mmps"].spread_for("ct") == METHODS["mmps"].spread == "near-posterior"
+    assert METHODS["mmps"].spread_for("mri") == "concentrated"
+    assert METHODS["dds"].spread_for("mri") == METHODS["dds"].spread_for("ct") == "concentrated"
+    assert METHODS["tweedie"].spread_for("pet") == "point"
+    assert listed_methods()["mmps"].earned == METHODS["mmps"].earned == ("ct",)
+    assert listed_methods()["dps"].likelihoods == ("gaussian", "poisson")
+    assert listed_methods()["dds"].likelihoods == ("gaussian", "poisson via local gaussian")
 
 
 def test_unknown_settings_are_named() -> None:
@@ -58,7 +112,7 @@ def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object
 ])
 def test_values_at_the_bounds_are_accepted(values: dict) -> None:
     key, value = next(iter(values.items()))
-    assert getattr(Settings.from_dict(values), key) == (tuple(value) if isinstance(value, list) else value)
+    assert Settings.from_dict(values).to_dict()[key] == (tuple(value) if isinstance(value, list) else value)
 
 
 def test_a_preset_sets_what_is_not_given() -> None:

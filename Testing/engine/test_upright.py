@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.evaluation import evaluate
 from diffusion_engine.evaluation.calibrate import chosen_volumes
 from diffusion_engine.io.images import write_volume
+from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.modalities.ct.simulate import binning, binnings, simulate
 from diffusion_engine.orientation import (
@@ -196,11 +198,12 @@ def test_pixels_that_are_not_square_are_scanned_and_reconstructed_by_axis() -> N
     settings = Settings(views=60, methods=("fbp",), device="cpu", noise_percent=0.01)
     card = load_prior("ct-body", CPU).card
     problem = prepare(chest, settings, CPU, card)
-    assert problem.grid.shape == (24, 56)
-    assert problem.grid.pixel_mm == pytest.approx((3.0, 1.5))
-    assert problem.prior_grid.pixel_mm == pytest.approx((1.5, 1.5), rel=0.02)
-    assert problem.prior_grid.shape == (48, 56)
-    image = fbp(problem.likelihood.data, problem.geometry, problem.grid)[0].numpy() / WATER_PER_MM * 1000 - 1000
+    assert problem.delivered.grid.shape == (24, 56)
+    assert problem.delivered.grid.pixel_mm == pytest.approx((3.0, 1.5))
+    assert problem.prior.grid.pixel_mm == pytest.approx((1.5, 1.5), rel=0.02)
+    assert problem.prior.grid.shape == (48, 56)
+    system = problem.delivered
+    image = fbp(system.data, system.geometry, system.grid)[0].numpy() / WATER_PER_MM * 1000 - 1000
     y, x = np.mgrid[:24, :56]
     inside = ((1.5 * (x - 28) - 5) / 26) ** 2 + (3 * (y - 12) / 14) ** 2 < 1
     assert image[inside].mean() == pytest.approx(40, abs=5)
@@ -208,8 +211,8 @@ def test_pixels_that_are_not_square_are_scanned_and_reconstructed_by_axis() -> N
     assert problem.frame.spacing_mm == pytest.approx((1.5, 3.0, 10.0))
     square = Volume(chest.array.repeat(4, 1), chest.ijk_to_ras @ np.diag([1, 0.25, 1, 1]), "HU")
     other = prepare(square, settings, CPU, None)
-    assert other.geometry.detector_spacing_mm == pytest.approx(problem.geometry.detector_spacing_mm)
-    ours, theirs = (p.likelihood.data.sum(-1) * p.geometry.detector_spacing_mm for p in (problem, other))
+    assert other.delivered.geometry.detector_spacing_mm == pytest.approx(system.geometry.detector_spacing_mm)
+    ours, theirs = (own.data.sum(-1) * own.geometry.detector_spacing_mm for own in (system, other.delivered))
     torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=0)
     region = reconstruct(chest, {
         "views": 12, "methods": ["fbp"], "device": "cpu", "noise_percent": 0.05, "slices": [0, 1],
@@ -271,7 +274,7 @@ def test_a_stack_from_superior_to_inferior_sees_its_neighbours_the_right_way_rou
 def test_evaluation_and_calibration_take_the_same_slices_of_every_storage_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "SMALLEST_MATRIX", 16)
+    small = replace(CT, cases=replace(CT.cases, smallest_matrix=16))
     cube = ball()
     orders = {"a": ((0, 1, 2), ()), "b": ((0, 1, 2), (0, 1)), "c": ((2, 0, 1), (2,))}
     for name, (axes, flips) in orders.items():
@@ -280,7 +283,7 @@ def test_evaluation_and_calibration_take_the_same_slices_of_every_storage_order(
     oblique = turned_about(turned_about(cube, 40), 40, 1)
     (tmp_path / "d").mkdir()
     write_volume(oblique, tmp_path / "d" / "ct.nrrd")
-    items, skipped = evaluate.find_items(tmp_path)
+    items, skipped = evaluate.find_items(tmp_path, small)
     assert [item.name for item in items] == [
         "a/ct.nrrd", "b/ct.nrrd", "c/ct.nrrd (axial slices of another stack)",
     ]
@@ -288,10 +291,10 @@ def test_evaluation_and_calibration_take_the_same_slices_of_every_storage_order(
         np.testing.assert_array_equal(item.volume.array, cube.array[list(item.indices)])
     assert len(skipped) == 1
     assert "within 45 degrees" in skipped[0]
-    for _, volume in chosen_volumes(tmp_path, ["a", "b", "c"]):
+    for _, volume in chosen_volumes(tmp_path, ["a", "b", "c"], CT):
         np.testing.assert_array_equal(volume.array, cube.array)
-    with pytest.raises(ValueError, match=r"no CT volume in HU in a folder d .*left out: d/ct\.nrrd: .*45 degrees"):
-        chosen_volumes(tmp_path, ["a", "d"])
+    with pytest.raises(ValueError, match=r"no volume of CT in HU in a folder d .*left out: d/ct\.nrrd: .*45 degrees"):
+        chosen_volumes(tmp_path, ["a", "d"], CT)
 
 
 @pytest.mark.parametrize(("coupling", "flips", "turned"), [
@@ -313,7 +316,7 @@ def test_a_run_turns_a_downward_stack_for_a_prior_of_neighbours(
         prior=prior.card.name, sigma_start=0.3,
     )
     problem = prepare(stored(ball(), (0, 1, 2), flips).crop(slices=(7, 9)), settings, CPU, prior.card)
-    surrogate = torch.zeros(2, *problem.grid.shape)
+    surrogate = torch.zeros(2, *problem.delivered.grid.shape)
     *_, last = diffusion.diffusion_draws(problem, settings, prior, slice(0, 2), surrogate)
     assert bool(asked) == turned
     assert bool(torch.isfinite(last.estimate).all())

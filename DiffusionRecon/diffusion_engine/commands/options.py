@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ..jobs.inside import is_plain
+from ..modalities.table import FIRST
 from ..run.presets import PRESETS
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -57,8 +58,10 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given on the command line."""
     from ..run.settings import Settings
 
-    given = {key: value for key, value in vars(options).items() if key in Settings.__dataclass_fields__}
+    names = Settings.names(getattr(options, "modality", None) or FIRST)
+    given = {key: value for key, value in vars(options).items() if key in names}
     values = {key: value for key, value in given.items() if value is not None and value is not False}
+    values.update(named_values(getattr(options, "scan", None) or []))
     for key, parse in (("slices", int), ("region", int), ("methods", str)):
         if isinstance(values.get(key), str):
             values[key] = listed(values[key], parse)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..modalities.table import FIRST, MODALITIES, modality_named, recognised
 from .options import Parsers, add_command, add_methods, given_settings
 
 
@@ -40,14 +41,23 @@ def add_scan(sub: argparse.ArgumentParser) -> None:
 
 
 def scan_source(options: argparse.Namespace) -> Any:
-    """The measurement or volume that the options of :func:`add_scan` name; raises ValueError where one is lacking."""
-    from ..modalities.ct.measurement import read_measurement
+    """The measurement or volume that the options of :func:`add_scan` name; raises ValueError where one is lacking.
 
+    Measured data tell their modality, which is then that of the ``options``.
+    """
     if options.sinogram is None:
-        return _read(options.input)
+        return _read(options)
     if options.geometry_file is None:
         raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
-    return read_measurement(options.sinogram, options.geometry_file)
+    entry = recognised(options.sinogram, options.geometry_file)
+    if options.modality not in (None, entry.name):
+        raise ValueError(
+            f"expected measured data of {options.modality}, found {entry.title}: leave out --modality or correct it"
+        )
+    options.modality = entry.name
+    measured = entry.files.read(options.sinogram, options.geometry_file)
+    print(entry.files.summarise(measured), file=sys.stderr)
+    return measured
 
 
 def _add_volume(sub: argparse.ArgumentParser) -> None:
@@ -56,6 +66,10 @@ def _add_volume(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_acquisition(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--modality", choices=list(MODALITIES), help=f"of the scan ({FIRST})")
+    sub.add_argument(
+        "--scan", action="append", metavar="NAME=VALUE", help="a setting of the modality's own, by name"
+    )
     sub.add_argument("--views", type=int, help="projections (60)")
     sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
     sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")
@@ -66,27 +80,16 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
 
 def simulate_command(options: argparse.Namespace) -> dict[str, Any]:
     """Write a simulated sinogram with its geometry and the reference image; returns their names and the geometry."""
-    import torch
-
     from ..io.images import write_volume
-    from ..modalities.ct.measurement import Measurement, write_measurement
-    from ..modalities.ct.problem import prepare
     from ..run.settings import Settings
 
-    volume = _read(options.input)
-    problem = prepare(volume, Settings.from_dict(given_settings(options)), torch.device("cpu"), None)
-    data = problem.likelihood.data.numpy()
+    volume, settings = _read(options), Settings.from_dict(given_settings(options))
+    measured, reference, facts = settings.entry.simulate(volume, settings)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    variance = problem.likelihood.variance.numpy()
-    measurement = Measurement(data, problem.geometry, float(volume.spacing_mm[2]), variance=variance)
-    write_measurement(measurement, out / "sinogram.nrrd", out / "geometry.json")
-    assert problem.reference is not None
-    write_volume(problem.deliver(problem.reference), out / "reference.nrrd")
-    return {
-        "sinogram": "sinogram.nrrd", "geometry": "geometry.json", "reference": "reference.nrrd",
-        "shape": list(data.shape), "noise_std": problem.noise_std, "notes": problem.notes, **problem.describe(),
-    }
+    name, description = settings.entry.files.write(measured, out)
+    write_volume(reference, out / "reference.nrrd")
+    return {"sinogram": name, "geometry": description, "reference": "reference.nrrd", **facts}
 
 
 def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
@@ -95,10 +98,11 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.draws import check_method
     from ..run.settings import Settings
 
+    source = scan_source(options)
     given = given_settings(options)
     check_method(Settings.from_dict(given))  # what cannot be run leaves no job behind
     made = not options.out.exists()
-    job.write_job(options.out, scan_source(options), given)
+    job.write_job(options.out, source, given)
 
     def show(message: dict[str, Any]) -> None:
         if message["event"] == "progress" and sys.stderr.isatty():
@@ -127,11 +131,13 @@ def reconstruct_command(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _read(path: Path | None) -> Any:
+def _read(options: argparse.Namespace) -> Any:
+    """The volume to scan, in the unit of its modality."""
     from ..io.images import read_volume
 
-    if path is None:
-        raise ValueError("no input: give --input with a CT volume in HU")
-    volume = read_volume(path)
+    entry = modality_named(options.modality or FIRST)
+    if options.input is None:
+        raise ValueError(f"no input: give --input with a volume of {entry.title}")
+    volume = read_volume(options.input)
     # NRRD and NIfTI carry no unit; what the values look like is questioned later.
-    return volume if volume.unit != "a.u." else type(volume)(volume.array, volume.ijk_to_ras, "HU")
+    return volume if volume.unit != "a.u." else type(volume)(volume.array, volume.ijk_to_ras, entry.unit)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..modalities.table import FIRST, MODALITIES
 from .options import Parsers, add_command, add_coupling, add_methods, add_option, count, given_settings, listed
 
 
@@ -14,7 +16,7 @@ def add(parsers: Parsers) -> None:
     sub = add_command(
         parsers, "evaluate", evaluate_command, "Compare methods on the CT volumes of a folder, without inverse crime."
     )
-    sub.add_argument("--modality", choices=["ct"], default="ct")
+    sub.add_argument("--modality", choices=list(MODALITIES), default=FIRST)
     sub.add_argument("--data", type=Path, help="folder of volumes (may be left out with --out)")
     sub.add_argument("--out", type=Path, help="assess the prior itself too, into this folder: denoising, draws, copies")
     sub.add_argument("--train-data", type=Path, help="with --out: the prior's training volumes, to look for copies")
@@ -68,28 +70,34 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Compare methods on sparse-view CT."""
     from ..evaluation.evaluate import evaluate, find_items, summary
     from ..io.folder import left_out
-    from ..run.settings import Settings
+    from ..run.settings import Settings, scan_names
 
     methods, views = listed(options.methods, str), listed(options.views, int)
     options.methods = options.views = None
     settings = Settings.from_dict(given_settings(options))
-    items, skipped = find_items(options.data, tied=settings.coupling != "none")
+    modality, least = settings.entry, settings.entry.cases.smallest_matrix
+    items, skipped = find_items(options.data, modality, tied=settings.coupling != "none")
     for line in skipped:
         print(f"skipped {line}", flush=True)
     if not items:
         raise ValueError(
-            f"no CT volume with slices of 512 x 512 pixels in {options.data}{left_out(skipped)}: nothing to evaluate"
+            f"no volume of {modality.title} with slices of {least} x {least} pixels in {options.data}"
+            f"{left_out(skipped)}: nothing to evaluate"
         )
+    own = scan_names(modality)
+    scans: list[Mapping[str, Any]] = [
+        {"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views
+    ] if {"geometry", "views"} <= own else list(modality.cases.calibrated)
     rows = []
-    for row in evaluate(items, views, methods, settings, listed(options.geometries, str)):
+    for row in evaluate(items, scans, methods, settings):
         rows.append(row)
         print(
-            f"{row['geometry']} {row['views']:>3} {row['item']} {row['case']:>3} {row['method']:<9} "
+            f"{modality.in_words(row)} {row['item']} {row['case']:>3} {row['method']:<9} "
             f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
             f"{row['seconds']:.1f} s",
             flush=True,
         )
-    print("\n".join(summary(rows)))
+    print("\n".join(summary(rows, modality)))
     return rows
 
 
@@ -105,7 +113,7 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.settings import Settings
 
     settings = Settings.from_dict(given_settings(options))
-    prior = load_prior(settings.prior, choose_device(settings.device))
+    prior = load_prior(settings.prior, choose_device(settings.device), settings.entry.unit)
     path = PRIORS_FOLDER / f"{settings.prior}.json"
     path = path if path.exists() else Path(settings.prior)
     read_card(path)  # An adapter's card takes no calibration: refused before any work.
@@ -116,9 +124,9 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     if options.part != "typicality":
         for entry in fit_factors(prior, options.data, settings, options.slice_count):
             card = read_card(path)
-            write_card(replace(card, calibration=with_entry(card.calibration, entry)), path)
+            write_card(replace(card, calibration=with_entry(card.calibration, entry, settings.entry.trust)), path)
             print(
-                f"{entry['geometry']} {entry['views']:>3} views: factor {entry['factor']:.2f}, coverage of 90 % "
+                f"{settings.entry.in_words(entry)}: factor {entry['factor']:.2f}, coverage of 90 % "
                 f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
             )
     card = read_card(path)

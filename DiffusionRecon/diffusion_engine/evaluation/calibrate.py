@@ -6,43 +6,42 @@ typicality from those it lists as training data; neither changes the weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from ..classical.tv import tv
 from ..io.folder import left_out, volumes_below
-from ..modalities.ct.hu_question import question_hu
-from ..modalities.ct.problem import Problem, prepare
+from ..modalities.contract import Modality
+from ..modalities.prepared import Prepared, no_limit
 from ..orientation import axial_squares
 from ..posterior import calibration as rule
 from ..posterior.moments import RunningMoments
 from ..posterior.typicality import denoising_features, fit_typicality
 from ..priors.library import Prior
 from ..priors.slices import resample
-from ..run.costs import SURROGATE_ITERATIONS
+from ..run.costs import fallback_iterations
 from ..run.draws import asked_acquisition, diffusion_draws
 from ..run.settings import Settings
 from ..training.units import rule_of
 from ..volume import Volume
 from .evaluate import indices_at, stack_around
 
-ACQUISITIONS = (("parallel", 60), ("parallel", 20), ("parallel", 8), ("fan_flat", 60))
-TRAINING_DEPTHS = (0.3, 0.65)
+Scans = Sequence[Mapping[str, Any]]
+"""Scans to calibrate for, as settings of the modality's scan by name."""
 
 
-def chosen_volumes(folder: Path, names: Sequence[str]) -> list[tuple[str, Volume]]:
-    """The CT volumes in the folders ``names`` below ``folder``, each by its path, upright as in training.
+def chosen_volumes(folder: Path, names: Sequence[str], modality: Modality) -> list[tuple[str, Volume]]:
+    """A modality's volumes in the folders ``names`` below ``folder``, each by its path, upright as in training.
 
-    Raises ValueError, with the reasons, where a name has no usable CT volume.
+    Raises ValueError, with the reasons, where a name has no usable volume.
     """
     found: list[tuple[str, Volume]] = []
     reasons: list[tuple[Path, str]] = []
-    for place, volume in volumes_below(folder, "HU", lambda p: bool(set(names) & set(p.parts))):
-        reason = volume if isinstance(volume, str) else question_hu(volume)
+    for place, volume in volumes_below(folder, modality.unit, lambda p: bool(set(names) & set(p.parts))):
+        reason = volume if isinstance(volume, str) else modality.question(volume)
         if reason is None and isinstance(volume, Volume):
             try:
                 found.append((place.as_posix(), axial_squares(volume)[0]))
@@ -54,96 +53,100 @@ def chosen_volumes(folder: Path, names: Sequence[str]) -> list[tuple[str, Volume
         if not any(name in Path(place).parts for place, _ in found):
             own = [f"{place.as_posix()}: {reason}" for place, reason in reasons if name in place.parts]
             raise ValueError(
-                f"no CT volume in HU in a folder {name} below {folder}{left_out(own)}: give the card's data"
+                f"no volume of {modality.title} in a folder {name} below {folder}{left_out(own)}: give the card's data"
             )
     return found
 
 
-def chosen_slices(folder: Path, names: Sequence[str], depths: Sequence[float]) -> list[tuple[str, Volume]]:
+def chosen_slices(
+    folder: Path, names: Sequence[str], depths: Sequence[float], modality: Modality
+) -> list[tuple[str, Volume]]:
     """Slices at some depths of :func:`chosen_volumes`."""
     return [
-        (name, Volume(volume.array[indices_at(volume, depths)], volume.ijk_to_ras, "HU"))
-        for name, volume in chosen_volumes(folder, names)
+        (name, Volume(volume.array[indices_at(volume, depths)], volume.ijk_to_ras, modality.unit))
+        for name, volume in chosen_volumes(folder, names, modality)
     ]
 
 
-def scan(volume: Volume, geometry: str, views: int, settings: Settings, prior: Prior) -> tuple[Problem, Settings]:
-    """A simulated scan at the resolution that the prior was trained on: fine slices at half of their own."""
-    spacing = min(volume.spacing_mm[:2])
-    pixel = 0.999 * spacing * (2 if spacing < rule_of("HU").fine_pixel_mm else 1)
-    asked = replace(settings, geometry=geometry, views=views, pixel_mm=pixel, arc_degrees=None)
-    return prepare(volume, asked, prior.device, prior.card), asked
+def scan(
+    volume: Volume, wanted: Mapping[str, Any], settings: Settings, prior: Prior
+) -> tuple[Prepared[Any], Settings]:
+    """A simulated scan at the resolution that the prior was trained on: fine slices at half of their own.
+
+    ``wanted``: settings of the modality's scan by name.
+    """
+    modality, spacing = settings.entry, min(volume.spacing_mm[:2])
+    pixel = 0.999 * spacing * (2 if spacing < rule_of(modality.unit).fine_pixel_mm else 1)
+    asked = settings.changed(**{**modality.cases.fixed, **wanted, "pixel_mm": pixel})
+    return modality.prepare(volume, asked, prior.device, prior.card, no_limit), asked
 
 
-def fit_scores(
-    prior: Prior, folder: Path, settings: Settings, acquisitions: Sequence[tuple[str, int]] = ACQUISITIONS
-) -> dict[str, Any]:
-    """The card's typicality, from two slices of every training volume in each acquisition."""
+def fit_scores(prior: Prior, folder: Path, settings: Settings, scans: Scans | None = None) -> dict[str, Any]:
+    """The card's typicality, from some slices of every training volume in each scan (None: the modality's)."""
+    modality = settings.entry
     features: list[np.ndarray] = []
-    views: list[int] = []
+    densities: list[float] = []
     groups: list[str] = []
-    for name, volume in chosen_slices(folder, [entry["name"] for entry in prior.card.data], TRAINING_DEPTHS):
-        for geometry, count in acquisitions:
-            problem, _ = scan(volume, geometry, count, settings, prior)
-            water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
-            image = tv(water, iterations=SURROGATE_ITERATIONS) - 1
-            features.append(denoising_features(prior, image, problem.prior_grid).numpy())
-            views += [count] * problem.slices
+    names, depths = [entry["name"] for entry in prior.card.data], modality.cases.training_depths
+    for name, volume in chosen_slices(folder, names, depths, modality):
+        for wanted in scans or modality.cases.calibrated:
+            problem, asked = scan(volume, wanted, settings, prior)
+            image = _surrogate(problem, asked)
+            features.append(denoising_features(prior, image, problem.prior.grid).numpy())
+            densities += [modality.trust.density(problem.delivered)] * problem.slices
             groups += [name] * problem.slices
         print(f"typicality: {name}", flush=True)
-    return fit_typicality(np.concatenate(features), np.array(views), groups)
+    return fit_typicality(np.concatenate(features), np.array(densities), groups)
 
 
 def fit_factors(
-    prior: Prior, folder: Path, settings: Settings, slices: int = 3,
-    acquisitions: Sequence[tuple[str, int]] = ACQUISITIONS,
+    prior: Prior, folder: Path, settings: Settings, slices: int = 3, scans: Scans | None = None
 ) -> Iterator[dict[str, Any]]:
-    """An entry of the card's calibration for each acquisition, from ``slices`` slices of every held-out volume.
+    """An entry of the card's calibration for each scan, from ``slices`` slices of every held-out volume.
 
-    Where the settings tie slices, each is the middle of a stack of its own, see :func:`stack_around`.
+    ``scans`` None: the modality's. Where the settings tie slices, each is the middle of a stack of its own, see
+    :func:`stack_around`.
 
     "coverage90_calibrated" is cross-validated: each volume with the factor of the others (its own where there are
     none). The delivered "factor" is that of all.
     """
+    modality = settings.entry
     depths = [(n + 1) / (slices + 1) for n in range(slices)]
     cases = []
-    for _, volume in chosen_volumes(folder, prior.card.held_out):
+    for _, volume in chosen_volumes(folder, prior.card.held_out, modality):
         chosen = indices_at(volume, depths)
         if settings.coupling == "none":
-            cases.append([(Volume(volume.array[chosen], volume.ijk_to_ras, "HU"), slice(None))])
+            cases.append([(Volume(volume.array[chosen], volume.ijk_to_ras, modality.unit), slice(None))])
         else:
             around = [stack_around(volume, index) for index in chosen]
             cases.append([(stack, slice(middle, middle + 1)) for stack, _, middle in around])
-    for geometry, views in acquisitions:
+    for wanted in scans or modality.cases.calibrated:
         parts = []
         for stacks in cases:
             found = []
             for stack, counted in stacks:
-                problem, asked = scan(stack, geometry, views, settings, prior)
+                problem, asked = scan(stack, wanted, settings, prior)
                 found.append(_errors(problem, asked, prior, counted))
                 acquisition = asked_acquisition(problem, asked, prior)
             parts.append(joined(found))
-        yield make_entry(parts, acquisition, settings, slices * len(cases))
+        yield make_entry(parts, acquisition, modality.trust.floor, slices * len(cases))
 
 
 def make_entry(
-    parts: Sequence[tuple[np.ndarray, np.ndarray]], acquisition: rule.Acquisition, settings: Settings, slices: int
+    parts: Sequence[tuple[np.ndarray, np.ndarray]], acquisition: rule.Acquisition, floor: float, slices: int
 ) -> dict[str, Any]:
-    """The entry from (error, std) of the body's voxels of each volume."""
-    draws = settings.draws
+    """The entry from (error, std) of the body's voxels of each volume; ``floor``: the least spread believed."""
+    draws = acquisition.draws
     error, std = joined(parts)
     covered = []
     for n, (own_error, own_std) in enumerate(parts):
         others = [part for m, part in enumerate(parts) if m != n] or [parts[n]]
-        factor = rule.conformal_factor(*joined(others), draws)
-        covered.append(rule.coverage(own_error, factor * np.maximum(own_std, rule.FLOOR_HU), draws))
-    factor = rule.conformal_factor(error, std, draws)
-    after = factor * np.maximum(std, rule.FLOOR_HU)
+        factor = rule.conformal_factor(*joined(others), draws, floor)
+        covered.append(rule.coverage(own_error, factor * np.maximum(own_std, floor), draws))
+    factor = rule.conformal_factor(error, std, draws, floor)
+    after = factor * np.maximum(std, floor)
     return {
-        **asdict(acquisition), "arc_degrees": round(acquisition.arc_degrees, 2),
-        "largest_gap_degrees": round(acquisition.gap_degrees, 4), "noise_range": round(acquisition.noise_range, 3),
-        "noise_percent": round(acquisition.noise_percent, 4), "draws": draws, "slices": slices,
-        "factor": round(factor, 4), "floor_hu": rule.FLOOR_HU,
+        **acquisition.entry(), "slices": slices, "factor": round(factor, 4), "floor": floor,
         "coverage90": round(rule.coverage(error, std, draws), 4),
         "coverage90_calibrated": round(float(np.mean(covered)), 4),
         "calibration_error": round(rule.calibration_error(error, std, draws), 4),
@@ -156,15 +159,21 @@ def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     return np.concatenate([error for error, _ in parts]), np.concatenate([std for _, std in parts])
 
 
-def _errors(problem: Problem, settings: Settings, prior: Prior, counted: slice) -> tuple[np.ndarray, np.ndarray]:
-    """mean - truth and standard deviation of the draws in the body's voxels of the ``counted`` slices, HU."""
+def _surrogate(problem: Prepared[Any], settings: Settings) -> Tensor:
+    """The rough classical image, network units."""
+    return problem.classical(settings.entry.fallback, fallback_iterations(settings, False))
+
+
+def _errors(
+    problem: Prepared[Any], settings: Settings, prior: Prior, counted: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """mean - truth and standard deviation of the draws in the body's voxels of the ``counted`` slices."""
     assert problem.reference is not None
     whole = slice(0, problem.slices)
-    surrogate = tv(problem.likelihood.scaled(settings.water_per_mm, 0.0), iterations=SURROGATE_ITERATIONS)
     moments = RunningMoments()
-    for state in diffusion_draws(problem, settings, prior, whole, surrogate):
+    for state in diffusion_draws(problem, settings, prior, whole, _surrogate(problem, settings)):
         if state.finished:
-            moments.add(resample(state.estimate, *problem.grid.shape) * 1000)
-    inside = rule.body(problem.reference)[counted]
-    error = moments.mean.cpu().numpy() - problem.reference
+            moments.add(problem.scale.from_network(resample(state.estimate, *problem.delivered.grid.shape)))
+    inside = settings.entry.trust.body(problem.reference)[counted]
+    error = problem.shown(moments.mean.cpu().numpy()) - problem.reference
     return error[counted][inside], moments.std.cpu().numpy()[counted][inside]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ..memory import MEGABYTE, free_memory_mb
+from ..modalities.contract import DIFFUSION
+from ..modalities.table import FIRST, modality_named
 from ..run.settings import Settings
 
 SHARE = 0.9
@@ -43,7 +45,7 @@ def forecast(
     """
     slices, rows, columns = selected_shape(source_shape, settings)
     units = slices
-    if "diffusion" in settings.get("methods", ["diffusion"]):
+    if DIFFUSION in settings.get("methods", [DIFFUSION]):
         if not isinstance(settings.get("draws"), int):
             raise ValueError(f"expected a whole number as draws, found {settings.get('draws')!r}: give it")
         units = slices * settings["draws"]
@@ -84,9 +86,9 @@ def selected_shape(source_shape: tuple[int, int, int], settings: Mapping[str, An
 
 def volume_count(settings: Mapping[str, Any]) -> int:
     """Volumes that a job delivers: reference, one a classical method; mean, four maps, fallback and the draws."""
-    methods = settings.get("methods", ["fbp", "tv", "diffusion"])
-    classical = sum(method != "diffusion" for method in methods)
-    return 1 + classical + (6 + int(settings.get("draws", 4)) if "diffusion" in methods else 0)
+    methods = settings.get("methods", modality_named(settings.get("modality", FIRST)).methods)
+    classical = sum(method != DIFFUSION for method in methods)
+    return 1 + classical + (6 + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
 
 
 def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[str, Any]) -> int:
@@ -97,9 +99,9 @@ def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[st
     """
     if source_shape is None:
         return 0
-    known = {entry.name for entry in fields(Settings)}
+    known = Settings.names(settings.get("modality", FIRST))
     asked = Settings.from_dict({name: value for name, value in settings.items() if name in known})
-    kept = asked.keeps_draws and "diffusion" in asked.methods
+    kept = asked.keeps_draws and asked.draws_images
     values = {**asked.to_dict(), "draws": asked.draws if kept else 0}
     voxels = _voxels(selected_shape(source_shape, values))
     delivered = 4 * voxels * volume_count(values)

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..io.images import write_volume
-from ..modalities.ct.measurement import Measurement, variance_name, write_measurement
+from ..modalities.contract import Modality
+from ..modalities.table import FIRST, MODALITIES, modality_named
 from ..volume import Volume
 from .inside import inside, is_plain, named_files, readable, result_path
 
@@ -25,8 +24,8 @@ STAGING, DRAWS = "outputs.part", "draws.part"
 """Folders of a running job: finished outputs before they are moved, and draws that are kept."""
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.\w+")
 """Names of files while they are being written, here and by ``io.images``."""
-INPUT, SINOGRAM, GEOMETRY, PREVIEW = "input.nrrd", "sinogram.nrrd", "geometry.json", "preview.nrrd"
-OWN = (JOB, RESULT, LOG, CANCEL, LOCK, INPUT, SINOGRAM, GEOMETRY, PREVIEW)
+INPUT, PREVIEW = "input.nrrd", "preview.nrrd"
+OWN = (JOB, RESULT, LOG, CANCEL, LOCK, INPUT, PREVIEW, *(name for m in MODALITIES.values() for name in m.files.names))
 """Files of a job folder that are no results, whatever a report says."""
 KINDS = ("simulate", "measured")
 WRITE_AGAIN = "write the job again"
@@ -34,18 +33,31 @@ WRITE_AGAIN = "write the job again"
 
 @dataclass(frozen=True)
 class Job:
-    """What job.json says: the kind of job, its files (names within the folder) and the settings as plain values."""
+    """What job.json says: the kind of job, its files (names within the folder) and the settings as plain values.
+
+    ``geometry``: the file that describes measured data, None where they need none.
+    """
 
     kind: str
     input: str
     geometry: str | None
     settings: dict[str, Any]
 
+    @property
+    def modality(self) -> Modality:
+        """The entry of the job's modality."""
+        return modality_of(self.settings)
 
-def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, settings: Mapping[str, Any]) -> Path:
+
+def modality_of(settings: Mapping[str, Any]) -> Modality:
+    """The entry of the modality that settings name; raises ValueError for one that there is not."""
+    return modality_named(settings.get("modality", FIRST))
+
+
+def write_job(folder: str | os.PathLike[str], source: Any, settings: Mapping[str, Any]) -> Path:
     """Write a job and return its folder, made when it is missing; job.json comes last, so a job is whole or none.
 
-    ``source``: an image to simulate a scan of, or measured projections. ``settings``: plain JSON values, see
+    ``source``: an image to simulate a scan of, or measured data of the modality. ``settings``: plain JSON values, see
     ``settings.Settings``. Raises ValueError, one sentence, for a folder that holds other files or cannot be
     written, for too little disk space, and for settings that JSON cannot hold; what was written is removed.
     """
@@ -54,22 +66,20 @@ def write_job(folder: str | os.PathLike[str], source: Volume | Measurement, sett
         settings_text = json.dumps(dict(settings), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected settings of finite JSON values, found others ({error}): correct them") from error
-    values = source.array if isinstance(source, Volume) else source.values
-    made = not place.exists()
-    variance = None if isinstance(source, Volume) else source.variance
-    check_folder(place, int(values.nbytes) + (0 if variance is None else int(np.asarray(variance).nbytes)))
+    files, made = modality_of(settings).files, not place.exists()
+    check_folder(place, int(source.array.nbytes) if isinstance(source, Volume) else files.size(source))
     if any(place.iterdir()):
         raise ValueError(f"expected an empty folder for the job, found files in {place}: choose another folder")
     try:
         if isinstance(source, Volume):
             write_volume(source, place / INPUT)
-            job = {"kind": "simulate", "input": INPUT, "geometry": None}
+            job: dict[str, Any] = {"kind": "simulate", "input": INPUT, "geometry": None}
         else:
-            write_measurement(source, place / SINOGRAM, place / GEOMETRY)
-            job = {"kind": "measured", "input": SINOGRAM, "geometry": GEOMETRY}
+            name, description = files.write(source, place)
+            job = {"kind": "measured", "input": name, "geometry": description}
         write_json(place / JOB, {**job, "settings": json.loads(settings_text)})
     except BaseException:
-        for name in (INPUT, SINOGRAM, GEOMETRY, variance_name(GEOMETRY), JOB):
+        for name in (INPUT, JOB, *files.names):
             (place / name).unlink(missing_ok=True)
         if made:
             place.rmdir()
@@ -89,13 +99,14 @@ def read_job(folder: str | os.PathLike[str]) -> Job:
     job = Job(**content)
     if job.kind not in KINDS or not isinstance(job.settings, dict):
         raise ValueError(f"expected a job of kind {' or '.join(KINDS)} with settings, found {job.kind!r}: write it")
-    if (job.kind == "measured") != (job.geometry is not None):
+    files = job.modality.files
+    if (job.kind == "measured" and files.described) != (job.geometry is not None):
         raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it")
     inside(place, job.input, "the job's input", WRITE_AGAIN)
     if job.geometry is not None:
         described = readable(inside(place, job.geometry, "the job's geometry", WRITE_AGAIN))
-        if isinstance(described, dict) and described.get("variance") is not None:
-            inside(place, described["variance"], "the variance of the job's input", WRITE_AGAIN)
+        for what, further in files.named(described).items():
+            inside(place, further, what, WRITE_AGAIN)
     return job
 
 

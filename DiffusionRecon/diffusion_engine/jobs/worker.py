@@ -29,7 +29,6 @@ import numpy as np
 import psutil
 
 from ..io.images import read_volume, write_volume
-from ..modalities.ct.measurement import Measurement, read_measurement
 from ..volume import Volume
 from . import job as jobs
 from . import lock
@@ -43,7 +42,7 @@ PREVIEW_EVERY_S = 1.0
 REPORT_EVERY_S = 0.1
 
 Pipeline = Callable[[Any, dict[str, Any]], Generator[Any, None, None]]
-"""(Volume or Measurement, settings) to a generator of Progress that ends with a Result, see ``pipeline``."""
+"""(Volume or measured data, settings) to a generator of Progress that ends with a Result, see ``pipeline``."""
 
 
 def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
@@ -79,11 +78,11 @@ def run_job(folder: Path, pipeline: Pipeline, out: TextIO) -> int:
     return DONE
 
 
-def read_source(folder: Path, job: jobs.Job) -> Volume | Measurement:
+def read_source(folder: Path, job: jobs.Job) -> Any:
     """The job's image or measured data."""
-    if job.geometry is None:
+    if job.kind == "simulate":
         return read_volume(folder / job.input)
-    return read_measurement(folder / job.input, folder / job.geometry)
+    return job.modality.files.read(folder / job.input, None if job.geometry is None else folder / job.geometry)
 
 
 def _iterate(folder: Path, steps: Iterator[Any], out: TextIO) -> Any | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..physics.noise import typical_noise_std
-from ..physics.operator import LinearOperator, some_views
+from ..physics.operator import LinearOperator, some_views, taken, view_axis
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
 from .conjugate_gradient import conjugate_gradient, item_dot, ratio
@@ -28,6 +29,10 @@ class ScaledOperator:
     @property
     def out_shape(self) -> tuple[int, ...]:
         return self.operator.out_shape
+
+    @property
+    def view_axis(self) -> int:
+        return view_axis(self.operator)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.operator.forward(x) * self.scale
@@ -54,6 +59,7 @@ class GaussianLikelihood:
     operator: LinearOperator
     data: Tensor
     variance: Tensor
+    kind: ClassVar[str] = "gaussian"
 
     def __post_init__(self) -> None:
         expected = tuple(self.operator.out_shape)
@@ -101,10 +107,12 @@ class GaussianLikelihood:
         """
         squares = _square(self.data - self.operator.forward(x)) / self.variance
         used = torch.isfinite(self.variance)
+        every = tuple(range(1, squares.ndim))
+        within = tuple(axis for axis in every if axis != squares.ndim + view_axis(self.operator))
         if bool(used.all()):
-            return squares.mean(-1)
-        share = used.expand_as(self.data).to(squares).mean((-2, -1), keepdim=True).clamp_min(1 / squares[0].numel())
-        return (squares / share).mean(-1)
+            return squares.mean(within)
+        share = used.expand_as(self.data).to(squares).mean(every, keepdim=True).clamp_min(1 / squares[0].numel())
+        return (squares / share).mean(within)
 
     def proximal(
         self, x: Tensor, prior_variance: float | Tensor, iterations: int = 8, tolerance: float = 1e-3
@@ -198,10 +206,15 @@ class GaussianLikelihood:
         return GaussianLikelihood(self.operator, self.data[index], variance)
 
     def subset(self, index: slice | Tensor) -> GaussianLikelihood:
-        """The likelihood of some views (the second last axis of the data): slice(k, None, n) is subset k of n."""
-        own = self.variance.ndim >= 2 and self.variance.shape[-2] == self.data.shape[-2] > 1
-        variance = self.variance[..., index, :] if own else self.variance
-        return GaussianLikelihood(some_views(self.operator, index), self.data[..., index, :], variance)
+        """The likelihood of some views, which lie along the operator's axis: slice(k, None, n) is subset k of n."""
+        axis = view_axis(self.operator)
+        own = self.variance.ndim >= -axis and self.variance.shape[axis] == self.data.shape[axis] > 1
+        variance = taken(self.variance, index, axis) if own else self.variance
+        return GaussianLikelihood(some_views(self.operator, index), taken(self.data, index, axis), variance)
+
+    def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
+        """The likelihood itself, wherever ``at`` is: it is Gaussian."""
+        return self
 
 
 def _square(x: Tensor) -> Tensor:

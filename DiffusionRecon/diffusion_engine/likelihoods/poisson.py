@@ -13,12 +13,13 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..physics.operator import LinearOperator, some_views
-from .gaussian import ScaledOperator
+from ..physics.operator import LinearOperator, some_views, taken, view_axis
+from .gaussian import GaussianLikelihood, ScaledOperator
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class PoissonEmission:
     data: Tensor
     background: Tensor
     floor: float = 0.01
+    kind: ClassVar[str] = "poisson"
 
     def __post_init__(self) -> None:
         _check_counts(self.operator, self.data, False)
@@ -57,13 +59,21 @@ class PoissonEmission:
 
     def gradient(self, x: Tensor) -> Tensor:
         """A' (1 - y / m), the gradient of the misfit."""
-        m = self.mean(x)
-        seen = m.clamp_min(self.floor)
-        return self.operator.adjoint(1 - self.data / seen * (1 - (m - seen) / self.floor))
+        return self.operator.adjoint(self._slope(self.mean(x)))
 
     def curvature(self, x: Tensor) -> Tensor:
         """Fisher information of the means, 1 / m."""
         return (1 / self.mean(x).clamp_min(self.floor)).expand_as(self.data)
+
+    def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
+        """The Gaussian likelihood of the same gradient and (expected) Hessian at ``at``: data y - b, variance m.
+
+        m = A at + b, not below ``floor``, where the data follow the parabola of the misfit.
+        """
+        predicted = self.operator.forward(at)
+        m = predicted + self.background
+        variance = m.clamp_min(self.floor).expand_as(self.data)
+        return GaussianLikelihood(self.operator, predicted - variance * self._slope(m), variance)
 
     def residual_ratio(self, x: Tensor) -> Tensor:
         """Deviance over its expectation for each image: about 1 where counting noise alone explains the residual."""
@@ -84,10 +94,17 @@ class PoissonEmission:
 
     def subset(self, index: slice | Tensor) -> PoissonEmission:
         """The likelihood of some views: slice(k, None, n) is ordered subset k of n."""
-        background = _of_views(self.background, self.data, index)
+        background = _of_views(self.background, self.data, index, view_axis(self.operator))
         return replace(
-            self, operator=some_views(self.operator, index), data=self.data[..., index, :], background=background
+            self, operator=some_views(self.operator, index), background=background,
+            data=taken(self.data, index, view_axis(self.operator)),
         )
+
+
+    def _slope(self, m: Tensor) -> Tensor:
+        """The derivative of each reading's misfit by its mean."""
+        seen = m.clamp_min(self.floor)
+        return 1 - self.data / seen * (1 - (m - seen) / self.floor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +122,7 @@ class PoissonTransmission:
     i0: Tensor
     background: Tensor
     electronic_std: float = 0.0
+    kind: ClassVar[str] = "poisson"
 
     def __post_init__(self) -> None:
         s = self.electronic_std
@@ -132,6 +150,18 @@ class PoissonTransmission:
         primary = self.primary(x)
         return (primary**2 / self._mean(primary)).expand_as(self.data)
 
+    def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
+        """The Gaussian likelihood of line integrals with the same gradient and (expected) Hessian at ``at``.
+
+        Variance v = m / (i0 e^-Ax)^2 and data A x - v i0 e^-Ax (y' / m - 1); infinite where no beam is left.
+        """
+        predicted = self.operator.forward(at)
+        primary = self.i0 * torch.exp(-predicted)
+        m = self._mean(primary)
+        variance = (m / primary**2).expand_as(self.data)
+        data = predicted - torch.where(variance < torch.inf, variance * primary * (self._shifted / m - 1), 0.0)
+        return GaussianLikelihood(self.operator, data, variance)
+
     def residual_ratio(self, x: Tensor) -> Tensor:
         """Deviance over its expectation for each image: about 1 where noise alone explains the residual."""
         return self.residual_per_view(x).mean(-1)
@@ -152,9 +182,11 @@ class PoissonTransmission:
 
     def subset(self, index: slice | Tensor) -> PoissonTransmission:
         """The likelihood of some views: slice(k, None, n) is ordered subset k of n."""
-        i0, background = (_of_views(values, self.data, index) for values in (self.i0, self.background))
+        axis = view_axis(self.operator)
+        i0, background = (_of_views(values, self.data, index, axis) for values in (self.i0, self.background))
         return replace(
-            self, operator=some_views(self.operator, index), data=self.data[..., index, :], i0=i0, background=background
+            self, operator=some_views(self.operator, index), data=taken(self.data, index, axis), i0=i0,
+            background=background,
         )
 
     @property
@@ -209,9 +241,9 @@ def _of_images(values: Tensor, data: Tensor, index: slice | Tensor) -> Tensor:
     return values[index] if values.ndim == data.ndim and values.shape[0] == data.shape[0] else values
 
 
-def _of_views(values: Tensor, data: Tensor, index: slice | Tensor) -> Tensor:
-    own = values.ndim >= 2 and values.shape[-2] == data.shape[-2] > 1
-    return values[..., index, :] if own else values
+def _of_views(values: Tensor, data: Tensor, index: slice | Tensor, axis: int) -> Tensor:
+    own = values.ndim >= -axis and values.shape[axis] == data.shape[axis] > 1
+    return taken(values, index, axis) if own else values
 
 
 def _check_counts(operator: LinearOperator, data: Tensor, negative_allowed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where the rays of a two-dimensional CT scan run, in mm, and on which pixel grid the image lies."""
+"""Where the rays of a two-dimensional CT scan run, in mm."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from .grid import ImageGrid, require_positive
 
 GEOMETRY_TYPES = ("parallel", "fan_flat", "fan_curved")
 
@@ -46,7 +48,7 @@ class CTGeometry:
         if int(self.detector_count) != self.detector_count or self.detector_count < 1:
             raise ValueError(f"Expected a whole detector_count of at least 1, found {self.detector_count}.")
         object.__setattr__(self, "detector_count", int(self.detector_count))
-        _require_positive("detector_spacing_mm", self.detector_spacing_mm)
+        require_positive("detector_spacing_mm", self.detector_spacing_mm)
         if not math.isfinite(self.detector_offset_mm):
             raise ValueError(f"Expected a finite detector_offset_mm, found {self.detector_offset_mm}.")
         distances = (self.source_to_isocentre_mm, self.source_to_detector_mm)
@@ -57,8 +59,8 @@ class CTGeometry:
             return
         if self.source_to_isocentre_mm is None or self.source_to_detector_mm is None:
             raise ValueError(f"Geometry {self.type} needs source_to_isocentre_mm and source_to_detector_mm: give both.")
-        _require_positive("source_to_isocentre_mm", self.source_to_isocentre_mm)
-        _require_positive("source_to_detector_mm", self.source_to_detector_mm)
+        require_positive("source_to_isocentre_mm", self.source_to_isocentre_mm)
+        require_positive("source_to_detector_mm", self.source_to_detector_mm)
         if self.source_to_detector_mm < self.source_to_isocentre_mm:
             raise ValueError(f"Expected source_to_detector_mm of at least source_to_isocentre_mm, found "
                              f"{self.source_to_detector_mm} and {self.source_to_isocentre_mm}: are they swapped?")
@@ -96,50 +98,6 @@ class CTGeometry:
         """Centres u_k of the detector bins in mm, shape (detectors,)."""
         k = np.arange(self.detector_count, dtype=np.float64)
         return (k - (self.detector_count - 1) / 2) * self.detector_spacing_mm + self.detector_offset_mm
-
-
-@dataclass(frozen=True)
-class ImageGrid:
-    """A pixel grid of one slice: ``pixel_mm`` is (row spacing, column spacing), ``centre_mm`` its centre as (y, x)."""
-
-    rows: int
-    columns: int
-    pixel_mm: tuple[float, float]
-    centre_mm: tuple[float, float] = (0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        for name in ("rows", "columns"):
-            value = getattr(self, name)
-            if int(value) != value or value < 1:
-                raise ValueError(f"Expected whole grid {name} of at least 1, found {value}.")
-            object.__setattr__(self, name, int(value))
-        for name in ("pixel_mm", "centre_mm"):
-            pair = tuple(float(v) for v in getattr(self, name))
-            if len(pair) != 2 or not all(math.isfinite(v) for v in pair):
-                raise ValueError(f"Expected two finite numbers (along y, along x) as {name}, found {pair}.")
-            object.__setattr__(self, name, pair)
-        for value in self.pixel_mm:
-            _require_positive("pixel_mm", value)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.rows, self.columns
-
-    @property
-    def y_mm(self) -> np.ndarray:
-        """y of the pixel centres in mm, shape (rows,)."""
-        return (np.arange(self.rows) - (self.rows - 1) / 2) * self.pixel_mm[0] + self.centre_mm[0]
-
-    @property
-    def x_mm(self) -> np.ndarray:
-        """x of the pixel centres in mm, shape (columns,)."""
-        return (np.arange(self.columns) - (self.columns - 1) / 2) * self.pixel_mm[1] + self.centre_mm[1]
-
-    @property
-    def reach_mm(self) -> float:
-        """Distance in mm from the isocentre to the farthest corner."""
-        half = (self.rows * self.pixel_mm[0] / 2, self.columns * self.pixel_mm[1] / 2)
-        return math.hypot(abs(self.centre_mm[0]) + half[0], abs(self.centre_mm[1]) + half[1])
 
 
 def view_angles(views: int, arc_rad: float, start_rad: float = 0.0) -> tuple[float, ...]:
@@ -194,11 +152,6 @@ def ray_lines(geometry: CTGeometry, views: slice = slice(None)) -> tuple[np.ndar
     angle = geometry.fan_angles_rad[:, None]
     directions = np.sin(angle) * axis - np.cos(angle) * source
     return np.broadcast_to(distances[0] * source, directions.shape), directions
-
-
-def _require_positive(name: str, value: float) -> None:
-    if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"Expected a positive, finite {name}, found {value}.")
 
 
 def _even(value: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -76,20 +76,44 @@ class Rows:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        return (*self.operator.out_shape[:-2], self.views, self.operator.out_shape[-1])
+        shape = list(self.operator.out_shape)
+        shape[self.view_axis] = self.views
+        return tuple(shape)
+
+    @property
+    def view_axis(self) -> int:
+        return view_axis(self.operator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.operator.forward(x)[..., self.index, :]
+        return taken(self.operator.forward(x), self.index, self.view_axis)
 
     def adjoint(self, y: Tensor) -> Tensor:
         whole = y.new_zeros((*y.shape[: y.ndim - len(self.out_shape)], *self.operator.out_shape))
-        whole[..., self.index, :] = y
+        whole[along(self.index, self.view_axis)] = y
         return self.operator.adjoint(whole)
 
 
+def view_axis(operator: LinearOperator) -> int:
+    """The axis of the data, from the end, along which its views lie: the operator's own, the second last unless named.
+
+    Views are what a subset is made of: projections, spokes, coils.
+    """
+    return int(getattr(operator, "view_axis", -2))
+
+
+def along(index: slice | Tensor, axis: int) -> tuple[Any, ...]:
+    """The key of ``index`` along an axis that is counted from the end."""
+    return (..., index, *[slice(None)] * (-axis - 1))
+
+
+def taken(values: Tensor, index: slice | Tensor, axis: int) -> Tensor:
+    """Some entries of ``values`` along an axis that is counted from the end."""
+    return values[along(index, axis)]
+
+
 def some_views(operator: LinearOperator, index: slice | Tensor) -> LinearOperator:
-    """The operator of the views ``index`` (second last axis of the data); ValueError where there are none."""
-    total = operator.out_shape[-2]
+    """The operator of the views ``index`` along :func:`view_axis` of the data; ValueError where there are none."""
+    total = operator.out_shape[view_axis(operator)]
     count = len(range(total)[index]) if isinstance(index, slice) else index.numel()
     if count == 0:
         raise ValueError(f"the subset holds none of the {total} views: use fewer subsets")

@@ -1,7 +1,7 @@
-"""Never worse than classical: what is unlike the training data is taken back to the TV image.
+"""Never worse than classical: what is unlike the training data is taken back to a classical image.
 
 The score of :mod:`.typicality` decides, not the residual: invented structure that the scanner does not see leaves no
-residual. Between the threshold t and ``full`` u the product is (1 - w) mean + w TV with
+residual. Between the threshold t and ``full`` u the product is (1 - w) mean + w classical with
 
     w = log(score / t) / log(u / t), within 0 to 1.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether the image is like the training data; ``blend``: weight of TV in the fallback, 0 where there is none."""
+    """Whether the image is like the training data; ``blend``: weight of the classical image in the fallback, or 0."""
 
     score: float
     threshold: float
@@ -28,11 +28,11 @@ class Gate:
     sentence: str
 
 
-def assess(scores: Sequence[float], typicality: Mapping[str, Any]) -> Gate | None:
+def assess(scores: Sequence[float], typicality: Mapping[str, Any], image: str) -> Gate | None:
     """The verdict on a run from the scores of its slices (their median); None where the prior's card has no threshold.
 
-    ``typicality``: the card's entry with "threshold" and "full". Raises FloatingPointError for a score that is not
-    finite.
+    ``typicality``: the card's entry with "threshold" and "full"; ``image``: the classical one in words. Raises
+    FloatingPointError for a score that is not finite.
     """
     if not typicality or not scores:
         return None
@@ -49,22 +49,22 @@ def assess(scores: Sequence[float], typicality: Mapping[str, Any]) -> Gate | Non
     blend = min(1.0, math.log(score / threshold) / math.log(full / threshold))
     return Gate(round(score, 4), threshold, False, round(blend, 4), (
         f"The image is unlike those that the prior was trained on ({found}): use the fallback, which takes "
-        f"{100 * blend:.0f} % from the TV image, rather than the mean."
+        f"{100 * blend:.0f} % from the {image} image, rather than the mean."
     ))
 
 
-def without_fallback(gate: Gate, ratio: float) -> Gate:
-    """The verdict on an image that has failed while TV does not explain the data either: no fallback.
+def without_fallback(gate: Gate, ratio: float, image: str) -> Gate:
+    """The verdict on an image that has failed while the classical one does not explain the data either: no fallback.
 
-    ``ratio``: the residual of TV in units of the noise.
+    ``image``: that one in words, ``ratio``: its residual in units of the noise.
     """
     return replace(gate, blend=0.0, sentence=(
         f"The image is unlike those that the prior was trained on (score {gate.score:.2f}, typical up to "
-        f"{gate.threshold:.2f}), and the TV image does not explain the data either (residual {ratio:.2f} times the "
-        "noise), so there is no fallback: check geometry, units and noise level, and use none of the images."
+        f"{gate.threshold:.2f}), and the {image} image does not explain the data either (residual {ratio:.2f} times "
+        "the noise), so there is no fallback: check geometry, units and noise level, and use none of the images."
     ))
 
 
 def blended(gate: Gate, mean: np.ndarray, classical: np.ndarray) -> np.ndarray:
-    """(1 - blend) mean + blend classical: images in HU, float32."""
-    return ((1 - gate.blend) * mean + gate.blend * classical).astype(np.float32)
+    """(1 - blend) mean + blend classical: images in one unit and of one type."""
+    return ((1 - gate.blend) * mean + gate.blend * classical).astype(mean.dtype)

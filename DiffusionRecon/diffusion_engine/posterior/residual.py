@@ -22,26 +22,24 @@ UNFITTED_SLACK = 4.0
 """The same for an image that was not fitted: its streaks hang on the object's edges, of which the simulated one has
 others. Found on good scans: up to 2.1."""
 MISMATCH = 0.03
-"""What pixels may cost a fitted image, as a share of the data's own norm, both in units of the noise. Found on CT from
-8 to 240 views, noise of 0.1 to 1 % and 1e4 to 1e6 photons, metal and cut-off bodies, TV of 400 iterations: 0 to 0.012;
-views in a wrong order or readings without logarithm: 0.2 to 0.5."""
+"""What pixels may cost a fitted image, as a share of the data's own norm, both in units of the noise. Found on
+scans of 8 to 240 views, noise of 0.1 to 1 % and 1e4 to 1e6 counts, metal and cut-off bodies, 400 iterations: 0 to
+0.012; views in a wrong order or readings of another kind: 0.2 to 0.5."""
 UNRESOLVED = 0.005
 """The share of that norm that the mean of draws may leave beyond its own simulated scan: detail that the draws do not
 agree on, or that was lost on the way from the prior's pixels to others, is not in it to be lost again. Found: up to
 0.0034 with the prior's own pixels, 0.0042 with others."""
 CONVERGED = 400
-"""Iterations after which TV leaves no more than that; after 60 it leaves up to 0.03 where the noise is even and 0.3
-where the photons are counted."""
+"""Iterations after which a classical image leaves no more than that; after 60 it leaves up to 0.03 where the noise is
+even and 0.3 where counts are its source."""
 NOISE_SHARE = 0.3
 """The largest share of that norm that may be noise: above it the data say next to nothing at their noise level."""
-LEAST_HU = -1100.0
-"""Nothing attenuates less than air; the noise of a fitted image may go a little below."""
-UNFITTED, UNFITTED_SHARE = "fbp", 0.8
-"""The image that was not fitted, and the share of the data's plain norm that it may leave once what is below
-air is raised to it: 8 views leave 0.4, an arc of 40 degrees 0.7; readings without logarithm 0.83, noise alone 3."""
+UNFITTED_SHARE = 0.8
+"""The share of the data's plain norm that an image which was not fitted may leave once what is impossible in it is
+raised to the least value: 8 views leave 0.4, an arc of 40 degrees 0.7; readings of another kind 0.83, noise alone 3."""
 
 TRUST_CLASSICAL = "Trust the classical image first."
-COMPARE = "Reconstruct by TV as well, and trust that image first where it passes."
+COMPARE = "Reconstruct by {image} as well, and trust that image first where it passes."
 CHECK = "Check geometry, units and noise level before any image is used."
 TRUST_NONE = (
     "No image that was made explains the data: check geometry, units and noise level, and use none of the images."
@@ -50,18 +48,21 @@ TRUST_NONE = (
 
 @dataclass(frozen=True)
 class ResidualTest:
-    """``ratio`` = |(y - A x) / sigma|^2 / m of an image, by view too, and the range that simulation found normal.
+    """``ratio`` = |(y - A x) / sigma|^2 / m of an image, by group too, and the range that simulation found normal.
 
-    ``explains``: whether the residual is small against the data themselves, see :func:`ceiling`; ``advice``: what to do
-    where it is too large, see :func:`advised`.
+    ``group``: one group of readings in words; ``fitted``: whether the image was made to fit the data; ``explains``:
+    whether the residual is small against the data themselves, see :func:`ceiling`; ``advice``: what to do where it is
+    too large, see :func:`advised`.
     """
 
     kind: str
     ratio: float
-    per_view: tuple[float, ...]
+    per_group: tuple[float, ...]
     accepted: tuple[float, float]
     explains: bool = True
     advice: str = CHECK
+    fitted: bool = True
+    group: str = "group"
 
     @property
     def passed(self) -> bool:
@@ -81,34 +82,36 @@ class ResidualTest:
             return f"{found}. {LIMITATION}"
         if not self.too_large:
             return f"{found}: the image fits the noise itself, so the stated noise level is likely too high."
-        worst = max(range(len(self.per_view)), key=self.per_view.__getitem__)
-        worst_view = f"the worst view is number {worst + 1} with {self.per_view[worst]:.2f}"
+        worst = max(range(len(self.per_group)), key=self.per_group.__getitem__)
+        worst_group = f"the worst {self.group} is number {worst + 1} with {self.per_group[worst]:.2f}"
         if not self.explains:
-            return f"{left}, too large a part of the data themselves; {worst_view}. {self.advice}"
+            return f"{left}, too large a part of the data themselves; {worst_group}. {self.advice}"
         return (
-            f"{found}: the data are inconsistent with geometry, noise level or field of view; {worst_view}. "
+            f"{found}: the data are inconsistent with geometry, noise level or field of view; {worst_group}. "
             f"{self.advice}"
         )
 
 
-def advised(tests: Sequence[ResidualTest]) -> list[ResidualTest]:
+def advised(tests: Sequence[ResidualTest], image: str, classical: Sequence[str]) -> list[ResidualTest]:
     """The tests of a run with what to do where one left too much, which depends on the others.
+
+    ``image``: the fallback in words; ``classical``: the kinds of images without a prior, the best first.
 
     No image is recommended where none that was fitted explains the data, and the classical one only where its own test
     does not say too much.
     """
     by_kind = {test.kind: test for test in tests}
-    fitted = [test for test in tests if test.kind != UNFITTED] or tests
-    classical = by_kind.get("tv", by_kind.get(UNFITTED))
+    fitted = [test for test in tests if test.fitted] or tests
+    other = next((by_kind[kind] for kind in classical if kind in by_kind), None)
 
     def advice(test: ResidualTest) -> str:
         if not test.too_large:
             return ""
-        if not any(other.explains for other in fitted):
+        if not any(own.explains for own in fitted):
             return TRUST_NONE
-        if classical is None:
-            return COMPARE
-        return CHECK if classical.too_large else TRUST_CLASSICAL
+        if other is None:
+            return COMPARE.format(image=image)
+        return CHECK if other.too_large else TRUST_CLASSICAL
 
     return [replace(test, advice=advice(test)) for test in tests]
 
@@ -120,7 +123,7 @@ def accepted_range(
 
     ``simulated``: ratio that the same kind of result reached on data simulated with the same geometry, noise and
     discretisation mismatch; ``readings`` m: adds the 3-sigma width of a chi-square mean, 3 sqrt(2 / m).
-    ``fitted``: whether the image was made to fit the data. One that was not, such as FBP, cannot fit the noise, so it
+    ``fitted``: whether the image was made to fit the data. One that was not cannot fit the noise, so it
     has no lower end, and more room above. ``allowed``: added at the upper end, for what the simulation cannot know.
     """
     width = 3 * math.sqrt(2 / readings)
@@ -132,7 +135,7 @@ def accepted_range(
 def ceiling(signal: float, readings: int, iterations: int = CONVERGED) -> float:
     """Largest ratio that an image may leave that was fitted to the data, whatever the image.
 
-    ``signal`` = |y / sigma|^2 / m, the data in units of their noise; ``readings`` m; ``iterations`` of TV, fewer than
+    ``signal`` = |y / sigma|^2 / m, the data in units of their noise; ``readings`` m; ``iterations``: fewer than
     CONVERGED leave more. Noise leaves a chi-square mean, with its 3-sigma width and SLACK, but no more than NOISE_SHARE
     of the data's norm, and pixels and iterations a share of that norm:
 

@@ -3,7 +3,7 @@
     r = A'V^-1 (y - A x) / std,    std^2 = diag(A'V^-1 A),
 
 so that r has variance 1 everywhere if y - A x is nothing but noise. An image that was fitted to the data has taken a
-part of the noise in, and lies below 1.
+part of the noise in, and lies below 1. Of complex images r is complex.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ def residual_map(likelihood: GaussianLikelihood, x: Tensor, noise: Noise) -> Ten
     residual = operator.adjoint(whitening * whitening * (likelihood.data - operator.forward(x)))
     shared = variance.ndim < 2 or max(variance.shape[-2:]) == 1
     shape = tuple(operator.out_shape)
-    weights = [torch.ones(shape).to(x)] if shared else [whitening.expand(len(x), *shape)[n] for n in range(len(x))]
+    real = x.real
+    weights = [torch.ones(shape).to(real)] if shared else [whitening.expand(len(x), *shape)[n] for n in range(len(x))]
     scales = []
     streams = [noise.common()] if shared else noise.streams(len(x))
     for weight, stream in zip(weights, streams, strict=True):
         probes = torch.from_numpy(stream.standard_normal((PROBES, *shape), np.float32)).to(x) * weight
-        squares = operator.adjoint(probes).square().mean(0)
+        squares = operator.adjoint(probes).abs().square().mean(0)
         edge = SMOOTHING // 2
         smooth = F.avg_pool2d(squares[None, None], SMOOTHING, 1, edge, count_include_pad=False)[0, 0]
         scales.append(smooth.sqrt())
     scale = torch.stack(scales)
     if shared:
         scale = scale * whitening
-    return torch.where(scale > 0, residual / scale.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+    return torch.where(scale > 0, residual / scale.clamp_min(torch.finfo(real.dtype).tiny), 0.0)

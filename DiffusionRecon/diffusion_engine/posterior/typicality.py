@@ -1,18 +1,17 @@
 """How far an image is from those that the prior was trained on, told from the prior's own denoising.
 
-For a classical image x (TV of the data, so that nothing of the prior is in it yet) and noise n of a few levels s,
+For a classical image x (so that nothing of the prior is in it yet) and noise n of a few levels s,
 
     f_s = log mean |D(x + s n; s) - x|^2,
 
-the log of how much the denoiser would change it. Over training images scanned like this one, f is nearly normal, with
-a mean that moves with the logarithm of the number of views. The score is the Mahalanobis distance of f from there:
-about 1.6 for typical slices. Too small an f is as telling as too large a one (a plain disc is easier to denoise than
-any patient). Sources of the idea: denoising error as a typicality test, arXiv:2211.07740.
+the log of how much the denoiser would change it. Over training images scanned like this one, f is nearly normal, with a
+mean that moves with the density of the scan, a number that its modality gives. The score is the Mahalanobis distance of
+f from there: about 1.6 for typical slices. Too small an f is as telling as too large a one (a plain disc is easier to
+denoise than any patient). Sources of the idea: denoising error as a typicality test, arXiv:2211.07740.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,13 +20,11 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser, positions
-from ..physics.ct import ImageGrid
+from ..physics.grid import ImageGrid
 from ..priors.slices import resample
 
 SIGMAS = (0.1, 0.3, 1.0)
 """Noise levels in network units: texture, organs, the body as a whole."""
-FEWEST_VIEWS, MOST_VIEWS = 8, 60
-"""Numbers of views beyond these are taken for the nearer one: the fit has seen no others."""
 
 
 def denoising_features(
@@ -50,10 +47,10 @@ def denoising_features(
     return torch.stack(features, -1).cpu()
 
 
-def fit_typicality(features: np.ndarray, views: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+def fit_typicality(features: np.ndarray, density: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
     """The card's entry from training images: mean and precision of f, and the thresholds of the gate.
 
-    ``features``: (images, levels); ``views``: their numbers of views; ``groups``: the volume that each image is from.
+    ``features``: (images, levels); ``density``: of their scans; ``groups``: the volume that each image is from.
     Every volume is scored by a fit without it; "threshold" is the 95 %, "full" the 99 % quantile of these scores: they
     are the training images' own false-alarm rates. Raises ValueError for fewer than three volumes.
     """
@@ -61,37 +58,35 @@ def fit_typicality(features: np.ndarray, views: np.ndarray, groups: Sequence[str
     if len(set(groups)) < 3:
         raise ValueError(f"expected images of 3 volumes or more, found {len(set(groups))}: give more training data")
     scores = np.concatenate([
-        typicality(features[names == name], views[names == name], _fit(features[names != name], views[names != name]))
+        typicality(
+            features[names == name], density[names == name], _fit(features[names != name], density[names != name])
+        )
         for name in sorted(set(groups))
     ])
     threshold, full = (float(np.quantile(scores, q)) for q in (0.95, 0.99))
     return {
-        **_fit(features, views), "threshold": round(threshold, 4), "full": round(max(full, 1.05 * threshold), 4),
+        **_fit(features, density), "threshold": round(threshold, 4), "full": round(max(full, 1.05 * threshold), 4),
         "images": len(features), "volumes": len(set(groups)),
     }
 
 
-def typicality(features: np.ndarray, views: np.ndarray | int, entry: Mapping[str, Any]) -> np.ndarray:
-    """Mahalanobis distances of ``features`` (images, levels) at ``views`` from the training images of ``entry``."""
-    density = _density(np.broadcast_to(views, len(features)))
+def typicality(features: np.ndarray, density: np.ndarray | float, entry: Mapping[str, Any]) -> np.ndarray:
+    """Mahalanobis distances of ``features`` (images, levels) at a ``density`` from the training images of ``entry``."""
+    density = np.broadcast_to(density, len(features))
     away = features - np.asarray(entry["mean"]) - density[:, None] * np.asarray(entry["slope"])
     return np.sqrt(np.einsum("ni,ij,nj->n", away, np.asarray(entry["precision"]), away))
 
 
 def typicality_scores(
-    denoiser: Denoiser, images: Tensor, grid: ImageGrid, views: int, entry: Mapping[str, Any], seed: int = 0
+    denoiser: Denoiser, images: Tensor, grid: ImageGrid, density: float, entry: Mapping[str, Any], seed: int = 0
 ) -> list[float]:
     """The score of each slice (slices, rows, columns), network units, by the card's ``entry``."""
     features = denoising_features(denoiser, images, grid, entry["sigma"], seed).numpy()
-    return [float(score) for score in typicality(features, views, entry)]
+    return [float(score) for score in typicality(features, density, entry)]
 
 
-def _density(views: np.ndarray) -> np.ndarray:
-    return np.log(np.clip(views, FEWEST_VIEWS, MOST_VIEWS) / math.sqrt(FEWEST_VIEWS * MOST_VIEWS))
-
-
-def _fit(features: np.ndarray, views: np.ndarray) -> dict[str, Any]:
-    design = np.stack([np.ones(len(features)), _density(views)], 1)
+def _fit(features: np.ndarray, density: np.ndarray) -> dict[str, Any]:
+    design = np.stack([np.ones(len(features)), density], 1)
     line, *_ = np.linalg.lstsq(design, features, rcond=None)
     spread = np.cov((features - design @ line).T)
     return {

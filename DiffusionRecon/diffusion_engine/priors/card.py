@@ -20,7 +20,7 @@ FURTHER_PLANES = {SLICE: 0, NEIGHBOURS: 4, VOLUME: 1}
 """What it is told besides: of two neighbours (see :mod:`.neighbours`), or how close slices are (:mod:`.volumes`)."""
 OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
 CALIBRATION_KEYS = {
-    "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor_hu",
+    "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor",
     "coverage90", "coverage90_calibrated",
 }
 TYPICALITY_KEYS = {"sigma", "mean", "slope", "precision", "threshold", "full"}
@@ -133,6 +133,8 @@ def read_card(path: Path) -> PriorCard:
         raise ValueError(f"the model card {path.name} has no number as scale, offset or sigma_data: correct it")
     if not isinstance(content["network"], dict) or Path(str(content["weights"])).name != content["weights"]:
         raise ValueError(f"the model card {path.name} must describe its network and name weights beside the card")
+    if isinstance(content.get("calibration"), list):
+        content["calibration"] = [_renamed(entry) for entry in content["calibration"]]
     _check_trust(content, path.name)
     card = PriorCard(**content)
     if not card.scale > 0 or not card.sigma_data > 0:
@@ -151,7 +153,7 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
         if not isinstance(entry, dict) or CALIBRATION_KEYS - set(entry):
             needed = sorted(CALIBRATION_KEYS)
             raise ValueError(f"a calibration in the model card {name} needs {needed}: calibrate it again")
-        for key in ("factor", "floor_hu", "views", "arc_degrees", "noise_percent"):
+        for key in ("factor", "floor", "views", "arc_degrees", "noise_percent"):
             if not _number(entry[key]) or not entry[key] > 0:
                 raise ValueError(f"a calibration in the model card {name} has {key} {entry[key]!r}: calibrate it again")
     typicality = content.get("typicality", {})
@@ -165,6 +167,13 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
     lengths = {len(typicality[key]) for key in ("sigma", "mean", "slope", "precision")}
     if len(lengths) != 1:
         raise ValueError(f"the typicality in the model card {name} needs a number a noise level: calibrate it again")
+
+
+def _renamed(entry: Any) -> Any:
+    """A calibration with the floor under the name that it has for every unit."""
+    if not isinstance(entry, dict) or "floor_hu" not in entry:
+        return entry
+    return {"floor" if key == "floor_hu" else key: value for key, value in entry.items()}
 
 
 def _number(value: object) -> bool:

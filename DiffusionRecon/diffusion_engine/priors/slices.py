@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,9 +29,14 @@ def working_pixels(pixel_mm: tuple[float, float], card: PriorCard) -> tuple[floa
 
 
 def resample(images: Tensor, rows: int, columns: int) -> Tensor:
-    """(batch, r, c) -> (batch, rows, columns) over the same field of view: linear, averaging along what shrinks."""
+    """(batch, r, c) -> (batch, rows, columns) over the same field of view: linear, averaging along what shrinks.
+
+    Of complex images both parts alike.
+    """
     if images.shape[-2:] == (rows, columns):
         return images
+    if images.is_complex():
+        return torch.complex(resample(images.real, rows, columns), resample(images.imag, rows, columns))
     # Along an axis that does not shrink, antialiasing is plain linear interpolation.
     shrinks = rows < images.shape[-2] or columns < images.shape[-1]
     size = (rows, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,45 +12,55 @@ from typing import Any
 import psutil
 import torch
 
-from ..classical.tv import tv
 from ..denoiser import positions
 from ..jobs.forecast import MEGABYTE, MicroRun, forecast
-from ..modalities.ct.problem import Extent, Problem
+from ..modalities.prepared import Extent, Prepared
+from ..physics.grid import ImageGrid
 from ..priors.library import Prior
 from ..solvers.listing import listed_methods, working_megabytes
 from .settings import Settings
 
 SURROGATE_ITERATIONS = 60
-"""TV iterations of the rough image from which the error of the diffusion start is predicted."""
+"""Iterations of the rough fallback image from which the error of the diffusion start is predicted."""
 ARRAYS_OF_DATA = 3
 """Arrays of 32 bits of the size of the data while a scan is made: readings, their noise, and a copy."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds for one slice: a TV iteration, a draw (0 without a prior)."""
+    """Seconds for one slice: an iteration of the fallback image, a draw (0 without a prior)."""
 
-    tv_iteration: float
+    classical_iteration: float
     draw: float
 
     def slice_seconds(self, settings: Settings) -> float:
         """Seconds for one slice of a run."""
-        iterations = settings.tv_iterations if "tv" in settings.methods else SURROGATE_ITERATIONS
-        used = iterations if "tv" in settings.methods or self.draw else 0
-        return used * self.tv_iteration + settings.draws * self.draw + 1e-3
+        asked = settings.entry.fallback in settings.methods
+        used = fallback_iterations(settings, asked) if asked or self.draw else 0
+        return used * self.classical_iteration + settings.draws * self.draw + 1e-3
 
 
-def measure(problem: Problem, settings: Settings, prior: Prior | None) -> Costs:
-    """Time two TV iterations and a network call with a data step on up to two slices, after a warm-up of each."""
+def fallback_iterations(settings: Settings, delivered: bool) -> int:
+    """Of the fallback image where it is ``delivered``, else of the rough one."""
+    name = settings.entry.fallback
+    return settings.iterations(name) if delivered or settings.entry.image(name).at_once else SURROGATE_ITERATIONS
+
+
+def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None) -> Costs:
+    """Time two iterations of the fallback and a network call with a data step on up to two slices, after a warm-up."""
     chunk = slice(0, min(2, problem.slices))
     count = chunk.stop
-    classical = problem.likelihood.select(chunk).scaled(settings.water_per_mm, 0.0)
-    iteration = _timed(lambda: tv(classical, iterations=2)) / 2 / count
+    system, name = problem.delivered.select(chunk), settings.entry.fallback
+    iterations = min(2, settings.iterations(name))
+    iteration = _timed(lambda: deque(system.classical(name, iterations), 0)) / iterations / count
     if prior is None:
         return Costs(iteration, 0.0)
-    network = problem.prior_likelihood.select(chunk).scaled(settings.water_per_mm, 1.0)
-    place = positions(*problem.prior_grid.shape, problem.prior_grid.pixel_mm).to(network.data.device)
-    image = torch.zeros((count, *problem.prior_grid.shape), device=network.data.device)
+    working = problem.prior.select(chunk)
+    grid: ImageGrid = working.grid
+    place = positions(*grid.shape, grid.pixel_mm).to(problem.device)
+    kind = torch.complex64 if working.complex_images else torch.float32
+    image = torch.zeros((count, *grid.shape), dtype=kind, device=problem.device)
+    network = working.local_gaussian(image)
 
     def step() -> None:
         network.proximal(prior(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
@@ -64,7 +75,7 @@ def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str,
     Raises ValueError with advice when it cannot fit.
     """
     rows, columns = extent.grid.shape
-    diffusion = "diffusion" in settings.methods
+    diffusion = settings.draws_images
     method = listed_methods()[settings.solver]
     split = settings.draws > 1 and "not_seen" in settings.keep
     ways = working_megabytes(
@@ -84,9 +95,9 @@ def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str,
     raise ValueError(plan["advice"])
 
 
-def extent_of(problem: Problem) -> Extent:
+def extent_of(problem: Prepared[Any]) -> Extent:
     """How large a problem is whose data are there."""
-    return Extent(problem.slices, problem.grid, problem.prior_grid)
+    return Extent(problem.slices, problem.delivered.grid, problem.prior.grid)
 
 
 def slabs_note(settings: Settings) -> str:

@@ -9,21 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..classical.fbp import fbp
 from ..coupling import coupling_named
 from ..coupling.ztv import ZTVLikelihood
 from ..denoiser import Denoiser, positions
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..modalities.ct.problem import Problem
+from ..modalities.contract import System
+from ..modalities.prepared import Prepared
 from ..orientation import turn_of
-from ..posterior.calibration import Acquisition, acquisition_of
+from ..physics.grid import ImageGrid
+from ..posterior.calibration import Acquisition
 from ..priors.card import NEIGHBOURS, VOLUME, check_use
 from ..priors.library import Prior
 from ..priors.neighbours import DownwardStack
 from ..priors.slices import resample
 from ..sampling.noise import Noise
-from ..solvers.catalogue import METHODS, method_named
-from ..solvers.contract import SolverStep
+from ..solvers.catalogue import method_named
+from ..solvers.contract import Method, SolverStep
 from ..solvers.dds import DDSSettings
 from ..solvers.effort import joined
 from ..solvers.listing import check_coupling, listed_methods, ties_slices
@@ -51,23 +52,23 @@ class DrawStep:
 
 
 def diffusion_draws(
-    problem: Problem, settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor, in_slabs: bool = False
+    problem: Prepared[Any], settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor, in_slabs: bool = False
 ) -> Iterator[DrawStep]:
     """``settings.draws`` draws of some slices, a solver step at a time.
 
     What a slice becomes depends on its data, the seed and its place in the stack alone, unless slices are tied to each
     other: those that begin at one noise level are solved together, and all step together. ``surrogate``: (slices,
-    rows, columns) in units of water, a rough image from which the error of the start is predicted. ``in_slabs``: tied
+    rows, columns) in network units, a rough image from which the error of the start is predicted. ``in_slabs``: tied
     slices are solved ``settings.slab`` at a time, at every noise level, for a method and a coupling that
     :func:`.solvers.listing.solves_in_slabs` allows; estimates are then on the CPU. Raises ValueError as
     :func:`check_use`.
     """
     check_use(prior.card, settings.solver, settings.coupling)
-    water, grid = settings.water_per_mm, problem.prior_grid
-    likelihood = problem.prior_likelihood.select(chunk)
-    sigma = first_levels(problem, settings, prior, chunk, surrogate)
-    network = likelihood.scaled(water, 1.0)
+    system = problem.prior.select(chunk)
+    grid: ImageGrid = system.grid
     method = method_named(settings.solver)
+    sigma = first_levels(problem, settings, prior, chunk, surrogate)
+    network = likelihood_for(method, system)
     place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(network.data.device)
     noise = problem.noise(settings.seed, "draw", chunk)
     coupling, spacing = coupling_named(settings.coupling), problem.frame.spacing_mm[2]
@@ -76,7 +77,7 @@ def diffusion_draws(
         denoiser = DownwardStack(denoiser)
 
     def start(part: slice | Tensor) -> Tensor:
-        return classical_start(problem, likelihood.select(part)) / water - 1
+        return system.select(part).start()
 
     if in_slabs:
         yield from _in_slabs(settings, solver_options(settings, prior, sigma[0]), network, start, noise, denoiser,
@@ -113,30 +114,39 @@ def _in_slabs(
             yield DrawStep(draw, step, sigma)
 
 
-def classical_start(problem: Problem, likelihood: GaussianLikelihood) -> Tensor:
-    """The filtered images of some data on the prior's grid, in 1/mm: what a solver starts from."""
-    # Nothing attenuates less than air: what a filtered image has below it is known to be error.
-    return fbp(likelihood.data, problem.geometry, problem.prior_grid, extend=problem.truncated).clamp_min(0)
+def likelihood_for(method: Method, system: System) -> Any:
+    """The likelihood in network units that a method can take: the data's own, or its stand-in near the start."""
+    own = system.likelihood
+    return own if own.kind in method.likelihoods else gaussian_near_start(system)
 
 
-def first_levels(problem: Problem, settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor) -> list[float]:
+def gaussian_near_start(system: System) -> GaussianLikelihood:
+    """The likelihood in network units where it is Gaussian, else its stand-in near the start."""
+    own = system.likelihood
+    return own if isinstance(own, GaussianLikelihood) else system.local_gaussian(system.start())
+
+
+def first_levels(
+    problem: Prepared[Any], settings: Settings, prior: Prior, chunk: slice, surrogate: Tensor
+) -> list[float]:
     """The noise level at which each slice begins: its own, the largest of all where slices are tied to each other.
 
     ``surrogate`` as in :func:`diffusion_draws`.
     """
-    whole = problem.prior_likelihood.select(chunk)
-    count = len(whole.data)
+    count = chunk.stop - chunk.start
     if settings.sigma_start is not None:
         return [float(settings.sigma_start)] * count
+    whole = problem.prior.select(chunk)
     levels: list[float] = []
     for part in parts_of(slice(0, count), settings.slab):
-        likelihood, image = whole.select(part), resample(surrogate[part], *problem.prior_grid.shape)
+        system, image = whole.select(part), resample(surrogate[part], *problem.prior.grid.shape)
+        likelihood, physical = system.physical(image)
 
-        def start(data: Tensor, likelihood: GaussianLikelihood = likelihood) -> Tensor:
-            return classical_start(problem, replace(likelihood, data=data))
+        def start(data: Tensor, system: System = system) -> Tensor:
+            return system.with_data(data).start()
 
         noise = problem.noise(settings.seed, "start", chunk).of(range(part.start, part.stop))
-        error = predicted_start_error(image * settings.water_per_mm, likelihood, start, noise) / settings.water_per_mm
+        error = predicted_start_error(image, likelihood, start, noise, physical)
         levels += start_levels(error, prior.card.start_error)
     tied = ties_slices(listed_methods()[settings.solver], settings.coupling)
     return [max(levels)] * count if tied else levels
@@ -153,7 +163,7 @@ def solver_options(settings: Settings, prior: Prior, sigma: float) -> Any:
 
 def solved_together(slices: int, settings: Settings) -> int:
     """How many of ``slices`` a run solves at once: all where they are tied to each other, else a slab."""
-    tied = "diffusion" in settings.methods and ties_slices(listed_methods()[settings.solver], settings.coupling)
+    tied = settings.draws_images and ties_slices(listed_methods()[settings.solver], settings.coupling)
     return slices if tied else min(slices, settings.slab)
 
 
@@ -179,22 +189,23 @@ def options_of(settings: Settings, prior: Prior) -> dict[str, Any]:
     return {**usual, **taught_options(prior), **settings.solver_options}
 
 
-def asked_acquisition(problem: Problem, settings: Settings, prior: Prior) -> Acquisition:
+def asked_acquisition(problem: Prepared[Any], settings: Settings, prior: Prior) -> Acquisition:
     """The acquisition of a run, as a calibration must know it: a start that was set by hand is an option too."""
     options = options_of(settings, prior)
     if settings.sigma_start is not None:
         options["sigma_start"] = settings.sigma_start
-    return acquisition_of(problem, settings, steps_of(settings), options)
+    scan = settings.entry.trust.fingerprint.of(problem)
+    return Acquisition(scan, settings.solver, steps_of(settings), settings.coupling, options, draws=settings.draws)
 
 
 def check_method(settings: Settings) -> None:
     """Raise ValueError, before any work, for a method, option or coupling that cannot be used."""
     method = method_named(settings.solver)
     method.options(settings.solver_options)
-    if settings.modality not in method.modalities and "diffusion" in settings.methods:
+    offered = listed_methods(settings.modality)
+    if method.name not in offered and settings.draws_images:
         raise ValueError(
-            f"the method {method.name} is not offered for {settings.modality}: choose from "
-            f"{sorted(m.name for m in METHODS.values() if settings.modality in m.modalities)}"
+            f"the method {method.name} is not offered for {settings.modality}: choose from {sorted(offered)}"
         )
     coupling_named(settings.coupling)
     check_coupling(settings.coupling, listed_methods()[method.name], settings.solver_options)

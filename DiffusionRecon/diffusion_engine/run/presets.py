@@ -12,13 +12,14 @@ from typing import Any
 class Preset:
     """A named set of settings: ``changes`` are values of :class:`diffusion_engine.run.settings.Settings` by field name.
 
-    ``alternatives``: other solvers that serve the same purpose.
+    ``modalities``: which it is for; ``alternatives``: other solvers that serve the same purpose.
     """
 
     name: str
     title: str
     description: str
     changes: Mapping[str, Any]
+    modalities: tuple[str, ...]
     alternatives: tuple[str, ...] = ()
 
     @property
@@ -32,48 +33,55 @@ class Preset:
         return (self.solver, *self.alternatives) if self.solver else ()
 
 
-def _preset(name: str, title: str, description: str, alternatives: tuple[str, ...] = (), **changes: Any) -> Preset:
-    return Preset(name, title, description, MappingProxyType({"preset": name, **changes}), alternatives)
+def _preset(
+    name: str, title: str, description: str, modalities: tuple[str, ...], alternatives: tuple[str, ...] = (),
+    **changes: Any,
+) -> Preset:
+    return Preset(name, title, description, MappingProxyType({"preset": name, **changes}), modalities, alternatives)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType({
     preset.name: preset
     for preset in (
         _preset(
-            "fast", "Fast", "a first look: 4 draws of 4 calls, by weights that were taught for it",
+            "fast", "Fast", "a first look: 4 draws of 4 calls, by weights that were taught for it", ("ct",),
             solver="consistency", prior="ct-body-few", steps=4, draws=4,
         ),
-        _preset("standard", "Standard", "the usual choice: 4 draws of 30 steps", solver="dds", steps=30, draws=4),
+        _preset(
+            "standard", "Standard", "the usual choice: 4 draws of 30 steps", ("ct",), solver="dds", steps=30, draws=4,
+        ),
         _preset(
             "few-views", "Few views",
             "about 20 views or fewer: a pair of draws of 26 thorough steps, larger prior, up to four times as slow",
-            solver="dds", prior="ct-body-medium", steps=26, draws=2,
+            ("ct",), solver="dds", prior="ct-body-medium", steps=26, draws=2,
             solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
         ),
         _preset(
             "few-views-thorough", "Few views, thorough",
             "the same with 8 draws of 30 steps, for a smoother map of the spread: up to seventeen times as slow",
-            solver="dds", prior="ct-body-medium", steps=30, draws=8,
+            ("ct",), solver="dds", prior="ct-body-medium", steps=30, draws=8,
             solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
         ),
         _preset(
             "volume", "Volume", "several slices, few views: each is seen with its neighbours, 4 draws of 80 steps",
-            solver="dds", prior="ct-body-stack", coupling="neighbours", steps=80, draws=4,
+            ("ct",), solver="dds", prior="ct-body-stack", coupling="neighbours", steps=80, draws=4,
             solver_options={"prior_variance": 2.0},
         ),
         _preset(
-            "posterior", "Moment matched", "draws whose mean and spread are near the posterior's: 8 draws", ("mmps",),
-            solver="tmpd", draws=8,
+            "posterior", "Moment matched", "draws whose mean and spread are near the posterior's: 8 draws",
+            ("ct",), ("mmps",), solver="tmpd", draws=8,
         ),
         _preset(
-            "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", solver="dds",
-            steps=30, draws=4,
+            "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", ("ct",),
+            solver="dds", steps=30, draws=4,
         ),
         _preset(
             "unknown-anatomy", "Unknown anatomy", "what the prior was not trained on: it adapts to the data, 4 draws",
-            solver="scd", draws=4,
+            ("ct",), solver="scd", draws=4,
         ),
-        _preset("classical", "Classical", "without a prior: filtered backprojection and TV", methods=("fbp", "tv")),
+        _preset(
+            "classical", "Classical", "without a prior: filtered backprojection and TV", ("ct",), methods=("fbp", "tv"),
+        ),
     )
 })
 """The presets by name, in the order in which they are offered."""
@@ -86,6 +94,9 @@ def preset_named(name: str) -> Preset:
     return PRESETS[name]
 
 
-def available_presets(solvers: Collection[str]) -> list[Preset]:
-    """The presets whose solver is among ``solvers``, and those that need none."""
-    return [preset for preset in PRESETS.values() if preset.solver is None or preset.solver in solvers]
+def available_presets(solvers: Collection[str], modality: str | None = None) -> list[Preset]:
+    """The presets whose solver is among ``solvers``, and those that need none; for one ``modality`` if given."""
+    return [
+        preset for preset in PRESETS.values()
+        if (preset.solver is None or preset.solver in solvers) and modality in (None, *preset.modalities)
+    ]

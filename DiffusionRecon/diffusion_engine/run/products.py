@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor
 
-from ..modalities.ct.problem import Problem
+from ..modalities.contract import DIFFUSION
+from ..modalities.prepared import Prepared
 from ..posterior.draws import DrawStore
 from ..posterior.moments import RunningMoments
 from ..posterior.residual_map import residual_map
 from ..posterior.split import SplitMoments
 from ..priors.library import Prior
-from ..volume import hu_to_attenuation
+from .draws import gaussian_near_start
 from .settings import Settings
 
 SPLIT_TOLERANCE, SPLIT_ITERATIONS = 1e-2, 400
@@ -19,10 +22,14 @@ SPLIT_TOLERANCE, SPLIT_ITERATIONS = 1e-2, 400
 the spread. Data of much less noise end at the bound, and the part that is not seen is then a little too small."""
 
 
+REAL = ("uncertainty", "not_seen", "not_seen_share")
+"""The images that are real numbers also where images are complex."""
+
+
 def product_keys(settings: Settings) -> list[str]:
     """The images, by result key, that a run makes; those of the draws themselves are kept apart."""
-    keys = [m for m in settings.methods if m != "diffusion"]
-    if "diffusion" not in settings.methods:
+    keys = [m for m in settings.methods if m != DIFFUSION]
+    if not settings.draws_images:
         return keys
     keys.append("mean")
     if settings.draws > 1:
@@ -32,19 +39,18 @@ def product_keys(settings: Settings) -> list[str]:
 
 
 class DrawProducts:
-    """Takes the draws of one chunk of slices, in HU on the delivered grid, one at a time."""
+    """Takes the draws of one chunk of slices, in the delivered unit and grid, one at a time."""
 
     def __init__(
-        self, problem: Problem, settings: Settings, prior: Prior, chunk: slice, into: dict[str, np.ndarray],
+        self, problem: Prepared[Any], settings: Settings, prior: Prior, chunk: slice, into: dict[str, np.ndarray],
         store: DrawStore | None,
     ) -> None:
         self._problem, self._settings, self._chunk, self._into, self._store = problem, settings, chunk, into, store
         self._moments = RunningMoments()
         self._split: SplitMoments | None = None
         if "not_seen" in into:
-            # In units of water, whose thousandth is one HU: the prior's own unit but for the offset.
-            water = problem.likelihood.select(chunk).scaled(settings.water_per_mm, 0.0)
-            self._split = SplitMoments(water, prior.card.sigma_data**2, SPLIT_TOLERANCE, SPLIT_ITERATIONS)
+            network = gaussian_near_start(problem.delivered.select(chunk))
+            self._split = SplitMoments(network, prior.card.sigma_data**2, SPLIT_TOLERANCE, SPLIT_ITERATIONS)
 
     def add(self, draw: Tensor) -> None:
         """Take in the next draw (slices, rows, columns)."""
@@ -52,7 +58,7 @@ class DrawProducts:
             self._store.write(self._moments.count, self._chunk, draw.cpu().numpy())
         self._moments.add(draw)
         if self._split is not None:
-            self._split.add(draw / 1000)
+            self._split.add(self._problem.scale.to_network(draw))
 
     def finish(self) -> None:
         """Write what was asked for to its place."""
@@ -61,10 +67,10 @@ class DrawProducts:
         if "uncertainty" in into:
             into["uncertainty"][chunk] = self._moments.std.cpu().numpy()
         if self._split is not None:
-            into["not_seen"][chunk] = 1000 * self._split.unseen_std.cpu().numpy()
+            into["not_seen"][chunk] = self._problem.scale.scale * self._split.unseen_std.cpu().numpy()
             into["not_seen_share"][chunk] = self._split.unseen_share.cpu().numpy()
         if "residual" in into:
-            attenuation = hu_to_attenuation(self._moments.mean, self._settings.water_per_mm)
-            likelihood = self._problem.likelihood.select(chunk)
+            mean = self._problem.scale.to_network(self._moments.mean)
+            likelihood, image = self._problem.delivered.select(chunk).physical(mean)
             noise = self._problem.noise(self._settings.seed, "residual", chunk)
-            into["residual"][chunk] = residual_map(likelihood, attenuation, noise).cpu().numpy()
+            into["residual"][chunk] = residual_map(likelihood, image, noise).cpu().numpy()

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from .. import __version__, metrics
-from ..modalities.ct.problem import Problem
+from ..modalities.contract import DIFFUSION
+from ..modalities.prepared import Prepared
 from ..posterior.calibration import Calibration
 from ..posterior.gate import Gate
 from ..posterior.residual import ResidualTest
@@ -51,29 +52,34 @@ class Tally:
     calibration: Calibration | None = None
     efforts: Efforts = field(default_factory=Efforts)
 
+    @property
+    def fraction(self) -> float:
+        """Part of the run that is done, below 1."""
+        return min(0.99, 0.01 + 0.98 * self.done / self.total)
+
     def spend(self, method: str, since: float) -> None:
         self.seconds[method] = self.seconds.get(method, 0.0) + time.perf_counter() - since
 
 
 def make_report(
-    problem: Problem, settings: Settings, prior: Prior | None, tally: Tally, seconds: float
+    problem: Prepared[Any], settings: Settings, prior: Prior | None, tally: Tally, seconds: float
 ) -> dict[str, Any]:
     """The report as JSON values; see the keys below."""
-    names = {"mean": "diffusion"}
+    names = {"mean": DIFFUSION}
     scores: dict[str, dict[str, Any]] = {}
     for test in tally.tests:
         name = names.get(test.kind, test.kind)
         scores[name] = {"residual_ratio": round(test.ratio, 4), "seconds": round(tally.seconds.get(name, 0.0), 3)}
-        scores[name].update(_quality(problem, tally.images[test.kind]))
+        scores[name].update(_quality(problem, settings, tally.images[test.kind]))
     if "fallback" in tally.images:
         image = tally.images["fallback"]
-        ratio = float(problem.residuals(image, problem.likelihood).mean())
-        scores["fallback"] = {"residual_ratio": round(ratio, 4), "seconds": 0.0, **_quality(problem, image)}
-    method = method_named(settings.solver)
+        ratio = float(problem.residuals(image).mean())
+        scores["fallback"] = {"residual_ratio": round(ratio, 4), "seconds": 0.0, **_quality(problem, settings, image)}
+    spread = method_named(settings.solver).spread_for(settings.modality)
     notes = list(problem.notes)
     rescaled = tally.calibration is not None and tally.calibration.entry is not None
-    if prior is not None and settings.draws > 1 and method.spread in SPREAD_NOTES and not rescaled:
-        notes.append(SPREAD_NOTES[method.spread].format(solver=settings.solver.upper()))
+    if prior is not None and settings.draws > 1 and spread in SPREAD_NOTES and not rescaled:
+        notes.append(SPREAD_NOTES[spread].format(solver=settings.solver.upper()))
     if problem.reference is not None and not _allows_ssim(problem):
         notes.append(f"The images have fewer than {metrics.SSIM_WINDOW} pixels one way: no SSIM is given.")
     notes += [] if tally.efforts.sentence is None else [tally.efforts.sentence]
@@ -88,7 +94,7 @@ def make_report(
         "solver": settings.solver if prior is not None else None,
         "preset": settings.preset,
         "precision": ("bfloat16" if prior.bf16 else "float32") if prior is not None else None,
-        "spread": method.spread if prior is not None else None,
+        "spread": spread if prior is not None else None,
         "gate": None if tally.gate is None else asdict(tally.gate),
         "calibration": None if tally.calibration is None else tally.calibration.to_dict(),
         "seconds": round(seconds, 3),
@@ -99,18 +105,18 @@ def make_report(
         "residual_tests": [
             {
                 "kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "explains": t.explains, "passed": t.passed,
-                "advice": t.advice, "per_view": t.per_view,
+                "advice": t.advice, "per_view": t.per_group, "group": t.group,
             }
             for t in tally.tests
         ],
         "sigma_start": tally.sigma_start,
         "data_steps": tally.efforts.to_dict(),
-        "intensity": {"unit": "HU", "water_per_mm": settings.water_per_mm},
+        "intensity": {"unit": problem.scale.unit, **problem.delivered.conversion},
         "geometry": problem.describe(),
-        "noise_std": problem.noise_std,
+        "noise_std": problem.delivered.noise_std,
         "settings": settings.to_dict(),
         "prior_sha256": prior.card.sha256 if prior is not None else None,
-        "device": str(problem.likelihood.data.device),
+        "device": str(problem.device),
         "versions": {
             "diffusion_engine": __version__, "torch": torch.__version__, "numpy": np.__version__,
             "python": platform.python_version(),
@@ -120,17 +126,18 @@ def make_report(
     }
 
 
-def _quality(problem: Problem, image: np.ndarray) -> dict[str, float]:
+def _quality(problem: Prepared[Any], settings: Settings, image: np.ndarray) -> dict[str, float]:
     """PSNR and SSIM of the delivered part, where there is a reference, and it is large enough."""
     if problem.reference is None:
         return {}
-    image, reference = problem.cropped(image), problem.cropped(problem.reference)
-    quality = {"psnr": round(metrics.psnr(image, reference), 3)}
+    image, reference = problem.cropped(problem.shown(image)), problem.cropped(problem.reference)
+    usual = settings.entry.trust.value_range
+    quality = {"psnr": round(metrics.psnr(image, reference, usual), 3)}
     if _allows_ssim(problem):
-        quality["ssim"] = round(metrics.ssim(image, reference), 4)
+        quality["ssim"] = round(metrics.ssim(image, reference, usual), 4)
     return quality
 
 
-def _allows_ssim(problem: Problem) -> bool:
+def _allows_ssim(problem: Prepared[Any]) -> bool:
     assert problem.reference is not None
     return min(problem.cropped(problem.reference).shape[1:]) >= metrics.SSIM_WINDOW

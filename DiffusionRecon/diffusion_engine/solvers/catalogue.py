@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .ccdf import CCDFSettings, ccdf
 from .consistency import ConsistencySettings, consistency
-from .contract import Method
+from .contract import GAUSSIAN, POISSON, Method
 from .csgm import CSGMSettings, csgm
 from .daps import DAPSSettings, daps
 from .ddnm import DDNMSettings, ddnm
@@ -31,6 +31,8 @@ from .tmpd import TMPDSettings, tmpd
 from .tpdm import TPDMSettings, tpdm
 from .tweedie import TweedieSettings, tweedie
 
+ANY = (GAUSSIAN, POISSON)
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -42,13 +44,13 @@ METHODS: dict[str, Method] = {
         Method(
             "mmps", "Moment matching posterior sampling", "draws near the posterior, by its probability flow", mmps,
             MMPSSettings, "near-posterior", "noise", ("ct",), "31, and 90 to 770 Jacobian products", "arXiv:2405.13712",
-            work=340,
+            work=340, earned=("ct",),
         ),
         Method(
             "tmpd", "Tweedie moment projected diffusion", "draws near the posterior, by its reverse diffusion", tmpd,
             TMPDSettings, "near-posterior", "noise", ("ct",), "50, and 150 or more Jacobian products",
             "arXiv:2310.06721",
-            work=500,
+            work=500, earned=("ct",),
         ),
         Method(
             "pnp-dm", "Plug-and-play diffusion models", "draws near the posterior without Jacobian products",
@@ -108,7 +110,7 @@ METHODS: dict[str, Method] = {
         Method(
             "dps", "Diffusion posterior sampling", "counts and other nonlinear measurements; slow", dps, DPSSettings,
             "concentrated", "image", ("ct",), "100, each with its reverse", "arXiv:2209.14687",
-            work=300,
+            work=300, likelihoods=ANY,
         ),
         Method(
             "pigdm", "Pseudo-inverse guidance", "linear scans, guided through the network", pigdm, PiGDMSettings,
@@ -133,7 +135,7 @@ METHODS: dict[str, Method] = {
         Method(
             "red_diff", "Regularisation by denoising diffusion", "one image by gradient descent; any noise model",
             red_diff, REDDiffSettings, "point", "image", ("ct",), "100", "arXiv:2305.04391",
-            work=100,
+            work=100, likelihoods=ANY,
         ),
         Method(
             "pfgm", "PFGM++ posterior sampling", "draws with heavy-tailed noise, for priors trained with it", pfgm,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,9 +19,17 @@ Solve = Callable[..., Iterator["SolverStep"]]
 ``likelihood`` and ``start`` (batch, rows, columns) are in network units, as the denoiser is; real or complex.
 """
 
+GAUSSIAN, POISSON, POISSON_NEAR = "gaussian", "poisson", "poisson via local gaussian"
+"""What a method can take: likelihoods of these kinds, the last one by a Gaussian stand-in near the start."""
+
 SPREADS = ("posterior", "near-posterior", "concentrated", "point")
 """Labels of draws: earned from the truth table, near it but outside its limits on some problem, mostly narrower (or
 of unknown width), or no draws at all."""
+
+
+def label_in(spread: str, earned: Sequence[str], modality: str) -> str:
+    """A label of SPREADS in a modality: "concentrated" where a better one was not ``earned``."""
+    return spread if modality in earned or spread not in ("posterior", "near-posterior") else "concentrated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +99,8 @@ class Method:
     """An entry of the catalogue.
 
     ``purpose``: what it is for, one line; ``settings``: its frozen dataclass; ``spread``: one of SPREADS, "posterior"
-    only when the truth table earned it; ``start``: "image", a classical image plus noise of level sigma_start, or
+    only when the truth table earned it, a modality at a time: ``earned`` for these; ``likelihoods``: what it can take;
+    ``start``: "image", a classical image plus noise of level sigma_start, or
     "noise"; ``modalities``: where it was run and did not diverge; ``calls``: network calls a draw at the defaults, in
     words; ``source``: DOI or arXiv; ``work``: of a draw at the defaults, in network calls, a gradient counting as two;
     ``stacks``: its data step is the likelihood's proximal one alone, unless it has products, so that slices can be
@@ -111,6 +120,12 @@ class Method:
     work: float
     stacks: bool = False
     ties: bool = False
+    earned: tuple[str, ...] = ()
+    likelihoods: tuple[str, ...] = (GAUSSIAN, POISSON_NEAR)
+
+    def spread_for(self, modality: str) -> str:
+        """The label of its draws in a modality: "concentrated" where a better one was not earned."""
+        return label_in(self.spread, self.earned, modality)
 
     def options(self, given: dict[str, Any], **known: Any) -> Any:
         """The settings of a run: ``known`` values that this method has, then the ``given`` ones.

@@ -26,6 +26,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 30.0,
         "stacks": True,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -50,6 +52,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 340.0,
         "stacks": False,
         "ties": False,
+        "earned": ["ct"],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["products", 24],
             ["tolerance", 0.01],
@@ -69,6 +73,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 500.0,
         "stacks": False,
         "ties": False,
+        "earned": ["ct"],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["products", 24],
             ["tolerance", 0.01],
@@ -88,6 +94,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 2880.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["iterations", 240],
             ["prior_steps", 12],
@@ -110,6 +118,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 420.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["flow_steps", 3],
             ["cg_iterations", 60],
@@ -130,6 +140,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 60.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.03],
             ["relaxation", 1.0],
@@ -150,6 +162,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 100.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -168,6 +182,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 180.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["repeats", 3],
@@ -186,6 +202,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 30.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["factor", 6.0],
@@ -203,6 +221,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 90.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["weight", 1.0],
@@ -223,6 +243,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 30.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -242,6 +264,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 4.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["levels", 4],
             ["sigma_end", 0.01],
@@ -261,6 +285,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 1.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["family", "gaussian"],
             ["entry", 0.5],
@@ -282,6 +308,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 4.0,
         "stacks": True,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.05],
             ["prior_variance", 1.0],
@@ -302,6 +330,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 300.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.0],
@@ -321,6 +351,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 90.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
@@ -340,6 +372,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 30.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -359,6 +393,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 50.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -377,6 +413,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 30.0,
         "stacks": True,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.5],
@@ -397,6 +435,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 100.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson"],
         "options": [
             ["sigma_end", 0.01],
             ["weight", 0.03],
@@ -417,6 +457,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 30.0,
         "stacks": True,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["dimension", 2048],
@@ -438,6 +480,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 180.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["inner", 2],
             ["sigma_end", 0.01],
@@ -461,6 +505,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 180.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["every", 3],
@@ -483,6 +529,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 199.0,
         "stacks": False,
         "ties": True,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["snr", 0.16],
@@ -503,6 +551,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 650.0,
         "stacks": False,
         "ties": True,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["every", 2.7],
@@ -525,6 +575,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 50.0,
         "stacks": False,
         "ties": True,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 0.85],
@@ -551,6 +603,8 @@ LISTED: list[dict[str, Any]] = [
         "work": 708.0,
         "stacks": False,
         "ties": False,
+        "earned": [],
+        "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],

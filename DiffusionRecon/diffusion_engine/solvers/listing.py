@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..modalities.table import MODALITIES
 from ..priors.card import NEIGHBOURS, VOLUME
 from .listed import COUPLED, LISTED
 from .ranges import check_option, range_of
@@ -46,7 +47,8 @@ class Listed:
 
     ``steps``: the default number of steps, None where the method has no such option; ``work``: of a draw, in network
     calls; ``stacks``: slices can be tied by total variation along z, by neighbours and by a prior of volumes; ``ties``:
-    it ties them by itself.
+    it ties them by itself; ``earned``: the modalities in which its draws have the label ``spread``; ``likelihoods``:
+    what it can take.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Listed:
     work: float
     stacks: bool
     ties: bool
+    earned: tuple[str, ...]
+    likelihoods: tuple[str, ...]
     options: tuple[Option, ...]
 
     def products(self, options: Mapping[str, Any]) -> int:
@@ -84,12 +88,14 @@ class Listed:
 
 
 def listed_methods(modality: str | None = None) -> dict[str, Listed]:
-    """The methods by name, those for one modality when it is given."""
+    """The methods by name, those for one modality when it is given: their own entries name it, or its entry them."""
+    beside = MODALITIES[modality].solvers if modality is not None and modality in MODALITIES else ()
     methods = {}
     for entry in LISTED:
         options = tuple(Option(name, default, *range_of(entry["name"], name)) for name, default in entry["options"])
-        method = Listed(**{**entry, "modalities": tuple(entry["modalities"]), "options": options})
-        if modality is None or modality in method.modalities:
+        several = {key: tuple(entry[key]) for key in ("modalities", "earned", "likelihoods")}
+        method = Listed(**{**entry, **several, "options": options})
+        if modality is None or modality in method.modalities or method.name in beside:
             methods[method.name] = method
     return methods
 
@@ -175,7 +181,8 @@ def catalogue_entries() -> Iterator[dict[str, Any]]:
             "name": method.name, "title": method.title, "purpose": method.purpose, "spread": method.spread,
             "modalities": list(method.modalities), "calls": method.calls, "source": method.source,
             "steps": known.get("steps"), "work": float(method.work),
-            "stacks": method.stacks, "ties": method.ties,
+            "stacks": method.stacks, "ties": method.ties, "earned": list(method.earned),
+            "likelihoods": list(method.likelihoods),
             "options": [[name, value] for name, value in plain.items() if name not in FROM_THE_RUN],
         }
 

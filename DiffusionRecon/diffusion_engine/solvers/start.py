@@ -1,8 +1,8 @@
 """At which noise level to start from a classical image: from its expected error.
 
-The error of the start is predicted by repeating the scan in the computer: a surrogate of the object (the TV image of
-the same data) is projected with the same geometry, given noise of the same variance, and reconstructed in the same way
-as the start; the root mean square difference from the surrogate, e, is known exactly. The first noise level is
+The error of the start is predicted by repeating the scan in the computer: a surrogate of the object (a classical
+image of the same data) is measured with the same geometry, given noise of the same variance, and reconstructed in the
+same way as the start; the root mean square difference from the surrogate, e, is known exactly. The first noise level is
 sigma_0 = ratio * e within bounds, ``ratio`` having been chosen on held-out slices and recorded in the model card. It is
 a slice's own, on a grid of levels, so that slices of the same level can be solved together.
 Source of the idea of starting at sigma_0: come-closer diffusion, arXiv:2112.05146.
@@ -26,16 +26,17 @@ DEFAULTS = {"ratio": 2.0, "smallest": 0.1, "largest": 2.0}
 
 
 def predicted_start_error(
-    surrogate: Tensor, likelihood: GaussianLikelihood, start: Callable[[Tensor], Tensor], noise: Noise
+    surrogate: Tensor, likelihood: GaussianLikelihood, start: Callable[[Tensor], Tensor], noise: Noise,
+    physical: Tensor | None = None,
 ) -> Tensor:
     """Root mean square error that ``start`` makes on simulated data of ``surrogate``: one value an image.
 
-    ``surrogate``: (batch, rows, columns); ``start``: data (batch, views, detectors) -> images, both in the
-    likelihood's units.
+    ``surrogate``: (batch, rows, columns); ``start``: data -> images in the same units; ``physical``: the surrogate in
+    the likelihood's units, where these are others.
     """
-    clean = likelihood.operator.forward(surrogate)
+    clean = likelihood.operator.forward(surrogate if physical is None else physical)
     error = start(clean + likelihood.noise_std * noise.normal(clean)) - surrogate
-    return error.square().mean((-2, -1)).sqrt()
+    return error.abs().square().mean((-2, -1)).sqrt()
 
 
 def start_levels(error: Tensor, calibration: Mapping[str, float]) -> list[float]:

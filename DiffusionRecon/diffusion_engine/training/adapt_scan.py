@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..classical.tv import tv
 from ..modalities.ct.measurement import Measurement
 from ..modalities.ct.problem import Problem, prepare
 from ..priors.card import SLICE
@@ -78,9 +77,9 @@ def adapt_to_scan(
         images = next(learning)
         each(done)
     out.mkdir(parents=True, exist_ok=True)
-    pixel, known = problem.prior_grid.pixel_mm[0], base.card.pixel_mm
+    pixel, known = problem.prior.grid.pixel_mm[0], base.card.pixel_mm
     scan = TrainingSlices("a scan alone", images.cpu().numpy(), np.full(problem.slices, pixel))
-    details = {"rounds": rounds, "views": len(problem.geometry.angles_rad), "notes": problem.notes}
+    details = {"rounds": rounds, "views": len(problem.delivered.geometry.angles_rad), "notes": problem.notes}
     return export_prior(
         network, out, name, manner(base, steps, seed), [scan], [], details=details,
         origin={"name": base.card.name, "sha256": base.card.sha256},
@@ -107,14 +106,14 @@ def learnt(
     Yields what a round has learnt from, (slices, rows, columns) in network units, after it.
     """
     network = prior.own().network
-    water = problem.likelihood.scaled(settings.water_per_mm, 0.0)
-    surrogate = tv(water, iterations=SURROGATE_ITERATIONS)
-    images = resample(tv(water, iterations=settings.tv_iterations), *problem.prior_grid.shape) - 1
+    name = settings.entry.fallback
+    surrogate = problem.classical(name, SURROGATE_ITERATIONS)
+    images = resample(problem.classical(name, settings.iterations(name)), *problem.prior.grid.shape)
     generator = torch.Generator().manual_seed(seed)
     for round_ in range(rounds):
         if round_ > 0:
             images = reconstructed(problem, replace(settings, seed=seed + round_), prior, surrogate)
-        sampler = PatchSampler([turned(images.cpu(), problem.prior_grid.pixel_mm[0], generator)])
+        sampler = PatchSampler([turned(images.cpu(), problem.prior.grid.pixel_mm[0], generator)])
         network.requires_grad_(True).train()
         for _ in train(network, sampler, manner(prior, steps, seed + round_)):
             pass
@@ -127,12 +126,7 @@ def spread(problem: Problem) -> Problem:
     count = problem.slices
     if count <= SLICES:
         return problem
-    chosen = torch.linspace(0, count - 1, SLICES).round().long().to(problem.likelihood.data.device)
-    return replace(
-        problem, likelihood=problem.likelihood.select(chosen), prior_likelihood=problem.prior_likelihood.select(chosen),
-        reference=None if problem.reference is None else problem.reference[chosen.cpu().numpy()],
-        places=tuple(problem.all_places[n] for n in chosen.tolist()),
-    )
+    return problem.select(torch.linspace(0, count - 1, SLICES).round().long().to(problem.device))
 
 
 def reconstructed(problem: Problem, settings: Settings, prior: Prior, surrogate: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from ...orientation import SQUARE
-from ...physics.ct import CTGeometry, ImageGrid, fan_geometry, make_projector, parallel_geometry
+from ...physics.ct import CTGeometry, fan_geometry, make_projector, parallel_geometry
+from ...physics.grid import ImageGrid
 from ...physics.noise import simulate_counts
-from ...run.settings import Settings
 from ...sampling.noise import Noise
 from ...volume import AIR_HU, Volume, hu_to_attenuation
+from ..contract import Asked
 from .measurement import Measurement
+from .scan import CTScan
 
 SLICES_AT_ONCE = 8
 
@@ -65,18 +67,18 @@ def readings(attenuation: Tensor, geometry: CTGeometry, grid: ImageGrid) -> Tens
     return projector.forward(repeated).unflatten(-1, (geometry.detector_count, 2)).mean(-1)
 
 
-def scan_geometry(settings: Settings, grid: ImageGrid) -> CTGeometry:
-    """The scan that the settings ask for: the detector covers the grid's diagonal, one bin a pixel at the isocentre.
+def scan_geometry(scan: CTScan, grid: ImageGrid) -> CTGeometry:
+    """The rays of a simulated scan: the detector covers the grid's diagonal, one bin a pixel at the isocentre.
 
     Fan beams have the distances of a common clinical scanner: source to isocentre 570 mm, to detector 1040 mm.
     """
-    arc = math.radians(settings.arc_degrees or (180.0 if settings.geometry == "parallel" else 360.0))
-    if settings.geometry == "parallel":
-        return parallel_geometry(grid, settings.views, arc)
-    return fan_geometry(grid, settings.views, arc, curved=settings.geometry == "fan_curved")
+    arc = math.radians(scan.arc_degrees or (180.0 if scan.geometry == "parallel" else 360.0))
+    if scan.geometry == "parallel":
+        return parallel_geometry(grid, scan.views, arc)
+    return fan_geometry(grid, scan.views, arc, curved=scan.geometry == "fan_curved")
 
 
-def simulate(volume: Volume, settings: Settings, factor: int | tuple[int, int], first: int = 0) -> Simulation:
+def simulate(volume: Volume, asked: Asked, factor: int | tuple[int, int], first: int = 0) -> Simulation:
     """Scan the slices of a volume in HU at a finer grid than they are reconstructed on.
 
     ``factor``: native pixels of a reconstructed one along rows and columns (j, i), one number for both. The data come
@@ -85,6 +87,7 @@ def simulate(volume: Volume, settings: Settings, factor: int | tuple[int, int], 
     below -1000 HU, which no scanner can produce, are raised to it. ``first``: index of the first slice in the whole
     stack; a slice's noise depends on seed and index alone.
     """
+    scan: CTScan = asked.scan
     factors = (factor, factor) if isinstance(factor, int) else factor
     tall, wide = (size // by * by for size, by in zip(volume.array.shape[1:], factors, strict=True))
     volume = volume.crop(rows=(0, tall), columns=(0, wide))
@@ -96,27 +99,27 @@ def simulate(volume: Volume, settings: Settings, factor: int | tuple[int, int], 
     for axis, by in zip((1, 2), factors, strict=True):
         native = native if by > 1 else native.repeat(2, axis)
     column_mm, row_mm = reference.spacing_mm[:2]
-    geometry = scan_geometry(settings, ImageGrid(rows, columns, (row_mm, column_mm)))
+    geometry = scan_geometry(scan, ImageGrid(rows, columns, (row_mm, column_mm)))
     fine_geometry = refined(geometry, fine)
     grid = ImageGrid(rows * down, columns * along, (row_mm / down, column_mm / along))
     projector = make_projector(fine_geometry, grid, implementation="on_the_fly")
     # A few slices at a time: the projector's own arrays are larger than its images.
     unbinned = torch.cat([
-        projector.forward(torch.from_numpy(hu_to_attenuation(part, settings.water_per_mm).astype(np.float32)))
+        projector.forward(torch.from_numpy(hu_to_attenuation(part, scan.water_per_mm).astype(np.float32)))
         for part in np.array_split(native, math.ceil(len(native) / SLICES_AT_ONCE))
     ]).unflatten(-1, (geometry.detector_count, fine))
-    noise = Noise(settings.seed, first, "scan")
+    noise = Noise(asked.seed, first, "scan")
     spacing = float(volume.spacing_mm[2])
-    if settings.i0 is not None:
+    if scan.i0 is not None:
         counts = torch.stack([
-            simulate_counts(part, settings.i0 / fine, 0.0, stream).sum(-1)
+            simulate_counts(part, scan.i0 / fine, 0.0, stream).sum(-1)
             for part, stream in zip(unbinned, noise.streams(len(unbinned)), strict=True)
         ])
-        counts = counts + settings.electronic_std * noise.normal(counts)
-        measurement = Measurement(counts.numpy(), geometry, spacing, "counts", settings.i0, settings.electronic_std)
+        counts = counts + scan.electronic_std * noise.normal(counts)
+        measurement = Measurement(counts.numpy(), geometry, spacing, "counts", scan.i0, scan.electronic_std)
     else:
         clean = unbinned.mean(-1)
-        std = settings.noise_percent / 100 * clean.amax((-2, -1), keepdim=True)
+        std = scan.noise_percent / 100 * clean.amax((-2, -1), keepdim=True)
         if not bool((std > 0).all()):
             raise ValueError("a slice holds only air, so it has nothing to scan: choose other slices")
         noisy = clean + std * noise.normal(clean)

@@ -1,4 +1,4 @@
-"""What is said about readings: remarks of a kind, and everything that the judgement of a measurement found."""
+"""What is said about readings: everything that the judgement of a measurement found."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...contract import Remark
 from ..measurement import Measurement
 
-
-@dataclass(frozen=True)
-class Remark:
-    """``kind``: a short name for programs; ``sentence``: for the user; ``certain``: a fact, not a doubt."""
-
-    kind: str
-    sentence: str
-    certain: bool
+__all__ = ["Judged", "Remark", "numbers", "question"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,21 @@
+"""Checks of settings: one sentence for whatever is out of range."""
+
+from __future__ import annotations
+
+import math
+
+
+def need(condition: bool, expected: str, found: object) -> None:
+    """Raise ValueError with what was expected and found, unless the condition holds."""
+    if not condition:
+        raise ValueError(f"expected {expected}, found {found!r}: change the setting")
+
+
+def whole(value: object) -> bool:
+    """Whether this is a whole number; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def number(value: object) -> bool:
+    """Whether this is a finite number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

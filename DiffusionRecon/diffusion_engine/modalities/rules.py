@@ -1,0 +1,125 @@
+"""The parts of a modality's entry that are data and plain rules. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .prepared import Prepared
+
+
+class Fingerprint(Protocol):
+    """What of an acquisition a calibration of the spread depends on."""
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Fingerprint:
+        """That of a problem."""
+        ...
+
+    @classmethod
+    def stored(cls, entry: Mapping[str, Any]) -> Fingerprint:
+        """That of an entry of a card."""
+        ...
+
+    def entry(self) -> dict[str, Any]:
+        """JSON values that :meth:`stored` takes back, rounded for a card."""
+        ...
+
+    def fits(self, asked: Any) -> bool:
+        """Whether what was calibrated for this acquisition holds for ``asked``."""
+        ...
+
+    def distance(self, asked: Any) -> float:
+        """How far ``asked`` is from this one, to choose among those that fit."""
+        ...
+
+    def words(self) -> str:
+        """The acquisition in a few words, such as "60 views"."""
+        ...
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What is said about measured data. ``kind``: a short name for programs; ``sentence``: for the user;
+    ``certain``: a fact, not a doubt."""
+
+    kind: str
+    sentence: str
+    certain: bool
+
+
+@dataclass(frozen=True)
+class Classical:
+    """An image that is made without a prior: its result key, and its name in sentences.
+
+    ``fitted``: it is made to explain the data, so that it can be asked whether it does; ``at_once``: without
+    iterations.
+    """
+
+    name: str
+    title: str
+    fitted: bool = True
+    at_once: bool = False
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The rules by which results of a modality are judged, in its unit.
+
+    ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
+    ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
+    least spread that is believed; ``fingerprint`` and its ``rule`` in words; ``body``: where in reference images the
+    patient is; ``density``: the number of an acquisition with which typical scores move.
+    """
+
+    value_range: float
+    floor: float
+    fingerprint: type[Fingerprint]
+    rule: str
+    body: Callable[[np.ndarray], np.ndarray]
+    density: Callable[[Any], float]
+    least: float | None = None
+    least_fitted: float | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Measured data on disk.
+
+    ``names``: of the files in a job's folder; ``described``: whether the data need a description beside them.
+    ``recognise``: whether a file, with its description or None, is data of this modality; ``read``: these data;
+    ``write``: into a folder, returns the names of data and description; ``named``: further files that a description
+    (JSON) names, by what they are; ``size``: bytes; ``summarise``: one line for the user.
+    """
+
+    names: tuple[str, ...]
+    described: bool
+    recognise: Callable[[Path, Path | None], bool]
+    read: Callable[[Path, Path | None], Any]
+    write: Callable[[Any, Path], tuple[str, str | None]]
+    size: Callable[[Any], int]
+    summarise: Callable[[Any], str]
+    named: Callable[[Any], Mapping[str, object]] = lambda description: {}
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a modality is evaluated on: data only, the harness is in :mod:`..evaluation`.
+
+    ``smallest_matrix``: rows and columns that slices must have; ``depths``: of the slices, as parts of the stack;
+    ``binned``: pixels of the input that make one of the reconstruction; ``calibrated``: the scans, as settings, for
+    which a prior is calibrated; ``training_depths``: of the slices that typical scores come from; ``fixed``: settings
+    of the scan that all cases share.
+    """
+
+    smallest_matrix: int = 64
+    depths: tuple[float, ...] = (0.25, 0.5, 0.75)
+    binned: int = 1
+    calibrated: tuple[Mapping[str, Any], ...] = ({},)
+    training_depths: tuple[float, ...] = (0.3, 0.65)
+    fixed: Mapping[str, Any] = field(default_factory=dict)

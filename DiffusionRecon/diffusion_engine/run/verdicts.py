@@ -1,0 +1,138 @@
+"""What may be believed of a run's images: the residual test, the fallback, the calibration of the spread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..modalities.prepared import Prepared
+from ..posterior.calibration import matching_entry, rescaled
+from ..posterior.gate import blended, without_fallback
+from ..posterior.residual import (
+    CONVERGED,
+    UNFITTED_SHARE,
+    UNRESOLVED,
+    ResidualTest,
+    accepted_range,
+    advised,
+    ceiling,
+    summarise,
+)
+from ..priors.library import Prior
+from .costs import Costs
+from .draws import asked_acquisition
+from .images import Progress, chunk_images
+from .report import Tally
+from .settings import Settings
+
+
+def residual_tests(
+    problem: Prepared[Any], settings: Settings, prior: Prior | None, costs: Costs, tally: Tally
+) -> Iterator[Progress]:
+    """Residual of every kind of image, and what the same kind reaches on a simulated scan of the central slice."""
+    entry = settings.entry
+    middle = problem.slices // 2
+    best = "mean" if prior is not None else settings.methods[-1]
+    image = tally.images[best][middle]
+    # What is below the least possible value is error: of an image with such values no other would explain the scan.
+    possible = image if not entry.is_fitted(best) else _raised(image, entry.trust.least)
+    again = problem.rescanned(possible, middle, settings.seed)
+    kinds = {*(own.name for own in entry.classical), "mean"}
+    copies = {key: np.zeros_like(image[:1]) for key, image in tally.images.items() if key in kinds}
+    seconds = dict(tally.seconds)
+    levels = list(tally.sigma_start)
+    yield from chunk_images(again, settings, prior, costs, slice(0, 1), tally, copies, None)
+    tally.seconds, tally.sigma_start = seconds, levels
+    readings = problem.delivered.data[0].numel()
+    tests = []
+    for key, copy in copies.items():
+        fitted = entry.is_fitted(key)
+        expected = _ratio(again.residuals(copy))
+        groups = problem.residuals(tally.images[key])
+        ratio = _ratio(groups)
+        each = tuple(round(float(v), 3) for v in groups.mean(0))
+        allowed = UNRESOLVED**2 * _signal(problem, tally.images[key]) if key == "mean" else 0.0
+        accepted = accepted_range(expected, readings, fitted=fitted, allowed=allowed)
+        explains = _explains(problem, settings, key, tally.images[key], ratio)
+        tests.append(ResidualTest(key, ratio, each, accepted, explains, fitted=fitted, group=entry.group))
+    tally.tests = advised(tests, settings.fallback_title, [own.name for own in entry.classical[::-1]])
+
+
+def fall_back(problem: Prepared[Any], settings: Settings, tally: Tally) -> Iterator[Progress]:
+    """Blend the mean towards the fallback where the gate did not pass; it is made now if it was not asked for.
+
+    Not where it does not explain the data: then no image is recommended.
+    """
+    if tally.gate is None or tally.gate.passed:
+        return
+    name = settings.entry.fallback
+    classical = tally.images.get(name)
+    if classical is None:
+        classical = np.empty_like(tally.images["mean"])
+        total = settings.iterations(name)
+        for first in range(0, problem.slices, settings.slab):
+            chunk = slice(first, min(first + settings.slab, problem.slices))
+            for step, image in enumerate(problem.delivered.select(chunk).classical(name, total), 1):
+                if step % 20 == 0:
+                    yield Progress(name, step, total, tally.fraction)
+                if step == total:
+                    classical[chunk] = problem.scale.from_network(image).cpu().numpy()
+    ratio = _ratio(problem.residuals(classical))
+    if not _explains(problem, settings, name, classical, ratio):
+        tally.gate = without_fallback(tally.gate, ratio, settings.fallback_title)
+        return
+    tally.images["fallback"] = blended(tally.gate, tally.images["mean"], classical)
+
+
+def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: Tally) -> None:
+    """Rescale the spread where the prior's card knows by how much for this acquisition, and nothing speaks against."""
+    if "uncertainty" not in tally.images:
+        return
+    explained = all(test.explains for test in tally.tests if test.kind == "mean")
+    doubt = "" if explained else "the image does not explain the data"
+    if tally.gate is not None and not tally.gate.passed:
+        doubt = "the image is unlike those it was calibrated on"
+    asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
+    tally.calibration = matching_entry(prior.card.calibration, asked, trust, doubt)
+    if tally.calibration.entry is not None:
+        tally.images["uncertainty"] = rescaled(tally.images["uncertainty"], tally.calibration.entry)
+
+
+def _ratio(groups: Tensor) -> float:
+    """Mean over the slices of a residual (slices, groups); raises where one is not finite."""
+    return summarise([float(v) for v in groups.mean(-1)])
+
+
+def _signal(problem: Prepared[Any], images: np.ndarray) -> float:
+    """Mean square of the data in units of their noise, near ``images`` where that depends on them."""
+    likelihood, _ = problem.delivered.physical(problem.network(images))
+    return float((likelihood.data.abs().square() / likelihood.variance).mean())
+
+
+def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.ndarray, ratio: float) -> bool:
+    """Whether the residual of delivered images, ``ratio`` times the noise, is small against the data themselves.
+
+    Of images with values that are not possible, the residual of what is possible in them counts.
+    """
+    entry = settings.entry
+    trust = entry.trust
+    if entry.is_fitted(kind):
+        if trust.least_fitted is not None and float(images.min()) < trust.least_fitted:
+            ratio = _ratio(problem.residuals(_raised(images, trust.least_fitted)))
+        iterations = settings.iterations(kind) if kind == entry.fallback else CONVERGED
+        readings = problem.delivered.data[0].numel()
+        return ratio <= ceiling(_signal(problem, images), readings, iterations)
+    likelihood, image = problem.delivered.physical(problem.network(_raised(images, trust.least)))
+    data = likelihood.data
+    left = data - likelihood.operator.forward(image)
+    counted = (likelihood.variance < torch.inf).expand_as(data)
+    return bool(left[counted].norm() <= UNFITTED_SHARE * data[counted].norm())
+
+
+def _raised(images: np.ndarray, least: float | None) -> np.ndarray:
+    """Values below the least possible one raised to it; complex images have none."""
+    return images if least is None else np.maximum(images, least)

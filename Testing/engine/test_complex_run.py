@@ -1,0 +1,246 @@
+"""Complex images from the data to the volume: a small masked Fourier scan runs as any other, delivered by magnitude."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.modalities import table
+from diffusion_engine.modalities.contract import Modality
+from diffusion_engine.modalities.prepared import Prepared
+from diffusion_engine.modalities.rules import Classical, Files, Trust
+from diffusion_engine.physics.grid import ImageGrid
+from diffusion_engine.physics.masked_fourier import MaskedFourier
+from diffusion_engine.posterior.draws import DrawStore
+from diffusion_engine.posterior.moments import RunningMoments
+from diffusion_engine.priors.card import PriorCard, read_card
+from diffusion_engine.priors.library import PRIORS_FOLDER
+from diffusion_engine.priors.slices import resample
+from diffusion_engine.run.pipeline import Result, reconstruct
+from diffusion_engine.sampling.noise import Noise
+from diffusion_engine.solvers import listing
+from diffusion_engine.solvers.catalogue import method_named
+from diffusion_engine.solvers.contract import SolverStep
+from diffusion_engine.volume import IntensityScale, Volume
+from torch import Tensor
+
+SIZE, STD = 16, 0.02
+SCALE = IntensityScale("a.u.", 0.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """The scan: every ``step``-th row of frequencies and the middle ones."""
+
+    step: int = 2
+
+    def iterations(self, name: str) -> int:
+        return 5
+
+
+class Plain(tuple):
+    """A fingerprint that says nothing."""
+
+    of = classmethod(lambda cls, prepared: cls())
+    stored = classmethod(lambda cls, entry: cls())
+
+
+@dataclass(frozen=True, eq=False)
+class FourierSystem:
+    """Frequencies of images in network units of 4."""
+
+    grid: ImageGrid
+    measured: GaussianLikelihood
+    complex_images: bool = True
+    noise_std: float = STD
+    conversion: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Tensor:
+        return self.measured.data
+
+    @property
+    def likelihood(self) -> GaussianLikelihood:
+        return self.measured.scaled(SCALE.scale, 0.0)
+
+    def select(self, index: Any) -> FourierSystem:
+        return replace(self, measured=self.measured.select(index))
+
+    def with_data(self, data: Tensor) -> FourierSystem:
+        return replace(self, measured=replace(self.measured, data=data))
+
+    def start(self) -> Tensor:
+        return self.measured.operator.adjoint(self.data) / SCALE.scale
+
+    def classical(self, name: str, iterations: int) -> Iterator[Tensor]:
+        for _ in range(iterations):
+            yield self.start()
+
+    def observed(self, clean: Tensor, noise: Noise) -> FourierSystem:
+        ideal = self.measured.operator.forward(clean * SCALE.scale)
+        return self.with_data(ideal + STD * noise.normal(ideal))
+
+    def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
+        return self.likelihood
+
+    def physical(self, x: Tensor) -> tuple[GaussianLikelihood, Tensor]:
+        return self.measured, x * SCALE.scale
+
+    def groups(self, x: Tensor) -> Tensor:
+        return self.measured.residual_per_view(x * SCALE.scale)
+
+    def show(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+def prepare(source: Volume, asked: Any, device: Any, card: Any, foreseen: Any) -> Prepared[FourierSystem]:
+    """A scan of the images with a phase that turns along the columns."""
+    mask = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    mask[:: asked.scan.step] = True
+    mask[SIZE // 2 - 2 : SIZE // 2 + 2] = True
+    turned = torch.from_numpy(source.array).to(torch.complex64) * torch.exp(1j * torch.linspace(0, 3, SIZE))
+    operator = MaskedFourier(mask)
+    empty = operator.forward(turned)
+    system = FourierSystem(ImageGrid(SIZE, SIZE, (1.5, 1.5)), GaussianLikelihood(operator, empty, torch.tensor(STD**2)))
+    system = system.observed(turned / SCALE.scale, Noise(asked.seed, 0, "scan"))
+    return Prepared(system, system, source, SCALE, source.array)
+
+
+FOURIER = Modality(
+    name="fourier", title="complex images", unit="a.u.", scale=SCALE, scan=Frequencies, group="channel",
+    classical=(Classical("filled", "zero-filled"),), fallback="filled", default_prior="none", solvers=("dds",),
+    trust=Trust(4.0, 0.01, Plain, "nothing", lambda images: images > 1, lambda system: 0.0),
+    files=Files((), False, lambda *_: False, lambda *_: None, lambda *_: ("", None), lambda _: 0, str),
+    question=lambda volume: None, simulate=lambda *_: (None, None, {}), prepare=prepare, in_words=str,
+)
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """The exact denoiser of white complex images of standard deviation 0.5."""
+
+    card: PriorCard
+    bf16: bool = False
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        return x * 0.25 / (0.25 + sigma**2)
+
+
+@pytest.fixture
+def disc(monkeypatch: pytest.MonkeyPatch) -> Volume:
+    """Two slices of a disc; the table has the modality, and its prior is the shrinking one."""
+    known = {**table.MODALITIES, "fourier": FOURIER}
+    monkeypatch.setattr(table, "MODALITIES", known)
+    monkeypatch.setattr(listing, "MODALITIES", known)
+    card = replace(read_card(PRIORS_FOLDER / "ct-body.json"), calibration=[], typicality={}, unit="a.u.")
+    monkeypatch.setattr("diffusion_engine.run.pipeline.load_prior", lambda *given, **named: Shrinking(card))
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    image = 4.0 * (x**2 + y**2 < 20).astype(np.float32)
+    return Volume(np.stack([image, image / 2]), np.diag([-1.5, -1.5, 5.0, 1.0]), "a.u.")
+
+
+def run(volume: Volume, **changes: Any) -> Result:
+    return reconstruct(volume, {
+        "modality": "fourier", "draws": 2, "steps": 4, "device": "cpu",
+        "keep": ["mean", "uncertainty", "not_seen", "residual", "draws"], **changes,
+    })
+
+
+def test_a_complex_scan_runs_to_real_volumes(disc: Volume) -> None:
+    result = run(disc, step=1)
+    for key, volume in result.volumes.items():
+        assert volume.array.dtype == np.float32, key
+        assert float(volume.array.min()) >= 0
+    # All frequencies and little noise: magnitudes are those of the object, whatever its phase.
+    np.testing.assert_allclose(result.volumes["filled"].array, disc.array, atol=0.1)
+    np.testing.assert_allclose(result.volumes["mean"].array, disc.array, atol=0.15)
+    assert result.report["metrics"]["diffusion"]["psnr"] > 35
+    # What a scan of itself leaves is what the data leave: the noise of both is circular, of variance STD^2.
+    test = next(test for test in result.report["residual_tests"] if test["kind"] == "mean")
+    assert test["explains"]
+    assert test["passed"]
+    # The residual in units of its own noise has variance 1 or, where the image was fitted to it, less.
+    assert 0.05 < float(np.mean(result.volumes["residual"].array ** 2)) < 1.5
+
+
+def test_what_few_frequencies_leave_open_is_told(disc: Volume) -> None:
+    """The prior's own spread, 0.5 network units of 4 each, is left along what was not measured."""
+    few, all_ = run(disc, step=4, draws=4, steps=8), run(disc, step=1, draws=4, steps=8)
+    assert float(few.volumes["uncertainty"].array.mean()) > 3 * float(all_.volumes["uncertainty"].array.mean())
+    share = few.volumes["not_seen_share"].array
+    assert float(np.median(share)) > 0.9
+
+
+def test_mean_and_spread_are_of_complex_draws(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws 0.3 + 0.4i and 0.3 - 0.4i: their mean is 0.3 although both have the magnitude 0.5."""
+    drawn = iter([0.3 + 0.4j, 0.3 - 0.4j] * 2)
+
+    def solve(denoiser: Any, likelihood: Any, start: Tensor, *rest: Any) -> Iterator[SolverStep]:
+        assert start.is_complex()
+        yield SolverStep(1, 1, 0.1, torch.full_like(start, next(drawn)))
+
+    method = replace(method_named("dds"), solve=solve)
+    monkeypatch.setattr("diffusion_engine.run.draws.method_named", lambda name: method)
+    volumes = run(disc, sigma_start=0.5).volumes
+    np.testing.assert_allclose(volumes["mean"].array, 4 * 0.3, atol=1e-5)
+    np.testing.assert_allclose(volumes["uncertainty"].array, 4 * 0.8 / 2**0.5, rtol=1e-5)
+    for key in ("draw_1", "draw_2"):
+        np.testing.assert_allclose(volumes[key].array, 4 * 0.5, rtol=2e-3)
+
+
+def test_moments_of_complex_draws() -> None:
+    rng = np.random.default_rng(0)
+    draws = (rng.normal(size=(9, 3, 4)) + 1j * rng.normal(size=(9, 3, 4))).astype(np.complex64)
+    moments = RunningMoments()
+    for draw in draws:
+        moments.add(torch.from_numpy(draw))
+    np.testing.assert_allclose(moments.mean, draws.mean(0), atol=1e-6)
+    np.testing.assert_allclose(moments.std, draws.std(0, ddof=1), rtol=1e-5)
+    assert (moments.mean.dtype, moments.std.dtype) == (torch.complex64, torch.float32)
+
+
+def test_kept_draws_keep_their_phase() -> None:
+    rng = np.random.default_rng(1)
+    draws = (rng.normal(size=(3, 2, 4, 5)) + 1j * rng.normal(size=(3, 2, 4, 5))).astype(np.complex64)
+    with DrawStore(3, (2, 4, 5), kind=np.complex64) as store:
+        for n, draw in enumerate(draws):
+            for k in (0, 1):
+                store.write(n, slice(k, k + 1), draw[k : k + 1])
+        np.testing.assert_array_equal(store.read(0), draws[0])
+        np.testing.assert_allclose(store.read(2), draws[2], atol=4e-3)
+        np.testing.assert_allclose(store.read(1, slice(1, 2)), draws[1][1:], atol=4e-3)
+
+
+def test_complex_images_are_resampled_part_by_part() -> None:
+    parts = torch.randn(2, 1, 8, 10, generator=torch.Generator().manual_seed(0))
+    found = resample(torch.complex(*parts), 5, 7)
+    torch.testing.assert_close(found, torch.complex(resample(parts[0], 5, 7), resample(parts[1], 5, 7)))
+
+
+def test_a_likelihood_that_a_method_cannot_take_is_stood_in_for_near_the_start() -> None:
+    from diffusion_engine.run.draws import gaussian_near_start, likelihood_for
+
+    asked: list[Tensor] = []
+
+    class Counts:
+        likelihood = SimpleNamespace(kind="poisson")
+
+        def start(self) -> Tensor:
+            return torch.ones(1)
+
+        def local_gaussian(self, at: Tensor) -> str:
+            asked.append(at)
+            return "stand-in"
+
+    assert likelihood_for(method_named("dds"), Counts()) == gaussian_near_start(Counts()) == "stand-in"
+    assert asked == [torch.ones(1)] * 2
+    assert likelihood_for(method_named("dps"), Counts()) is Counts.likelihood
