@@ -112,7 +112,7 @@ class MethodPart(Part):
     def update(self) -> None:
         """Show the parameters."""
         modality = self._modality().name
-        self._preset.fill((preset.name, preset.title) for preset in available_presets(listed_methods(modality)))
+        self._preset.fill((preset.name, preset.title) for preset in available_presets(listed_methods(modality), modality))
         self._preset.show(self.parameters.preset)
         setText(self.ui.presetLabel, self.sentence())
         self._suggest()
