@@ -30,9 +30,10 @@ class Finding:
     the draws, ``interval`` goes from the smallest to the largest mean over the region of a draw, or holds that of a
     further one with probability ``level`` where there is one; from the map it is the mean and the average of the
     voxels' half widths to both sides, as if all voxels erred together. ``half_width``: the largest of a voxel in the
-    region, see :func:`half_width`. A calibration stretches the widths from the map, not those from the draws.
-    ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the smallest segment that
-    holds half of the region, else the one that holds most of it, None outside all.
+    region, see :func:`half_width`; where a calibration has stretched the map, the widths from the map are stretched and
+    those from the draws are not. ``not_seen_share``: mean share of the variance, 0..1, None without that map.
+    ``segment``: the smallest segment that holds half of the region, else the one that holds most of it, None outside
+    all.
     """
 
     number: int
@@ -210,7 +211,7 @@ def _segment(
 ) -> str | None:
     """The smallest of the segments that hold half of the region or more, else the one that holds most of it.
 
-    Segments may lie within one another, as an organ does in a body. ``totals``: their voxels.
+    Segments may lie within one another: a lung in a body. ``totals``: their voxels.
     """
     held = {name: int(np.count_nonzero(mask[place])) for name, mask in segments.items()}
     if not any(held.values()):

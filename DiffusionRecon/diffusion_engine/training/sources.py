@@ -31,7 +31,7 @@ def load_sources(
     scale, floor and pixels. A volume weighs by its slices, up to 60, and by its width, up to 400 mm in CT, since
     small crops show little anatomy. A ``slices.csv`` beside volumes of independent slices gives each slice's pixel size
     (column pixel_mm_256, one row a slice, over the folder's files in order); a table of that name without the column is
-    ignored. Volumes are turned upright, see :func:`orientation.axial_squares`. Sinograms are made of CT
+    somebody else's. Volumes are turned upright, see :func:`orientation.axial_squares`. Sinograms are made of CT
     volumes, see :func:`sinogram_source`. Raises ValueError, with the reasons, when nothing is left.
     """
     sources: list[TrainingSlices] = []
@@ -47,7 +47,7 @@ def load_sources(
         return chosen and not set(exclude) & set(place.parts) and (files == "*" or place.match(files))
 
     rule = rule_of(unit)
-    # CT files often state no unit and are checked by their values; for MR and PET the file's unit is taken.
+    # CT files often carry no unit and are questioned by their values; MR and PET are taken at their file's word.
     for place, volume in volumes_below(folder, "HU" if rule.of_ct else None, wanted):
         name = place.as_posix()
         if isinstance(volume, str):
@@ -64,7 +64,7 @@ def load_sources(
             pixel = of_slices[first : first + needed]
             if len(pixel) < needed:
                 raise ValueError(f"{table} has fewer rows than there are slices up to {name}: give one row a slice")
-            # A volume that is left out below still has rows in the table.
+            # A volume that is left out below has rows in the table all the same.
             rows_used[table] = first + needed
         question = rule.question(volume)
         if question is not None:
