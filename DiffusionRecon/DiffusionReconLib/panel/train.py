@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import qt
-import slicer.util
 from diffusion_engine.priors.card import NEIGHBOURS, SLICE, VOLUME
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
@@ -18,7 +17,8 @@ from DiffusionReconLib.jobs.trained_priors import rememberedRequest, rememberFol
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, forecastText, progressLine
 from DiffusionReconLib.jobs.training_request import CARD, CHECKPOINT, LOG, TrainingRequest, readLog, signs
 from DiffusionReconLib.panel.curves import curvesPixmap
-from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, onPathEdited, setText
+from DiffusionReconLib.panel.last import placeLast
+from DiffusionReconLib.panel.part import Choices, Part, onPathEdited, setText
 
 UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "TrainPrior.ui"
 POLL_MILLISECONDS = 200
@@ -298,16 +298,11 @@ class TrainPart(Part):
 
 
 def _place(ui: Any) -> None:
-    """Put the section below all others, and its widgets among the panel's."""
+    """Put the section below all others."""
     import ctk
 
-    section = slicer.util.loadUI(str(UI_FILE))
-    vars(ui).update(vars(namedWidgets(section, UI_FILE)))
-    ui.trainCollapsibleButton = section
+    ui.trainCollapsibleButton = placeLast(ui, UI_FILE)
     for edit in (ui.trainDataPathEdit, ui.trainFolderPathEdit):
         edit.filters = ctk.ctkPathLineEdit.Dirs
     # The picture follows the panel's width, not the other way round.
     ui.trainCurvesLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
-    layout = ui.advancedCollapsibleButton.parentWidget().layout()
-    last = max(index for index in range(layout.count()) if layout.itemAt(index).widget() is not None)
-    layout.insertWidget(last + 1, section)  # the room that is left over stays below
