@@ -24,10 +24,6 @@ import numpy as np
 import scipy.io
 import SimpleITK as sitk
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.protocol import weights_of
 from diffusion_engine import Measurement, Settings, reconstruct
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.metrics import psnr
@@ -207,8 +203,7 @@ def main() -> int:
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items() if key != "peer"))
     if options.json:
-        content = {"weights": {settings.prior: weights_of(settings.prior)}, "rows": rows}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

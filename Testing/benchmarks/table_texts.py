@@ -116,38 +116,6 @@ def _mean_of(rows: Sequence[dict[str, Any]], key: str) -> str:
     return f"{mean(known):.2f}" if len(known) == len(rows) else ""
 
 
-def _rows_of_today(name: str) -> list[dict[str, Any]]:
-    """The rows of a result, if it was measured with the weights of today."""
-    content = result(name)
-    today = all(protocol.weights_of(prior) == weights for prior, weights in content["weights"].items())
-    return content["rows"] if today else []
-
-
-def measured_objects() -> str:
-    """Two measured objects: distance to the image of all readings, or overlap with the segmentation; the residual."""
-    rows = []
-    for row in _rows_of_today("measured_projections"):
-        accepted = row.get("accepted")
-        rows.append([
-            row["case"], row["name"], f"{row['psnr_to_full_fbp']:.1f}" if "psnr_to_full_fbp" in row else "",
-            f"{row['dice_at_half']:.3f} / {row['dice']:.3f}" if "dice" in row else "", f"{row['residual_ratio']:.2f}",
-            f"{accepted[0]:.2f} to {accepted[1]:.2f}" if accepted else "",
-        ])
-    head = ["object", "image", "PSNR to all views", "Dice at half the material / at the best threshold", "residual",
-            "accepted"]
-    return table(head, rows)
-
-
-def completed_sinograms() -> str:
-    """Missing views of a sinogram: error of the missing readings, and filtered backprojection of the whole."""
-    rows = [
-        [row["missing"], row["method"], "" if row["missing_rmse"] is None else f"{row['missing_rmse']:.4f}",
-         f"{row['psnr']:.2f}"]
-        for row in _rows_of_today("sinogram_completion")
-    ]
-    return table(["missing views", "filled by", "error of the missing readings", "PSNR of FBP"], rows)
-
-
 def few_views_bought() -> str:
     """Work and PSNR of each way to spend it, by number of views and case."""
     content = result("few_views")
