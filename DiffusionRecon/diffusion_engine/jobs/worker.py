@@ -30,10 +30,10 @@ import numpy as np
 import psutil
 
 from ..io.images import read_volume, write_volume
+from ..run.disk import output_bytes
 from ..volume import Volume
 from . import job as jobs
 from . import lock
-from .forecast import output_bytes
 from .inside import result_path
 from .progress import PeakMemory, TimeLeft
 from .shortage import did_not_suffice, ran_out
