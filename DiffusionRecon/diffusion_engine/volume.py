@@ -1,4 +1,4 @@
-"""Image volumes with their place and unit, and the scales between HU, attenuation and network units."""
+"""Image volumes with their place and unit, and the scale between a unit and network units."""
 
 from __future__ import annotations
 
@@ -183,16 +183,6 @@ def check_size(ijk_to_ras: np.ndarray, shape: tuple[int, ...]) -> None:
             f"expected an image of a patient or a specimen, found voxels of {voxel} mm and an image of {image} mm: "
             "are these sizes in another unit than mm? Correct them in the file or in the volume's properties"
         )
-
-
-def hu_to_attenuation(hu: Values, water_per_mm: float = WATER_PER_MM) -> Values:
-    """Linear attenuation in 1/mm: mu = water * (1 + HU / 1000); nothing is clipped."""
-    return (1.0 + hu / 1000.0) * water_per_mm
-
-
-def attenuation_to_hu(attenuation: Values, water_per_mm: float = WATER_PER_MM) -> Values:
-    """CT number from linear attenuation in 1/mm: HU = 1000 * (mu / water - 1); nothing is clipped."""
-    return (attenuation / water_per_mm - 1.0) * 1000.0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ import lesion_reader as reader
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv_steps
 from diffusion_engine.modalities.ct.problem import Problem, prepare
+from diffusion_engine.modalities.ct.scale import attenuation_to_hu
 from diffusion_engine.modalities.ct.trust import density_of
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.gate import Gate, assess, blended
@@ -46,7 +47,7 @@ from diffusion_engine.priors.slices import resample
 from diffusion_engine.run.costs import SURROGATE_ITERATIONS
 from diffusion_engine.run.draws import diffusion_draws
 from diffusion_engine.run.settings import Settings
-from diffusion_engine.volume import Volume, attenuation_to_hu
+from diffusion_engine.volume import Volume
 
 FINE_MM, MATRIX, BETWEEN_MM, FIRST_SEED = 0.75, 512, 130.0, 100
 COUNTS = {"lungs": 8, "soft": 3}

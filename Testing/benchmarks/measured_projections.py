@@ -28,8 +28,8 @@ from diffusion_engine import Measurement, Settings, reconstruct
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.metrics import psnr
 from diffusion_engine.modalities.ct.centre import centre_to_offset_mm, estimate_centre
+from diffusion_engine.modalities.ct.scale import attenuation_to_hu
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid
-from diffusion_engine.volume import attenuation_to_hu
 
 TOOTH, DISC = "proj_parallel_tooth_tomopy", "proj_fanbeam_htc2022_ta60deg"
 TOOTH_BIN_MM = 0.8

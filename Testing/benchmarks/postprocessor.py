@@ -32,11 +32,12 @@ from diffusion_engine.io.folder import volumes_below
 from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.hu_question import question_hu
 from diffusion_engine.modalities.ct.problem import Problem, prepare
+from diffusion_engine.modalities.ct.scale import attenuation_to_hu
 from diffusion_engine.orientation import axial_squares
 from diffusion_engine.priors.library import has_fast_bf16
 from diffusion_engine.priors.networks import PatchUNet
 from diffusion_engine.run.settings import Settings
-from diffusion_engine.volume import Volume, attenuation_to_hu
+from diffusion_engine.volume import Volume
 from torch import Tensor, nn
 
 PATCH, PATCHES, RATE = 128, 4, 6e-4

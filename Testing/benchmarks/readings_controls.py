@@ -31,12 +31,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.modalities.ct.measurement import Measurement
 from diffusion_engine.modalities.ct.readings.judge import judge
+from diffusion_engine.modalities.ct.scale import hu_to_attenuation
 from diffusion_engine.modalities.ct.simulate import readings
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid, fan_geometry, parallel_geometry
 from diffusion_engine.physics.noise import simulate_counts
 from diffusion_engine.run.settings import Settings
-from diffusion_engine.volume import hu_to_attenuation
 
 GOLDEN_RAD = math.pi * (math.sqrt(5) - 1) / 2
 PIXEL_MM = 2.5

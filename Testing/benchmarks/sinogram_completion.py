@@ -25,6 +25,7 @@ from diffusion_engine.classical.denoise import Identity
 from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.modalities.ct.scale import attenuation_to_hu
 from diffusion_engine.modalities.ct.simulate import binning, simulate
 from diffusion_engine.orientation import axial_squares
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid
@@ -34,7 +35,6 @@ from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers.dds import DDSSettings, dds
 from diffusion_engine.training.sinograms import VIEWS, HalfTurnDenoiser, continued
 from diffusion_engine.training.units import LINE_INTEGRAL
-from diffusion_engine.volume import attenuation_to_hu
 from torch import Tensor
 
 NOISE_PERCENT = 0.2

@@ -15,6 +15,7 @@ from diffusion_engine.coupling import coupling_named
 from diffusion_engine.metrics import psnr
 from diffusion_engine.modalities.ct.measurement import Measurement
 from diffusion_engine.modalities.ct.problem import Problem, prepare
+from diffusion_engine.modalities.ct.scale import attenuation_to_hu
 from diffusion_engine.modalities.ct.simulate import simulate
 from diffusion_engine.modalities.prepared import Prepared
 from diffusion_engine.phantoms import synthetic_chest
@@ -23,7 +24,7 @@ from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.catalogue import method_named
 from diffusion_engine.solvers.contract import SolverStep
-from diffusion_engine.volume import Volume, attenuation_to_hu
+from diffusion_engine.volume import Volume
 from stub_priors import StubPrior, stub_prior, typicality
 from torch import Tensor
 

@@ -19,6 +19,7 @@ from diffusion_engine.jobs import forecast, job
 from diffusion_engine.jobs.progress import TimeLeft
 from diffusion_engine.modalities.ct.measurement import Measurement, read_measurement
 from diffusion_engine.physics.ct_geometry import CTGeometry
+from diffusion_engine.run import disk
 from diffusion_engine.volume import Volume
 
 Usage = namedtuple("Usage", "total used free")
@@ -240,26 +241,26 @@ def test_free_memory_is_what_the_machine_has() -> None:
 
 
 def test_output_bytes_count_the_selected_part() -> None:
-    whole = forecast.output_bytes((10, 20, 30), SETTINGS)
+    whole = disk.output_bytes((10, 20, 30), SETTINGS)
     assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 6 + 1)
     part = {**SETTINGS, "slices": [2, 4], "region": [0, 10, 5, 15]}
-    assert forecast.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 10
+    assert disk.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 10
 
 
 @pytest.mark.parametrize("keep", [{"keep_draws": True}, {"keep": ["mean", "draws"]}])
 def test_output_bytes_count_draws_where_they_are_kept(keep: dict) -> None:
     shape, voxels = (10, 20, 30), 6000
     for draws in (1, 7):
-        found = forecast.output_bytes(shape, {**SETTINGS, **keep, "draws": draws})
+        found = disk.output_bytes(shape, {**SETTINGS, **keep, "draws": draws})
         assert found == 4 * voxels * (1 + 2 + 6 + draws + 1)
-        assert forecast.draw_bytes(draws, voxels) <= 4 * voxels * draws < found
-    assert forecast.output_bytes(shape, {**SETTINGS, **keep, "preset": "posterior", "draws": 8}) == (
-        forecast.output_bytes(shape, {"methods": SETTINGS["methods"], **keep, "preset": "posterior"})
+        assert disk.draw_bytes(draws, voxels) <= 4 * voxels * draws < found
+    assert disk.output_bytes(shape, {**SETTINGS, **keep, "preset": "posterior", "draws": 8}) == (
+        disk.output_bytes(shape, {"methods": SETTINGS["methods"], **keep, "preset": "posterior"})
     )
-    assert forecast.output_bytes(shape, {"methods": ["fbp"], **keep}) == 4 * voxels * 3
+    assert disk.output_bytes(shape, {"methods": ["fbp"], **keep}) == 4 * voxels * 3
 
 
 @pytest.mark.parametrize("bad", [{"slices": 3}, {"draws": "four"}, {"methods": 1}, {"region": [1, 2, 3]}, {"keep": 5}])
 def test_output_bytes_of_bad_settings_are_one_sentence(bad: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
-        forecast.output_bytes((10, 20, 30), {**SETTINGS, **bad})
+        disk.output_bytes((10, 20, 30), {**SETTINGS, **bad})

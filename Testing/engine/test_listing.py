@@ -54,7 +54,7 @@ def test_presets_and_listing_need_no_torch() -> None:
         "for name in ('torch', 'scipy', 'psutil', 'safetensors', 'monai', 'pydicom', 'h5py', 'SimpleITK'):\n"
         "    sys.modules[name] = None\n"
         "import diffusion_engine.run.presets, diffusion_engine.run.settings, diffusion_engine.priors.card\n"
-        "import diffusion_engine.jobs.forecast, diffusion_engine.solvers.listing as listing\n"
+        "import diffusion_engine.run.disk, diffusion_engine.solvers.listing as listing\n"
         "assert listing.listed_methods('ct') and listing.listed_couplings()\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ENGINE, check=True)

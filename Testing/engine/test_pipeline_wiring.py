@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.modalities.ct.problem import Problem, prepare
+from diffusion_engine.modalities.ct.scale import hu_to_attenuation
 from diffusion_engine.modalities.ct.simulate import readings, simulate
 from diffusion_engine.modalities.ct.trust import density_of
 from diffusion_engine.phantoms import synthetic_chest
@@ -19,7 +20,7 @@ from diffusion_engine.run import verdicts as verdicts_module
 from diffusion_engine.run.draws import asked_acquisition, options_of
 from diffusion_engine.run.pipeline import Result, reconstruct
 from diffusion_engine.run.settings import Settings
-from diffusion_engine.volume import Volume, hu_to_attenuation
+from diffusion_engine.volume import Volume
 from stub_priors import FAILS, PASSES, stub_prior, typicality
 
 CPU = torch.device("cpu")

@@ -13,6 +13,7 @@ from benchmarks import sinogram_completion as completion
 from diffusion_engine.classical.denoise import Identity
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.modalities.ct.scale import hu_to_attenuation
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry, view_angles
 from diffusion_engine.priors.library import load_prior, suits_bf16
 from diffusion_engine.priors.networks import PatchUNet
@@ -22,7 +23,7 @@ from diffusion_engine.training.settings import PriorTraining
 from diffusion_engine.training.sinograms import HalfTurnDenoiser, continued, half_turn, sinogram_positions
 from diffusion_engine.training.sources import as_source, load_sources
 from diffusion_engine.training.units import LINE_INTEGRAL, rule_of
-from diffusion_engine.volume import Volume, hu_to_attenuation
+from diffusion_engine.volume import Volume
 
 RULE = rule_of(LINE_INTEGRAL)
 

@@ -11,13 +11,14 @@ from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.denoiser import positions
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
+from diffusion_engine.modalities.ct.scale import hu_to_attenuation
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
 from diffusion_engine.priors.analytic import GaussianDenoiser
 from diffusion_engine.sampling.noise import seeded
 from diffusion_engine.solvers import dds as solver
 from diffusion_engine.solvers.catalogue import METHODS
 from diffusion_engine.solvers.start import DEFAULTS, predicted_start_error, start_levels
-from diffusion_engine.volume import Volume, hu_to_attenuation
+from diffusion_engine.volume import Volume
 
 SIZE = 8
 SETTINGS = solver.DDSSettings(steps=12, sigma_start=1.0, cg_iterations=30, cg_tolerance=1e-8)

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.modalities.ct.hu_question import question_hu
-from diffusion_engine.volume import (
-    WATER_PER_MM,
-    IntensityScale,
-    Volume,
-    attenuation_to_hu,
-    check_image,
-    check_size,
-    hu_to_attenuation,
-)
+from diffusion_engine.modalities.ct.scale import attenuation_to_hu, hu_to_attenuation
+from diffusion_engine.volume import WATER_PER_MM, IntensityScale, Volume, check_image, check_size
 
 
 def oblique_matrix() -> np.ndarray:

@@ -112,7 +112,8 @@ class MethodPart(Part):
     def update(self) -> None:
         """Show the parameters."""
         modality = self._modality().name
-        self._preset.fill((preset.name, preset.title) for preset in available_presets(listed_methods(modality), modality))
+        offered = available_presets(listed_methods(modality), modality)
+        self._preset.fill((preset.name, preset.title) for preset in offered)
         self._preset.show(self.parameters.preset)
         setText(self.ui.presetLabel, self.sentence())
         self._suggest()

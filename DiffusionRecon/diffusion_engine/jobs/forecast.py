@@ -1,4 +1,4 @@
-"""What a job will need, before it starts: seconds and memory from a measured micro-run, disk from its outputs."""
+"""What a job will need, before it starts: seconds and memory from a measured micro-run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from ..memory import MEGABYTE, free_memory_mb
 from ..modalities.contract import DIFFUSION
 from ..modalities.table import FIRST, modality_named
-from ..run.settings import Settings
 
 SHARE = 0.9
 """Part of the free memory that a job may plan to use."""
@@ -51,7 +50,7 @@ def forecast(
         units = slices * settings["draws"]
     measured = micro_run()
     slice_mb = 4 * rows * columns * (volume_count(settings) + 2) / MEGABYTE + measured.slice_mb
-    fixed_mb = measured.base_mb + measured.batch_mb + 4 * _voxels(source_shape) / MEGABYTE
+    fixed_mb = measured.base_mb + measured.batch_mb + 4 * voxels(source_shape) / MEGABYTE
     memory = fixed_mb + slices * slice_mb
     free = SHARE * (free_memory_mb() if free_mb is None else free_mb)
     advice = None
@@ -91,27 +90,6 @@ def volume_count(settings: Mapping[str, Any]) -> int:
     return 1 + classical + (6 + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
 
 
-def output_bytes(source_shape: tuple[int, int, int] | None, settings: Mapping[str, Any]) -> int:
-    """Disk space of a job: its outputs and a preview, float32 and uncompressed; kept draws count where they are kept.
-
-    While the job computes, kept draws lie in its folder in half the space (see :func:`draw_bytes`) of the volumes that
-    take their place at its end. Without a shape nothing can be said: 0. Raises ValueError for bad settings.
-    """
-    if source_shape is None:
-        return 0
-    known = Settings.names(settings.get("modality", FIRST))
-    asked = Settings.from_dict({name: value for name, value in settings.items() if name in known})
-    kept = asked.keeps_draws and asked.draws_images
-    values = {**asked.to_dict(), "draws": asked.draws if kept else 0}
-    voxels = _voxels(selected_shape(source_shape, values))
-    delivered = 4 * voxels * volume_count(values)
-    return max(delivered, draw_bytes(values["draws"], voxels)) + 4 * voxels
-
-
-def draw_bytes(draws: int, voxels: int) -> int:
-    """Disk space of draws while they are kept: the first in float32, how far the others lie from it in float16."""
-    return voxels * (4 + 2 * (draws - 1)) if draws else 0
-
-
-def _voxels(shape: tuple[int, int, int]) -> int:
+def voxels(shape: tuple[int, int, int]) -> int:
+    """Of an image of (slices, rows, columns)."""
     return shape[0] * shape[1] * shape[2]

@@ -29,11 +29,11 @@ import numpy as np
 import psutil
 
 from ..io.images import read_volume, write_volume
+from ..run.disk import output_bytes
 from ..volume import Volume
 from . import job as jobs
 from . import lock
 from .ending import ERROR, end_with_parent, sentence
-from .forecast import output_bytes
 from .inside import result_path
 from .progress import PeakMemory, TimeLeft
 

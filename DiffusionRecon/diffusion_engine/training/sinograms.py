@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..denoiser import Denoiser, positions
+from ..modalities.ct.scale import hu_to_attenuation
 from ..physics.ct import ImageGrid, parallel_geometry
 from ..physics.ct_matrix import MatrixProjector
-from ..volume import hu_to_attenuation
 
 VIEWS = 180
 """Views of a half turn, a multiple of four."""

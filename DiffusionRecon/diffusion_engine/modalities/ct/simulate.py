@@ -14,9 +14,10 @@ from ...physics.ct import CTGeometry, fan_geometry, make_projector, parallel_geo
 from ...physics.grid import ImageGrid
 from ...physics.noise import simulate_counts
 from ...sampling.noise import Noise
-from ...volume import AIR_HU, Volume, hu_to_attenuation
+from ...volume import AIR_HU, Volume
 from ..contract import Asked
 from .measurement import Measurement
+from .scale import hu_to_attenuation
 from .scan import CTScan
 
 SLICES_AT_ONCE = 8
