@@ -239,7 +239,7 @@ def test_an_imported_prior_is_evaluated_and_listed(
     settings = Settings.from_dict(
         {"prior": str(imported), "views": 8, "draws": 2, "steps": 2, "device": "cpu", "solver": "dds"}
     )
-    rows = list(evaluate([Item("chest", small, (0, 1))], [8], ["fbp", "dds"], settings, ["parallel"]))
+    rows = list(evaluate([Item("chest", small, (0, 1))], [{"views": 8}], ["fbp", "dds"], settings))
     assert {row["method"] for row in rows} == {"fbp", "dds", "dds-draw"}
     assert all(np.isfinite(row["psnr"]) for row in rows)
     assert main(["priors", "--folder", str(imported.parent)]) == 0

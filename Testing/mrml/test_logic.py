@@ -261,6 +261,7 @@ def test_missingPackagesAreNamedWithWhatToInstall(monkeypatch: pytest.MonkeyPatc
     def without(*missing: str) -> None:
         monkeypatch.setattr(needs.importlib.util, "find_spec", lambda name: None if name in missing else real(name))
 
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # a module that is in use cannot be installed
     requirePackages()
     without("torch", "PyTorchUtils")
     with pytest.raises(RuntimeError, match="install the extension 'PyTorch'"):

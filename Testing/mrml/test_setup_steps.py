@@ -340,6 +340,7 @@ def test_whatPipPrintsOfTorchIsHeard(
         yield f"Collecting {arguments[1]}"
         raise said
 
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # a module that is in use cannot be installed
     left = [TORCH]
     monkeypatch.setattr(SlicerInstaller, "missing", lambda _self: list(left))
     monkeypatch.setattr(installer, "installed", lambda need: need not in left)
