@@ -179,7 +179,8 @@ def takeAll(session: Session) -> None:
     session.settle()
     ui.uncertaintyButton.click()
     session.views.fit()
-    session.top(ui.applyButton)
+    session.sections("review")
+    session.top(ui.purposeLabel)
     session.save("result")
     session.sections("advanced", "train")
     session.top(ui.advancedCollapsibleButton)
@@ -195,8 +196,9 @@ def takeAll(session: Session) -> None:
             ui.nextButton.click()
         session.top(ui.reviewCollapsibleButton)
         session.save("panel-review" if "findButton" in tab or not tab else f"review-{tab[0]}")
+    ui.reviewTabs.setCurrentIndex(0)
     compare(session)
-    session.top(ui.applyButton)
+    session.top(ui.purposeLabel)
     session.save("compare")
 
 

@@ -66,6 +66,10 @@ def test_another_modality_leaves_what_was_of_the_former_one(monkeypatch: pytest.
     with pytest.raises(ValueError, match="expected a preset for other, found 'fast', which is for ct"):
         Settings(modality="other", preset="fast")
     assert available_presets(METHODS, "other") == []
+    served = replace(other, presets=("standard",))
+    monkeypatch.setattr(table, "MODALITIES", {**table.MODALITIES, "other": served})
+    assert [preset.name for preset in available_presets(METHODS, "other")] == ["standard"]
+    assert Settings(modality="other", preset="standard").steps == 30
     assert len(available_presets(METHODS, "ct")) == len(available_presets(METHODS)) == len(PRESETS)
 
 

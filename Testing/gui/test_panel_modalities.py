@@ -15,16 +15,17 @@ import slicer
 from diffusion_engine.run.settings import Settings
 from DiffusionReconLib.jobs.settings import engineSettings
 from DiffusionReconLib.modalities import table
-from DiffusionReconLib.modalities.contract import AcquisitionPreset, Modality, Suggestion, presetOf
+from DiffusionReconLib.modalities.contract import Suggestion, presetOf
 from DiffusionReconLib.modalities.ct.acquisition import CTAcquisition, scanSettings
 from DiffusionReconLib.modalities.ct.entry import CT, FEW_PHOTONS, FEW_VIEWS, suggest
 from DiffusionReconLib.modalities.ct.measured import MeasuredCT
 from DiffusionReconLib.panel import acquisition as panel_acquisition
 from DiffusionReconLib.panel import parameters as panel_parameters
 from DiffusionReconLib.panel.parameters import ReconParameters, complete
+from photo_panel.entry import PHOTO, PhotoAcquisition
 from prepared import OpenPanel, addChest
-from slicer.parameterNodeWrapper import parameterPack
 
+PHOTOGRAPHS = Path(__file__).parent / "photo_panel"
 MODULE = Path(panel_parameters.__file__).resolve().parents[2]
 # Words of one modality or of its units. "view" and "window" are Slicer's too.
 OF_ONE_MODALITY = {
@@ -69,41 +70,6 @@ def test_theSearchSeesWhatItIsFor() -> None:
     assert named("the sector of an act, fans of it") == set()
 
 
-@parameterPack
-class PhotoAcquisition:
-    """A photograph that is blurred."""
-
-    blur: float = 2.0
-    place: str = ""
-
-
-class PhotoRows:
-    """Its one choice."""
-
-    def __init__(self, form: Any) -> None:
-        self._blur = form.choices("photoKindComboBox", "place")
-        self._blur.fill([("", "Nowhere"), ("out", "Outside")])
-
-    def update(self, values: Any, measured: bool) -> None:
-        """Show it."""
-        self._blur.show(values.place)
-
-
-PHOTO = Modality(
-    name="photo", title="Photograph", purpose="Blurs this photograph.", units=("1",), dicom=("XC",), model="photo-any",
-    pack=PhotoAcquisition, uiFile="AcquisitionPhoto.ui", rows=PhotoRows,
-    presets=(AcquisitionPreset("soft", "Soft", "a little", MappingProxyType({"blur": 2.0})),
-             AcquisitionPreset("hard", "Hard", "very much", MappingProxyType({"blur": 9.0}))),
-    sentences={}, scanSettings=lambda values: {"blur": values.blur}, sources=lambda values: (values.place,),
-    summarise=lambda _values: None, suggest=lambda *_facts: None,
-)
-UI = """<ui version="4.0"><class>AcquisitionPhoto</class><widget class="QWidget" name="AcquisitionPhoto">
-<layout class="QVBoxLayout" name="photoLayout">
-<item><widget class="QComboBox" name="photoKindComboBox"/></item>
-<item><widget class="QDoubleSpinBox" name="blurSpinBox"><property name="SlicerParameterName" stdset="0">
-<string notr="true">photo.blur</string></property></widget></item></layout></widget></ui>"""
-
-
 @pytest.fixture
 def withPhoto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table with a second modality; nothing else is changed but where its .ui file lies."""
@@ -114,7 +80,7 @@ def withPhoto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     for path in panel_acquisition.UI_FOLDER.glob("Acquisition*.ui"):
         (folder / path.name).write_bytes(path.read_bytes())
-    (folder / PHOTO.uiFile).write_text(UI, encoding="utf-8")
+    (folder / PHOTO.uiFile).write_bytes((PHOTOGRAPHS / PHOTO.uiFile).read_bytes())
     monkeypatch.setattr(panel_acquisition, "UI_FOLDER", folder)
 
 
@@ -136,8 +102,8 @@ def test_standInAnotherModalityIsOneEntry(openPanel: OpenPanel, withPhoto: None)
     ui.acquisitionPresetComboBox.currentIndex = 1
     assert ui.blurSpinBox.value == 9.0
     ui.photoKindComboBox.currentIndex = 1
-    assert inputs.scan() == {"modality": "photo", "blur": 9.0}
-    assert panel.widget.panel.method.prior == "photo-any"
+    assert inputs.scan() == {"modality": "photo", "blur_pixels": 9.0}
+    assert panel.widget.panel.method.prior == "photo-small"
     choosing.currentIndex = choosing.findText("CT")
     assert (ui.viewsSpinBox.value, inputs.scan()["views"], ui.acquisitionPresetComboBox.currentText) == (
         33, 33, "Custom")
@@ -163,7 +129,7 @@ def test_standInTheModalityIsRecognisedByDicomOrUnit(withPhoto: None) -> None:
 
 def test_standInTwoFilesWithOneNameAreRefused(openPanel: OpenPanel, withPhoto: None) -> None:
     path = panel_acquisition.UI_FOLDER / PHOTO.uiFile
-    path.write_text(UI.replace("blurSpinBox", "viewsSpinBox"), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("blurSpinBox", "viewsSpinBox"), encoding="utf-8")
     with pytest.raises(ValueError, match="found \\['viewsSpinBox'\\] in another file too"):
         openPanel()
 

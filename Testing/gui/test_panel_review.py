@@ -116,18 +116,23 @@ def test_standInTheFirstFindingsAreListedAndTheOthersOnDemand(
     ui = panel.widget.ui
     ui.reviewTabs.setCurrentIndex(1)
     ui.findButton.click()
-    assert ui.findingsLabel.text == "2 regions, best worth a look first."
+    assert ui.findingsLabel.text == "2 regions, those most worth a look first."
     assert not ui.showAllButton.isVisible()
     monkeypatch.setattr(review, "MOST", 1)
     ui.findButton.click()
     assert (ui.findingsTable.rowCount, ui.showAllButton.text) == (1, "Show all 2")
-    assert ui.findingsLabel.text == "1 of 2 regions, best worth a look first."
+    assert ui.findingsLabel.text == "1 of 2 regions, those most worth a look first."
     ui.nextButton.click()
     assert ui.findingsTable.currentRow() == 0  # round to the first: the second is not listed
     ui.showAllButton.click()
     assert ui.findingsTable.rowCount == 2
     ui.nextButton.click()
     assert ui.findingsTable.currentRow() == 1
+    # Of more regions than were kept there is no "all".
+    found = ui.showAllButton.text
+    monkeypatch.setattr(review, "foundCount", lambda current: 549)
+    panel.widget.panel.review._findings.show()
+    assert (found, ui.showAllButton.text) == ("Show all 2", "Show the first 2")
     ui.doubtButton.click()
     ui.showAllButton.click()
     # What was judged stays in sight.

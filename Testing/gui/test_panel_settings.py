@@ -147,6 +147,8 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     ui.balanceSlider.value = -1.0
     ui.stepsSpinBox.value = 12
     ui.sigmaStartSpinBox.value = 0.5
+    assert [label.text for label in ui.optionsWidget.findChildren(qt.QLabel)][:3] == [
+        "last noise level:", "eta:", "cg iterations:"]
     editors = ui.optionsWidget.findChildren(qt.QDoubleSpinBox)
     next(editor for editor in editors if "'eta'" in editor.toolTip).value = 0.25
     found = settings()
@@ -156,7 +158,7 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     # Coupling, precision and slab; what the method cannot do is said where Apply is disabled.
     assert (found["coupling"], found["precision"], found["slab"]) == ("none", "auto", 8)
     choose(ui.couplingComboBox, "Total variation along z")
-    choose(ui.couplingComboBox, "The prior looks at neighbouring slices")
+    choose(ui.couplingComboBox, "The trained model looks at neighbouring slices")
     assert "ct-body sees a slice at a time" in plainToolTip(ui.applyButton)
     assert not ui.applyButton.enabled
     choose(ui.couplingComboBox, "Total variation along z")

@@ -46,7 +46,7 @@ def test_standInCompareFitsWhenItsViewsHaveTheirSize(application: GuiApplication
     nodes = publishResult(writeResultFolder(tmp_path, SHAPE))
     names = results.compare(nodes)
     turn(5)
-    bounds, labels = [0.0] * 6, ["Ref", "TV", "Diff"]
+    bounds, labels = [0.0] * 6, ["Ref", "TV", "Mean"]
     nodes["mean"].GetRASBounds(bounds)
     for name in names:
         node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()

@@ -103,7 +103,7 @@ def test_uncertaintyIsNamedForWhatItIs(application: Application, tmp_path: Path)
     near = publishResult(writeResultFolder(tmp_path / "c", SHAPE, "near-posterior"))
     assert concentrated["uncertainty"].GetName().startswith("CT spread of estimates, not an error bar (HU) (")
     assert posterior["uncertainty"].GetName().startswith("CT posterior standard deviation (HU) (")
-    assert near["uncertainty"].GetName().startswith("CT spread of draws, not an error bar (HU) (")
+    assert near["uncertainty"].GetName().startswith("CT spread of samples, not an error bar (HU) (")
     legends = [each.GetTitleText() for each in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")]
     assert legends == ["Spread\nHU", "Std. dev.\nHU", "Spread\nHU"]
     assert set(publish.SPREAD_NAMES) == set(SPREAD_TITLES) == set(SPREADS)

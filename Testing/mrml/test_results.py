@@ -113,7 +113,7 @@ def test_drawsAreShownOneAtATime(nodes: results.Nodes) -> None:
     for index in (3, 0, DRAWS - 1):
         results.selectDraw(nodes, index)
         assert np.array_equal(slicer.util.arrayFromVolume(proxy), results.drawArrays(nodes)[index])
-    with pytest.raises(ValueError, match=f"draws 0 to {DRAWS - 1}"):
+    with pytest.raises(ValueError, match=f"samples 0 to {DRAWS - 1}"):
         results.selectDraw(nodes, DRAWS)
     assert results.showDraws(nodes, playing=True).GetPlaybackActive()
 
@@ -133,7 +133,7 @@ def test_compareLaysOutLinkedViewsSideBySide(
     logic.SetMRMLScene(slicer.mrmlScene)
     made = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
     assert set(names) <= set(made)
-    assert [made[name].GetLayoutLabel() for name in names] == ["Ref", "TV", "Diff"]
+    assert [made[name].GetLayoutLabel() for name in names] == ["Ref", "TV", "Mean"]
     inLayout = logic.GetViewNodes()
     assert [inLayout.GetItemAsObject(n).GetLayoutName() for n in range(inLayout.GetNumberOfItems())] == names
     monkeypatch.setattr("host.views.SLICE_VIEWS", {**SLICE_VIEWS, **{n: ("Axial", n[-1], (1, 1, 1)) for n in names}})

@@ -21,6 +21,9 @@ SPREADS = {
     "concentrated": _("its spread is no error bar, mostly narrower than the true error"),
     "point": _("it gives one image, no spread"),
 }
+OPTION_TITLES = {"sigma_end": _("last noise level"), "levels": _("noise levels"), "prior_steps": _("model steps"),
+                 "prior_span": _("model span")}
+"""What a method's parameters are called where their names do not say it."""
 LARGEST = 1e6
 """Bound of the editors of parameters that have none themselves."""
 DEVICES = (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)")))
@@ -127,7 +130,7 @@ class AdvancedPart(Part):
         for option in method.options if method else ():
             editor = None if option.name == BALANCE_OPTION else self._editor(option)
             if editor is not None:
-                layout.addRow(f"{option.name.replace('_', ' ')}:", editor)
+                layout.addRow(OPTION_TITLES.get(option.name, option.name.replace("_", " ")) + ":", editor)
                 layout.labelForField(editor).setMinimumWidth(self.ui.stepsSpinBoxLabel.minimumWidth)
                 self._editors[option.name] = (editor, option)
         self.ui.optionsWidget.setVisible(bool(self._editors))

@@ -81,7 +81,8 @@ class FindingsTab:
         ui.showAllButton.setVisible(more)
         ui.showAllButton.checked = more and review.listsAll(current)
         if more:
-            ui.showAllButton.text = _("Show all {n}").format(n=len(every))
+            kept = _("Show all {n}") if review.foundCount(current) == len(every) else _("Show the first {n}")
+            ui.showAllButton.text = kept.format(n=len(every))
         self._table.fill(self._rows(current))
         self._quiet = False
         setText(ui.findingsLabel, "" if current is None else _counted(len(self._listed), review.foundCount(current)))
@@ -195,8 +196,8 @@ def _counted(listed: int, every: int) -> str:
     if not every:
         return _("No region has a spread that could change a reading. That does not exclude one: see the lines above.")
     if listed < every:
-        return _("{listed} of {every} regions, best worth a look first.").format(listed=listed, every=every)
-    return _("{every} regions, best worth a look first.").format(every=every)
+        return _("{listed} of {every} regions, those most worth a look first.").format(listed=listed, every=every)
+    return _("{every} regions, those most worth a look first.").format(every=every)
 
 
 def _reviewer() -> str:

@@ -46,7 +46,7 @@ IMAGE_REFERENCE = "DiffusionPriors.Review.Image"
 SEGMENTATION_REFERENCE = "DiffusionPriors.Review.Segmentation"
 CURRENT = ATTRIBUTE_PREFIX + "Current"
 LIST_ALL = ATTRIBUTE_PREFIX + "ListAll"
-# How many regions a reader is shown unless more are asked for, the best worth a look first.
+# How many regions a reader is shown unless more are asked for, those most worth a look first.
 MOST = 20
 # How many are kept at all: nobody looks at more, and each has an outline in the scene.
 MOST_KEPT = 100

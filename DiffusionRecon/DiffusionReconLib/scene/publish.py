@@ -48,7 +48,7 @@ RESULT_NAMES = {
 }
 SPREAD_NAMES = {
     "posterior": "posterior standard deviation",
-    "near-posterior": "spread of draws, not an error bar",
+    "near-posterior": "spread of samples, not an error bar",
     "concentrated": "spread of estimates, not an error bar",
     "point": "spread of estimates, not an error bar",
 }
@@ -99,7 +99,7 @@ def publishResult(
                 displayImage(node, report["modality"], nodes[first])
         draws = [volume for key, volume in contents.volumes.items() if key.startswith(DRAW)]
         if draws:
-            nodes.update(_addDraws(f"{baseName} draws ({label})", draws, nodes[first], report, inputNode, folder))
+            nodes.update(_addDraws(f"{baseName} samples ({label})", draws, nodes[first], report, inputNode, folder))
         nodes["report"] = _addReport(f"{baseName}: {label}", report, folder, nodes)
         overlay = nodes.get("uncertainty") if first != "fallback" else None
         slicer.util.setSliceViewerLayers(

@@ -23,7 +23,7 @@ RESIDUAL_OPACITY = 0.5
 # Layouts with a number of their own; Slicer's are below 100, users' usually from 500.
 COMPARE_LAYOUT_FIRST = 8710
 COMPARE_VIEW = "DiffusionCompare{number}"
-COMPARE_LABELS = {"reference": "Ref", "tv": "TV", "fbp": "FBP", "mean": "Diff", "fallback": "Blend"}
+COMPARE_LABELS = {"reference": "Ref", "tv": "TV", "fbp": "FBP", "mean": "Mean", "fallback": "Blend"}
 COMPARE_COLOURS = ("#6EB04B", "#EDD54C", "#F34A33", "#4A90D9")
 LAYOUT_BEFORE = ATTRIBUTE_PREFIX + "LayoutBefore"
 
@@ -99,7 +99,7 @@ def selectDraw(nodes: Nodes, index: int) -> None:
     """Show draw `index` (from 0) of the sequence."""
     count = needed(nodes, "draws").GetNumberOfDataNodes()
     if not 0 <= index < count:
-        raise ValueError(f"The result has draws 0 to {count - 1}, but draw {index} was asked for: choose one of them.")
+        raise ValueError(f"The result has samples 0 to {count - 1}, but sample {index} was asked for: choose one of them.")
     browser = needed(nodes, "draws_browser")
     browser.SetSelectedItemNumber(index)
     # Slicer's Sequences module does this by itself; without it the proxy follows here.

@@ -68,8 +68,8 @@ def ztv_and_noise(likelihood: GaussianLikelihood, noise: Noise, slice_spacing_mm
 
 COUPLINGS: dict[str, Coupling] = {
     "none": Coupling("each slice alone", none),
-    NEIGHBOURS: Coupling("the prior looks at neighbouring slices", none, StackDenoiser, slices_apart),
-    VOLUME: Coupling("the prior sees the volume", none, VolumeDenoiser),
+    NEIGHBOURS: Coupling("the trained model looks at neighbouring slices", none, StackDenoiser, slices_apart),
+    VOLUME: Coupling("the trained model sees the volume", none, VolumeDenoiser),
     "ztv": Coupling("total variation along z", ztv),
     "noise": Coupling("shared noise along z", shared_noise),
     "ztv+noise": Coupling("total variation and shared noise along z", ztv_and_noise),

@@ -164,7 +164,7 @@ class Modality:
     not look like this modality; ``simulate``: a measurement from a volume, its reference image and facts for a report;
     ``in_words``: a simulated scan from its settings by name; ``oracles``: images tuned on the reference, by method
     name, for comparison only; ``solvers``: methods that were run in it and did not diverge, beside those whose entries
-    in the catalogue name it.
+    in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it.
     """
 
     name: str
@@ -184,6 +184,7 @@ class Modality:
     in_words: Callable[[Mapping[str, Any]], str]
     cases: Cases = field(default_factory=Cases)
     solvers: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ..modalities import table
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -44,43 +46,43 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
     preset.name: preset
     for preset in (
         _preset(
-            "fast", "Fast", "a first look: 4 draws of 4 calls, by weights that were taught for it", ("ct",),
+            "fast", "Fast", "a first look: 4 samples of 4 steps, by a model that was trained for it", ("ct",),
             solver="consistency", prior="ct-body-few", steps=4, draws=4,
         ),
         _preset(
-            "standard", "Standard", "the usual choice: 4 draws of 30 steps", ("ct",), solver="dds", steps=30, draws=4,
+            "standard", "Standard", "the usual choice: 4 samples of 30 steps", ("ct",), solver="dds", steps=30, draws=4,
         ),
         _preset(
             "few-views", "Few views",
-            "about 20 views or fewer: a pair of draws of 26 thorough steps, larger prior, up to four times as slow",
+            "about 20 views or fewer: 2 samples of 26 thorough steps, larger model, up to four times as slow",
             ("ct",), solver="dds", prior="ct-body-medium", steps=26, draws=2,
             solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
         ),
         _preset(
             "few-views-thorough", "Few views, thorough",
-            "the same with 8 draws of 30 steps, for a smoother map of the spread: up to seventeen times as slow",
+            "the same with 8 samples of 30 steps, for a smoother map of the spread: up to seventeen times as slow",
             ("ct",), solver="dds", prior="ct-body-medium", steps=30, draws=8,
             solver_options={"prior_variance": 2.0, "products": 3, "antithetic": True},
         ),
         _preset(
-            "volume", "Volume", "several slices, few views: each is seen with its neighbours, 4 draws of 80 steps",
+            "volume", "Volume", "several slices, few views: each is seen with its neighbours, 4 samples of 80 steps",
             ("ct",), solver="dds", prior="ct-body-stack", coupling="neighbours", steps=80, draws=4,
             solver_options={"prior_variance": 2.0},
         ),
         _preset(
-            "posterior", "Moment matched", "draws whose mean and spread are near the posterior's: 8 draws",
+            "posterior", "Moment matched", "8 samples whose mean and spread are near the posterior's",
             ("ct",), ("mmps",), solver="tmpd", draws=8,
         ),
         _preset(
-            "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 draws of 30 steps", ("ct",),
+            "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 samples of 30 steps", ("ct",),
             solver="dds", steps=30, draws=4,
         ),
         _preset(
-            "unknown-anatomy", "Unknown anatomy", "what the prior was not trained on: it adapts to the data, 4 draws",
+            "unknown-anatomy", "Unknown anatomy", "what the model was not trained on: it adapts to the data, 4 samples",
             ("ct",), solver="scd", draws=4,
         ),
         _preset(
-            "classical", "Classical", "without a prior: filtered backprojection and TV", ("ct",), methods=("fbp", "tv"),
+            "classical", "Classical", "without a trained model: filtered backprojection and TV", ("ct",), methods=("fbp", "tv"),
         ),
     )
 })
@@ -98,5 +100,11 @@ def available_presets(solvers: Collection[str], modality: str | None = None) -> 
     """The presets whose solver is among ``solvers``, and those that need none; for one ``modality`` if given."""
     return [
         preset for preset in PRESETS.values()
-        if (preset.solver is None or preset.solver in solvers) and modality in (None, *preset.modalities)
+        if (preset.solver is None or preset.solver in solvers) and (modality is None or serves(preset, modality))
     ]
+
+
+def serves(preset: Preset, modality: str) -> bool:
+    """Whether a preset is for a modality: its own entry names it, or the modality's entry the preset."""
+    entry = table.MODALITIES.get(modality)
+    return modality in preset.modalities or (entry is not None and preset.name in entry.presets)

@@ -10,7 +10,7 @@ from ..modalities.checks import need, number, whole
 from ..modalities.contract import DIFFUSION, Modality, Scan
 from ..modalities.table import FIRST, modality_named
 from ..solvers.listing import check_options, listed_methods
-from .presets import preset_named
+from .presets import preset_named, serves
 
 KEEP = ("mean", "uncertainty", "not_seen", "residual", "draws")
 PRECISIONS: dict[str, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
@@ -175,7 +175,7 @@ def _of_preset(given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str):
         raise ValueError(f"expected a preset by name, or none, found {name!r}: change the setting")
     preset, modality = preset_named(name), given.get("modality", FIRST)
-    if modality not in preset.modalities:
+    if not serves(preset, modality):
         raise ValueError(
             f"expected a preset for {modality}, found '{name}', which is for {' and '.join(preset.modalities)}: change "
             "the setting"

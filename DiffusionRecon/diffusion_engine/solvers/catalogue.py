@@ -42,23 +42,23 @@ METHODS: dict[str, Method] = {
             work=30, stacks=True,
         ),
         Method(
-            "mmps", "Moment matching posterior sampling", "draws near the posterior, by its probability flow", mmps,
+            "mmps", "Moment matching posterior sampling", "samples near the posterior, by its probability flow", mmps,
             MMPSSettings, "near-posterior", "noise", ("ct",), "31, and 90 to 770 Jacobian products", "arXiv:2405.13712",
             work=340, earned=("ct",),
         ),
         Method(
-            "tmpd", "Tweedie moment projected diffusion", "draws near the posterior, by its reverse diffusion", tmpd,
+            "tmpd", "Tweedie moment projected diffusion", "samples near the posterior, by its reverse diffusion", tmpd,
             TMPDSettings, "near-posterior", "noise", ("ct",), "50, and 150 or more Jacobian products",
             "arXiv:2310.06721",
             work=500, earned=("ct",),
         ),
         Method(
-            "pnp-dm", "Plug-and-play diffusion models", "draws near the posterior without Jacobian products",
+            "pnp-dm", "Plug-and-play diffusion models", "samples near the posterior without Jacobian products",
             pnp_dm, PnPDMSettings, "concentrated", "noise", (), "2880", "arXiv:2405.18782",
             work=2880,
         ),
         Method(
-            "daps", "Decoupled annealing posterior sampling", "draws for any noise model in few calls", daps,
+            "daps", "Decoupled annealing posterior sampling", "samples for any noise model in few calls", daps,
             DAPSSettings, "concentrated", "noise", (), "420", "arXiv:2407.01521",
             work=420,
         ),
@@ -138,7 +138,7 @@ METHODS: dict[str, Method] = {
             work=100, likelihoods=ANY,
         ),
         Method(
-            "pfgm", "PFGM++ posterior sampling", "draws with heavy-tailed noise, for priors trained with it", pfgm,
+            "pfgm", "PFGM++ posterior sampling", "samples with heavy-tailed noise, for models trained with it", pfgm,
             PFGMSettings, "concentrated", "image", ("ct",), "30", "arXiv:2302.04265",
             work=30, stacks=True,
         ),
@@ -169,7 +169,7 @@ METHODS: dict[str, Method] = {
             work=50, ties=True,
         ),
         Method(
-            "scd", "Steerable conditional diffusion", "anatomy unknown to the prior: it adapts to the data", scd,
+            "scd", "Steerable conditional diffusion", "anatomy unknown to the trained model: it adapts to the data", scd,
             SCDSettings, "concentrated", "image", ("ct",), "60, and 216 with gradients", "arXiv:2308.14409",
             work=708,
         ),

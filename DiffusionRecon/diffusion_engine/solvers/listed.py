@@ -6,8 +6,8 @@ from typing import Any
 
 COUPLED: dict[str, str] = {
     "none": "each slice alone",
-    "neighbours": "the prior looks at neighbouring slices",
-    "volume": "the prior sees the volume",
+    "neighbours": "the trained model looks at neighbouring slices",
+    "volume": "the trained model sees the volume",
     "ztv": "total variation along z",
     "noise": "shared noise along z",
     "ztv+noise": "total variation and shared noise along z",
@@ -43,7 +43,7 @@ LISTED: list[dict[str, Any]] = [
     {
         "name": "mmps",
         "title": "Moment matching posterior sampling",
-        "purpose": "draws near the posterior, by its probability flow",
+        "purpose": "samples near the posterior, by its probability flow",
         "spread": "near-posterior",
         "modalities": ["ct"],
         "calls": "31, and 90 to 770 Jacobian products",
@@ -64,7 +64,7 @@ LISTED: list[dict[str, Any]] = [
     {
         "name": "tmpd",
         "title": "Tweedie moment projected diffusion",
-        "purpose": "draws near the posterior, by its reverse diffusion",
+        "purpose": "samples near the posterior, by its reverse diffusion",
         "spread": "near-posterior",
         "modalities": ["ct"],
         "calls": "50, and 150 or more Jacobian products",
@@ -85,7 +85,7 @@ LISTED: list[dict[str, Any]] = [
     {
         "name": "pnp-dm",
         "title": "Plug-and-play diffusion models",
-        "purpose": "draws near the posterior without Jacobian products",
+        "purpose": "samples near the posterior without Jacobian products",
         "spread": "concentrated",
         "modalities": [],
         "calls": "2880",
@@ -109,7 +109,7 @@ LISTED: list[dict[str, Any]] = [
     {
         "name": "daps",
         "title": "Decoupled annealing posterior sampling",
-        "purpose": "draws for any noise model in few calls",
+        "purpose": "samples for any noise model in few calls",
         "spread": "concentrated",
         "modalities": [],
         "calls": "420",
@@ -448,7 +448,7 @@ LISTED: list[dict[str, Any]] = [
     {
         "name": "pfgm",
         "title": "PFGM++ posterior sampling",
-        "purpose": "draws with heavy-tailed noise, for priors trained with it",
+        "purpose": "samples with heavy-tailed noise, for models trained with it",
         "spread": "concentrated",
         "modalities": ["ct"],
         "calls": "30",
@@ -594,7 +594,7 @@ LISTED: list[dict[str, Any]] = [
     {
         "name": "scd",
         "title": "Steerable conditional diffusion",
-        "purpose": "anatomy unknown to the prior: it adapts to the data",
+        "purpose": "anatomy unknown to the trained model: it adapts to the data",
         "spread": "concentrated",
         "modalities": ["ct"],
         "calls": "60, and 216 with gradients",

@@ -123,7 +123,7 @@ def write(photo: Photo, place: Path) -> tuple[str, str]:
 PHOTO = Modality(
     name="photo", title="photographs", unit="1", scale=SCALE, scan=Blur, group="row",
     classical=(Classical("blurred", "blurred", False, True), Classical("sharp", "sharpened")), fallback="sharp",
-    default_prior="photo-small", solvers=("dds",),
+    default_prior="photo-small", solvers=("dds",), presets=("standard",),
     trust=Trust(1.0, 0.01, Blur, "the same blur", lambda images: images > 0.1, lambda system: 0.0, 0.0, -0.2),
     files=Files(
         ("photo.nrrd", "photo.json"), True, lambda path, beside: path.name == "photo.nrrd",
