@@ -1,7 +1,7 @@
 """A modality is a folder and an entry, in the engine and in the panel: with photographs added everything runs.
 
-In a copy of the module, with no other file touched: `reconstruct`, a job in the worker, the panel with a run of the real
-engine by its Apply button, the review, and the job's result in the scene. The panel's widgets are the stand-in's.
+In a copy of the module, with no other file touched: `reconstruct`, a job in the worker, the panel with a run of the
+real engine by its Apply button, the review, and the job's result in the scene. The panel's widgets are the stand-in's.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def selectDraw(nodes: Nodes, index: int) -> None:
     """Show draw `index` (from 0) of the sequence."""
     count = needed(nodes, "draws").GetNumberOfDataNodes()
     if not 0 <= index < count:
-        raise ValueError(f"The result has samples 0 to {count - 1}, but sample {index} was asked for: choose one of them.")
+        raise ValueError(f"The result has samples 0 to {count - 1}, but {index} was asked for: choose one of them.")
     browser = needed(nodes, "draws_browser")
     browser.SetSelectedItemNumber(index)
     # Slicer's Sequences module does this by itself; without it the proxy follows here.

@@ -82,7 +82,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             ("ct",), solver="scd", draws=4,
         ),
         _preset(
-            "classical", "Classical", "without a trained model: filtered backprojection and TV", ("ct",), methods=("fbp", "tv"),
+            "classical", "Classical", "without a trained model: filtered backprojection and TV", ("ct",),
+            methods=("fbp", "tv"),
         ),
     )
 })

@@ -169,8 +169,8 @@ METHODS: dict[str, Method] = {
             work=50, ties=True,
         ),
         Method(
-            "scd", "Steerable conditional diffusion", "anatomy unknown to the trained model: it adapts to the data", scd,
-            SCDSettings, "concentrated", "image", ("ct",), "60, and 216 with gradients", "arXiv:2308.14409",
+            "scd", "Steerable conditional diffusion", "anatomy unknown to the trained model: it adapts to the data",
+            scd, SCDSettings, "concentrated", "image", ("ct",), "60, and 216 with gradients", "arXiv:2308.14409",
             work=708,
         ),
     )
