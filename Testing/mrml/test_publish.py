@@ -158,6 +158,7 @@ def test_drawsAreASequenceOnlyOnRequest(inputNode: slicer.vtkMRMLScalarVolumeNod
     (jobFolder / "result.json").write_text(json.dumps(report), encoding="utf-8")
     nodes = publishResult(jobFolder, inputNode, withDraws=True)
     sequence, browser = nodes["draws"], nodes["draws_browser"]
+    assert sequence.GetName().startswith("Chest samples (")
     assert sequence.GetNumberOfDataNodes() == 2
     assert slicer.mrmlScene.GetFirstNodeByName(f"{sequence.GetName()} 2") is None
     shown = browser.GetProxyNode(sequence)
