@@ -185,6 +185,13 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
+def test_pictures_are_small_and_shown() -> None:
+    texts = "".join((ROOT / place / "README.md").read_text(encoding="utf-8") for place in (".", "DiffusionRecon"))
+    pictures = [ROOT / "Resources" / "views.png", *(ROOT / "Resources" / "Screenshots").glob("*.png")]
+    assert len(pictures) == 6
+    assert [path.name for path in pictures if path.stat().st_size > 200_000 or path.name not in texts] == []
+
+
 def test_the_first_page_is_short() -> None:
     """From its title to a first reconstruction of one's own in Slicer: five minutes of 230 words at most."""
     text = text_of(ROOT / "README.md")
