@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 import slicer.util
 
+from DiffusionReconLib.jobs.failures import sentenceOf
 from DiffusionReconLib.panel.lazily import Lazily
 from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, setText, tipOf
 from DiffusionReconLib.panel.review_findings import FindingsTab
@@ -94,8 +95,8 @@ class ReviewPart(Part):
             try:
                 self.say("")
                 action()
-            except (ValueError, RuntimeError, OSError) as error:
-                self.say(str(error), True)
+            except Exception as error:  # whatever it was: a press that does nothing tells nothing
+                self.say(sentenceOf(error), True)
 
         return slot
 

@@ -8,6 +8,7 @@ import html
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -240,10 +241,9 @@ def _write(path: str | Path, content: bytes) -> Path:
         partial.write_bytes(content)
         os.replace(partial, path)
     except OSError as error:
+        with suppress(OSError):  # where it could not be written it may not be looked for either
+            partial.unlink(missing_ok=True)
         raise ValueError(
             f"'{path}' could not be written ({error.strerror}): choose a folder that exists and is writable."
         ) from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,14 +71,13 @@ def exportSeries(
     if len({source.StudyInstanceUID for source in sources}) > 1:
         raise ValueError("The source images belong to several studies: give those of one.")
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"A DICOM series needs an empty folder, but '{folder}' holds files: choose another one.")
+    _refuseFull(folder)
     slope, intercept = _rescale(volume.array)
     common = _common(node, volume, sources, seriesNumber)
     common.RescaleSlope, common.RescaleIntercept = slope, intercept
     stored = np.rint((volume.array.astype(np.float64) - float(intercept)) / float(slope))
     written: list[Path] = []
-    made = not folder.exists()
+    made = not folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for index, plane in enumerate(np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")):
@@ -85,16 +85,29 @@ def exportSeries(
             written.append(path)
             _slice(common, volume, index, plane).save_as(path, **strictly())
     except BaseException as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        if made and folder.is_dir():
-            folder.rmdir()
+        with suppress(OSError):  # the first error is the one to tell
+            for path in written:
+                path.unlink(missing_ok=True)
+            if made and folder.is_dir():
+                folder.rmdir()
         if isinstance(error, OSError):
-            raise ValueError(
-                f"The DICOM series could not be written to '{folder}' ({error.strerror}): choose a writable folder."
-            ) from error
+            raise _unwritable(folder, error) from error
         raise
     return written
+
+
+def _refuseFull(folder: Path) -> None:
+    try:
+        full = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if full:
+        raise ValueError(f"A DICOM series needs an empty folder, but '{folder}' holds files: choose another one.")
+
+
+def _unwritable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"The DICOM series could not be written to '{folder}' ({error.strerror}): choose a writable folder.")
 
 
 def strictly() -> dict[str, bool]:

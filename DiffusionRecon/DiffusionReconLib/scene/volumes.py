@@ -30,6 +30,8 @@ QUANTITIES = {
 }
 # What tells the volumes of a result from others: the key that each is known by in it.
 RESULT_ATTRIBUTE = "DiffusionPriors.Result"
+# The key of the estimate that is shown while a run goes on, and removed with its end.
+PREVIEW = "preview"
 # |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
 BODY_PART_TAG = "0018,0015"
 SHEAR_TOLERANCE = 1e-3
@@ -54,10 +56,11 @@ def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
 
 
 def firstVolume() -> slicer.vtkMRMLScalarVolumeNode | None:
-    """The first volume of the scene that a user can choose: no labels, no hidden node, nothing reconstructed here."""
+    """The first volume that a user can choose: no labels, no vectors, no hidden node, nothing reconstructed here."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         own = node.GetAttribute(RESULT_ATTRIBUTE) is not None
-        if not (own or node.GetHideFromEditors() or node.IsA("vtkMRMLLabelMapVolumeNode")):
+        # Labels and vectors are kinds of scalar volumes, which the selector does not list.
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not (own or node.GetHideFromEditors()):
             return node
     return None
 
