@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,14 @@ import pytest
 import slicer
 import slicer.util
 import vtk
+from diffusion_engine.solvers.listing import listed_methods
 from DiffusionReconLib.jobs.failures import sentenceOf
-from DiffusionReconLib.jobs.settings import storedOptions
+from DiffusionReconLib.jobs.settings import BALANCE_OPTION, storedOptions
+from DiffusionReconLib.modalities.ct.acquisition import CTAcquisition, scanSettings
 from DiffusionReconLib.modalities.ct.measured import nrrdSizes
+from DiffusionReconLib.panel.parameters import ReconParameters
 from DiffusionReconLib.review import findings as review
+from host.dialogs import Recorder
 from host.eventloop import turn, waitUntil
 from host.guiapplication import Panel
 from host.pythonqt import plainToolTip
@@ -116,8 +121,9 @@ def test_standInAClosedSceneIsSeenToCancelTheRun(openPanel: OpenPanel, tmp_path:
 
 def test_standInProgressDoesNotSpeakOverACancel(openPanel: OpenPanel, tmp_path: Path) -> None:
     panel, runner = held(openPanel, tmp_path)
-    runner.engines[0].cancel = lambda: None  # a message is on its way already
     panel.widget.ui.applyButton.click()
+    assert runner.engines[0].cancelled
+    # A message that was on its way already.
     panel.widget.panel.run._message({"event": "progress", "stage": "tv", "step": 1, "total": 2, "fraction": 0.5})
     assert panel.widget.ui.statusLabel.text == "Cancelling..."
 
@@ -187,3 +193,181 @@ def test_standInAPressThatFailsSaysSo(openPanel: OpenPanel, tmp_path: Path, monk
         ui.findButton.click()
         assert sentence in ui.verdictLabel.text
     assert QtWidgets.QApplication.overrideCursor() is None  # the waiting is over
+
+
+@pytest.mark.parametrize(("place", "text", "usual"), [
+    ("ct.views", "abc", 60), ("ct.views", "0", 60), ("ct.arcDegrees", "nan", 180.0), ("seed", "1e99", 0),
+])
+def test_standInADamagedSettingOfASceneIsTheUsualOne(
+    openPanel: OpenPanel, tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, text: str, usual: float
+) -> None:
+    """The others stay, the panel works, and the log says so."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+    ReconParameters(node).ct.noisePercent = 0.7
+    node.SetParameter(place, text)
+    parameters = ReconParameters(node)
+    top, _dot, member = place.partition(".")
+    found = getattr(parameters, top)
+    assert (getattr(found, member) if member else found) == usual
+    assert parameters.ct.noisePercent == 0.7
+    assert f"The setting '{place}' of the scene cannot be read" in caplog.text
+    assert openPanel().widget.ui.purposeLabel.text
+
+
+def test_anUnknownNoiseIsNotTakenForAnother() -> None:
+    values = CTAcquisition(noiseKind="speckle")
+    with pytest.raises(ValueError, match="has no noise 'speckle'"):
+        scanSettings(values)
+
+
+def test_standInADamagedReportLeavesThePanelUsable(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui, part = panel.widget.ui, panel.widget.panel.review
+    addChest()
+    for _again in range(2):
+        ui.applyButton.click()
+        idle(panel)
+    report = part.nodes["report"]
+    for text in ("{", "[]", ""):
+        report.SetText(text)
+        ui.resultComboBox.currentIndex = 0
+        assert not ui.verdictLabel.text
+        assert ui.uncertaintyButton.enabled
+        ui.resultComboBox.currentIndex = 1
+        said = f"The text '{report.GetName()}' is no report of a result any more: reconstruct again."
+        assert ui.verdictLabel.text == said
+        assert not ui.uncertaintyButton.enabled
+        assert ui.applyButton.enabled
+
+
+def test_standInAReportWithoutItsSpreadIsShown(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """A report of an earlier version may lack the kind of its spread: the map is shown, as no error bar."""
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui, part = panel.widget.ui, panel.widget.panel.review
+    addChest()
+    ui.applyButton.click()
+    idle(panel)
+    content = json.loads(part.nodes["report"].GetText())
+    del content["spread"]
+    part.nodes["report"].SetText(json.dumps(content))
+    for name in ("uncertainty", "difference", "draws"):
+        getattr(ui, f"{name}Button").click()
+        assert not ui.verdictLabel.text
+
+
+def test_standInWhatAPresetTakesAlong(openPanel: OpenPanel) -> None:
+    """Weights that serve one method alone go with it, and so do the steps; others that were chosen stay."""
+    panel = openPanel()
+    parameters, take = panel.widget.logic.getParameterNode(), panel.widget.panel.method._takePreset
+    for chosen, left in (("ct-body-few", ""), ("ct-body-medium", "ct-body-medium")):
+        parameters.prior, parameters.steps = chosen, 17
+        take("posterior")
+        assert (parameters.prior, parameters.steps) == (left, 0)
+        take("standard")
+
+
+def test_standInLoadOtherCancelledLeavesTheModel(openPanel: OpenPanel, recordedDialogs: Recorder) -> None:
+    combo = openPanel().widget.ui.priorComboBox
+    before = combo.currentText
+    recordedDialogs.answer("")
+    combo.currentIndex = combo.findText("Load other...")
+    assert combo.currentText == before
+
+
+def test_standInWhatCannotBeUsedIsNotOffered(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui, parameters = panel.widget.ui, panel.widget.logic.getParameterNode()
+    addChest()
+    assert not ui.exportDicomButton.enabled
+    ui.applyButton.click()
+    idle(panel)
+    assert ui.exportDicomButton.enabled
+    assert not ui.wholeCheckBox.enabled  # there is no review yet
+    ui.findButton.click()
+    assert ui.wholeCheckBox.enabled
+    slicer.mrmlScene.RemoveNode(panel.widget.panel.review.nodes["report"])
+    panel.widget.panel.update()
+    assert not ui.exportDicomButton.enabled
+    assert not ui.wholeCheckBox.enabled
+    # Of Advanced, what the method does not know; of the part, what the region decides.
+    for solver in ("dds", "tmpd"):
+        parameters.solver = solver
+        known = {option.name for option in listed_methods()[solver].options}
+        assert ui.balanceSlider.enabled == (BALANCE_OPTION in known), solver
+    assert ui.extentComboBox.enabled
+    ui.regionSelector.addNode()
+    assert not ui.extentComboBox.enabled
+
+
+def test_standInWithoutParametersNoViewIsFollowed(openPanel: OpenPanel) -> None:
+    slicer.app.layoutManager()
+    panel = openPanel()
+    addChest()
+    panel.widget.logic.getParameterNode().extent = "current"
+    part = panel.widget.panel.inputs._extent
+    assert part._view is not None
+    panel.widget.setParameters(None)
+    assert part._view is None
+
+
+def test_standInARunThatEndsWithoutParametersIsPublished(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """As while another scene is being loaded: its result is listed once there are parameters again."""
+    panel, runner = held(openPanel, tmp_path)
+    panel.widget.setParameters(None)
+    runner.engines[0].hold = None
+    idle(panel)
+    assert panel.widget.ui.statusLabel.text == "Done."
+    panel.widget.enter()
+    assert panel.widget.ui.resultComboBox.count == 1
+    assert panel.widget.ui.uncertaintyButton.enabled
+
+
+def test_standInTheFirstSampleFollowsTheLast(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    addChest()
+    ui.applyButton.click()
+    idle(panel)
+    nodes = panel.widget.panel.review.nodes
+    shown = []
+    for _press in range(nodes["draws"].GetNumberOfDataNodes() + 1):
+        ui.drawsButton.click()
+        shown.append(nodes["draws_browser"].GetSelectedItemNumber())
+    assert shown == [0, 1, 2, 3, 4, 5, 0]
+
+
+def test_standInAResultIsOfferedTheLooksThatItHas(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """What was removed from a result is not offered when it is shown anew, and nothing is without any result."""
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui, part = panel.widget.ui, panel.widget.panel.review
+    addChest()
+    ui.applyButton.click()
+    idle(panel)
+    names = ("uncertainty", "mean", "flicker", "residual", "notSeen", "difference", "draws", "find", "exportDicom")
+    assert all(getattr(ui, f"{name}Button").enabled for name in names)
+    report = part.nodes["report"]
+    for key in ("uncertainty", "tv", "residual"):
+        slicer.mrmlScene.RemoveNode(part.nodes[key])
+    part.show({"report": report})
+    offered = {name for name in names if getattr(ui, f"{name}Button").enabled}
+    assert offered == {"mean", "notSeen", "difference", "draws", "exportDicom"}
+    ui.findingsTable.setRowCount(1)
+    slicer.mrmlScene.Clear(0)
+    ui.reviewCollapsibleButton.enabled = True  # else it disables all that is in it
+    assert not any(getattr(ui, f"{name}Button").enabled for name in names)
+    assert (ui.findingsTable.rowCount, ui.segmentsTable.rowCount) == (0, 0)
+
+
+def test_standInNothingIsMeasuredOfAFolderThatIsNone(openPanel: OpenPanel, tmp_path: Path) -> None:
+    ui = openPanel().widget.ui
+    for folder, reason in (("", "Choose a folder of volumes to train on."), ("/nowhere", "'/nowhere' is no folder")):
+        ui.trainDataPathEdit.currentPath = folder
+        assert ui.trainHintLabel.text.startswith(reason)
+        assert (ui.trainForecastButton.enabled, ui.trainStartButton.enabled) == (False, False)
+    ui.trainDataPathEdit.currentPath = str(tmp_path)
+    assert (ui.trainForecastButton.enabled, ui.trainStartButton.enabled) == (True, True)

@@ -79,8 +79,6 @@ class ReviewPart(Part):
     def sceneClosing(self) -> None:
         """The nodes go away."""
         self._shownResult, self.nodes = None, {}
-        self._findings.clear()
-        self.ui.segmentsTable.setRowCount(0)
 
     def say(self, text: str, bad: bool = False) -> None:
         """Put a sentence into the section's last line."""
@@ -112,15 +110,16 @@ class ReviewPart(Part):
 
     def _showResult(self) -> None:
         self.say("")
-        lines = review.banner(results.resultReport(self.nodes)) if self.nodes else []
+        try:
+            lines = review.banner(results.resultReport(self.nodes)) if self.nodes else []
+        except ValueError as error:
+            self.nodes, lines = {}, []
+            self.say(str(error), True)
         setText(self.ui.bannerLabel, "<br>".join(
             f'<span style="color: {toneColour(self.ui.bannerLabel, line.state)}">{escape(line.text)}</span>'
             for line in lines))
-        if self.nodes:
-            self._view.show()
-            self._findings.show()
-        else:
-            self._findings.clear()
+        self._view.show()
+        self._findings.show()
 
     def _fitTabs(self, current: int) -> None:
         """Let the tabs be as high as the one on show: Qt asks hidden pages for their height too, unless empty."""

@@ -47,8 +47,15 @@ def resultNodes(reportNode: slicer.vtkMRMLTextNode) -> Nodes:
 
 
 def resultReport(nodes: Nodes) -> dict:
-    """The result's report (result.json) as a dictionary."""
-    return json.loads(needed(nodes, "report").GetText())
+    """The result's report (result.json) as a dictionary; ValueError, one sentence, for a text that is none any more."""
+    node = needed(nodes, "report")
+    try:
+        report = json.loads(node.GetText())
+    except (ValueError, RecursionError):
+        report = None
+    if not isinstance(report, dict):
+        raise ValueError(f"The text '{node.GetName()}' is no report of a result any more: reconstruct again.")
+    return report
 
 
 def resultImage(nodes: Nodes) -> slicer.vtkMRMLScalarVolumeNode:
@@ -197,7 +204,7 @@ def showDifference(
     report.SetNodeReferenceID(RESULT_REFERENCE + "difference", made.GetID())
     nodes["difference"] = made
     _show(made)
-    addLegend(made, "difference", resultReport(nodes)["spread"] or "point")
+    addLegend(made, "difference", resultReport(nodes).get("spread") or "point")
     return made
 
 
@@ -225,7 +232,7 @@ def _showOverlay(nodes: Nodes, key: str, opacity: float | None = None, threshold
     )
     if threshold is not None:
         setThreshold(node, threshold)
-    addLegend(node, key, resultReport(nodes)["spread"] or "point")
+    addLegend(node, key, resultReport(nodes).get("spread") or "point")
 
 
 def _layoutNode() -> slicer.vtkMRMLLayoutNode:
