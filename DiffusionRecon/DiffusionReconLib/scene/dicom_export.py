@@ -16,6 +16,7 @@ from diffusion_engine.volume import Volume
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
+from slicer.i18n import tr as _
 
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.volumes import volumeFromNode
@@ -69,7 +70,7 @@ def exportSeries(
     """
     volume = volumeFromNode(node)
     if len({source.StudyInstanceUID for source in sources}) > 1:
-        raise ValueError("The source images belong to several studies: give those of one.")
+        raise ValueError(_("The source images belong to several studies: give those of one."))
     folder = Path(folder)
     _refuseFull(folder)
     slope, intercept = _rescale(volume.array)
@@ -102,12 +103,15 @@ def _refuseFull(folder: Path) -> None:
     except OSError as error:
         raise _unwritable(folder, error) from error
     if full:
-        raise ValueError(f"A DICOM series needs an empty folder, but '{folder}' holds files: choose another one.")
+        raise ValueError(_(
+            "A DICOM series needs an empty folder, but '{folder}' holds files: choose another one."
+        ).format(folder=folder))
 
 
 def _unwritable(folder: Path, error: OSError) -> ValueError:
-    return ValueError(
-        f"The DICOM series could not be written to '{folder}' ({error.strerror}): choose a writable folder.")
+    return ValueError(_(
+        "The DICOM series could not be written to '{folder}' ({reason}): choose a writable folder."
+    ).format(folder=folder, reason=error.strerror))
 
 
 def strictly() -> dict[str, bool]:
