@@ -31,6 +31,7 @@ class ReviewPart(Part):
         self._result = Choices(ui.resultComboBox, lambda name: self.store("resultID", name))
         self._shownResult: str | None = None
         self.nodes: dict[str, Any] = {}
+        self._banner: list[Any] = []
         self._view = ViewTab(ui, self)
         self._findings = FindingsTab(ui, self)
         actions: dict[str, Callable[[], str]] = {
@@ -70,6 +71,7 @@ class ReviewPart(Part):
                 review.hideOutlines(before)
             self._showResult()
         else:
+            self._showBanner()
             self._view.update()
 
     def close(self) -> None:
@@ -111,15 +113,19 @@ class ReviewPart(Part):
     def _showResult(self) -> None:
         self.say("")
         try:
-            lines = review.banner(results.resultReport(self.nodes)) if self.nodes else []
+            self._banner = review.banner(results.resultReport(self.nodes)) if self.nodes else []
         except ValueError as error:
-            self.nodes, lines = {}, []
+            self.nodes, self._banner = {}, []
             self.say(str(error), True)
-        setText(self.ui.bannerLabel, "<br>".join(
-            f'<span style="color: {toneColour(self.ui.bannerLabel, line.state)}">{escape(line.text)}</span>'
-            for line in lines))
+        self._showBanner()
         self._view.show()
         self._findings.show()
+
+    def _showBanner(self) -> None:
+        """In colours of the present style, which may have been changed."""
+        setText(self.ui.bannerLabel, "<br>".join(
+            f'<span style="color: {toneColour(self.ui.bannerLabel, line.state)}">{escape(line.text)}</span>'
+            for line in self._banner))
 
     def _fitTabs(self, current: int) -> None:
         """Let the tabs be as high as the one on show: Qt asks hidden pages for their height too, unless empty."""
