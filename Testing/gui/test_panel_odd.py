@@ -26,7 +26,7 @@ from host.eventloop import turn, waitUntil
 from host.guiapplication import Panel
 from host.pythonqt import plainToolTip
 from prepared import OpenPanel, addChest, idle, makeRunner, useRunner, writeSinogram
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 VOLUME = "vtkMRMLScalarVolumeNode"
 
@@ -371,3 +371,53 @@ def test_standInNothingIsMeasuredOfAFolderThatIsNone(openPanel: OpenPanel, tmp_p
         assert (ui.trainForecastButton.enabled, ui.trainStartButton.enabled) == (False, False)
     ui.trainDataPathEdit.currentPath = str(tmp_path)
     assert (ui.trainForecastButton.enabled, ui.trainStartButton.enabled) == (True, True)
+
+
+def test_standInATrainingsProgressDoesNotSpeakOverACancel(openPanel: OpenPanel) -> None:
+    panel = openPanel()
+    ui, part = panel.widget.ui, panel.widget.panel.train
+    part._training = SimpleNamespace(cancel=lambda: None, request=part.request(), close=lambda: None)
+    part.startOrCancel()
+    part._message({"event": "progress", "step": 1, "total": 2, "fraction": 0.5})
+    assert ui.trainStatusLabel.text == "Cancelling..."
+    assert not ui.trainStartButton.enabled
+
+
+def test_standInLookingForRegionsShowsAWaitingCursor(
+    openPanel: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    addChest()
+    panel.widget.ui.applyButton.click()
+    idle(panel)
+    seen: list[Any] = []
+    make = review.makeReview
+
+    def watched(*given: Any, **named: Any) -> Any:
+        seen.append(QtWidgets.QApplication.overrideCursor().shape())
+        return make(*given, **named)
+
+    monkeypatch.setattr(review, "makeReview", watched)
+    panel.widget.ui.findButton.click()
+    assert seen == [QtCore.Qt.WaitCursor]
+    assert QtWidgets.QApplication.overrideCursor() is None
+
+
+@pytest.mark.parametrize("long", ["x" * 250, "ü" * 200])
+def test_standInANameTooLongForADiskIsASentence(
+    openPanel: OpenPanel, tmp_path: Path, recordedDialogs: Recorder, long: str
+) -> None:
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    addChest()
+    ui.applyButton.click()
+    idle(panel)
+    ui.findButton.click()
+    for button, words in (("exportHtmlButton", "could not be written"), ("exportDicomButton", "could not be written")):
+        recordedDialogs.answer(str(tmp_path / (long + "x" * 20)))
+        getattr(ui, button).click()
+        assert words in ui.verdictLabel.text
+        assert "choose a" in ui.verdictLabel.text
+    assert not list(tmp_path.glob(".*.part"))

@@ -76,6 +76,7 @@ def test_standInShowsAPreviewAndPutsTheViewsBack(
     assert (shown.GetName(), layers.GetForegroundOpacity()) == ("Chest preview", 1.0)
     assert layers.GetBackgroundVolumeID() == node.GetID()  # what a scene saved now opens with
     assert not shown.GetSaveWithScene()
+    assert not shown.GetDisplayNode().GetSaveWithScene()
     assert "Total variation, step 1 of 2, about 3 s left" in panel.widget.ui.statusLabel.text
     panel.widget.ui.applyButton.click()
     idle(panel)

@@ -135,8 +135,8 @@ def _context(sr: Any, content: dict) -> Any:
     names = [entry["reviewer"] for entry in (content["verdict"], *content["findings"]) if entry["reviewer"]]
     if not names:
         return sr.ObservationContext(observer_device_context=device)
-    # In a DICOM name these characters part family name, scripts and values.
-    plain = "".join(" " if character in "^=\\" else character for character in names[0])[:64]
+    # In a DICOM name these characters part family name, scripts and values; it has 64 with the one added here.
+    plain = "".join(" " if character in "^=\\" else character for character in names[0])[:63]
     person = sr.ObserverContext(
         observer_type=Code("121006", "DCM", "Person"),
         observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(name=f"{plain}^"),
