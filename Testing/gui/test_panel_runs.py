@@ -108,8 +108,10 @@ def test_standInSceneClosedMidRunEndsItWithoutAResult(openPanel: OpenPanel, tmp_
     addChest()
     ui.applyButton.click()
     waitUntil(lambda: runner.engines and runner.engines[0]._given == 2)
+    ui.queueButton.click()
     slicer.mrmlScene.Clear(0)
     idle(panel)
+    assert len(runner.engines) == 1  # what waited is not begun
     assert runner.engines[0].cancelled
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     assert not leftovers()
