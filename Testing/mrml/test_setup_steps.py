@@ -109,6 +109,24 @@ def test_anAttemptKnowsNothingOfTheOneBefore(application: Application) -> None:
     assert (setup.begin(), setup.poll(), setup.poll()) == (INSTALLING, INSTALLING, READY)
 
 
+def test_anInstallerThatCouldNotBeStartedIsStartedAgain(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(MONAI)
+    setup, start = Setup(world, yes), world.start
+
+    def refuse(*_given: object) -> None:
+        raise RuntimeError("A non-blocking pip_install is already in progress.")
+
+    monkeypatch.setattr(world, "start", refuse)
+    assert (setup.begin(), setup.poll()) == (INSTALLING, BLOCKED)
+    assert "Another installation" in setup.sentence
+    monkeypatch.setattr(world, "start", start)
+    assert (setup.begin(), setup.poll()) == (INSTALLING, INSTALLING)
+    world.finish()
+    assert setup.poll() == READY
+
+
 def test_torchThenTheOthersThenReady(application: Application) -> None:
     world, asked = World(TORCH, MONAI, line="Collecting"), []
     setup = Setup(world, lambda question: asked.append(question) or True)
