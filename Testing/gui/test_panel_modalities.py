@@ -127,6 +127,18 @@ def test_standInTheModalityIsRecognisedByDicomOrUnit(withPhoto: None) -> None:
     assert table.recognised("", "a.u.") is None
 
 
+def test_standInMeasuredDataAreNotReadAsTheVolumesModality(
+    openPanel: OpenPanel, withPhoto: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volume that was chosen before tells nothing of a file."""
+    monkeypatch.setattr("DiffusionReconLib.panel.inputs.dicomModality", lambda _node: "XC")
+    panel = openPanel()
+    addChest()
+    assert panel.widget.panel.inputs.modality is PHOTO
+    panel.widget.ui.sourceComboBox.currentIndex = 1
+    assert panel.widget.panel.inputs.modality is CT
+
+
 def test_standInTwoFilesWithOneNameAreRefused(openPanel: OpenPanel, withPhoto: None) -> None:
     path = panel_acquisition.UI_FOLDER / PHOTO.uiFile
     path.write_text(path.read_text(encoding="utf-8").replace("blurSpinBox", "viewsSpinBox"), encoding="utf-8")

@@ -356,6 +356,13 @@ def test_standInBannerIsReadableOnLightAndDark(background: str, openPanel: OpenP
         colours = [part.partition('"')[0] for part in label.text.split('style="color: ')[1:]]
         assert len(colours) == 5
         assert min(contrast(colour, shown) for colour in colours) >= 4.5
+        other = {"#efefef": "#353535", "#353535": "#efefef"}[background]  # the style is changed while it is on show
+        QtWidgets.QApplication.setPalette(QtGui.QPalette(QtGui.QColor(other)))
+        turn()
+        panel.widget.enter()
+        shown = label.palette.color(QtGui.QPalette.Window).name()
+        colours = [part.partition('"')[0] for part in label.text.split('style="color: ')[1:]]
+        assert min(contrast(colour, shown) for colour in colours) >= 4.5
     finally:
         QtWidgets.QApplication.setPalette(before)
 

@@ -76,6 +76,7 @@ def test_standInShowsAPreviewAndPutsTheViewsBack(
     assert (shown.GetName(), layers.GetForegroundOpacity()) == ("Chest preview", 1.0)
     assert layers.GetBackgroundVolumeID() == node.GetID()  # what a scene saved now opens with
     assert not shown.GetSaveWithScene()
+    assert not shown.GetDisplayNode().GetSaveWithScene()
     assert "Total variation, step 1 of 2, about 3 s left" in panel.widget.ui.statusLabel.text
     panel.widget.ui.applyButton.click()
     idle(panel)
@@ -107,8 +108,10 @@ def test_standInSceneClosedMidRunEndsItWithoutAResult(openPanel: OpenPanel, tmp_
     addChest()
     ui.applyButton.click()
     waitUntil(lambda: runner.engines and runner.engines[0]._given == 2)
+    ui.queueButton.click()
     slicer.mrmlScene.Clear(0)
     idle(panel)
+    assert len(runner.engines) == 1  # what waited is not begun
     assert runner.engines[0].cancelled
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     assert not leftovers()

@@ -169,6 +169,17 @@ def test_structuredReportReadsBack(table: slicer.vtkMRMLTableNode, tmp_path: Pat
     texts = [element.value for element in pydicom.dcmread(path).iterall() if element.keyword == "TextValue"]
     assert COMMENT in texts
     assert "Not for diagnostic use." in texts
+    assert [str(element.value) for element in pydicom.dcmread(path).iterall() if element.keyword == "PersonName"] == [
+        "Dr. Ö^"]
+
+
+def test_aReviewersNameIsOneOfDicom(table: slicer.vtkMRMLTableNode, tmp_path: Path) -> None:
+    """Without what parts names there, and within its 64 characters."""
+    pytest.importorskip("highdicom", reason="highdicom is not installed (it is optional)")
+    review.setVerdict(table, None, "trust", "", "A^B=C\\D " + "x" * 80)
+    path = report.exportStructuredReport(table, tmp_path / "review.dcm", [sourceImage()])
+    names = [element.value for element in pydicom.dcmread(path).iterall() if element.keyword == "PersonName"]
+    assert [str(name) for name in names] == ["A B C D " + "x" * 55 + "^"]
 
 
 def test_structuredReportNeedsAStudyAndItsPackage(

@@ -124,6 +124,11 @@ def test_compareLaysOutLinkedViewsSideBySide(
     layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     before = layout.GetViewArrangement()
     names = results.compare(nodes)
+    for name in names:  # what an earlier comparison's view showed over its image
+        layers(name).SetLabelVolumeID(nodes["tv"].GetID())
+        layers(name).SetForegroundVolumeID(nodes["tv"].GetID())
+    assert results.compare(nodes) == names
+    assert {(layers(name).GetLabelVolumeID(), layers(name).GetForegroundVolumeID()) for name in names} == {(None, None)}
     assert [layers(name).GetBackgroundVolumeID() for name in names] == [
         nodes[key].GetID() for key in ("reference", "tv", "mean")
     ]

@@ -91,6 +91,42 @@ def test_nothingMissingIsReadyAndAsksNothing(application: Application) -> None:
     assert setup.button is None
 
 
+def test_anAttemptKnowsNothingOfTheOneBefore(application: Application) -> None:
+    """Neither its log, which tells what went wrong, nor where its button led."""
+    world = World(TORCH, extension=False, code=1, line="NewConnectionError")
+    setup = Setup(world, yes)
+    assert setup.begin() == BLOCKED
+    assert setup.openExtensions
+    world.extension = True
+    assert (setup.begin(), setup.poll()) == (INSTALLING, BLOCKED)
+    assert not setup.openExtensions
+    assert "network cannot be reached" in setup.sentence
+    world.line = "Failed building wheel"
+    assert (setup.begin(), setup.poll()) == (INSTALLING, BLOCKED)
+    assert "no ready-made package" in setup.sentence
+    assert setup.log == ["Failed building wheel"]
+    world.code = 0
+    assert (setup.begin(), setup.poll(), setup.poll()) == (INSTALLING, INSTALLING, READY)
+
+
+def test_anInstallerThatCouldNotBeStartedIsStartedAgain(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(MONAI)
+    setup, start = Setup(world, yes), world.start
+
+    def refuse(*_given: object) -> None:
+        raise RuntimeError("A non-blocking pip_install is already in progress.")
+
+    monkeypatch.setattr(world, "start", refuse)
+    assert (setup.begin(), setup.poll()) == (INSTALLING, BLOCKED)
+    assert "Another installation" in setup.sentence
+    monkeypatch.setattr(world, "start", start)
+    assert (setup.begin(), setup.poll()) == (INSTALLING, INSTALLING)
+    world.finish()
+    assert setup.poll() == READY
+
+
 def test_torchThenTheOthersThenReady(application: Application) -> None:
     world, asked = World(TORCH, MONAI, line="Collecting"), []
     setup = Setup(world, lambda question: asked.append(question) or True)

@@ -17,6 +17,12 @@ def sentenceOf(error: BaseException) -> str:
     """The sentence of an error; the traceback of one that is a mistake of the program goes to Slicer's log."""
     if isinstance(error, MemoryError):
         return _("Slicer's memory did not suffice: close other volumes, or choose fewer slices or a smaller region.")
+    if isinstance(error, OSError) and error.strerror:  # the system's words, which are no sentence
+        if error.filename is None:
+            return _("A file cannot be used ({reason}): check the files, your right to use them, and the room on the "
+                     "disk.").format(reason=error.strerror)
+        return _("'{path}' cannot be used ({reason}): check that it is there, that you may use it, and that there is "
+                 "room on the disk.").format(path=error.filename, reason=error.strerror)
     if isinstance(error, FORESEEN) and not isinstance(error, MISTAKES) and str(error):
         return str(error)
     logging.error("Diffusion Reconstruction met an error that is its own", exc_info=error)

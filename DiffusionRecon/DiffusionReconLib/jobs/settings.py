@@ -107,7 +107,9 @@ def storedOptions(parameters: Any) -> dict[str, dict[str, Any]]:
         content = json.loads(parameters.solverOptions)
     except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {name: options for name, options in content.items() if isinstance(options, dict)}
 
 
 def outputSettings(parameters: Any) -> dict[str, Any]:

@@ -4,18 +4,50 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import qt
 from diffusion_engine.training.units import UNITS
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.jobs.training_request import readLog
 from DiffusionReconLib.panel.tones import nameOf, readable
 
 INK = ("#1f77b4", "#d95f02", "#1b9e77", "#be5aaa")
 """Hues of the curves and their names; each is made readable on the background."""
 
+FEWEST_FOR_CURVES, NARROWEST = 200, 240
+"""Steps before the first curves, and the least width of their picture in pixels."""
+
 Points = list[tuple[float, float]]
+
+
+class CurvesOnLabel:
+    """The curves of a training's log on a label, drawn anew when the log, its unit or the width is another."""
+
+    def __init__(self, label: Any) -> None:
+        self._label = label
+        self._drawn: tuple[Any, ...] = ()
+        # The picture follows the panel's width, not the other way round.
+        label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
+
+    def draw(self, log: Path | None, unit: str, width: int) -> list[dict[str, Any]] | None:
+        """Draw a log, hide the label without one; returns its entries, None where nothing is new."""
+        width = max(NARROWEST, width)
+        wanted = (str(log), log.stat().st_mtime_ns, unit, width) if log is not None else ()
+        if wanted == self._drawn:
+            return None
+        self._drawn = wanted
+        entries = readLog(log) if log is not None else []
+        held = any("gap_db" in entry for entry in entries)
+        pixmap = curvesPixmap(entries, unit, held, self._label, width)
+        self._label.setVisible(bool(entries))
+        if pixmap is not None:
+            self._label.setPixmap(pixmap)
+        else:
+            self._label.setText(_("The curves begin at step {n}.").format(n=FEWEST_FOR_CURVES))
+        return entries
 
 
 def curvesOf(entries: list[dict[str, Any]]) -> tuple[Points, dict[str, Points]]:

@@ -7,12 +7,20 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.jobs.failures import sentenceOf
 from DiffusionReconLib.modalities import table
 from DiffusionReconLib.modalities.contract import MeasuredSummary, Modality, Suggestion, presetOf
 from DiffusionReconLib.panel.acquisition import AcquisitionPart
 from DiffusionReconLib.panel.extent import Extent, ExtentPart
 from DiffusionReconLib.panel.part import Choices, Part, setText
-from DiffusionReconLib.scene.volumes import dicomBodyPart, dicomModality, unitOfNode
+from DiffusionReconLib.scene.volumes import (
+    PREVIEW,
+    RESULT_ATTRIBUTE,
+    checkedMatrix,
+    dicomBodyPart,
+    dicomModality,
+    unitOfNode,
+)
 
 CUSTOM = "custom"
 
@@ -104,8 +112,12 @@ class InputsPart(Part):
     def _volumeNotReady(self, node: Any) -> str:
         if node is None:
             return _("Choose an input volume first")
-        if node.GetImageData() is None:
-            return _("The volume '{name}' holds no voxels").format(name=node.GetName())
+        if node.GetAttribute(RESULT_ATTRIBUTE) == PREVIEW:  # what Slicer chooses where a run's input was removed
+            return _("'{name}' is the preview of a run: choose another volume").format(name=node.GetName())
+        try:
+            checkedMatrix(node)
+        except ValueError as error:
+            return str(error)
         if self.modality is None:
             return _("Choose the modality: neither DICOM nor the unit of the volume tells it")
         return ""
@@ -165,7 +177,7 @@ class InputsPart(Part):
             try:
                 self._summary = modality.summarise(values)
             except (ValueError, OSError) as error:
-                self._trouble = str(error)
+                self._trouble = sentenceOf(error)
         text = self._trouble or (self._summary.text if self._summary else "")
         remarked = self._summary is not None and bool(self._summary.remarks)
         setText(self.ui.measuredSummaryLabel, text, bool(self._trouble) or remarked)

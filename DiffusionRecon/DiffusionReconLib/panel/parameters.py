@@ -4,7 +4,8 @@ Only Slicer (and the stand-in) has `slicer.parameterNodeWrapper`, so only the pa
 """
 
 # No `from __future__ import annotations`: Slicer reads the annotations of the parameters.
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -69,6 +70,7 @@ def parametersOf(modalities: Mapping[str, Modality]) -> type:
 
         def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:
             complete(parameterNode, packs, prefix or "")
+            repair(parameterNode, packs, prefix or "")
             super().__init__(parameterNode, prefix)
 
     return ReconParameters
@@ -88,6 +90,30 @@ def complete(parameterNode: Any, packs: Mapping[str, type], prefix: str = "") ->
                 continue
             former = parameterNode.GetParameter(prefix + member) if name == first else ""
             parameterNode.SetParameter(place, former or str(getattr(usual, member)))
+
+
+def repair(parameterNode: Any, packs: Mapping[str, type], prefix: str = "") -> None:
+    """Put the usual value in the place of each stored number that cannot be read, and say so in Slicer's log.
+
+    A damaged scene, or one of another version, may bring such; Slicer makes no parameters at all of it.
+    """
+    for name in CommonParameters.__annotations__:
+        _mend(parameterNode, prefix + name, vars(CommonParameters).get(name), lambda number: number)
+    for name, pack in packs.items():
+        for member in pack.allParameters:
+            _mend(parameterNode, f"{prefix}{name}.{member}", getattr(pack(), member),
+                  lambda number, pack=pack, member=member: pack(**{member: number}))
+
+
+def _mend(parameterNode: Any, place: str, usual: Any, check: Callable[[Any], Any]) -> None:
+    if not isinstance(usual, (int, float)) or isinstance(usual, bool) or not parameterNode.HasParameter(place):
+        return
+    try:
+        check(type(usual)(parameterNode.GetParameter(place)))
+    except (ValueError, OverflowError) as error:
+        logging.warning("The setting '%s' of the scene cannot be read (%s): it is %s now, as usual.", place, error,
+                        usual)
+        parameterNode.SetParameter(place, str(usual))
 
 
 def connectWidgets(parameters: Any, ui: Any) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 import slicer.util
 
+from DiffusionReconLib.jobs.failures import sentenceOf
 from DiffusionReconLib.panel.lazily import Lazily
 from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, setText, tipOf
 from DiffusionReconLib.panel.review_findings import FindingsTab
@@ -30,6 +31,7 @@ class ReviewPart(Part):
         self._result = Choices(ui.resultComboBox, lambda name: self.store("resultID", name))
         self._shownResult: str | None = None
         self.nodes: dict[str, Any] = {}
+        self._banner: list[Any] = []
         self._view = ViewTab(ui, self)
         self._findings = FindingsTab(ui, self)
         actions: dict[str, Callable[[], str]] = {
@@ -69,6 +71,7 @@ class ReviewPart(Part):
                 review.hideOutlines(before)
             self._showResult()
         else:
+            self._showBanner()
             self._view.update()
 
     def close(self) -> None:
@@ -78,8 +81,6 @@ class ReviewPart(Part):
     def sceneClosing(self) -> None:
         """The nodes go away."""
         self._shownResult, self.nodes = None, {}
-        self._findings.clear()
-        self.ui.segmentsTable.setRowCount(0)
 
     def say(self, text: str, bad: bool = False) -> None:
         """Put a sentence into the section's last line."""
@@ -94,8 +95,8 @@ class ReviewPart(Part):
             try:
                 self.say("")
                 action()
-            except (ValueError, RuntimeError, OSError) as error:
-                self.say(str(error), True)
+            except Exception as error:  # whatever it was: a press that does nothing tells nothing
+                self.say(sentenceOf(error), True)
 
         return slot
 
@@ -111,15 +112,20 @@ class ReviewPart(Part):
 
     def _showResult(self) -> None:
         self.say("")
-        lines = review.banner(results.resultReport(self.nodes)) if self.nodes else []
+        try:
+            self._banner = review.banner(results.resultReport(self.nodes)) if self.nodes else []
+        except ValueError as error:
+            self.nodes, self._banner = {}, []
+            self.say(str(error), True)
+        self._showBanner()
+        self._view.show()
+        self._findings.show()
+
+    def _showBanner(self) -> None:
+        """In colours of the present style, which may have been changed."""
         setText(self.ui.bannerLabel, "<br>".join(
             f'<span style="color: {toneColour(self.ui.bannerLabel, line.state)}">{escape(line.text)}</span>'
-            for line in lines))
-        if self.nodes:
-            self._view.show()
-            self._findings.show()
-        else:
-            self._findings.clear()
+            for line in self._banner))
 
     def _fitTabs(self, current: int) -> None:
         """Let the tabs be as high as the one on show: Qt asks hidden pages for their height too, unless empty."""

@@ -63,13 +63,6 @@ class FindingsTab:
         if self._listed:
             self._walk(review.nextFinding)
 
-    def clear(self) -> None:
-        """The nodes go away."""
-        self._listed = []
-        self.ui.findingsTable.setRowCount(0)
-        for label in (self.ui.findingsLabel, self.ui.detailLabel):
-            setText(label, "")
-
     def show(self) -> None:
         """List what the result's review has found, and its current finding."""
         ui, current = self.ui, self.review()

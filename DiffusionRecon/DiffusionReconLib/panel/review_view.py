@@ -113,9 +113,7 @@ class ViewTab:
         nodes = self._part.nodes
         results.showDraws(nodes)
         results.selectDraw(nodes, self._draw)
-        self._draw += 1
-        if self._draw >= results.resultReport(nodes)["draws"]:
-            self._draw = 0
+        self._draw = (self._draw + 1) % nodes["draws"].GetNumberOfDataNodes()
 
     def _compare(self) -> None:
         if _isCompared():

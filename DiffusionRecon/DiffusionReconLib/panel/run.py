@@ -86,6 +86,8 @@ class RunPart(Part):
         """The nodes go away: end the run without publishing; nothing waits for its end here. A set-up goes on."""
         self._waitingForSetup = None
         self._cancelling = self.runs.running is not None
+        if self._cancelling:
+            setText(self.ui.statusLabel, _("Cancelling..."))
         self.runs.cancelAll()
         self._closePreview()
 

@@ -15,8 +15,8 @@ from slicer.i18n import tr as _
 from DiffusionReconLib.jobs.failures import isGone, sentenceOf
 from DiffusionReconLib.jobs.trained_priors import rememberedRequest, rememberFolder, rememberRequest
 from DiffusionReconLib.jobs.training_job import Training, TrainingCancelled, forecastText, progressLine
-from DiffusionReconLib.jobs.training_request import CARD, CHECKPOINT, LOG, TrainingRequest, readLog, signs
-from DiffusionReconLib.panel.curves import curvesPixmap
+from DiffusionReconLib.jobs.training_request import CARD, CHECKPOINT, LOG, TrainingRequest, signs
+from DiffusionReconLib.panel.curves import CurvesOnLabel
 from DiffusionReconLib.panel.last import placeLast
 from DiffusionReconLib.panel.part import Choices, Part, onPathEdited, setText
 
@@ -26,9 +26,8 @@ POLL_MILLISECONDS = 200
 SIZE_TITLES = (("small", _("Small (2.7 million weights)")), ("medium", _("Medium (6.9 million)")),
                ("large", _("Large (35 million)")))
 SEES_TITLES = ((SLICE, _("A slice")), (NEIGHBOURS, _("A slice with its neighbours")), (VOLUME, _("A volume")))
-FEWEST_FOR_CURVES = 200
-NARROWEST, MARGINS = 240, 12
-"""Width of the curves in pixels: as wide as the section without its margins."""
+MARGINS = 12
+"""In pixels: the curves are as wide as the section without them."""
 
 
 class TrainPart(Part):
@@ -48,7 +47,7 @@ class TrainPart(Part):
         self._leaving: list[Training] = []
         self._cancelling = False
         self._quiet = True
-        self._drawn: tuple[Any, ...] = ()
+        self._curves = CurvesOnLabel(ui.trainCurvesLabel)
         self._unit, self._size, self._sees, self._origin = next(iter(UNITS)), "", SLICE, ""
         self._chosen = {
             "_unit": Choices(ui.trainUnitComboBox, lambda name: self._choose("_unit", name)),
@@ -233,23 +232,11 @@ class TrainPart(Part):
 
     def _drawCurves(self, request: TrainingRequest) -> None:
         """Read the log and draw, when there is something new."""
-        path, label = request.file(LOG), self.ui.trainCurvesLabel
-        width = max(NARROWEST, self.ui.trainCollapsibleButton.width - MARGINS)
-        stamp = path.stat().st_mtime_ns if request.name and request.out and request.has(LOG) else 0
-        wanted = (str(path), stamp, request.unit, width) if stamp else ()
-        if wanted == self._drawn:
-            return
-        self._drawn = wanted
-        entries = readLog(path) if stamp else []
-        held = any("gap_db" in entry for entry in entries)
-        pixmap = curvesPixmap(entries, request.unit, held, label, width)
-        label.setVisible(pixmap is not None or bool(entries))
-        if pixmap is not None:
-            label.setPixmap(pixmap)
-        else:
-            label.setText(_("The curves begin at step {n}.").format(n=FEWEST_FOR_CURVES))
-        text, bad = signs(entries)
-        setText(self.ui.trainWarningLabel, text, bad)
+        path = request.file(LOG) if request.name and request.out and request.has(LOG) else None
+        entries = self._curves.draw(path, request.unit, self.ui.trainCollapsibleButton.width - MARGINS)
+        if entries is not None:
+            text, bad = signs(entries)
+            setText(self.ui.trainWarningLabel, text, bad)
 
     def _show(self, request: TrainingRequest) -> None:
         """Show a request's settings."""
@@ -304,5 +291,3 @@ def _place(ui: Any) -> None:
     ui.trainCollapsibleButton = placeLast(ui, UI_FILE)
     for edit in (ui.trainDataPathEdit, ui.trainFolderPathEdit):
         edit.filters = ctk.ctkPathLineEdit.Dirs
-    # The picture follows the panel's width, not the other way round.
-    ui.trainCurvesLabel.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)

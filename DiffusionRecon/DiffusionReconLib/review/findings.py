@@ -12,6 +12,7 @@ import numpy as np
 import slicer
 import slicer.util
 from diffusion_engine.posterior.findings import Finding, find_regions
+from slicer.i18n import tr as _
 
 from DiffusionReconLib.review.banner import BannerLine, banner
 from DiffusionReconLib.review.measure import drawCount, levelOf, masksOf, segmentRows, spreadHeading
@@ -206,7 +207,9 @@ def setVerdict(
     `time`: default now; one without a zone is taken for local time. Raises ValueError for another word or number.
     """
     if verdict not in ("", *VERDICTS):
-        raise ValueError(f"A verdict is one of {', '.join(VERDICTS)}, but '{verdict}' was given.")
+        raise ValueError(_(
+            "A verdict is one of {verdicts}, but '{verdict}' was given."
+        ).format(verdicts=", ".join(VERDICTS), verdict=verdict))
     when = (time or datetime.now(timezone.utc)).astimezone().isoformat(timespec="seconds")
     entry = Verdict(verdict, comment, reviewer, when) if verdict or comment else Verdict()
     if number is not None:
@@ -226,7 +229,7 @@ def goToFinding(review: slicer.vtkMRMLTableNode, number: int) -> Finding:
     finding = next(each for each in findings(review) if each.number == number)
     image = review.GetNodeReference(IMAGE_REFERENCE)
     if image is None:
-        raise ValueError("The reviewed image is no longer in the scene: reconstruct and review again.")
+        raise ValueError(_("The reviewed image is no longer in the scene: reconstruct and review again."))
     world = [0.0, 0.0, 0.0]
     image.TransformPointToWorld(finding.peak_ras_mm, world)
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):

@@ -8,6 +8,7 @@ import html
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pydicom
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from DiffusionReconLib.review.findings import (
@@ -182,7 +184,9 @@ def exportStructuredReport(
 def pngBytes(picture: np.ndarray) -> bytes:
     """A picture (rows, columns, 3) uint8, top row first, as a PNG file's bytes; raises ValueError for another array."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or picture.size == 0:
-        raise ValueError(f"A picture is (rows, columns, 3) uint8, but {picture.shape} {picture.dtype} was given.")
+        raise ValueError(_(
+            "A picture is (rows, columns, 3) uint8, but {shape} {dtype} was given."
+        ).format(shape=picture.shape, dtype=picture.dtype))
     data = vtk.vtkImageData()
     data.SetDimensions(picture.shape[1], picture.shape[0], 1)
     flat = np.ascontiguousarray(picture[::-1]).reshape(-1, 3)
@@ -197,7 +201,7 @@ def pngBytes(picture: np.ndarray) -> bytes:
 def _report(review: slicer.vtkMRMLTableNode) -> dict:
     node = review.GetNodeReference(REPORT_REFERENCE)
     if node is None:
-        raise ValueError("The reviewed result is no longer in the scene: reconstruct and review again.")
+        raise ValueError(_("The reviewed result is no longer in the scene: reconstruct and review again."))
     return resultReport(resultNodes(node))
 
 
@@ -240,10 +244,9 @@ def _write(path: str | Path, content: bytes) -> Path:
         partial.write_bytes(content)
         os.replace(partial, path)
     except OSError as error:
-        raise ValueError(
-            f"'{path}' could not be written ({error.strerror}): choose a folder that exists and is writable."
-        ) from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
+        with suppress(OSError):  # where it could not be written it may not be looked for either
+            partial.unlink(missing_ok=True)
+        raise ValueError(_(
+            "'{path}' could not be written ({reason}): choose a folder that exists and is writable."
+        ).format(path=path, reason=error.strerror)) from error
     return path

@@ -15,6 +15,7 @@ import pydicom
 from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
+from slicer.i18n import tr as _
 
 from DiffusionReconLib.scene.volumes import QUANTITIES, UNITS
 
@@ -41,11 +42,15 @@ def structuredReport(content: dict, sources: Sequence[pydicom.Dataset]) -> pydic
     Raises RuntimeError when the package highdicom is missing, ValueError without source images.
     """
     if importlib.util.find_spec("highdicom") is None:
-        raise RuntimeError("A DICOM structured report needs the package highdicom: install highdicom and try again.")
+        raise RuntimeError(_(
+            "A DICOM structured report needs the package highdicom: install highdicom and try again."
+        ))
     if not sources:
-        raise ValueError("A DICOM structured report belongs to a study, but the input came without DICOM: use HTML.")
+        raise ValueError(_(
+            "A DICOM structured report belongs to a study, but the input came without DICOM: use HTML."
+        ))
     if len({source.StudyInstanceUID for source in sources}) != 1 or "FrameOfReferenceUID" not in sources[0]:
-        raise ValueError("A DICOM structured report needs images of one study with a frame of reference.")
+        raise ValueError(_("A DICOM structured report needs images of one study with a frame of reference."))
     from highdicom import sr
 
     groups = [_group(sr, finding, content, sources[0].FrameOfReferenceUID) for finding in content["findings"]]
@@ -130,8 +135,8 @@ def _context(sr: Any, content: dict) -> Any:
     names = [entry["reviewer"] for entry in (content["verdict"], *content["findings"]) if entry["reviewer"]]
     if not names:
         return sr.ObservationContext(observer_device_context=device)
-    # In a DICOM name these characters part family name, scripts and values.
-    plain = "".join(" " if character in "^=\\" else character for character in names[0])[:64]
+    # In a DICOM name these characters part family name, scripts and values; it has 64 with the one added here.
+    plain = "".join(" " if character in "^=\\" else character for character in names[0])[:63]
     person = sr.ObserverContext(
         observer_type=Code("121006", "DCM", "Person"),
         observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(name=f"{plain}^"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import slicer
 import vtk
 from diffusion_engine.posterior.findings import BOTH, FROM_DRAWS, NOT_SEEN, Finding
+from slicer.i18n import tr as _
 
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 
@@ -96,7 +97,9 @@ def rowOf(node: slicer.vtkMRMLTableNode, number: int) -> int:
     for row in range(node.GetNumberOfRows()):
         if cell(node, row, "Number") == str(number):
             return row
-    raise ValueError(f"The review has {node.GetNumberOfRows()} findings, but none with the number {number}.")
+    raise ValueError(_(
+        "The review has {count} findings, but none with the number {number}."
+    ).format(count=node.GetNumberOfRows(), number=number))
 
 
 def cell(node: slicer.vtkMRMLTableNode, row: int, column: str) -> str:

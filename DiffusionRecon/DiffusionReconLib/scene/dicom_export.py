@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from diffusion_engine.volume import Volume
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
+from slicer.i18n import tr as _
 
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.volumes import volumeFromNode
@@ -68,16 +70,15 @@ def exportSeries(
     """
     volume = volumeFromNode(node)
     if len({source.StudyInstanceUID for source in sources}) > 1:
-        raise ValueError("The source images belong to several studies: give those of one.")
+        raise ValueError(_("The source images belong to several studies: give those of one."))
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"A DICOM series needs an empty folder, but '{folder}' holds files: choose another one.")
+    _refuseFull(folder)
     slope, intercept = _rescale(volume.array)
     common = _common(node, volume, sources, seriesNumber)
     common.RescaleSlope, common.RescaleIntercept = slope, intercept
     stored = np.rint((volume.array.astype(np.float64) - float(intercept)) / float(slope))
     written: list[Path] = []
-    made = not folder.exists()
+    made = not folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for index, plane in enumerate(np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")):
@@ -85,16 +86,32 @@ def exportSeries(
             written.append(path)
             _slice(common, volume, index, plane).save_as(path, **strictly())
     except BaseException as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        if made and folder.is_dir():
-            folder.rmdir()
+        with suppress(OSError):  # the first error is the one to tell
+            for path in written:
+                path.unlink(missing_ok=True)
+            if made and folder.is_dir():
+                folder.rmdir()
         if isinstance(error, OSError):
-            raise ValueError(
-                f"The DICOM series could not be written to '{folder}' ({error.strerror}): choose a writable folder."
-            ) from error
+            raise _unwritable(folder, error) from error
         raise
     return written
+
+
+def _refuseFull(folder: Path) -> None:
+    try:
+        full = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if full:
+        raise ValueError(_(
+            "A DICOM series needs an empty folder, but '{folder}' holds files: choose another one."
+        ).format(folder=folder))
+
+
+def _unwritable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(_(
+        "The DICOM series could not be written to '{folder}' ({reason}): choose a writable folder."
+    ).format(folder=folder, reason=error.strerror))
 
 
 def strictly() -> dict[str, bool]:

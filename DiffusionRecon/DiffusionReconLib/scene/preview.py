@@ -16,7 +16,7 @@ from diffusion_engine.volume import Volume
 
 from DiffusionReconLib.scene.display import hideLegends
 from DiffusionReconLib.scene.preview_file import previewInSteps
-from DiffusionReconLib.scene.volumes import nodeFromVolume, updateNodeFromVolume
+from DiffusionReconLib.scene.volumes import PREVIEW, RESULT_ATTRIBUTE, nodeFromVolume, updateNodeFromVolume
 
 # Window width and level in HU that show lung, fat and soft tissue at once, as the finished result's.
 WINDOW_LEVEL = (1400.0, -300.0)
@@ -90,6 +90,7 @@ class Preview:
             for layers in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
         ]
         self._node = nodeFromVolume(volume, self._name, self._transformID)
+        self._node.SetAttribute(RESULT_ATTRIBUTE, PREVIEW)
         self._node.SetSaveWithScene(False)
         self._node.CreateDefaultDisplayNodes()
         display = self._node.GetDisplayNode()

@@ -20,6 +20,7 @@ import vtk
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs.job import read_result
 from diffusion_engine.volume import Volume
+from slicer.i18n import tr as _
 
 from DiffusionReconLib.scene.display import (
     OVERLAY_OPACITY,
@@ -178,22 +179,28 @@ def _readContents(folder: Path, withDraws: bool) -> _Contents:
     # A classical reconstruction has no spread, one draw alone has none either.
     report = {**report, "spread": report.get("spread") or "point"}
     if report["spread"] not in SPREAD_NAMES:
-        raise ValueError(
-            f"The result in {folder} says spread '{report['spread']}', expected one of {sorted(SPREAD_NAMES)}: "
-            "it was made by another version; reconstruct again."
-        )
+        raise ValueError(_(
+            "The result in {folder} says spread '{spread}', expected one of {names}: it was made by another version; "
+            "reconstruct again."
+        ).format(folder=folder, spread=report["spread"], names=sorted(SPREAD_NAMES)))
     kept = report.get("settings", {}).get("keep", ("mean", "uncertainty"))
     spreads = report["spread"] != "point" and report.get("draws", 0) > 1
     for key in ("mean", "uncertainty") if spreads else ():
         if key in kept and key not in paths:
-            raise ValueError(f"The result in {folder} has no '{key}' volume among {sorted(paths)}: reconstruct again.")
+            raise ValueError(_(
+                "The result in {folder} has no '{key}' volume among {paths}: reconstruct again."
+            ).format(folder=folder, key=key, paths=sorted(paths)))
     if not set(FIRST_IMAGES) & set(paths):
-        raise ValueError(f"The result in {folder} has no image among its volumes {sorted(paths)}: reconstruct again.")
+        raise ValueError(_(
+            "The result in {folder} has no image among its volumes {paths}: reconstruct again."
+        ).format(folder=folder, paths=sorted(paths)))
     wanted = {key: path for key, path in paths.items() if withDraws or not key.startswith(DRAW)}
     volumes = {key: read_volume(path) for key, path in wanted.items()}
     shapes = {key: volume.array.shape for key, volume in volumes.items()}
     if len(set(shapes.values())) != 1:
-        raise ValueError(f"The volumes in {folder} differ in shape ({shapes}): reconstruct again.")
+        raise ValueError(_(
+            "The volumes in {folder} differ in shape ({shapes}): reconstruct again."
+        ).format(folder=folder, shapes=shapes))
     return _Contents(report, volumes)
 
 

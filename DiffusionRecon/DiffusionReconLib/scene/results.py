@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
 from DiffusionReconLib.scene.display import OVERLAY_OPACITY, addLegend, displayOverlay, hideLegends, setThreshold
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX, INPUT_REFERENCE, RESULT_REFERENCE
@@ -47,8 +48,17 @@ def resultNodes(reportNode: slicer.vtkMRMLTextNode) -> Nodes:
 
 
 def resultReport(nodes: Nodes) -> dict:
-    """The result's report (result.json) as a dictionary."""
-    return json.loads(needed(nodes, "report").GetText())
+    """The result's report (result.json) as a dictionary; ValueError, one sentence, for a text that is none any more."""
+    node = needed(nodes, "report")
+    try:
+        report = json.loads(node.GetText())
+    except (ValueError, RecursionError):
+        report = None
+    if not isinstance(report, dict):
+        raise ValueError(_(
+            "The text '{name}' is no report of a result any more: reconstruct again."
+        ).format(name=node.GetName()))
+    return report
 
 
 def resultImage(nodes: Nodes) -> slicer.vtkMRMLScalarVolumeNode:
@@ -99,7 +109,9 @@ def selectDraw(nodes: Nodes, index: int) -> None:
     """Show draw `index` (from 0) of the sequence."""
     count = needed(nodes, "draws").GetNumberOfDataNodes()
     if not 0 <= index < count:
-        raise ValueError(f"The result has samples 0 to {count - 1}, but {index} was asked for: choose one of them.")
+        raise ValueError(_(
+            "The result has samples 0 to {last}, but {index} was asked for: choose one of them."
+        ).format(last=count - 1, index=index))
     browser = needed(nodes, "draws_browser")
     browser.SetSelectedItemNumber(index)
     # Slicer's Sequences module does this by itself; without it the proxy follows here.
@@ -116,7 +128,9 @@ def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
     """Side by side in linked axial views: reference, classical (TV, else FBP), diffusion; returns the views' names."""
     keys = compareKeys(nodes) if keys is None else list(keys)
     if not 2 <= len(keys) <= len(COMPARE_COLOURS):
-        raise ValueError(f"Two to {len(COMPARE_COLOURS)} images can be compared, but {len(keys)} were named: {keys}.")
+        raise ValueError(_(
+            "Two to {most} images can be compared, but {count} were named: {names}."
+        ).format(most=len(COMPARE_COLOURS), count=len(keys), names=keys))
     volumes = [needed(nodes, key) for key in keys]
     layout = _layoutNode()
     identifier = COMPARE_LAYOUT_FIRST + len(keys)
@@ -176,10 +190,10 @@ def showDifference(
     volume, other = volumeFromNode(node), volumeFromNode(reference)
     sameGrid = volume.array.shape == other.array.shape and np.allclose(volume.ijk_to_ras, other.ijk_to_ras, atol=1e-3)
     if not sameGrid or node.GetTransformNodeID() != reference.GetTransformNodeID() or volume.unit != other.unit:
-        raise ValueError(
-            f"'{node.GetName()}' and '{reference.GetName()}' differ in grid, transform or unit: resample the reference "
-            "to the result first."
-        )
+        raise ValueError(_(
+            "'{name}' and '{reference}' differ in grid, transform or unit: resample the reference to the result "
+            "first."
+        ).format(name=node.GetName(), reference=reference.GetName()))
     report = needed(nodes, "report")
     old = report.GetNodeReference(RESULT_REFERENCE + "difference")
     if old is not None:
@@ -197,7 +211,7 @@ def showDifference(
     report.SetNodeReferenceID(RESULT_REFERENCE + "difference", made.GetID())
     nodes["difference"] = made
     _show(made)
-    addLegend(made, "difference", resultReport(nodes)["spread"] or "point")
+    addLegend(made, "difference", resultReport(nodes).get("spread") or "point")
     return made
 
 
@@ -205,7 +219,7 @@ def needed(nodes: Nodes, key: str) -> slicer.vtkMRMLNode:
     """A node of the result; raises ValueError when the result lacks it or it was removed."""
     node = nodes.get(key)
     if node is None or not slicer.mrmlScene.IsNodePresent(node):
-        raise ValueError(f"This result has no '{key}': reconstruct again and keep it.")
+        raise ValueError(_("This result has no '{key}': reconstruct again and keep it.").format(key=key))
     return node
 
 
@@ -225,13 +239,13 @@ def _showOverlay(nodes: Nodes, key: str, opacity: float | None = None, threshold
     )
     if threshold is not None:
         setThreshold(node, threshold)
-    addLegend(node, key, resultReport(nodes)["spread"] or "point")
+    addLegend(node, key, resultReport(nodes).get("spread") or "point")
 
 
 def _layoutNode() -> slicer.vtkMRMLLayoutNode:
     node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     if node is None:
-        raise ValueError("The scene has no layout to show views in: start Slicer with its main window.")
+        raise ValueError(_("The scene has no layout to show views in: start Slicer with its main window."))
     return node
 
 

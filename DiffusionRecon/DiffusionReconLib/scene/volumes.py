@@ -13,6 +13,7 @@ import slicer
 import slicer.util
 import vtk
 from diffusion_engine.volume import Volume, check_size
+from slicer.i18n import tr as _
 
 # Unit: (code, meaning) of the UCUM scheme, as Slicer's DICOM plugin writes them.
 UNITS = {
@@ -30,6 +31,8 @@ QUANTITIES = {
 }
 # What tells the volumes of a result from others: the key that each is known by in it.
 RESULT_ATTRIBUTE = "DiffusionPriors.Result"
+# The key of the estimate that is shown while a run goes on, and removed with its end.
+PREVIEW = "preview"
 # |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
 BODY_PART_TAG = "0018,0015"
 SHEAR_TOLERANCE = 1e-3
@@ -54,10 +57,11 @@ def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
 
 
 def firstVolume() -> slicer.vtkMRMLScalarVolumeNode | None:
-    """The first volume of the scene that a user can choose: no labels, no hidden node, nothing reconstructed here."""
+    """The first volume that a user can choose: no labels, no vectors, no hidden node, nothing reconstructed here."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         own = node.GetAttribute(RESULT_ATTRIBUTE) is not None
-        if not (own or node.GetHideFromEditors() or node.IsA("vtkMRMLLabelMapVolumeNode")):
+        # Labels and vectors are kinds of scalar volumes, which the selector does not list.
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not (own or node.GetHideFromEditors()):
             return node
     return None
 
@@ -88,7 +92,9 @@ def volumeInSteps(
     count = node.GetImageData().GetDimensions()[2]
     first, last = (0, count) if slices is None else slices
     if not 0 <= first < last <= count:
-        raise ValueError(f"Expected slices within 0 to {count} of '{name}', found {first} to {last}: choose others.")
+        raise ValueError(_(
+            "Expected slices within 0 to {count} of '{name}', found {first} to {last}: choose others."
+        ).format(count=count, name=name, first=first, last=last))
     source = slicer.util.arrayFromVolume(node)
     array = np.empty((last - first, *source.shape[1:]), np.float32)
     together = max(1, VOXELS_A_STEP // source[0].size)
@@ -98,15 +104,15 @@ def volumeInSteps(
         # Asked for anew at each step: between two steps the node may have got another image.
         source = slicer.util.arrayFromVolume(node)
         if source.shape != (count, *array.shape[1:]):
-            raise ValueError(f"The volume '{name}' changed while it was read: start again.")
+            raise ValueError(_("The volume '{name}' changed while it was read: start again.").format(name=name))
         part[...] = source[first + start : first + start + len(part)]
         bad += int(np.count_nonzero(~np.isfinite(part)))
         yield
     if bad:
-        raise ValueError(
-            f"The volume '{name}' holds {bad} voxels that are not finite numbers: "
-            "replace them (for instance by air, -1000 HU) before reconstructing."
-        )
+        raise ValueError(_(
+            "The volume '{name}' holds {bad} voxels that are not finite numbers: replace them (for instance by air, "
+            "-1000 HU) before reconstructing."
+        ).format(name=name, bad=bad))
     matrix[:3, 3] += matrix[:3, 2] * first
     if np.linalg.det(matrix[:3, :3]) < 0:
         array, matrix = array[::-1], matrix @ _reverseK(len(array))
@@ -117,20 +123,22 @@ def checkedMatrix(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     """The node's IJKToRAS matrix; raises ValueError, one sentence, for what is not an image."""
     name = node.GetName()
     if node.IsA("vtkMRMLLabelMapVolumeNode") or not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise ValueError(f"'{name}' is a {node.GetClassName()}, not a scalar volume: choose an image, not labels.")
+        raise ValueError(_(
+            "'{name}' is a {kind}, not a scalar volume: choose an image, not labels."
+        ).format(name=name, kind=node.GetClassName()))
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
-        raise ValueError(f"The volume '{name}' holds no voxels: load its image first.")
+        raise ValueError(_("The volume '{name}' holds no voxels: load its image first.").format(name=name))
     if image.GetNumberOfScalarComponents() != 1:
-        raise ValueError(
-            f"The volume '{name}' has {image.GetNumberOfScalarComponents()} values a voxel: choose one with one value."
-        )
+        raise ValueError(_(
+            "The volume '{name}' has {count} values a voxel: choose one with one value."
+        ).format(name=name, count=image.GetNumberOfScalarComponents()))
     matrix = _ijkToRas(node)
     _refuseShear(matrix, name)
     try:
         check_size(matrix, image.GetDimensions()[::-1])
     except ValueError as error:
-        raise ValueError(f"The volume '{name}' cannot be used: {error}.") from error
+        raise ValueError(_("The volume '{name}' cannot be used: {reason}.").format(name=name, reason=error)) from error
     return matrix
 
 
@@ -155,9 +163,13 @@ def _forNode(volume: Volume, name: str) -> tuple[np.ndarray, np.ndarray]:
     array = np.ascontiguousarray(volume.array, dtype=np.float32)
     matrix = np.asarray(volume.ijk_to_ras, dtype=np.float64)
     if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"'{name}' must be a non-empty array (slices, rows, columns), but its shape is {array.shape}.")
+        raise ValueError(_(
+            "'{name}' must be a non-empty array (slices, rows, columns), but its shape is {shape}."
+        ).format(name=name, shape=array.shape))
     if not (np.isfinite(array).all() and np.isfinite(matrix).all()):
-        raise ValueError(f"'{name}' holds values that are not finite numbers: it is not shown; reconstruct again.")
+        raise ValueError(_(
+            "'{name}' holds values that are not finite numbers: it is not shown; reconstruct again."
+        ).format(name=name))
     if np.linalg.det(matrix[:3, :3]) < 0:
         array, matrix = array[::-1].copy(), matrix @ _reverseK(array.shape[0])
     return array, matrix
@@ -186,10 +198,10 @@ def _refuseShear(matrix: np.ndarray, name: str) -> None:
     axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if not cosine <= SHEAR_TOLERANCE:
-        raise ValueError(
-            f"The volume '{name}' has a sheared grid (axes {np.degrees(np.arccos(min(cosine, 1.0))):.2f} degrees apart "
-            "instead of 90, as with a tilted gantry): resample it to a rectangular grid first."
-        )
+        raise ValueError(_(
+            "The volume '{name}' has a sheared grid (axes {degrees:.2f} degrees apart instead of 90, as with a tilted "
+            "gantry): resample it to a rectangular grid first."
+        ).format(name=name, degrees=np.degrees(np.arccos(min(cosine, 1.0)))))
 
 
 def _setUnit(node: slicer.vtkMRMLScalarVolumeNode, unit: str) -> None:

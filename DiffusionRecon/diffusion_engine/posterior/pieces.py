@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK as sitk
 
 LARGEST_MM = 30.0
 """Diameter of the largest region. What is connected over more (a lung, the edges of all bones) says nothing about a
@@ -21,6 +20,8 @@ PEAK_SHARE = 0.5
 
 def components(mask: np.ndarray) -> np.ndarray:
     """Numbers of the parts connected by faces, int64; noise joins up more easily over edges and corners."""
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     return np.asarray(sitk.GetArrayFromImage(sitk.ConnectedComponent(image, False)).astype(np.int64))
 
@@ -53,6 +54,8 @@ def pieces(
 
 def _surroundings(height: np.ndarray, step_mm: tuple[float, ...], threshold: float) -> np.ndarray:
     """Numbers from 1 on of the peaks of a map around each of them, 0 in between: within their basins."""
+    import SimpleITK as sitk
+
     # Basins of the upside-down map; a basin that is shallower than the level belongs to its neighbour's.
     image = sitk.GetImageFromArray((height.max() - height).astype(np.float32))
     basins = sitk.GetArrayFromImage(sitk.MorphologicalWatershed(image, PROMINENCE * threshold, False, False))
@@ -81,6 +84,8 @@ def _averages(array: np.ndarray, blocks: tuple[int, ...]) -> np.ndarray:
 
 def _connected(labels: np.ndarray) -> np.ndarray:
     """Numbers of the parts that are connected by faces within one label each; 0 stays 0."""
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(labels.astype(np.int32))
     inside = sitk.GetImageFromArray((labels > 0).astype(np.uint8))
     numbers = sitk.GetArrayFromImage(sitk.ScalarConnectedComponent(image, inside, 0.0, False)).astype(np.int64)

@@ -55,10 +55,12 @@ class CTRows:
 
 
 def scanSettings(values: Any) -> dict[str, Any]:
-    """The engine's settings of the simulated scan."""
+    """The engine's settings of the simulated scan; ValueError for a noise that this version does not have."""
     settings = {"geometry": values.geometry, "views": int(values.views), "arc_degrees": float(values.arcDegrees)}
     if values.noiseKind == "photons":
         return {**settings, "i0": float(values.photons), "electronic_std": float(values.electronicStd)}
+    if values.noiseKind != "percent":
+        raise ValueError(_("This version has no noise '{name}': choose another one.").format(name=values.noiseKind))
     return {**settings, "noise_percent": float(values.noisePercent)}
 
 

@@ -90,11 +90,13 @@ def nrrdSizes(path: Path) -> tuple[int, int, int]:
         raise ValueError(_("'{name}' is not an NRRD file.").format(name=path.name))
     for line in head.splitlines():
         if line.startswith(b"sizes:"):
-            sizes = tuple(int(size) for size in line.split(b":", 1)[1].split())
-            if len(sizes) == 3:
-                return sizes
+            sizes = line.split(b":", 1)[1].split()
+            if len(sizes) == 3 and all(size.isdigit() for size in sizes):
+                columns, rows, slices = map(int, sizes)
+                return columns, rows, slices
             break
-    raise ValueError(_("'{name}' has not the three axes detectors, views and slices.").format(name=path.name))
+    raise ValueError(_("'{name}' has not the three axes detectors, views and slices: write it again.").format(
+        name=path.name))
 
 
 def _photons(extras: Any) -> float | None:
