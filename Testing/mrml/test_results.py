@@ -9,7 +9,7 @@ import pytest
 import slicer
 import slicer.util
 from DiffusionReconLib.scene import results
-from DiffusionReconLib.scene.publish import publishResult
+from DiffusionReconLib.scene.publish import firstImage, publishResult
 from full_results import DRAWS, writeFullResult
 from host.application import Application, openBundle, saveBundle
 from host.views import SLICE_VIEWS, FourViews, SliceView
@@ -158,6 +158,16 @@ def test_compareNeedsTwoToFourImages(nodes: results.Nodes) -> None:
         results.compare(nodes, ["mean"])
     assert results.compareKeys({key: nodes[key] for key in ("fbp", "mean")}) == ["fbp", "mean"]
     assert len(results.compare(nodes, ["fbp", "mean"])) == 2
+
+
+def test_classicalImagesAreThoseOfTheEnginesTable(nodes: results.Nodes) -> None:
+    assert list(results.resultTitles(nodes).items()) == [("tv", "TV"), ("fbp", "FBP")]
+    assert results.flickerKeys(nodes) == ("tv", "mean")
+    assert results.flickerKeys({key: nodes[key] for key in ("tv", "reference")}) is None
+    assert results.resultImage({key: nodes[key] for key in ("fbp", "tv", "reference")}) is nodes["tv"]
+    assert firstImage("ct", ["reference", "fbp", "tv"]) == "tv"
+    assert firstImage("ct", ["tv", "mean", "fallback"]) == "fallback"
+    assert firstImage("another", ["tv"]) is None
 
 
 def test_flickerTogglesInPlace(nodes: results.Nodes) -> None:

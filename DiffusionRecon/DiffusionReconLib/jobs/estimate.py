@@ -1,6 +1,6 @@
 """What a run will take, said before it starts: an estimate from the last run's rate, without torch.
 
-    seconds = start + (slices + 1) pixels (draws calls u_call + iterations u_tv)
+    seconds = start + (slices + 1) pixels (draws calls u_call + iterations u_classical)
 
 with the units u (seconds a pixel) from the last run on this computer, else from two cores of a plain one. The run's
 own forecast, measured on its data, replaces it as soon as the run has begun.
@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.listing import Listed, listed_methods, working_megabytes
 from slicer.i18n import tr as _
 
 MEGAPIXEL = 1e6
-TV_SHARE = 0.02
-"""Cost of a TV iteration relative to a step with the network, measured on a CPU."""
+CLASSICAL_SHARE = 0.02
+"""Cost of an iteration of a classical image relative to a step with the network, measured on a CPU."""
 SURROGATE_ITERATIONS = 60
 
 
@@ -61,13 +62,13 @@ class Estimate:
 
 def stepsOf(settings: Mapping[str, Any]) -> float:
     """A run's work for one pixel, in steps with the network."""
-    methods = settings.get("methods", ("fbp", "tv", "diffusion"))
-    diffusion = "diffusion" in methods
-    iterations = settings.get("tv_iterations", 400) if "tv" in methods else SURROGATE_ITERATIONS * diffusion
-    if not diffusion:
-        return TV_SHARE * iterations
-    calls = methodOf(settings).draw_work(settings.get("steps"), settings.get("solver_options", {}))
-    return TV_SHARE * iterations + settings.get("draws", 4) * calls
+    asked = Settings.from_dict(settings)
+    fallback = asked.entry.fallback
+    shown = fallback in asked.methods
+    classical = CLASSICAL_SHARE * (asked.iterations(fallback) if shown else SURROGATE_ITERATIONS * asked.draws_images)
+    if not asked.draws_images:
+        return classical
+    return classical + asked.draws * methodOf(settings).draw_work(asked.steps, asked.solver_options)
 
 
 def methodOf(settings: Mapping[str, Any]) -> Listed:
@@ -87,7 +88,7 @@ def rateOf(report: Mapping[str, Any], slices: int) -> Rate | None:
             return None
         return Rate(start, spent / work, max(300.0, report["peak_memory_mb"] or 900.0), str(report["device"]),
                     str(report.get("precision") or ""))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -88,11 +88,12 @@ class Modality:
     `purpose`: what the module does with it, one or two sentences. `units` and `dicom`: what its images are recognised
     by. `model`: the trained model that is taken where none was chosen. `pack`: its parameters, a parameterPack of plain
     values. `uiFile`: its acquisition widgets in Resources/UI, which `rows` fills. `presets`: its simulated scans;
-    `sentences`: what each preset of the engine is for, by its name. `scanSettings` makes the pack's values into the
-    engine's settings of a simulated scan. `summarise` looks at the measured data that the pack names: None where it
-    names none; ValueError, one sentence, for what cannot be used; `sources` tells whether there is something else to
-    look at. `suggest`: the preset that fits the pack, the measured data (None for a simulated scan) and the body part
-    (as in DICOM, "" where unknown); None where no one stands out.
+    `sentences`: what each preset of the engine is for, by its name; `stages`: what its classical images are called
+    while they are made. `scanSettings` makes the pack's values into the engine's settings of a simulated scan.
+    `summarise` looks at the measured data that the pack names: None where it names none; ValueError, one sentence, for
+    what cannot be used; `sources` tells whether there is something else to look at. `suggest`: the preset that fits the
+    pack, the measured data (None for a simulated scan) and the body part (as in DICOM, "" where unknown); None where no
+    one stands out.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Modality:
     rows: Callable[[Form], Rows]
     presets: tuple[AcquisitionPreset, ...]
     sentences: Mapping[str, str]
+    stages: Mapping[str, str]
     scanSettings: Callable[[Any], dict[str, Any]]
     sources: Callable[[Any], tuple[str, ...]]
     summarise: Callable[[Any], MeasuredSummary | None]

@@ -48,7 +48,7 @@ class ViewTab:
                  "drawsButton": {"draws"}}
         for name, keys in needs.items():
             getattr(self.ui, name).enabled = keys <= set(nodes)
-        self.ui.flickerButton.enabled = {"tv", "mean"} <= set(nodes)
+        self.ui.flickerButton.enabled = bool(nodes) and results.flickerKeys(nodes) is not None
         self.ui.compareButton.enabled = bool(nodes) and len(results.compareKeys(nodes)) > 1
         self._mark()
         self.showSegments()

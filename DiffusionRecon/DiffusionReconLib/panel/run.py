@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from DiffusionReconLib.jobs.engine import Message, Reconstruction, ReconstructionCancelled
 from DiffusionReconLib.jobs.failures import sentenceOf
 from DiffusionReconLib.jobs.runs import Events, Logic, Request, Runs
+from DiffusionReconLib.modalities.table import MODALITIES
 from DiffusionReconLib.panel.part import Part, setText
 from DiffusionReconLib.panel.scroll import scrollTo
 from DiffusionReconLib.panel.soon import Soon
@@ -253,7 +254,9 @@ class RunPart(Part):
 
 def progressText(message: Message) -> str:
     """One line of progress for a user: the stage, its step and the time left."""
-    stages = {"prepare": _("Preparing the data"), "fbp": _("Filtered backprojection"), "tv": _("Total variation")}
+    stages = {"prepare": _("Preparing the data")}
+    for modality in MODALITIES.values():
+        stages.update(modality.stages)
     name, left = message["stage"], message.get("seconds_left")
     facts = {"stage": stages.get(name, stageName(name)), "step": message["step"], "total": message["total"]}
     if left is None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.scene.classical import classicalTitles, firstOf
+
 GOOD, WARNING, BAD, PLAIN = "good", "warning", "bad", "plain"
 
 
@@ -49,7 +51,7 @@ def banner(report: dict) -> list[BannerLine]:
 
 def _residual(report: dict) -> BannerLine:
     tests = {test["kind"]: test for test in report.get("residual_tests") or []}
-    test = next((tests[kind] for kind in ("mean", "tv", "fbp") if kind in tests), None)
+    test = tests.get(firstOf(tests, "mean", *classicalTitles(report.get("modality") or "")) or "")
     if test is None:
         return BannerLine(_("Residual test: not made."), WARNING)
     low, high = test["accepted"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from diffusion_engine.jobs.job import read_result
 from diffusion_engine.volume import Volume
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.scene.classical import classicalTitles, firstOf
 from DiffusionReconLib.scene.display import (
     OVERLAY_OPACITY,
     OVERLAYS,
@@ -39,10 +40,8 @@ INPUT_REFERENCE = "DiffusionPriors.Input"
 RESULT_REFERENCE = "DiffusionPriors.Result."
 RESULT_NAMES = {
     "mean": "diffusion mean",
-    "fbp": "FBP",
-    "tv": "TV",
     "reference": "reference",
-    "fallback": "diffusion blended towards TV",
+    "fallback": "diffusion blended towards {fallback}",
     "not_seen": "spread not determined by the scan ({unit})",
     "not_seen_share": "share of the variance not determined by the scan",
     "residual": "residual (noise standard deviations)",
@@ -53,8 +52,6 @@ SPREAD_NAMES = {
     "concentrated": "spread of estimates, not an error bar",
     "point": "spread of estimates, not an error bar",
 }
-# Best first: what the slice views show at first. A fallback is there only where the diffusion result is not trusted.
-FIRST_IMAGES = ("fallback", "mean", "tv", "fbp")
 DRAW = "draw_"
 
 
@@ -80,7 +77,8 @@ def publishResult(
     report = contents.report
     baseName = inputNode.GetName() if inputNode is not None else report["modality"].upper()
     transformID = inputNode.GetTransformNodeID() if inputNode is not None else None
-    first = next(key for key in FIRST_IMAGES if key in contents.volumes)
+    first = firstImage(report["modality"], contents.volumes)
+    assert first is not None  # as `_readContents` made sure
     label = _freeLabel(baseName, resultLabel(report, datetime.datetime.now()))
     with sceneKeptOnFailure():
         folder = _makeFolder(f"{baseName}: {label}", inputNode)
@@ -89,7 +87,7 @@ def publishResult(
             volume = contents.volumes[key]
             if key.startswith(DRAW):
                 continue
-            name = f"{baseName} {resultName(key, report['spread'], volume.unit)} ({label})"
+            name = f"{baseName} {resultName(key, report, volume.unit)} ({label})"
             node = nodeFromVolume(volume, name, transformID)
             nodes[key] = node
             _putIntoFolder(node, folder)
@@ -114,11 +112,18 @@ def publishResult(
     return nodes
 
 
-def resultName(key: str, spread: str, unit: str) -> str:
+def firstImage(modality: str, keys: Iterable[str]) -> str | None:
+    """What the slice views show at first, the best first; a fallback is there only where the mean is not trusted."""
+    return firstOf(keys, "fallback", "mean", *classicalTitles(modality))
+
+
+def resultName(key: str, report: dict, unit: str) -> str:
     """What a result is called: its uncertainty is a posterior standard deviation only where the report says so."""
     if key == "uncertainty":
-        return f"{SPREAD_NAMES[spread]} ({unit})"
-    return RESULT_NAMES.get(key, key).format(unit=unit)
+        return f"{SPREAD_NAMES[report['spread']]} ({unit})"
+    titles = classicalTitles(report["modality"])
+    fallback = next(iter(titles.values()), "")
+    return titles.get(key, RESULT_NAMES.get(key, key)).format(unit=unit, fallback=fallback)
 
 
 def resultLabel(report: dict, time: datetime.datetime) -> str:
@@ -190,7 +195,7 @@ def _readContents(folder: Path, withDraws: bool) -> _Contents:
             raise ValueError(_(
                 "The result in {folder} has no '{key}' volume among {paths}: reconstruct again."
             ).format(folder=folder, key=key, paths=sorted(paths)))
-    if not set(FIRST_IMAGES) & set(paths):
+    if firstImage(report["modality"], paths) is None:
         raise ValueError(_(
             "The result in {folder} has no image among its volumes {paths}: reconstruct again."
         ).format(folder=folder, paths=sorted(paths)))

@@ -14,6 +14,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.scene.classical import classicalTitles, firstOf
 from DiffusionReconLib.scene.display import OVERLAY_OPACITY, addLegend, displayOverlay, hideLegends, setThreshold
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX, INPUT_REFERENCE, RESULT_REFERENCE
 from DiffusionReconLib.scene.volumes import nodeFromVolume, volumeFromNode
@@ -24,7 +25,7 @@ RESIDUAL_OPACITY = 0.5
 # Layouts with a number of their own; Slicer's are below 100, users' usually from 500.
 COMPARE_LAYOUT_FIRST = 8710
 COMPARE_VIEW = "DiffusionCompare{number}"
-COMPARE_LABELS = {"reference": "Ref", "tv": "TV", "fbp": "FBP", "mean": "Mean", "fallback": "Blend"}
+COMPARE_LABELS = {"reference": "Ref", "mean": "Mean", "fallback": "Blend"}
 COMPARE_COLOURS = ("#6EB04B", "#EDD54C", "#F34A33", "#4A90D9")
 LAYOUT_BEFORE = ATTRIBUTE_PREFIX + "LayoutBefore"
 
@@ -63,7 +64,13 @@ def resultReport(nodes: Nodes) -> dict:
 
 def resultImage(nodes: Nodes) -> slicer.vtkMRMLScalarVolumeNode:
     """The image that overlays lie on: the mean, else the best classical one."""
-    return needed(nodes, next((key for key in ("mean", "tv", "fbp") if key in nodes), "mean"))
+    return needed(nodes, firstOf(nodes, "mean", *resultTitles(nodes)) or "mean")
+
+
+def resultTitles(nodes: Nodes) -> dict[str, str]:
+    """The titles of the classical images of a result's modality by key, the best one first."""
+    named = (node.GetAttribute(ATTRIBUTE_PREFIX + "Modality") for node in nodes.values())
+    return classicalTitles(next((name for name in named if name), ""))
 
 
 def drawArrays(nodes: Nodes) -> list[np.ndarray]:
@@ -120,12 +127,12 @@ def selectDraw(nodes: Nodes, index: int) -> None:
 
 def compareKeys(nodes: Nodes) -> list[str]:
     """What `compare` shows: the reference where there is one, the best classical image, the diffusion result."""
-    wanted = ("reference", "tv" if "tv" in nodes else "fbp", "fallback", "mean")
-    return [key for key in wanted if key in nodes]
+    wanted = ("reference", firstOf(nodes, *resultTitles(nodes)), "fallback", "mean")
+    return [key for key in wanted if key is not None and key in nodes]
 
 
 def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
-    """Side by side in linked axial views: reference, classical (TV, else FBP), diffusion; returns the views' names."""
+    """Side by side in linked axial views: reference, the best classical image, diffusion; returns the views' names."""
     keys = compareKeys(nodes) if keys is None else list(keys)
     if not 2 <= len(keys) <= len(COMPARE_COLOURS):
         raise ValueError(_(
@@ -134,7 +141,7 @@ def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
     volumes = [needed(nodes, key) for key in keys]
     layout = _layoutNode()
     identifier = COMPARE_LAYOUT_FIRST + len(keys)
-    description = _compareDescription([COMPARE_LABELS.get(key, key) for key in keys])
+    description = _compareDescription([{**resultTitles(nodes), **COMPARE_LABELS}.get(key, key) for key in keys])
     if not (layout.IsLayoutDescription(identifier) and layout.GetLayoutDescription(identifier) == description):
         if layout.IsLayoutDescription(identifier):
             layout.SetLayoutDescription(identifier, description)
@@ -165,8 +172,15 @@ def endCompare() -> None:
         layout.SetViewArrangement(int(before))
 
 
-def flicker(nodes: Nodes, first: str = "tv", second: str = "mean") -> str:
-    """Show `first` or `second` in the same place, in turn at each call; returns the key now shown."""
+def flickerKeys(nodes: Nodes) -> tuple[str, str] | None:
+    """What `flicker` shows: the best classical image and the mean; None where one of them is not there."""
+    best = firstOf(nodes, *resultTitles(nodes))
+    return None if best is None or "mean" not in nodes else (best, "mean")
+
+
+def flicker(nodes: Nodes, first: str = "", second: str = "mean") -> str:
+    """Show `first` (by default the best classical image) or `second` in the same place, in turn; returns its key."""
+    first = first or firstOf(nodes, *resultTitles(nodes)) or next(iter(resultTitles(nodes)), "mean")
     back, front = needed(nodes, first), needed(nodes, second)
     hideLegends()
     shown = [

@@ -34,6 +34,7 @@ PHOTO = Modality(
     model="photo-small", pack=PhotoAcquisition, uiFile="AcquisitionPhoto.ui", rows=PhotoRows,
     presets=(AcquisitionPreset("soft", "Soft", "a little", MappingProxyType({"blur": 2.0})),
              AcquisitionPreset("hard", "Hard", "very much", MappingProxyType({"blur": 9.0}))),
-    sentences={}, scanSettings=lambda values: {"blur_pixels": values.blur}, sources=lambda values: (values.place,),
+    sentences={}, stages={}, scanSettings=lambda values: {"blur_pixels": values.blur},
+    sources=lambda values: (values.place,),
     summarise=lambda _values: None, suggest=lambda *_facts: None,
 )

@@ -80,6 +80,7 @@ CT = Modality(
                           _percent(geometry="fan_curved", arcDegrees=360.0)),
     ),
     sentences=SENTENCES,
+    stages=MappingProxyType({"fbp": _("Filtered backprojection"), "tv": _("Total variation")}),
     scanSettings=scanSettings,
     sources=sources,
     summarise=summarise,
