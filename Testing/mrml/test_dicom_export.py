@@ -175,3 +175,16 @@ def test_seriesDescriptionIsNotSilentlyCut(
     data = pydicom.dcmread(exportSeries(nodes["mean"], tmp_path / "out")[0])
     assert data.SeriesDescription == wanted
     assert name in data.DerivationDescription
+
+
+def test_theFirstErrorOfAFailedSeriesIsTold(
+    nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what was written cannot be removed again."""
+    def refuse(*_given: object, **_named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dicom_export.FileDataset, "save_as", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(ValueError, match=r"could not be written to .* \(No space left on device\)"):
+        exportSeries(nodes["mean"], tmp_path / "series")
