@@ -28,6 +28,7 @@ from diffusion_engine.solvers import listing
 from diffusion_engine.solvers.catalogue import method_named
 from diffusion_engine.solvers.contract import SolverStep
 from diffusion_engine.volume import IntensityScale, Volume
+from stub_priors import stub_prior
 from torch import Tensor
 
 SIZE, STD = 16, 0.02
@@ -117,7 +118,7 @@ def prepare(source: Volume, asked: Any, device: Any, card: Any, foreseen: Any) -
 
 FOURIER = Modality(
     name="fourier", title="complex images", unit="a.u.", scale=SCALE, scan=Frequencies, group="channel",
-    classical=(Classical("filled", "zero-filled"),), fallback="filled", default_prior="none", solvers=("dds",),
+    classical=(Classical("filled", "zero-filled"),), fallback="filled", default_prior="none", solvers=("dds", "mmps"),
     trust=Trust(4.0, 0.01, Plain, "nothing", lambda images: images > 1, lambda system: 0.0),
     files=Files((), False, lambda *_: False, lambda *_: None, lambda *_: ("", None), lambda _: 0, str),
     question=lambda volume: None, simulate=lambda *_: (None, None, {}), prepare=prepare, in_words=str,
@@ -195,6 +196,28 @@ def test_mean_and_spread_are_of_complex_draws(disc: Volume, monkeypatch: pytest.
     np.testing.assert_allclose(volumes["uncertainty"].array, 4 * 0.8 / 2**0.5, rtol=1e-5)
     for key in ("draw_1", "draw_2"):
         np.testing.assert_allclose(volumes[key].array, 4 * 0.5, rtol=2e-3)
+
+
+def test_a_network_of_real_images_sees_the_parts_of_complex_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise of variance s^2 has s^2 / 2 in either part; the exact denoiser there shrinks by d^2 / (d^2 + s^2 / 2)."""
+    prior = stub_prior(monkeypatch)
+    x = torch.complex(torch.full((2, 1, 8, 8), 3.0), torch.full((2, 1, 8, 8), -1.0)).requires_grad_()
+    found = prior(x, torch.tensor(0.5))
+    torch.testing.assert_close(found, x * 0.25 / (0.25 + 0.125))
+    assert prior.asked[1:] == pytest.approx([0.5 / 2**0.5] * 2)
+    product, = torch.autograd.grad(found, x, 2j * torch.ones_like(x))
+    torch.testing.assert_close(product, torch.full_like(x, 2j * 0.25 / 0.375))
+
+
+def test_no_network_is_asked_of_parts_beyond_the_levels_it_knows(
+    disc: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = stub_prior(monkeypatch, unit="a.u.", sigma=(0.1, 1.0))
+    result = run(disc, solver="mmps", steps=4)
+    # The levels of the complex images, and those of their parts that the network sees.
+    assert min(prior.asked) >= 0.1 * (1 - 1e-5)
+    assert max(prior.asked) == pytest.approx(2**0.5)
+    assert result.volumes["mean"].array.dtype == np.float32
 
 
 def test_moments_of_complex_draws() -> None:
