@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.evaluation import calibrate
+from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.modalities import table
 from diffusion_engine.modalities.contract import Modality
@@ -19,10 +21,12 @@ from diffusion_engine.physics.grid import ImageGrid
 from diffusion_engine.physics.masked_fourier import MaskedFourier
 from diffusion_engine.posterior.draws import DrawStore
 from diffusion_engine.posterior.moments import RunningMoments
+from diffusion_engine.posterior.typicality import denoising_features
 from diffusion_engine.priors.card import PriorCard, read_card
 from diffusion_engine.priors.library import PRIORS_FOLDER
 from diffusion_engine.priors.slices import resample
 from diffusion_engine.run.pipeline import Result, reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers import listing
 from diffusion_engine.solvers.catalogue import method_named
@@ -267,3 +271,30 @@ def test_a_likelihood_that_a_method_cannot_take_is_stood_in_for_near_the_start()
     assert likelihood_for(method_named("dds"), Counts()) == gaussian_near_start(Counts()) == "stand-in"
     assert asked == [torch.ones(1)] * 2
     assert likelihood_for(method_named("dps"), Counts()) is Counts.likelihood
+
+
+def test_an_evaluation_and_a_calibration_are_of_magnitudes(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All frequencies and little noise: what is found is the object, although its phase turns."""
+    card = replace(read_card(PRIORS_FOLDER / "ct-body.json"), calibration=[], typicality={}, unit="a.u.")
+    prior = Shrinking(card)
+    monkeypatch.setattr("diffusion_engine.evaluation.evaluate.load_prior", lambda *given, **named: prior)
+    settings = Settings(modality="fourier", draws=2, steps=4, device="cpu")
+    rows = list(evaluate([Item("disc", disc, (0, 1))], [{"step": 1}], ["filled", "dds"], settings))
+    assert [row["method"] for row in rows] == ["filled"] * 2 + ["dds-draw"] * 2 + ["dds"] * 2
+    assert all(row["psnr"] > 35 and row["step"] == 1 for row in rows)
+    problem = prepare(disc, replace(settings, step=1), "cpu", None, None)
+    error, spread = calibrate._errors(problem, settings, prior, slice(1, 2))
+    assert error.shape == spread.shape == (int((disc.array[1] > 1).sum()),)
+    assert error.dtype == spread.dtype == np.float32
+    assert float(np.abs(error).max()) < 0.2
+
+
+def test_typical_features_are_of_both_parts() -> None:
+    """D(x) = 0: they are ln of the mean |x|^2; D(x) = x: that of the noise, of variance s^2 whatever x is."""
+    grid, images = ImageGrid(SIZE, SIZE, (1.5, 1.5)), torch.full((1, SIZE, SIZE), 3.0 + 4.0j)
+    nothing = denoising_features(lambda x, sigma, condition=None: 0 * x, images, grid)
+    torch.testing.assert_close(nothing, torch.full((1, 3), 25.0).log().double())
+    seen: list[Tensor] = []
+    features = denoising_features(lambda x, sigma, condition=None: seen.append(x) or x, images, grid)
+    torch.testing.assert_close(features, torch.tensor([[0.01, 0.09, 1.0]]).log().double(), atol=0.2, rtol=0)
+    assert float((seen[-1] - images).imag.std()) == pytest.approx(0.5**0.5, rel=0.15)

@@ -67,7 +67,9 @@ class Settings:
         values = {**_of_preset(given), **given}
         scan = values.get("scan")
         if scan is not None and not isinstance(scan, entry.scan):
-            raise ValueError(f"expected {entry.scan.__name__} as scan, found {scan!r}: change the setting")
+            raise ValueError(
+                f"expected {entry.scan.__name__} as scan, found {scan!r}: give its settings by name, beside the others"
+            )
         described = {} if scan is None else {name: getattr(scan, name) for name in own}
         values["scan"] = entry.scan(**{**described, **{name: values[name] for name in own & set(values)}})
         usual = {"modality": entry.name, "methods": entry.methods, "prior": entry.default_prior}
