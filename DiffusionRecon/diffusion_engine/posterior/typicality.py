@@ -32,8 +32,8 @@ def denoising_features(
 ) -> Tensor:
     """f above: (slices, levels), float64.
 
-    ``images``: (slices, rows, columns) in network units, real or complex; ``grid``: the prior's, to which they are resampled. All slices
-    get the same noise, so that none depends on its neighbours.
+    ``images``: (slices, rows, columns) in network units, real or complex; ``grid``: the prior's, to which they are
+    resampled. All slices get the same noise, so that none depends on its neighbours.
     """
     generator = torch.Generator().manual_seed(seed)
     clean = resample(images, *grid.shape)[:, None]
