@@ -31,6 +31,7 @@ from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers import listing
 from diffusion_engine.solvers.catalogue import method_named
 from diffusion_engine.solvers.contract import SolverStep
+from diffusion_engine.solvers.scd import SCDSettings, adapt_step
 from diffusion_engine.volume import IntensityScale, Volume
 from stub_priors import stub_prior
 from torch import Tensor
@@ -183,6 +184,9 @@ def test_what_few_frequencies_leave_open_is_told(disc: Volume) -> None:
     assert float(few.volumes["uncertainty"].array.mean()) > 3 * float(all_.volumes["uncertainty"].array.mean())
     share = few.volumes["not_seen_share"].array
     assert float(np.median(share)) > 0.9
+    # Both maps are in the delivered unit, and nearly all of the spread is of that part.
+    unseen, spread = (few.volumes[key].array.mean() for key in ("not_seen", "uncertainty"))
+    assert 0.8 * spread < unseen < 1.1 * spread
 
 
 def test_mean_and_spread_are_of_complex_draws(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,3 +302,15 @@ def test_typical_features_are_of_both_parts() -> None:
     features = denoising_features(lambda x, sigma, condition=None: seen.append(x) or x, images, grid)
     torch.testing.assert_close(features, torch.tensor([[0.01, 0.09, 1.0]]).log().double(), atol=0.2, rtol=0)
     assert float((seen[-1] - images).imag.std()) == pytest.approx(0.5**0.5, rel=0.15)
+
+
+def test_scd_takes_complex_images(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its total variation is of the magnitudes of differences, a real number."""
+    weight = torch.nn.Parameter(torch.tensor(0.0))
+    likelihood = prepare(disc, SimpleNamespace(scan=Frequencies(1), seed=0), "cpu", None, None).delivered.likelihood
+    x = likelihood.operator.adjoint(likelihood.data) / 4
+    loss = adapt_step(
+        lambda v, sigma, place: v * (0.8 + weight), torch.optim.Adam([weight]), likelihood, x, 0.1, 0.01, SCDSettings()
+    )
+    assert loss > 0
+    assert weight.item() != 0

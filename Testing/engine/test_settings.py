@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import dataclass, replace
 
 import pytest
+from diffusion_engine.commands.options import given_settings
 from diffusion_engine.modalities import table
 from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.scan import CTScan
 from diffusion_engine.modalities.rules import Classical
-from diffusion_engine.run.draws import check_method, steps_of
+from diffusion_engine.run.draws import check_method, solved_together, steps_of
 from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.run.presets import PRESETS, available_presets
 from diffusion_engine.run.settings import Settings
@@ -77,6 +79,12 @@ def test_another_modality_leaves_what_was_of_the_former_one(monkeypatch: pytest.
         Settings(modality="other", views=9)
     with pytest.raises(ValueError, match="expected a preset for other, found 'fast', which is for ct"):
         Settings(modality="other", preset="fast")
+    # The shell's options of the first modality are not left out in silence for another one.
+    asked = Namespace(modality="other", views=9, i0=None, scan=["spokes=7"])
+    with pytest.raises(ValueError, match="unknown settings \\['views'\\]"):
+        Settings.from_dict(given_settings(asked))
+    asked.views = None
+    assert Settings.from_dict(given_settings(asked)).scan == Other(7)
     assert available_presets(METHODS, "other") == []
     assert len(available_presets(METHODS, "ct")) == len(available_presets(METHODS)) == len(PRESETS)
 
@@ -252,6 +260,12 @@ def test_every_preset_has_a_method_of_the_catalogue() -> None:
 def test_what_cannot_run_together_is_refused_before_any_work(changes: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         check_method(Settings.from_dict(changes))
+
+
+def test_slices_are_solved_together_where_draws_tie_them() -> None:
+    assert solved_together(20, Settings(coupling="ztv")) == 20
+    assert solved_together(20, Settings(coupling="ztv", methods=("fbp", "tv"))) == Settings().slab == 8
+    assert (solved_together(20, Settings()), solved_together(3, Settings())) == (8, 3)
 
 
 def test_the_steps_are_the_methods_own_unless_given() -> None:
