@@ -314,3 +314,15 @@ def test_scd_takes_complex_images(disc: Volume, monkeypatch: pytest.MonkeyPatch)
     )
     assert loss > 0
     assert weight.item() != 0
+
+
+def test_chosen_slices_keep_their_places_in_the_stack(disc: Volume) -> None:
+    """By which they get their random numbers, whatever is chosen from what was chosen before."""
+    problem = prepare(disc, SimpleNamespace(scan=Frequencies(1), seed=0), "cpu", None, None)
+    for index in (slice(1, 2), torch.tensor([1])):
+        chosen = problem.select(index)
+        assert chosen.all_places == (1,)
+        assert replace(problem, places=(4, 7)).select(index).all_places == (7,)
+        assert chosen.one_grid
+        torch.testing.assert_close(chosen.delivered.data, problem.delivered.data[1:])
+        np.testing.assert_array_equal(chosen.reference, disc.array[1:])
