@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.__main__ import main
-from diffusion_engine.evaluation.calibrate import make_entry
+from diffusion_engine.evaluation.calibrate import chosen_volumes, make_entry
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.modalities.ct.fingerprint import CTFingerprint
 from diffusion_engine.modalities.ct.system import CTSystem
 from diffusion_engine.modalities.ct.trust import FLOOR_HU, TRUST, body
+from diffusion_engine.modalities.table import MODALITIES
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.physics.ct import CTGeometry
 from diffusion_engine.physics.grid import ImageGrid
@@ -26,8 +27,10 @@ from diffusion_engine.posterior import calibration as rule
 from diffusion_engine.priors.card import read_card, sha256
 from diffusion_engine.priors.library import PRIORS_FOLDER, load_prior
 from diffusion_engine.run.draws import options_of
+from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.dds import DDSSettings
+from stub_priors import stub_prior
 
 
 def drawn(draws: int, narrow: float, voxels: int = 100_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -308,7 +311,6 @@ def test_the_floor_of_an_older_card_is_found_under_its_former_name(tmp_path: Pat
     ("calibration", [entry(factor=-1.0)], "factor -1.0"), ("typicality", {"threshold": 1.0}, "needs .*precision"),
     ("typicality", {**LIKE, "threshold": 3.0, "full": 2.0}, "threshold < full"),
     ("typicality", {**LIKE, "full": "all"}, "threshold < full"), ("typicality", {**LIKE, "mean": [1.0]}, "a number a"),
-    ("calibration", [entry(views="many")], "views 'many'"),
 ])
 def test_a_damaged_card_is_refused(tmp_path: Path, key: str, value: object, match: str) -> None:
     content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))
@@ -316,3 +318,39 @@ def test_a_damaged_card_is_refused(tmp_path: Path, key: str, value: object, matc
     path.write_text(json.dumps({**content, key: value}), encoding="utf-8")
     with pytest.raises(ValueError, match=match):
         read_card(path)
+
+
+@pytest.mark.parametrize("names", [["a"], ["a/ct.nrrd"], ["b"], ["a/ct.nrrd", "b"], ["volume"], ["c/volume.nrrd"]])
+def test_cases_are_found_by_the_names_that_training_notes(tmp_path: Path, names: list[str]) -> None:
+    """Training writes paths below its folder into the card, and held-out cases as they were named."""
+    for place in ("a/ct.nrrd", "b/ct.nrrd", "c/volume.nrrd"):
+        (tmp_path / place).parent.mkdir()
+        write_volume(synthetic_chest((1, 32, 32), (30.0, 12.0, 12.0))[0], tmp_path / place)
+    whole = {"a": "a/ct.nrrd", "b": "b/ct.nrrd", "volume": "c/volume.nrrd"}
+    found = chosen_volumes(tmp_path, names, MODALITIES["ct"])
+    assert [name for name, _ in found] == [whole.get(name, name) for name in names]
+    with pytest.raises(ValueError, match=r"no volume of CT in HU called b/volume\.nrrd below .*: give the card's data"):
+        chosen_volumes(tmp_path, [*names, "b/volume.nrrd"], MODALITIES["ct"])
+
+
+@pytest.mark.parametrize(("broken", "match"), [
+    (entry(views="many"), "has views 'many', expected a positive number: calibrate it again$"),
+    (entry(noise_percent=0), "has noise_percent 0, expected a positive number"),
+    ({key: value for key, value in entry().items() if key != "arc_degrees"}, "does not tell the scan .*arc_degrees"),
+    ({key: value for key, value in entry().items() if key != "geometry"}, "does not tell the scan .*geometry"),
+])
+def test_a_calibration_must_tell_the_modalitys_own_scan(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: dict, match: str
+) -> None:
+    """A card is read whatever its scans are described by; a run of a modality asks for what that one needs."""
+    content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))
+    (tmp_path / "card.json").write_text(json.dumps({**content, "calibration": [broken]}), encoding="utf-8")
+    card = read_card(tmp_path / "card.json")
+    stub_prior(monkeypatch, calibration=card.calibration)
+    with pytest.raises(ValueError, match=match):
+        reconstruct(synthetic_chest((1, 32, 32), (10.0, 8.0, 8.0))[0], views=8)
+
+    class Spokes:
+        stored = classmethod(lambda cls, made: made["factor"])
+
+    assert rule.acquisition_in(broken, replace(TRUST, fingerprint=Spokes)).scan == broken["factor"]

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.evaluation import calibrate
+from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.modalities import table
 from diffusion_engine.modalities.contract import Modality
@@ -19,15 +21,19 @@ from diffusion_engine.physics.grid import ImageGrid
 from diffusion_engine.physics.masked_fourier import MaskedFourier
 from diffusion_engine.posterior.draws import DrawStore
 from diffusion_engine.posterior.moments import RunningMoments
+from diffusion_engine.posterior.typicality import denoising_features
 from diffusion_engine.priors.card import PriorCard, read_card
 from diffusion_engine.priors.library import PRIORS_FOLDER
 from diffusion_engine.priors.slices import resample
 from diffusion_engine.run.pipeline import Result, reconstruct
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers import listing
 from diffusion_engine.solvers.catalogue import method_named
 from diffusion_engine.solvers.contract import SolverStep
+from diffusion_engine.solvers.scd import SCDSettings, adapt_step
 from diffusion_engine.volume import IntensityScale, Volume
+from stub_priors import stub_prior
 from torch import Tensor
 
 SIZE, STD = 16, 0.02
@@ -117,7 +123,7 @@ def prepare(source: Volume, asked: Any, device: Any, card: Any, foreseen: Any) -
 
 FOURIER = Modality(
     name="fourier", title="complex images", unit="a.u.", scale=SCALE, scan=Frequencies, group="channel",
-    classical=(Classical("filled", "zero-filled"),), fallback="filled", default_prior="none", solvers=("dds",),
+    classical=(Classical("filled", "zero-filled"),), fallback="filled", default_prior="none", solvers=("dds", "mmps"),
     trust=Trust(4.0, 0.01, Plain, "nothing", lambda images: images > 1, lambda system: 0.0),
     files=Files((), False, lambda *_: False, lambda *_: None, lambda *_: ("", None), lambda _: 0, str),
     question=lambda volume: None, simulate=lambda *_: (None, None, {}), prepare=prepare, in_words=str,
@@ -178,6 +184,9 @@ def test_what_few_frequencies_leave_open_is_told(disc: Volume) -> None:
     assert float(few.volumes["uncertainty"].array.mean()) > 3 * float(all_.volumes["uncertainty"].array.mean())
     share = few.volumes["not_seen_share"].array
     assert float(np.median(share)) > 0.9
+    # Both maps are in the delivered unit, and nearly all of the spread is of that part.
+    unseen, spread = (few.volumes[key].array.mean() for key in ("not_seen", "uncertainty"))
+    assert 0.8 * spread < unseen < 1.1 * spread
 
 
 def test_mean_and_spread_are_of_complex_draws(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +204,28 @@ def test_mean_and_spread_are_of_complex_draws(disc: Volume, monkeypatch: pytest.
     np.testing.assert_allclose(volumes["uncertainty"].array, 4 * 0.8 / 2**0.5, rtol=1e-5)
     for key in ("draw_1", "draw_2"):
         np.testing.assert_allclose(volumes[key].array, 4 * 0.5, rtol=2e-3)
+
+
+def test_a_network_of_real_images_sees_the_parts_of_complex_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise of variance s^2 has s^2 / 2 in either part; the exact denoiser there shrinks by d^2 / (d^2 + s^2 / 2)."""
+    prior = stub_prior(monkeypatch)
+    x = torch.complex(torch.full((2, 1, 8, 8), 3.0), torch.full((2, 1, 8, 8), -1.0)).requires_grad_()
+    found = prior(x, torch.tensor(0.5))
+    torch.testing.assert_close(found, x * 0.25 / (0.25 + 0.125))
+    assert prior.asked[1:] == pytest.approx([0.5 / 2**0.5] * 2)
+    product, = torch.autograd.grad(found, x, 2j * torch.ones_like(x))
+    torch.testing.assert_close(product, torch.full_like(x, 2j * 0.25 / 0.375))
+
+
+def test_no_network_is_asked_of_parts_beyond_the_levels_it_knows(
+    disc: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = stub_prior(monkeypatch, unit="a.u.", sigma=(0.1, 1.0))
+    result = run(disc, solver="mmps", steps=4)
+    # The levels of the complex images, and those of their parts that the network sees.
+    assert min(prior.asked) >= 0.1 * (1 - 1e-5)
+    assert max(prior.asked) == pytest.approx(2**0.5)
+    assert result.volumes["mean"].array.dtype == np.float32
 
 
 def test_moments_of_complex_draws() -> None:
@@ -244,3 +275,54 @@ def test_a_likelihood_that_a_method_cannot_take_is_stood_in_for_near_the_start()
     assert likelihood_for(method_named("dds"), Counts()) == gaussian_near_start(Counts()) == "stand-in"
     assert asked == [torch.ones(1)] * 2
     assert likelihood_for(method_named("dps"), Counts()) is Counts.likelihood
+
+
+def test_an_evaluation_and_a_calibration_are_of_magnitudes(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All frequencies and little noise: what is found is the object, although its phase turns."""
+    card = replace(read_card(PRIORS_FOLDER / "ct-body.json"), calibration=[], typicality={}, unit="a.u.")
+    prior = Shrinking(card)
+    monkeypatch.setattr("diffusion_engine.evaluation.evaluate.load_prior", lambda *given, **named: prior)
+    settings = Settings(modality="fourier", draws=2, steps=4, device="cpu")
+    rows = list(evaluate([Item("disc", disc, (0, 1))], [{"step": 1}], ["filled", "dds"], settings))
+    assert [row["method"] for row in rows] == ["filled"] * 2 + ["dds-draw"] * 2 + ["dds"] * 2
+    assert all(row["psnr"] > 35 and row["step"] == 1 for row in rows)
+    problem = prepare(disc, replace(settings, step=1), "cpu", None, None)
+    error, spread = calibrate._errors(problem, settings, prior, slice(1, 2))
+    assert error.shape == spread.shape == (int((disc.array[1] > 1).sum()),)
+    assert error.dtype == spread.dtype == np.float32
+    assert float(np.abs(error).max()) < 0.2
+
+
+def test_typical_features_are_of_both_parts() -> None:
+    """D(x) = 0: they are ln of the mean |x|^2; D(x) = x: that of the noise, of variance s^2 whatever x is."""
+    grid, images = ImageGrid(SIZE, SIZE, (1.5, 1.5)), torch.full((1, SIZE, SIZE), 3.0 + 4.0j)
+    nothing = denoising_features(lambda x, sigma, condition=None: 0 * x, images, grid)
+    torch.testing.assert_close(nothing, torch.full((1, 3), 25.0).log().double())
+    seen: list[Tensor] = []
+    features = denoising_features(lambda x, sigma, condition=None: seen.append(x) or x, images, grid)
+    torch.testing.assert_close(features, torch.tensor([[0.01, 0.09, 1.0]]).log().double(), atol=0.2, rtol=0)
+    assert float((seen[-1] - images).imag.std()) == pytest.approx(0.5**0.5, rel=0.15)
+
+
+def test_scd_takes_complex_images(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its total variation is of the magnitudes of differences, a real number."""
+    weight = torch.nn.Parameter(torch.tensor(0.0))
+    likelihood = prepare(disc, SimpleNamespace(scan=Frequencies(1), seed=0), "cpu", None, None).delivered.likelihood
+    x = likelihood.operator.adjoint(likelihood.data) / 4
+    loss = adapt_step(
+        lambda v, sigma, place: v * (0.8 + weight), torch.optim.Adam([weight]), likelihood, x, 0.1, 0.01, SCDSettings()
+    )
+    assert loss > 0
+    assert weight.item() != 0
+
+
+def test_chosen_slices_keep_their_places_in_the_stack(disc: Volume) -> None:
+    """By which they get their random numbers, whatever is chosen from what was chosen before."""
+    problem = prepare(disc, SimpleNamespace(scan=Frequencies(1), seed=0), "cpu", None, None)
+    for index in (slice(1, 2), torch.tensor([1])):
+        chosen = problem.select(index)
+        assert chosen.all_places == (1,)
+        assert replace(problem, places=(4, 7)).select(index).all_places == (7,)
+        assert chosen.one_grid
+        torch.testing.assert_close(chosen.delivered.data, problem.delivered.data[1:])
+        np.testing.assert_array_equal(chosen.reference, disc.array[1:])

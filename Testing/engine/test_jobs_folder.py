@@ -132,14 +132,18 @@ def test_settings_must_be_finite_json(tmp_path: Path, source: Volume, settings: 
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"kind": "other"}, {"input": "../input.nrrd"}, {"input": "no.nrrd"}, {"settings": 3}, {"geometry": "g"}, {"x": 1}],
+    ("change", "named"),
+    [
+        ({"kind": "other"}, "'other'"), ({"input": "../input.nrrd"}, "input.nrrd'"), ({"input": "no.nrrd"}, "no.nrrd"),
+        ({"settings": 3}, "settings .* 3"), ({"settings": [1]}, r"settings .* \[1\]"), ({"geometry": "g"}, "'g'"),
+        ({"x": 1}, "other content"),
+    ],
 )
-def test_a_damaged_job_is_refused(tmp_path: Path, source: Volume, change: dict) -> None:
+def test_a_damaged_job_is_refused(tmp_path: Path, source: Volume, change: dict, named: str) -> None:
     folder = job.write_job(tmp_path / "job", source, {})
     content = json.loads((folder / "job.json").read_text())
     (folder / "job.json").write_text(json.dumps({**content, **change}))
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=f"expected .*{named}"):
         job.read_job(folder)
 
 

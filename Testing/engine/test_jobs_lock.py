@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +171,19 @@ def test_a_lock_that_came_meanwhile_is_given_back(folder: Path, monkeypatch: pyt
         lock.take(folder)
     assert json.loads((folder / lock.LOCK).read_text())["pid"] == os.getpid()
     assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
+
+
+@pytest.mark.parametrize(("error", "refused"), [
+    (ValueError("no"), True), (FloatingPointError("no"), False), (UnicodeError("no"), False),
+])
+def test_only_what_was_asked_for_wrongly_is_refused(folder: Path, error: Exception, refused: bool) -> None:
+    def pipeline(source: object, settings: dict) -> Iterator[None]:
+        raise error
+        yield
+
+    out = io.StringIO()
+    assert worker.run_job(folder, pipeline, out) == worker.ERROR
+    assert json.loads(out.getvalue())["refused"] is refused
 
 
 def test_a_worker_started_by_hand_holds_and_lets_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -430,3 +430,9 @@ def test_neighbours_are_looked_at_where_there_are_any(small: Volume) -> None:
         reconstruct(small, settings, prior="ct-body", coupling="neighbours")
     with pytest.raises(ValueError, match="mmps cannot tie slices by their neighbours"):
         reconstruct(small, settings, solver="mmps", coupling="neighbours")
+
+
+@pytest.mark.parametrize("source", [None, "ct.nrrd", np.zeros((1, 32, 32), np.float32)])
+def test_a_source_that_is_none_is_named(source: object) -> None:
+    with pytest.raises(ValueError, match=f"^expected a Volume or a Measurement, found {type(source).__name__}: read"):
+        reconstruct(source, methods=["fbp"])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import dataclass, replace
 
 import pytest
+from diffusion_engine.commands.options import given_settings
 from diffusion_engine.modalities import table
 from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.scan import CTScan
 from diffusion_engine.modalities.rules import Classical
-from diffusion_engine.run.draws import check_method, steps_of
+from diffusion_engine.run.draws import check_method, solved_together, steps_of
+from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.run.presets import PRESETS, available_presets
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.catalogue import METHODS
@@ -40,8 +43,14 @@ def test_what_a_modality_alone_has_is_its_scan() -> None:
     assert (flat["views"], flat["seed"], flat["modality"]) == (20, 3, "ct")
     assert "scan" not in flat
     assert set(flat) == Settings.names("ct") == Settings.names()
+    # A scan stands in place of the present one, single settings of it beside it count more.
+    assert settings.changed(scan=CTScan(i0=1e5)) == Settings(scan=CTScan(i0=1e5), seed=3)
+    assert settings.changed(scan=CTScan(i0=1e5), views=7).scan == CTScan(i0=1e5, views=7)
+    assert settings.changed(scan=CTScan(views=9), preset="fast").scan == CTScan(views=9)
     with pytest.raises(ValueError, match="expected CTScan as scan, found 3"):
         Settings(scan=3)
+    with pytest.raises(ValueError, match="expected CTScan as scan, found 3"):
+        settings.changed(scan=3)
     with pytest.raises(ValueError, match="unknown settings"):
         Settings.from_dict({"scan.views": 3})
 
@@ -60,11 +69,22 @@ def test_another_modality_leaves_what_was_of_the_former_one(monkeypatch: pytest.
     changed = Settings(preset="fast", views=9, seed=4).changed(modality="other", spokes=7)
     assert (changed.scan, changed.methods, changed.prior) == (Other(7), ("quick", "diffusion"), "theirs")
     assert (changed.seed, changed.preset, changed.iterations("quick")) == (4, None, 1)
+    # What the former preset brought goes with it, what was chosen besides stays.
+    assert (changed.solver, changed.steps) == ("dds", None)
+    assert Settings(preset="fast", steps=7, draws=9).changed(modality="other") == Settings(
+        modality="other", steps=7, draws=9
+    )
     assert Settings.from_dict(changed.to_dict()) == changed
     with pytest.raises(ValueError, match="unknown settings \\['views'\\]"):
         Settings(modality="other", views=9)
     with pytest.raises(ValueError, match="expected a preset for other, found 'fast', which is for ct"):
         Settings(modality="other", preset="fast")
+    # The shell's options of the first modality are not left out in silence for another one.
+    asked = Namespace(modality="other", views=9, i0=None, scan=["spokes=7"])
+    with pytest.raises(ValueError, match="unknown settings \\['views'\\]"):
+        Settings.from_dict(given_settings(asked))
+    asked.views = None
+    assert Settings.from_dict(given_settings(asked)).scan == Other(7)
     assert available_presets(METHODS, "other") == []
     served = replace(other, presets=("standard",))
     monkeypatch.setattr(table, "MODALITIES", {**table.MODALITIES, "other": served})
@@ -86,6 +106,20 @@ def test_a_label_is_earned_a_modality_at_a_time() -> None:
 def test_unknown_settings_are_named() -> None:
     with pytest.raises(ValueError, match=r"unknown settings \['color', 'view'\]: choose from"):
         Settings.from_dict({"view": 3, "color": 1, "seed": 2})
+
+
+@pytest.mark.parametrize("values", [None, [1], "views", 3, {3: 4}, {"views": 3, None: 1}])
+def test_what_is_no_object_is_refused_in_one_sentence(values: object) -> None:
+    with pytest.raises(ValueError, match=r"^expected settings as names and values, found .*: give a JSON object$"):
+        Settings.from_dict(values)
+    if values is not None:
+        with pytest.raises(ValueError, match="expected settings as names and values, found"):
+            reconstruct(None, values)
+
+
+def test_a_device_that_is_no_name_is_the_one_named() -> None:
+    with pytest.raises(ValueError, match="expected device by name, found 3: change the setting"):
+        Settings(device=3)
 
 
 @pytest.mark.parametrize(("key", "value"), [
@@ -230,6 +264,12 @@ def test_every_preset_has_a_method_of_the_catalogue() -> None:
 def test_what_cannot_run_together_is_refused_before_any_work(changes: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         check_method(Settings.from_dict(changes))
+
+
+def test_slices_are_solved_together_where_draws_tie_them() -> None:
+    assert solved_together(20, Settings(coupling="ztv")) == 20
+    assert solved_together(20, Settings(coupling="ztv", methods=("fbp", "tv"))) == Settings().slab == 8
+    assert (solved_together(20, Settings()), solved_together(3, Settings())) == (8, 3)
 
 
 def test_the_steps_are_the_methods_own_unless_given() -> None:

@@ -22,9 +22,15 @@ TABLES = ("run/presets.py", "solvers/catalogue.py", "solvers/listed.py")
 """Literal tables: what is offered, and for which modalities."""
 WORDS = {
     "ct", "hu", "hounsfield", "sinogram", "sinograms", "water", "attenuation", "fbp", "backprojection", "fan", "photon",
-    "photons", "mr", "mri", "kspace", "coil", "coils", "pet", "spect", "suv",
+    "photons", "mr", "mri", "kspace", "coil", "coils", "pet", "spect", "suv", "tomography", "tomographic", "radon",
+    "backproject", "gantry", "isocentre", "kvp", "tesla", "tracer", "tracers", "becquerel", "osem", "mlem",
 }
 """Modalities, their units and images, and what only one of them has. Views, detectors and bodies are of several."""
+READ = {
+    tokenize.NAME, tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING),
+    getattr(tokenize, "TSTRING_MIDDLE", tokenize.STRING),
+}
+"""Identifiers, comments and strings, from Python 3.12 on also what stands between the braces of an f-string."""
 PENALTIES = ("solvers",)
 """Where "tv" is a penalty of a network's image, not an image that a modality makes."""
 OTHER_NAMES = re.compile(r"score[-_]?mri|z-?tv", re.IGNORECASE)
@@ -39,7 +45,7 @@ def sources() -> Iterator[Path]:
 def words_of(text: str) -> Iterator[tuple[int, str]]:
     """Line and word of identifiers, strings and comments, in lower case; those of a compound one by one."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in (tokenize.NAME, tokenize.STRING, tokenize.COMMENT):
+        if token.type not in READ:
             continue
         plain = OTHER_NAMES.sub("", token.string).replace("k-space", "kspace")
         for word in re.findall(r"[A-Z]+(?![a-z])|[A-Za-z]?[a-z]+", plain):
@@ -59,8 +65,9 @@ def test_no_modality_is_named_outside_its_folder() -> None:
 
 def test_the_search_finds_what_it_looks_for() -> None:
     text = "def fbp_image(x_HU, CTScan):\n    'of water and k-space, Score-MRI'  # tv\n    return hurry(contact)\n"
+    text += "print(f'{hurry} of a sinogram {contact:.1f} photons')\n"
     found = {word for _, word in words_of(text) if word in WORDS | {"tv"}}
-    assert found == {"fbp", "hu", "ct", "water", "kspace", "tv"}
+    assert found == {"fbp", "hu", "ct", "water", "kspace", "tv", "sinogram", "photons"}
 
 
 def test_a_run_imports_no_modality() -> None:

@@ -293,7 +293,7 @@ def test_evaluation_and_calibration_take_the_same_slices_of_every_storage_order(
     assert "within 45 degrees" in skipped[0]
     for _, volume in chosen_volumes(tmp_path, ["a", "b", "c"], CT):
         np.testing.assert_array_equal(volume.array, cube.array)
-    with pytest.raises(ValueError, match=r"no volume of CT in HU in a folder d .*left out: d/ct\.nrrd: .*45 degrees"):
+    with pytest.raises(ValueError, match=r"no volume of CT in HU called d below .*left out: d/ct\.nrrd: .*45 degrees"):
         chosen_volumes(tmp_path, ["a", "d"], CT)
 
 

@@ -58,7 +58,8 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given on the command line."""
     from ..run.settings import Settings
 
-    names = Settings.names(getattr(options, "modality", None) or FIRST)
+    # Options of the first modality's scan that were given for another one are refused by the settings, not left out.
+    names = Settings.names(getattr(options, "modality", None) or FIRST) | Settings.names(FIRST)
     given = {key: value for key, value in vars(options).items() if key in names}
     values = {key: value for key, value in given.items() if value is not None and value is not False}
     values.update(named_values(getattr(options, "scan", None) or []))

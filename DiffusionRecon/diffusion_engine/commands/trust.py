@@ -22,7 +22,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--train-data", type=Path, help="with --out: the prior's training volumes, to look for copies")
     sub.add_argument("--files", default="*", help="with --out: pattern of the file names to denoise, such as 'pet*'")
     sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
-    sub.add_argument("--unit", default="HU", help="of the prior, as in training; other than HU needs --out")
+    sub.add_argument("--unit", help="of the prior, as in training (the modality's); another one needs --out")
     sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
     sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
     sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
@@ -32,7 +32,8 @@ def add(parsers: Parsers) -> None:
     sub = add_command(
         parsers, "calibrate", calibrate_command, "Fit a prior's calibration and gate; writes them into its card."
     )
-    sub.add_argument("--prior", default="ct-body", help="name or path of a card (ct-body)")
+    sub.add_argument("--modality", choices=list(MODALITIES), default=FIRST)
+    sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--data", type=Path, required=True, help="folder of the card's held-out and training volumes")
     sub.add_argument("--part", choices=["both", "factors", "typicality"], default="both", help="what to fit (both)")
     sub.add_argument("--slices", type=count, dest="slice_count", default=3, help="slices a held-out volume (3)")
@@ -46,23 +47,26 @@ def add(parsers: Parsers) -> None:
 
 def evaluate_command(options: argparse.Namespace) -> Any:
     """Print and return the evaluation rows; with --out, the assessment of the prior, and in it these rows if any."""
+    entry = MODALITIES[options.modality]
+    options.unit = options.unit or entry.unit
     if options.out is None:
         if options.data is None:
             raise ValueError("nothing to evaluate on: give --data FOLDER, or --out FOLDER to assess the prior alone")
-        if options.unit != "HU":
-            raise ValueError("the comparison of methods is for CT in HU: give --out FOLDER to assess the prior alone")
+        if options.unit != entry.unit:
+            raise ValueError(
+                f"the comparison of methods is for {entry.title}: give --out FOLDER to assess the prior alone"
+            )
         return _sparse_rows(options)
     from ..priors.library import load_prior
     from ..run.pipeline import choose_device
-    from ..run.settings import Settings
     from ..training.assess import assess, lines
 
-    prior = load_prior(options.prior or Settings().prior, choose_device(options.device or "auto"), options.unit)
+    prior = load_prior(options.prior or entry.default_prior, choose_device(options.device or "auto"), options.unit)
     result = assess(
         prior, options.out, options.data, options.train_data, options.samples, options.seed or 0, options.files
     )
     print("\n".join(lines(result)), flush=True)
-    wanted = options.unit == "HU" and options.data is not None and bool(listed(options.views, int))
+    wanted = options.unit == entry.unit and options.data is not None and bool(listed(options.views, int))
     return {**result, "rows": _sparse_rows(options) if wanted else []}
 
 

@@ -25,6 +25,7 @@ from ..priors.slices import resample
 from ..run.costs import fallback_iterations
 from ..run.draws import asked_acquisition, diffusion_draws
 from ..run.settings import Settings
+from ..training.sources import names_of
 from ..training.units import rule_of
 from ..volume import Volume
 from .evaluate import indices_at, stack_around
@@ -34,13 +35,17 @@ Scans = Sequence[Mapping[str, Any]]
 
 
 def chosen_volumes(folder: Path, names: Sequence[str], modality: Modality) -> list[tuple[str, Volume]]:
-    """A modality's volumes in the folders ``names`` below ``folder``, each by its path, upright as in training.
+    """A modality's volumes of the cases ``names`` below ``folder``, each by its path, upright as in training.
+
+    A case is called by a folder or a file, with or without its ending, or by its whole path, as training notes it.
 
     Raises ValueError, with the reasons, where a name has no usable volume.
     """
     found: list[tuple[str, Volume]] = []
     reasons: list[tuple[Path, str]] = []
-    for place, volume in volumes_below(folder, modality.unit, lambda p: bool(set(names) & set(p.parts))):
+    for place, volume in volumes_below(folder, modality.unit, lambda place: _of_cases(place, names, below=True)):
+        if not _of_cases(place, names):
+            continue
         reason = volume if isinstance(volume, str) else modality.question(volume)
         if reason is None and isinstance(volume, Volume):
             try:
@@ -50,12 +55,18 @@ def chosen_volumes(folder: Path, names: Sequence[str], modality: Modality) -> li
         if reason is not None:
             reasons.append((place, reason))
     for name in names:
-        if not any(name in Path(place).parts for place, _ in found):
-            own = [f"{place.as_posix()}: {reason}" for place, reason in reasons if name in place.parts]
+        if not any(_of_cases(Path(place), [name]) for place, _ in found):
+            own = [f"{place.as_posix()}: {reason}" for place, reason in reasons if _of_cases(place, [name])]
             raise ValueError(
-                f"no volume of {modality.title} in a folder {name} below {folder}{left_out(own)}: give the card's data"
+                f"no volume of {modality.title} called {name} below {folder}{left_out(own)}: give the card's data"
             )
     return found
+
+
+def _of_cases(place: Path, names: Sequence[str], below: bool = False) -> bool:
+    """Whether a path belongs to a case of these names; ``below``: or to a folder that holds such a path."""
+    own = {place.as_posix(), *names_of(place)}
+    return any(name in own or (below and place in Path(name).parents) for name in names)
 
 
 def chosen_slices(

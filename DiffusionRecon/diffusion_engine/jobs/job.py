@@ -97,8 +97,10 @@ def read_job(folder: str | os.PathLike[str]) -> Job:
     if not isinstance(content, dict) or set(content) != {"kind", "input", "geometry", "settings"}:
         raise ValueError(f"expected kind, input, geometry, settings in {place / JOB}, found other content: rewrite it")
     job = Job(**content)
-    if job.kind not in KINDS or not isinstance(job.settings, dict):
-        raise ValueError(f"expected a job of kind {' or '.join(KINDS)} with settings, found {job.kind!r}: write it")
+    if job.kind not in KINDS:
+        raise ValueError(f"expected a job of kind {' or '.join(KINDS)}, found {job.kind!r}: {WRITE_AGAIN}")
+    if not isinstance(job.settings, dict):
+        raise ValueError(f"expected settings as names and values, found {job.settings!r}: {WRITE_AGAIN}")
     files = job.modality.files
     if (job.kind == "measured" and files.described) != (job.geometry is not None):
         raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it")

@@ -53,10 +53,23 @@ OF_THE_METHOD = ("solver", "steps", "coupling", "options", "draws")
 def acquisition_in(entry: Mapping[str, Any], trust: Trust) -> Acquisition:
     """The acquisition that a card's entry was made for; fields that an older entry lacks have their defaults.
 
-    One without options fits no run of a method that has any: it was made under defaults that are not known.
+    One without options fits no run of a method that has any: it was made under defaults that are not known. Raises
+    ValueError for one that does not tell its scan.
     """
     known = {name: entry[name] for name in OF_THE_METHOD if name in entry}
-    return Acquisition(trust.fingerprint.stored(entry), **known)
+    try:
+        scan = trust.fingerprint.stored(entry)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"a calibration in the model card does not tell the scan that it is for ({error}): calibrate it again"
+        ) from None
+    return Acquisition(scan, **known)
+
+
+def check_calibrations(entries: Sequence[Mapping[str, Any]], trust: Trust) -> None:
+    """Raise ValueError unless each entry of a card tells the scan that it was made for."""
+    for entry in entries:
+        acquisition_in(entry, trust)
 
 
 def with_entry(entries: Sequence[Mapping[str, Any]], made: Mapping[str, Any], trust: Trust) -> list[dict[str, Any]]:

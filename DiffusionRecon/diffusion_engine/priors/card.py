@@ -19,10 +19,8 @@ SLICE, NEIGHBOURS, VOLUME = "slice", "neighbours", "volume"
 FURTHER_PLANES = {SLICE: 0, NEIGHBOURS: 4, VOLUME: 1}
 """What it is told besides: of two neighbours (see :mod:`.neighbours`), or how close slices are (:mod:`.volumes`)."""
 OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
-CALIBRATION_KEYS = {
-    "geometry", "views", "arc_degrees", "noise_percent", "solver", "draws", "slices", "factor", "floor",
-    "coverage90", "coverage90_calibrated",
-}
+CALIBRATION_KEYS = {"solver", "draws", "slices", "factor", "floor", "coverage90", "coverage90_calibrated"}
+"""What every entry needs; what tells its scan is the modality's own."""
 TYPICALITY_KEYS = {"sigma", "mean", "slope", "precision", "threshold", "full"}
 
 
@@ -153,7 +151,7 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
         if not isinstance(entry, dict) or CALIBRATION_KEYS - set(entry):
             needed = sorted(CALIBRATION_KEYS)
             raise ValueError(f"a calibration in the model card {name} needs {needed}: calibrate it again")
-        for key in ("factor", "floor", "views", "arc_degrees", "noise_percent"):
+        for key in ("factor", "floor"):
             if not _number(entry[key]) or not entry[key] > 0:
                 raise ValueError(f"a calibration in the model card {name} has {key} {entry[key]!r}: calibrate it again")
     typicality = content.get("typicality", {})

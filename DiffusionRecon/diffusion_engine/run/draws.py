@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,12 +81,12 @@ def diffusion_draws(
         return system.select(part).start()
 
     if in_slabs:
-        yield from _in_slabs(settings, solver_options(settings, prior, sigma[0]), network, start, noise, denoiser,
-                             spacing, place, tuple(sigma))
+        options = solver_options(settings, prior, sigma[0], system.complex_images)
+        yield from _in_slabs(settings, options, network, start, noise, denoiser, spacing, place, tuple(sigma))
         return
     groups = {level: [n for n, own in enumerate(sigma) if own == level] for level in sorted(set(sigma))}
-    options = {level: solver_options(settings, prior, level) for level in groups}
-    pairs = any(getattr(given, "antithetic", False) for given in options.values())
+    chosen = {level: solver_options(settings, prior, level, system.complex_images) for level in groups}
+    pairs = any(getattr(given, "antithetic", False) for given in chosen.values())
     indices = {level: torch.tensor(members, device=place.device) for level, members in groups.items()}
     images = {level: start(index) for level, index in indices.items()}
     order = torch.cat(list(indices.values())).argsort()
@@ -93,7 +94,7 @@ def diffusion_draws(
         runs = []
         for level, members in groups.items():
             coupled, shared = coupling.couple(network.select(indices[level]), numbers.of(members), spacing)
-            runs.append(method.solve(denoiser, coupled, images[level], options[level], shared, place))
+            runs.append(method.solve(denoiser, coupled, images[level], chosen[level], shared, place))
         for steps in zip(*runs, strict=True):
             together = torch.cat([step.estimate for step in steps])[order]
             effort = joined(step.effort for step in steps)
@@ -152,9 +153,12 @@ def first_levels(
     return [max(levels)] * count if tied else levels
 
 
-def solver_options(settings: Settings, prior: Prior, sigma: float) -> Any:
-    """The options of a run whose first noise level is ``sigma``; no network is asked beyond the levels it knows."""
-    low, high = prior.card.sigma
+def solver_options(settings: Settings, prior: Prior, sigma: float, complex_images: bool = False) -> Any:
+    """The options of a run whose first noise level is ``sigma``; no network is asked beyond the levels it knows.
+
+    Of complex images it sees the parts, which have 1 / sqrt(2) of their noise, see :class:`..priors.library.Prior`.
+    """
+    low, high = (level * math.sqrt(2) if complex_images else level for level in prior.card.sigma)
     return method_named(settings.solver).options(
         {**taught_options(prior), **settings.solver_options}, steps=settings.steps, sigma_start=sigma,
         sigma_data=prior.card.sigma_data, sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,

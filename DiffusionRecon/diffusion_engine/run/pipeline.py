@@ -6,7 +6,7 @@ A generator: every step can be shown, and a caller that stops iterating has canc
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..modalities.prepared import Prepared
+from ..posterior.calibration import check_calibrations
 from ..posterior.draws import DrawStore
 from ..posterior.gate import assess
 from ..priors.card import check_use
@@ -44,7 +45,7 @@ class Result:
     report: dict[str, Any]
 
 
-def reconstruct(source: Any, settings: Settings | dict[str, Any] | None = None, **changes: Any) -> Result:
+def reconstruct(source: Any, settings: Settings | Mapping[str, Any] | None = None, **changes: Any) -> Result:
     """Reconstruct slices and return volumes and report.
 
     ``source``: a Volume in the modality's unit, of which a scan is simulated, or its measured data; ``settings``: see
@@ -54,7 +55,8 @@ def reconstruct(source: Any, settings: Settings | dict[str, Any] | None = None, 
     if isinstance(settings, Settings):
         asked = settings.changed(**changes)
     else:
-        asked = Settings.from_dict({**(settings or {}), **changes})
+        given = {} if settings is None else settings
+        asked = Settings.from_dict({**given, **changes} if isinstance(given, Mapping) else given)
     result = None
     for step in reconstruct_steps(source, asked):
         result = step
@@ -72,6 +74,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
     if settings.draws_images:
         prior = load_prior(settings.prior, device, settings.entry.unit, bf16=PRECISIONS[settings.precision])
         check_use(prior.card, settings.solver, settings.coupling)
+        check_calibrations(prior.card.calibration, settings.entry.trust)
     problem = settings.entry.prepare(
         source, settings, device, prior.card if prior else None,
         lambda extent: foresee(extent, settings, Costs(0.0, 0.0)),

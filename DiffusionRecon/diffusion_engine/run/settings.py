@@ -67,7 +67,9 @@ class Settings:
         values = {**_of_preset(given), **given}
         scan = values.get("scan")
         if scan is not None and not isinstance(scan, entry.scan):
-            raise ValueError(f"expected {entry.scan.__name__} as scan, found {scan!r}: change the setting")
+            raise ValueError(
+                f"expected {entry.scan.__name__} as scan, found {scan!r}: give its settings by name, beside the others"
+            )
         described = {} if scan is None else {name: getattr(scan, name) for name in own}
         values["scan"] = entry.scan(**{**described, **{name: values[name] for name in own & set(values)}})
         usual = {"modality": entry.name, "methods": entry.methods, "prior": entry.default_prior}
@@ -83,21 +85,28 @@ class Settings:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Settings:
-        """Settings from JSON values, in which tuples are lists."""
+        """Settings from JSON values, in which tuples are lists; raises ValueError also for what is no JSON object."""
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise ValueError(f"expected settings as names and values, found {values!r}: give a JSON object")
         return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def changed(self, **changes: Any) -> Settings:
         """The same with ``changes``; another preset among them brings its values in place of the present one's.
 
-        Another modality has its own scan, methods, prior and presets: those of the present one are left.
+        Another modality has its own scan, methods, prior and presets: those of the present one are left. A ``scan``
+        stands in place of the present one.
         """
-        present, brought = self.to_dict(), {}
-        if changes.get("modality", self.modality) != self.modality:
-            left = scan_names(self.entry) | {"modality", "methods", "prior", "preset", "scan"}
-            present = {key: value for key, value in present.items() if key not in left}
-        elif changes.get("preset") not in (None, self.preset):
+        present, brought, left = self.to_dict(), {}, set[str]()
+        other = changes.get("modality", self.modality) != self.modality
+        if other or changes.get("scan") is not None:
+            left = scan_names(self.entry)
+        if other:
+            left |= {"modality", "methods", "prior", "preset"}
+        if other or changes.get("preset") not in (None, self.preset):
             former = _of_preset({"preset": self.preset, "solver": self.solver, "modality": self.modality})
-            present = {key: value for key, value in present.items() if key not in former or value != former[key]}
+            left |= {key for key, value in former.items() if present[key] == value}
+        present = {key: value for key, value in present.items() if key not in left}
+        if not other and changes.get("preset") not in (None, self.preset):
             brought = _of_preset({**changes, "modality": self.modality})
         return Settings.from_dict({**present, **brought, **changes})
 
@@ -152,7 +161,8 @@ class Settings:
         solvers = listed_methods()
         if self.solver in solvers:
             check_options(solvers[self.solver], self.solver_options)
-        need(isinstance(self.prior, str) and isinstance(self.device, str), "prior and device by name", self.prior)
+        for name in ("prior", "device"):
+            need(isinstance(getattr(self, name), str), f"{name} by name", getattr(self, name))
         need(whole(self.draws) and 1 <= self.draws <= 1000, "draws from 1 to 1000", self.draws)
         steps, sigma = self.steps, self.sigma_start
         need(steps is None or (whole(steps) and 2 <= steps <= 1000), "steps from 2 to 1000, or none", steps)

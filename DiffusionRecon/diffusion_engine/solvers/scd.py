@@ -133,7 +133,7 @@ def adapt_step(
     clean = fitted.detach()
     misfit = likelihood.residual_ratio(clean).mean()
     differences = gradient(clean)
-    length = (differences.square().sum(-3, keepdim=True) + SMOOTHING**2).sqrt()
+    length = (differences.abs().square().sum(-3, keepdim=True) + SMOOTHING**2).sqrt()
     share = 2 / likelihood.data.numel()
     objective = misfit + share * settings.tv_weight * length.sum()
     if not bool(torch.isfinite(objective)):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import number
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -69,7 +71,16 @@ class CTFingerprint:
 
     @classmethod
     def stored(cls, entry: Mapping[str, Any]) -> CTFingerprint:
-        """That of a card's entry; fields that an older entry lacks have their defaults."""
+        """That of a card's entry; fields that an older entry lacks have their defaults.
+
+        Raises ValueError for numbers that are none, or not positive.
+        """
+        for name in ("views", "arc_degrees", "noise_percent"):
+            if not number(entry[name]) or not entry[name] > 0:
+                raise ValueError(
+                    f"a calibration in the model card has {name} {entry[name]!r}, expected a positive number: "
+                    "calibrate it again"
+                )
         return cls(**{own.name: entry[own.name] for own in fields(cls) if own.name in entry})
 
     @property

@@ -45,6 +45,11 @@ def prepare(
     """
     if isinstance(source, Volume):
         return _from_volume(source, asked, device, card, foreseen)
+    if not isinstance(source, Measurement):
+        raise ValueError(
+            f"expected a Volume or a Measurement, found {type(source).__name__}: read the file first, such as by "
+            "diffusion_engine.io.images.read_volume"
+        )
     return _from_measurement(source, asked, device, card, foreseen)
 
 
