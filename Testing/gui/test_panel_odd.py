@@ -351,7 +351,7 @@ def test_standInAResultIsOfferedTheLooksThatItHas(openPanel: OpenPanel, tmp_path
     names = ("uncertainty", "mean", "flicker", "residual", "notSeen", "difference", "draws", "find", "exportDicom")
     assert all(getattr(ui, f"{name}Button").enabled for name in names)
     report = part.nodes["report"]
-    for key in ("uncertainty", "tv", "residual"):
+    for key in ("uncertainty", "tv", "fbp", "residual"):
         slicer.mrmlScene.RemoveNode(part.nodes[key])
     part.show({"report": report})
     offered = {name for name in names if getattr(ui, f"{name}Button").enabled}

@@ -51,7 +51,7 @@ def banner(report: dict) -> list[BannerLine]:
 
 def _residual(report: dict) -> BannerLine:
     tests = {test["kind"]: test for test in report.get("residual_tests") or []}
-    test = tests.get(firstOf(tests, "mean", *classicalTitles(report.get("modality") or "")) or "")
+    test = tests.get(firstOf(tests, "mean", *classicalTitles(report.get("modality") or ""), *reversed(tests)) or "")
     if test is None:
         return BannerLine(_("Residual test: not made."), WARNING)
     low, high = test["accepted"]
