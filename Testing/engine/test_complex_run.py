@@ -13,26 +13,24 @@ import torch
 from diffusion_engine.evaluation import calibrate
 from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
-from diffusion_engine.modalities import table
 from diffusion_engine.modalities.contract import Modality
 from diffusion_engine.modalities.prepared import Prepared
-from diffusion_engine.modalities.rules import Classical, Files, Trust
+from diffusion_engine.modalities.rules import Classical, Trust
 from diffusion_engine.physics.grid import ImageGrid
 from diffusion_engine.physics.masked_fourier import MaskedFourier
 from diffusion_engine.posterior.draws import DrawStore
 from diffusion_engine.posterior.moments import RunningMoments
 from diffusion_engine.posterior.typicality import denoising_features
-from diffusion_engine.priors.card import PriorCard, read_card
-from diffusion_engine.priors.library import PRIORS_FOLDER
 from diffusion_engine.priors.slices import resample
+from diffusion_engine.run import pipeline
 from diffusion_engine.run.pipeline import Result, reconstruct
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.sampling.noise import Noise
-from diffusion_engine.solvers import listing
 from diffusion_engine.solvers.catalogue import method_named
 from diffusion_engine.solvers.contract import SolverStep
 from diffusion_engine.solvers.scd import SCDSettings, adapt_step
 from diffusion_engine.volume import IntensityScale, Volume
+from small_modalities import NO_FILES, Plain, entered
 from stub_priors import stub_prior
 from torch import Tensor
 
@@ -48,13 +46,6 @@ class Frequencies:
 
     def iterations(self, name: str) -> int:
         return 5
-
-
-class Plain(tuple):
-    """A fingerprint that says nothing."""
-
-    of = classmethod(lambda cls, prepared: cls())
-    stored = classmethod(lambda cls, entry: cls())
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,30 +116,15 @@ FOURIER = Modality(
     name="fourier", title="complex images", unit="a.u.", scale=SCALE, scan=Frequencies, group="channel",
     classical=(Classical("filled", "zero-filled"),), fallback="filled", default_prior="none", solvers=("dds", "mmps"),
     trust=Trust(4.0, 0.01, Plain, "nothing", lambda images: images > 1, lambda system: 0.0),
-    files=Files((), False, lambda *_: False, lambda *_: None, lambda *_: ("", None), lambda _: 0, str),
+    files=NO_FILES,
     question=lambda volume: None, simulate=lambda *_: (None, None, {}), prepare=prepare, in_words=str,
 )
-
-
-@dataclass(frozen=True)
-class Shrinking:
-    """The exact denoiser of white complex images of standard deviation 0.5."""
-
-    card: PriorCard
-    bf16: bool = False
-
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        return x * 0.25 / (0.25 + sigma**2)
 
 
 @pytest.fixture
 def disc(monkeypatch: pytest.MonkeyPatch) -> Volume:
     """Two slices of a disc; the table has the modality, and its prior is the shrinking one."""
-    known = {**table.MODALITIES, "fourier": FOURIER}
-    monkeypatch.setattr(table, "MODALITIES", known)
-    monkeypatch.setattr(listing, "MODALITIES", known)
-    card = replace(read_card(PRIORS_FOLDER / "ct-body.json"), calibration=[], typicality={}, unit="a.u.")
-    monkeypatch.setattr("diffusion_engine.run.pipeline.load_prior", lambda *given, **named: Shrinking(card))
+    entered(monkeypatch, FOURIER)
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     image = 4.0 * (x**2 + y**2 < 20).astype(np.float32)
     return Volume(np.stack([image, image / 2]), np.diag([-1.5, -1.5, 5.0, 1.0]), "a.u.")
@@ -277,17 +253,14 @@ def test_a_likelihood_that_a_method_cannot_take_is_stood_in_for_near_the_start()
     assert likelihood_for(method_named("dps"), Counts()) is Counts.likelihood
 
 
-def test_an_evaluation_and_a_calibration_are_of_magnitudes(disc: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_and_a_calibration_are_of_magnitudes(disc: Volume) -> None:
     """All frequencies and little noise: what is found is the object, although its phase turns."""
-    card = replace(read_card(PRIORS_FOLDER / "ct-body.json"), calibration=[], typicality={}, unit="a.u.")
-    prior = Shrinking(card)
-    monkeypatch.setattr("diffusion_engine.evaluation.evaluate.load_prior", lambda *given, **named: prior)
     settings = Settings(modality="fourier", draws=2, steps=4, device="cpu")
     rows = list(evaluate([Item("disc", disc, (0, 1))], [{"step": 1}], ["filled", "dds"], settings))
     assert [row["method"] for row in rows] == ["filled"] * 2 + ["dds-draw"] * 2 + ["dds"] * 2
     assert all(row["psnr"] > 35 and row["step"] == 1 for row in rows)
     problem = prepare(disc, replace(settings, step=1), "cpu", None, None)
-    error, spread = calibrate._errors(problem, settings, prior, slice(1, 2))
+    error, spread = calibrate._errors(problem, settings, pipeline.load_prior("any"), slice(1, 2))
     assert error.shape == spread.shape == (int((disc.array[1] > 1).sum()),)
     assert error.dtype == spread.dtype == np.float32
     assert float(np.abs(error).max()) < 0.2

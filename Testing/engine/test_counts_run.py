@@ -11,17 +11,14 @@ import pytest
 import torch
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.likelihoods.poisson import PoissonEmission
-from diffusion_engine.modalities import table
 from diffusion_engine.modalities.contract import Modality
 from diffusion_engine.modalities.prepared import Prepared
-from diffusion_engine.modalities.rules import Classical, Files, Trust
+from diffusion_engine.modalities.rules import Classical, Trust
 from diffusion_engine.physics.grid import ImageGrid
-from diffusion_engine.priors.card import PriorCard, read_card
-from diffusion_engine.priors.library import PRIORS_FOLDER
 from diffusion_engine.run.pipeline import Result, reconstruct
 from diffusion_engine.sampling.noise import Noise
-from diffusion_engine.solvers import listing
 from diffusion_engine.volume import IntensityScale, Volume
+from small_modalities import NO_FILES, Plain, entered
 from torch import Tensor
 
 SIZE, BACKGROUND = 16, 20.0
@@ -37,13 +34,6 @@ class Minutes:
 
     def iterations(self, name: str) -> int:
         return self.rounds
-
-
-class Plain(tuple):
-    """A fingerprint that says nothing."""
-
-    of = classmethod(lambda cls, prepared: cls())
-    stored = classmethod(lambda cls, entry: cls())
 
 
 @dataclass(frozen=True)
@@ -128,30 +118,15 @@ COUNTS = Modality(
     name="counts", title="activity", unit="Bq/mL", scale=SCALE, scan=Minutes, group="row",
     classical=(Classical("em", "EM"),), fallback="em", default_prior="none", solvers=("dds", "dps"),
     trust=Trust(1000.0, 1.0, Plain, "nothing", lambda images: images > 1, lambda system: 0.0, 0.0, -100.0),
-    files=Files((), False, lambda *_: False, lambda *_: None, lambda *_: ("", None), lambda _: 0, str),
+    files=NO_FILES,
     question=lambda volume: None, simulate=lambda *_: (None, None, {}), prepare=prepare, in_words=str,
 )
-
-
-@dataclass(frozen=True)
-class Shrinking:
-    """The exact denoiser of white images of standard deviation 0.5 around 0.5."""
-
-    card: PriorCard
-    bf16: bool = False
-
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        return 0.5 + (x - 0.5) * 0.25 / (0.25 + sigma**2)
 
 
 @pytest.fixture
 def square(monkeypatch: pytest.MonkeyPatch) -> Volume:
     """A slice with a hot square; the table has the modality."""
-    known = {**table.MODALITIES, "counts": COUNTS}
-    monkeypatch.setattr(table, "MODALITIES", known)
-    monkeypatch.setattr(listing, "MODALITIES", known)
-    card = replace(read_card(PRIORS_FOLDER / "ct-body.json"), calibration=[], typicality={}, unit="Bq/mL")
-    monkeypatch.setattr("diffusion_engine.run.pipeline.load_prior", lambda *given, **named: Shrinking(card))
+    entered(monkeypatch, COUNTS, mean=0.5)
     image = np.full((1, SIZE, SIZE), 100.0, np.float32)
     image[:, 5:11, 5:11] = 900.0
     return Volume(image, np.diag([-3.0, -3.0, 5.0, 1.0]), "Bq/mL")

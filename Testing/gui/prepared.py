@@ -103,6 +103,15 @@ def idle(panel: Panel, seconds: float = 60.0) -> None:
     waitUntil(lambda: not panel.widget.panel.run.busy, seconds, "the end of the run")
 
 
+def withResult(panel: Panel, folder: Path) -> Panel:
+    """A panel that has run once on a chest and shows its result."""
+    useRunner(panel, makeRunner(folder))
+    addChest()
+    panel.widget.ui.applyButton.click()
+    idle(panel)
+    return panel
+
+
 def nodeIDs() -> list[str]:
     """The scene's nodes, without those that selecting a view or a preview adds for good."""
     nodes = slicer.mrmlScene.GetNodes()
@@ -117,5 +126,5 @@ def leftovers() -> list[Path]:
 OpenPanel = Callable[..., Panel]
 __all__ = [
     "DONE", "SHAPE", "STEPS", "OpenPanel", "PreparedEngine", "Runner", "addChest", "idle", "leftovers", "makeRunner",
-    "nodeIDs", "useRunner", "writeSinogram",
+    "nodeIDs", "useRunner", "withResult", "writeSinogram",
 ]

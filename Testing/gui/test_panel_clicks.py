@@ -13,7 +13,7 @@ from DiffusionReconLib.scene.dicom_export import exportSeries
 from host.dialogs import Recorder
 from host.eventloop import turn
 from host.pythonqt import plainToolTip
-from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner, writeSinogram
+from prepared import OpenPanel, addChest, idle, leftovers, makeRunner, nodeIDs, useRunner, withResult, writeSinogram
 from PySide6 import QtCore, QtTest, QtWidgets
 
 
@@ -99,12 +99,8 @@ def test_standInSegmentsAreMeasuredAsSoonAsTheyAreChosen(openPanel: OpenPanel, t
 def test_standInStructuredReportOfTheReview(
     openPanel: OpenPanel, tmp_path: Path, recordedDialogs: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panel = openPanel()
-    useRunner(panel, makeRunner(tmp_path))
+    panel = withResult(openPanel(), tmp_path)
     ui = panel.widget.ui
-    addChest()
-    ui.applyButton.click()
-    idle(panel)
     assert not ui.exportReportButton.enabled  # there is no review yet
     monkeypatch.setattr(panel_export, "canExportReport", lambda: False)
     ui.findButton.click()

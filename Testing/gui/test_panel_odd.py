@@ -25,7 +25,7 @@ from host.dialogs import Recorder
 from host.eventloop import turn, waitUntil
 from host.guiapplication import Panel
 from host.pythonqt import plainToolTip
-from prepared import OpenPanel, addChest, idle, makeRunner, useRunner, writeSinogram
+from prepared import OpenPanel, addChest, idle, makeRunner, useRunner, withResult, writeSinogram
 from PySide6 import QtCore, QtWidgets
 
 VOLUME = "vtkMRMLScalarVolumeNode"
@@ -178,12 +178,8 @@ def test_damagedOptionsCountAsNone(text: str) -> None:
 
 def test_standInAPressThatFailsSaysSo(openPanel: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of whatever kind the error is: too little memory in a large volume, a package that is not there."""
-    panel = openPanel()
-    useRunner(panel, makeRunner(tmp_path))
+    panel = withResult(openPanel(), tmp_path)
     ui = panel.widget.ui
-    addChest()
-    ui.applyButton.click()
-    idle(panel)
     for error, sentence in ((MemoryError(), "Slicer's memory did not suffice"),
                             (ImportError("No module named 'x'"), "failed by a mistake of its own (ImportError")):
         def fail(*_given: Any, error: BaseException = error, **_more: Any) -> None:
@@ -243,12 +239,8 @@ def test_standInADamagedReportLeavesThePanelUsable(openPanel: OpenPanel, tmp_pat
 
 def test_standInAReportWithoutItsSpreadIsShown(openPanel: OpenPanel, tmp_path: Path) -> None:
     """A report of an earlier version may lack the kind of its spread: the map is shown, as no error bar."""
-    panel = openPanel()
-    useRunner(panel, makeRunner(tmp_path))
+    panel = withResult(openPanel(), tmp_path)
     ui, part = panel.widget.ui, panel.widget.panel.review
-    addChest()
-    ui.applyButton.click()
-    idle(panel)
     content = json.loads(part.nodes["report"].GetText())
     del content["spread"]
     part.nodes["report"].SetText(json.dumps(content))
@@ -326,12 +318,8 @@ def test_standInARunThatEndsWithoutParametersIsPublished(openPanel: OpenPanel, t
 
 
 def test_standInTheFirstSampleFollowsTheLast(openPanel: OpenPanel, tmp_path: Path) -> None:
-    panel = openPanel()
-    useRunner(panel, makeRunner(tmp_path))
+    panel = withResult(openPanel(), tmp_path)
     ui = panel.widget.ui
-    addChest()
-    ui.applyButton.click()
-    idle(panel)
     nodes = panel.widget.panel.review.nodes
     shown = []
     for _press in range(nodes["draws"].GetNumberOfDataNodes() + 1):
@@ -342,12 +330,8 @@ def test_standInTheFirstSampleFollowsTheLast(openPanel: OpenPanel, tmp_path: Pat
 
 def test_standInAResultIsOfferedTheLooksThatItHas(openPanel: OpenPanel, tmp_path: Path) -> None:
     """What was removed from a result is not offered when it is shown anew, and nothing is without any result."""
-    panel = openPanel()
-    useRunner(panel, makeRunner(tmp_path))
+    panel = withResult(openPanel(), tmp_path)
     ui, part = panel.widget.ui, panel.widget.panel.review
-    addChest()
-    ui.applyButton.click()
-    idle(panel)
     names = ("uncertainty", "mean", "flicker", "residual", "notSeen", "difference", "draws", "find", "exportDicom")
     assert all(getattr(ui, f"{name}Button").enabled for name in names)
     report = part.nodes["report"]
@@ -386,11 +370,7 @@ def test_standInATrainingsProgressDoesNotSpeakOverACancel(openPanel: OpenPanel) 
 def test_standInLookingForRegionsShowsAWaitingCursor(
     openPanel: OpenPanel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panel = openPanel()
-    useRunner(panel, makeRunner(tmp_path))
-    addChest()
-    panel.widget.ui.applyButton.click()
-    idle(panel)
+    panel = withResult(openPanel(), tmp_path)
     seen: list[Any] = []
     make = review.makeReview
 
@@ -408,12 +388,8 @@ def test_standInLookingForRegionsShowsAWaitingCursor(
 def test_standInANameTooLongForADiskIsASentence(
     openPanel: OpenPanel, tmp_path: Path, recordedDialogs: Recorder, long: str
 ) -> None:
-    panel = openPanel()
-    useRunner(panel, makeRunner(tmp_path))
+    panel = withResult(openPanel(), tmp_path)
     ui = panel.widget.ui
-    addChest()
-    ui.applyButton.click()
-    idle(panel)
     ui.findButton.click()
     for button, words in (("exportHtmlButton", "could not be written"), ("exportDicomButton", "could not be written")):
         recordedDialogs.answer(str(tmp_path / (long + "x" * 20)))
