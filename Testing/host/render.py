@@ -8,7 +8,6 @@ import numpy as np
 import slicer
 import slicer.util
 from diffusion_engine.io.images import read_volume
-from DiffusionReconLib.scene.publish import publishResult
 from scipy import ndimage
 
 from host.application import makeApplication, saveBundle
@@ -35,6 +34,9 @@ def publishAndRender(
     `segments.nrrd` of the job folder (1 body, 2 lungs, 3 bone, 4 nodules) are shown; without it the mean is segmented
     by thresholds. Returns {"views": path, "scene": path}.
     """
+    # It imports what only the application module, imported above, offers.
+    from DiffusionReconLib.scene.publish import publishResult
+
     application = makeApplication() if inputNode is None else slicer.app.hostApplication
     views = FourViews(application, size)
     nodes = publishResult(jobFolder, inputNode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -158,6 +159,24 @@ def test_missingEGLIsSaidInOneSentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", absent)
     with pytest.raises(RuntimeError, match="needs libEGL"):
         requireRendering()
+
+
+def test_theDemosLastStepRunsInAProcessOfItsOwn(tmp_path: Path) -> None:
+    """As the demo runs it: nothing of an application was imported before."""
+    import subprocess
+
+    folder, staging = writeResultFolder(tmp_path / "job", (6, 32, 32)), tmp_path / "staging"
+    staging.mkdir()
+    code = (
+        "import pathlib, sys, demo\n"
+        "demo.collect(pathlib.Path(sys.argv[1]), None, pathlib.Path(sys.argv[2]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(staging)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert run.returncode == 0, run.stderr
+    assert {"views.png", "scene.mrb", "result.json", "mean.nrrd"} <= {path.name for path in staging.iterdir()}
 
 
 def test_missingSlicerCoreIsSaidInOneSentence() -> None:
