@@ -223,6 +223,35 @@ def test_standInSectionFolds() -> None:
     assert (section.collapsed, label.isVisible(), got) == (False, True, [True, False])
 
 
+def test_standInSectionIsAsWideAsItsContentsUnlessAllowed() -> None:
+    section = ctk.ctkCollapsibleButton()
+    policy = section.sizePolicy
+    assert (policy.horizontalPolicy(), policy.verticalPolicy()) == (qt.QSizePolicy.Minimum, qt.QSizePolicy.Preferred)
+
+
+@pytest.mark.parametrize(("within", "seen"), [(False, True), (True, False)])
+def test_standInSectionManagesItsOwnChildrenAlone(within: bool, seen: bool) -> None:
+    """Before its first show it cannot hide what is made visible; what lies in a child of its own is hidden with it."""
+    page, section = qt.QWidget(), ctk.ctkCollapsibleButton()
+    qt.QVBoxLayout(page).addWidget(section)
+    rows, row = qt.QWidget(), qt.QLabel("row")
+    qt.QVBoxLayout(section).addWidget(rows if within else row)
+    qt.QVBoxLayout(rows).addWidget(row if within else qt.QLabel("other"))
+    section.collapsed = True
+    section.setVisible(True)
+    row.setVisible(False)
+    row.setVisible(True)
+    page.show()
+    turn()
+    assert row.isVisible() is seen
+    section.collapsed = False
+    assert row.isVisible()
+    section.collapsed = True
+    assert not row.isVisible()
+    row.setVisible(True)
+    assert not row.isVisible()
+
+
 def test_standInErrorInASlotIsRecorded(slotErrors: list[signals.SlotError]) -> None:
     button = qt.QPushButton("x")
     button.connect("clicked(bool)", lambda: 1 / 0)
