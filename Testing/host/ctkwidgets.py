@@ -277,13 +277,12 @@ class ctkSliderWidget(QtWidgets.QWidget):
         """Set the value, clamped to the range."""
         self._box.setValue(value)
 
-    def setRange(self, low: float, high: float) -> None:
-        """Set minimum and maximum."""
+    def _setRange(self, low: float, high: float) -> None:  # no slot in ctk, so not there in Python
         self._box.setRange(low, high)
         self._moveSlider()
 
-    minimum = Property(float, lambda self: self._box.minimum, lambda self, low: self.setRange(low, self._box.maximum))
-    maximum = Property(float, lambda self: self._box.maximum, lambda self, high: self.setRange(self._box.minimum, high))
+    minimum = Property(float, lambda self: self._box.minimum, lambda self, low: self._setRange(low, self._box.maximum))
+    maximum = Property(float, lambda self: self._box.maximum, lambda self, high: self._setRange(self._box.minimum, high))
 
 
 class ctkRangeWidget(QtWidgets.QWidget):
