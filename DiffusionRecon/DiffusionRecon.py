@@ -206,7 +206,7 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters = None
         self._guiTag = None
         self._observed: list[Any] = []
-        self._inputGoes = False
+        self._goingInput: Any = None
 
     def setup(self) -> None:
         """Build the panel from its .ui file and connect it; in a Slicer that is too old, say so instead."""
@@ -285,17 +285,21 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _nodeGoes(self, _caller: Any, _event: Any, node: Any) -> None:
-        self._inputGoes = self._parameters is not None and node is self._parameters.inputVolume
+        if self._parameters is not None and node is self._parameters.inputVolume:
+            self._goingInput = node
 
-    def _nodeIsGone(self, *_caller: Any) -> None:
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _nodeIsGone(self, _caller: Any, _event: Any, node: Any) -> None:
         """Where the input was removed the selector takes any other node: never a result of this module's own."""
         from DiffusionReconLib.scene.volumes import firstVolume, isOwn
 
-        if self._inputGoes and self._parameters is not None:
+        if self._goingInput is None or node is not self._goingInput:
+            return
+        self._goingInput = None
+        if self._parameters is not None:
             instead = self._parameters.inputVolume
             if instead is None or isOwn(instead):
                 self._parameters.inputVolume = firstVolume()
-        self._inputGoes = False
 
     def _changed(self, *_caller: Any) -> None:
         self._observeInputs()

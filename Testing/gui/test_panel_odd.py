@@ -131,7 +131,7 @@ def test_standInAResultOfMeasuredDataIsNoInput(openPanel: OpenPanel, tmp_path: P
     panel = openPanel()
     useRunner(panel, makeRunner(tmp_path))
     parameters = panel.widget.logic.getParameterNode()
-    parameters.ct.sinogram = str(writeSinogram(tmp_path))
+    parameters.ct.sinogramPath = str(writeSinogram(tmp_path))
     parameters.source = "measured"
     panel.widget.ui.applyButton.click()
     idle(panel)
