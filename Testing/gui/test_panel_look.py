@@ -182,6 +182,34 @@ def test_standInAFoldedSectionShowsNothing(openPanel: OpenPanel, scrolled: Calla
     assert not panel.widget.ui.photonsSpinBox.isVisible()
 
 
+def halfHidden(panel: Panel) -> list[str]:
+    """The forms of which some rows are hidden and some are not."""
+    found = []
+    for form in panel.container.findChildren(qt.QFormLayout):
+        around = form.parentWidget().children()
+        parts = [each for each in around if each.isWidgetType() and form.indexOf(each) >= 0]
+        if len({part.isHidden() for part in parts}) > 1:
+            found.append(form.objectName)
+    return found
+
+
+def test_standInRowsComeAndGoWithTheirForms(openPanel: OpenPanel) -> None:
+    """Where long rows wrap, Qt 6.4 takes the height of single hidden rows from others that are on show."""
+    panel = openPanel()
+    ui = panel.widget.ui
+    addChest()
+    for name in ("acquisitionPresetComboBox", "noiseKindComboBox", "presetComboBox", "extentComboBox",
+                 "sourceComboBox"):
+        combo = getattr(ui, name)
+        for index in range(combo.count):
+            combo.currentIndex = index
+            assert halfHidden(panel) == [], (name, index)
+    ui.sourceComboBox.currentIndex = 0
+    assert ui.regionSelector.isVisibleTo(ui.partRows)
+    ui.noisePercentSpinBoxLabel.setVisible(False)  # the check sees one
+    assert halfHidden(panel) == ["noisePercentSpinBoxRowLayout"]
+
+
 CONTROLS = ("QComboBox", "qMRMLNodeComboBox", "QSpinBox", "QDoubleSpinBox", "QLineEdit", "QCheckBox", "ctkPathLineEdit")
 
 

@@ -131,8 +131,8 @@ def test_standInAResultOfMeasuredDataIsNoInput(openPanel: OpenPanel, tmp_path: P
     panel = openPanel()
     useRunner(panel, makeRunner(tmp_path))
     parameters = panel.widget.logic.getParameterNode()
-    parameters.ct.sinogramPath = str(writeSinogram(tmp_path))
-    parameters.source = "measured"
+    panel.widget.ui.sourceComboBox.currentIndex = 1
+    panel.widget.ui.sinogramPathEdit.currentPath = str(writeSinogram(tmp_path))
     panel.widget.ui.applyButton.click()
     idle(panel)
     assert panel.widget.ui.statusLabel.text == "Done."
