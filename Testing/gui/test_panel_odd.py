@@ -79,7 +79,7 @@ def test_standInVectorsAreNotTheFirstVolume(openPanel: OpenPanel) -> None:
 
 
 def test_standInThePreviewIsNoInput(openPanel: OpenPanel, tmp_path: Path) -> None:
-    """Where a run's only input is removed none is chosen; the preview, which may be, is refused, and gone at the end."""
+    """Where a run's only input is removed none is chosen; the preview may be, is refused, and gone at the end."""
     slicer.app.layoutManager()
     panel, runner = openPanel(), makeRunner(tmp_path, hold=2)
     useRunner(panel, runner)

@@ -281,8 +281,8 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._box.setRange(low, high)
         self._moveSlider()
 
-    minimum = Property(float, lambda self: self._box.minimum, lambda self, low: self._setRange(low, self._box.maximum))
-    maximum = Property(float, lambda self: self._box.maximum, lambda self, high: self._setRange(self._box.minimum, high))
+    minimum = Property(float, lambda self: self._box.minimum, lambda self, end: self._setRange(end, self._box.maximum))
+    maximum = Property(float, lambda self: self._box.maximum, lambda self, end: self._setRange(self._box.minimum, end))
 
 
 class ctkRangeWidget(QtWidgets.QWidget):
