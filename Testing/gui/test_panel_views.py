@@ -66,7 +66,8 @@ def test_standInASceneClosedWhileComparingLeavesNoComparison(openPanel: OpenPane
     """The layout of before comes back with the scene's end, and Compare leads back to it of the next result too."""
     manager, panel = slicer.app.layoutManager(), openPanel()
     layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-    before = layout.GetViewArrangement()
+    before = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
+    manager.setLayout(before)
     ui, review = panel.widget.ui, panel.widget.panel.review
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
