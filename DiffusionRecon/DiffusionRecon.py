@@ -206,6 +206,7 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameters = None
         self._guiTag = None
         self._observed: list[Any] = []
+        self._goingInput: Any = None
 
     def setup(self) -> None:
         """Build the panel from its .ui file and connect it; in a Slicer that is too old, say so instead."""
@@ -230,7 +231,9 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._sceneStartsToClose)
         self.addObserver(scene, scene.StartImportEvent, self._sceneStartsToImport)
-        # Only then do the selectors list the new nodes; they hear of it first.
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._nodeGoes)
+        # Only then do the selectors list the nodes that are there now; they hear of it first.
+        self.addObserver(scene, scene.NodeRemovedEvent, self._nodeIsGone, priority=-1.0)
         self.addObserver(scene, scene.EndBatchProcessEvent, self._sceneIsOther, priority=-1.0)
         self.setParameters(self.logic.getParameterNode())
 
@@ -252,14 +255,12 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameters(self, parameters: Any) -> None:
         """Show another parameter node's settings (a `ReconParameters`); None shows none."""
-        from DiffusionReconLib.panel.parameters import connectWidgets
-
         if self._parameters is not None:
             self._parameters.disconnectGui(self._guiTag)
             self.removeObserver(self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
         self._parameters = parameters
         if parameters is not None:
-            self._guiTag = connectWidgets(parameters, self.ui)
+            self._guiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._changed)
             self._chooseFirstVolume()
         self._observeInputs()
@@ -281,6 +282,24 @@ class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if self._parameters.inputVolume is None:
             self._parameters.inputVolume = firstVolume()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _nodeGoes(self, _caller: Any, _event: Any, node: Any) -> None:
+        if self._parameters is not None and node is self._parameters.inputVolume:
+            self._goingInput = node
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _nodeIsGone(self, _caller: Any, _event: Any, node: Any) -> None:
+        """Where the input was removed the selector takes any other node: never a result of this module's own."""
+        from DiffusionReconLib.scene.volumes import firstVolume, isOwn
+
+        if self._goingInput is None or node is not self._goingInput:
+            return
+        self._goingInput = None
+        if self._parameters is not None:
+            instead = self._parameters.inputVolume
+            if instead is None or isOwn(instead):
+                self._parameters.inputVolume = firstVolume()
 
     def _changed(self, *_caller: Any) -> None:
         self._observeInputs()

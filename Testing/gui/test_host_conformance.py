@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ctk
 import pytest
 import qt
+import slicer
 
 
 def answer(action: Callable[[], Any]) -> str:
@@ -116,7 +118,26 @@ class Derived(qt.QWidget):
         self.k = 3
 
 
+def redLabel() -> Any:
+    label = qt.QLabel("x")
+    label.styleSheet = "color: #ff0000;"
+    label.show()
+    return label
+
+
 OTHERS = {
+    "a slider's range": (
+        ctk.ctkSliderWidget, lambda w: w.setRange(0, 1),
+        "AttributeError: ctkSliderWidget has no attribute named 'setRange'",
+    ),
+    "model of a table view": (
+        slicer.qMRMLTableView, lambda w: (w.model().className(), hasattr(w.model(), "item")),
+        "('QSortFilterProxyModel', False)",
+    ),
+    "a section's width": (
+        ctk.ctkCollapsibleButton, lambda w: w.sizePolicy.horizontalPolicy() == qt.QSizePolicy.Minimum, "True",
+    ),
+    "a style sheet's colour": (redLabel, lambda w: w.palette.color(qt.QPalette.WindowText).name(), "'#ff0000'"),
     "an int property truncates": (qt.QProgressBar, lambda w: assigned(w, "value", 3.7), "3"),
     "a slot truncates": (qt.QProgressBar, lambda w: (w.setValue(3.7), w.value), "(None, 3)"),
     "range": (qt.QProgressBar, lambda w: (w.setRange(0, 10), w.maximum), "(None, 10)"),

@@ -156,13 +156,17 @@ def test_standInWidgetsAndParametersFollowEachOther(application: GuiApplication)
     assert ui.views.value == 100
 
 
-def test_standInConnectGuiGivesNoTag(application: GuiApplication) -> None:
-    """Slicer's connectGui returns nothing, so what it connected stays connected."""
+def test_standInConnectGuiGivesATag(application: GuiApplication) -> None:
+    """Of a widget, or of what childWidgetVariables found; what it connected is disconnected by it."""
     made, parent = wrapped(), panel(application)
-    assert made.connectGui(parent) is None
-    made.disconnectGui(None)
-    slicer.util.childWidgetVariables(parent).views.value = 20
-    assert made.views == 20
+    ui = slicer.util.childWidgetVariables(parent)
+    for gui in (parent, ui):
+        tag = made.connectGui(gui)
+        ui.views.value = 20
+        assert made.views == 20
+        made.disconnectGui(tag)
+        ui.views.value = 30
+        assert made.views == 20
 
 
 def test_standInPacksAreKeptMemberByMember(application: GuiApplication, tmp_path: Path) -> None:

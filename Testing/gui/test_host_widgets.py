@@ -66,7 +66,7 @@ def test_standInSelectorFollowsTheScene(application: GuiApplication) -> None:
     assert made.currentNode() is second
     application.scene.RemoveNode(second)
     assert made.currentNode() is None
-    assert [node and node.GetName() for node in got] == ["first", "other", None]
+    assert [node and node.GetName() for node in got] == ["first", "other", None, None]
 
 
 def test_standInSelectorAskedForNone(application: GuiApplication) -> None:
@@ -142,7 +142,7 @@ def test_standInTableFollowsItsNode(application: GuiApplication) -> None:
     view = slicer.qMRMLTableView()
     view.setMRMLTableNode(node)
     model = view.model()
-    assert (model.rowCount(), model.item(1, 0).text()) == (2, "2.5")
+    assert (model.rowCount(), model.data(model.index(1, 0))) == (2, "2.5")
     slicer.util.updateTableFromArray(node, [np.array([1.0, 2.0, 3.0])], ["Volume"])
     assert model.rowCount() == 3
 
@@ -165,7 +165,7 @@ def test_standInNumbers(kind: str) -> None:
 
 def test_standInSliderMovesItsBox() -> None:
     widget = ctk.ctkSliderWidget()
-    widget.setRange(0, 50)
+    widget.maximum = 50
     widget.findChild("QSlider").value = 500
     assert widget.value == 25.0
 
@@ -221,6 +221,35 @@ def test_standInSectionFolds() -> None:
     assert section.height < high
     section.click()
     assert (section.collapsed, label.isVisible(), got) == (False, True, [True, False])
+
+
+def test_standInSectionIsAsWideAsItsContentsUnlessAllowed() -> None:
+    section = ctk.ctkCollapsibleButton()
+    policy = section.sizePolicy
+    assert (policy.horizontalPolicy(), policy.verticalPolicy()) == (qt.QSizePolicy.Minimum, qt.QSizePolicy.Preferred)
+
+
+@pytest.mark.parametrize(("within", "seen"), [(False, True), (True, False)])
+def test_standInSectionManagesItsOwnChildrenAlone(within: bool, seen: bool) -> None:
+    """Before its first show it cannot hide what is made visible; what lies in a child of its own is hidden with it."""
+    page, section = qt.QWidget(), ctk.ctkCollapsibleButton()
+    qt.QVBoxLayout(page).addWidget(section)
+    rows, row = qt.QWidget(), qt.QLabel("row")
+    qt.QVBoxLayout(section).addWidget(rows if within else row)
+    qt.QVBoxLayout(rows).addWidget(row if within else qt.QLabel("other"))
+    section.collapsed = True
+    section.setVisible(True)
+    row.setVisible(False)
+    row.setVisible(True)
+    page.show()
+    turn()
+    assert row.isVisible() is seen
+    section.collapsed = False
+    assert row.isVisible()
+    section.collapsed = True
+    assert not row.isVisible()
+    row.setVisible(True)
+    assert not row.isVisible()
 
 
 def test_standInErrorInASlotIsRecorded(slotErrors: list[signals.SlotError]) -> None:

@@ -133,6 +133,83 @@ def test_standInNothingIsClipped(
         assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "applyButton", "priorComboBox"}
 
 
+@pytest.mark.parametrize(("scale", "most"), [(1.0, 320), (2.0, 373)])
+def test_standInThePanelCanBeNarrow(
+    scale: float, most: int, openPanel: OpenPanel, scrolled: Callable[..., Panel], tmp_path: Path
+) -> None:
+    """Its least width before a run, with a result and with findings; Slicer's panel is 373 pixels wide."""
+    with textScale(scale):
+        panel = scrolled(openPanel(), 373)
+        ui, widths = panel.widget.ui, []
+        useRunner(panel, makeRunner(tmp_path))
+        addChest()
+        for folded in (True, False):
+            for name in FOLDS:
+                getattr(ui, f"{name}CollapsibleButton").collapsed = folded
+            turn()
+            widths.append(panel.container.minimumSizeHint.width())
+        ui.applyButton.click()
+        idle(panel)
+        for tab in (2, 0, 1):
+            ui.reviewTabs.setCurrentIndex(tab)
+            turn()
+            widths.append(panel.container.minimumSizeHint.width())
+        ui.findButton.click()
+        turn()
+        widths.append(panel.container.minimumSizeHint.width())
+        assert max(widths) <= most, widths
+        ui.solverComboBox.setMinimumWidth(most)  # the check sees what is wide in a section
+        turn()
+        assert panel.container.minimumSizeHint.width() > most
+
+
+def test_standInAFoldedSectionShowsNothing(openPanel: OpenPanel, scrolled: Callable[..., Panel]) -> None:
+    """Also one whose rows came and went before the panel was first shown: the volume first, then the panel."""
+    addChest()
+    panel = openPanel()
+    panel.widget.ui.acquisitionPresetComboBox.currentIndex = 1  # rows for photons in place of those for percent
+    panel.widget.ui.acquisitionPresetComboBox.currentIndex = 0
+    scrolled(panel, 373)
+    shown = []
+    for name in FOLDS:
+        section = getattr(panel.widget.ui, f"{name}CollapsibleButton")
+        inside = [part for part in section.findChildren(qt.QWidget) if section.collapsed and part.isVisible()]
+        shown += [(name, part.objectName) for part in inside]
+    assert shown == []
+    assert panel.widget.ui.acquisitionCollapsibleButton.collapsed
+    panel.widget.ui.acquisitionCollapsibleButton.collapsed = False
+    assert panel.widget.ui.noisePercentSpinBox.isVisible()
+    assert not panel.widget.ui.photonsSpinBox.isVisible()
+
+
+def halfHidden(panel: Panel) -> list[str]:
+    """The forms of which some rows are hidden and some are not."""
+    found = []
+    for form in panel.container.findChildren(qt.QFormLayout):
+        around = form.parentWidget().children()
+        parts = [each for each in around if each.isWidgetType() and form.indexOf(each) >= 0]
+        if len({part.isHidden() for part in parts}) > 1:
+            found.append(form.objectName)
+    return found
+
+
+def test_standInRowsComeAndGoWithTheirForms(openPanel: OpenPanel) -> None:
+    """Where long rows wrap, Qt 6.4 takes the height of single hidden rows from others that are on show."""
+    panel = openPanel()
+    ui = panel.widget.ui
+    addChest()
+    for name in ("acquisitionPresetComboBox", "noiseKindComboBox", "presetComboBox", "extentComboBox",
+                 "sourceComboBox"):
+        combo = getattr(ui, name)
+        for index in range(combo.count):
+            combo.currentIndex = index
+            assert halfHidden(panel) == [], (name, index)
+    ui.sourceComboBox.currentIndex = 0
+    assert ui.regionSelector.isVisibleTo(ui.partRows)
+    ui.noisePercentSpinBoxLabel.setVisible(False)  # the check sees one
+    assert halfHidden(panel) == ["noisePercentSpinBoxRowLayout"]
+
+
 CONTROLS = ("QComboBox", "qMRMLNodeComboBox", "QSpinBox", "QDoubleSpinBox", "QLineEdit", "QCheckBox", "ctkPathLineEdit")
 
 

@@ -79,7 +79,7 @@ def test_standInVectorsAreNotTheFirstVolume(openPanel: OpenPanel) -> None:
 
 
 def test_standInThePreviewIsNoInput(openPanel: OpenPanel, tmp_path: Path) -> None:
-    """Where a run's only input is removed the selector chooses the preview: it is refused, and gone with the run."""
+    """Where a run's only input is removed none is chosen; the preview may be, is refused, and gone at the end."""
     slicer.app.layoutManager()
     panel, runner = openPanel(), makeRunner(tmp_path, hold=2)
     useRunner(panel, runner)
@@ -89,13 +89,56 @@ def test_standInThePreviewIsNoInput(openPanel: OpenPanel, tmp_path: Path) -> Non
     waitUntil(lambda: run._preview is not None and run._preview.node is not None, what="the preview")
     assert ui.queueButton.enabled
     slicer.mrmlScene.RemoveNode(chest)
-    assert ui.inputSelector.currentNode() is run._preview.node
+    assert ui.inputSelector.currentNode() is None
+    assert not ui.queueButton.enabled
+    assert panel.widget.panel.notReady() == "Choose an input volume first"
+    ui.inputSelector.setCurrentNode(run._preview.node)
     assert not ui.queueButton.enabled
     assert panel.widget.panel.notReady() == "'Chest preview' is the preview of a run: choose another volume"
     runner.engines[0].hold = None
     idle(panel)
     assert ui.statusLabel.text == "Done."  # the result stands alone
     assert slicer.mrmlScene.GetFirstNodeByName("Chest preview") is None
+    assert panel.widget.logic.getParameterNode().inputVolume is None
+
+
+def test_standInAResultNeverBecomesTheInputByItself(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """Where the input is removed another volume is chosen, or none; a result only where somebody chooses it."""
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui = panel.widget.ui
+    chosen = ui.inputSelector.currentNode
+    first = addChest()
+    ui.applyButton.click()
+    idle(panel)
+    mean = panel.widget.panel.review.nodes["mean"]
+    other = addChest()
+    assert chosen() is first
+    slicer.mrmlScene.RemoveNode(first)
+    assert (chosen(), panel.widget.logic.getParameterNode().inputVolume) == (other, other)
+    assert ui.applyButton.enabled
+    slicer.mrmlScene.RemoveNode(other)
+    assert (chosen(), panel.widget.logic.getParameterNode().inputVolume) == (None, None)
+    assert not ui.applyButton.enabled
+    assert panel.widget.panel.notReady() == "Choose an input volume first"
+    ui.inputSelector.setCurrentNode(mean)
+    assert panel.widget.logic.getParameterNode().inputVolume is mean
+    assert ui.applyButton.enabled
+
+
+def test_standInAResultOfMeasuredDataIsNoInput(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """The selector's list was empty before: it takes the first volume that comes, which is the result's."""
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    parameters = panel.widget.logic.getParameterNode()
+    panel.widget.ui.sourceComboBox.currentIndex = 1
+    panel.widget.ui.sinogramPathEdit.currentPath = str(writeSinogram(tmp_path))
+    panel.widget.ui.applyButton.click()
+    idle(panel)
+    assert panel.widget.ui.statusLabel.text == "Done."
+    parameters.source = "volume"
+    assert parameters.inputVolume is None
+    assert panel.widget.panel.notReady() == "Choose an input volume first"
 
 
 def held(openPanel: OpenPanel, tmp_path: Path, hold: int = 1) -> tuple[Panel, Any]:

@@ -93,11 +93,15 @@ def palette(background: str, text: str) -> Any:
 
 @pytest.mark.parametrize(("background", "text"), [(DARK, "#ffffff"), (LIGHT, "#000000")])
 def test_standInLabelsFollowTheStyle(background: str, text: str) -> None:
-    label = qt.QLabel()
-    label.setPalette(palette(background, text))
+    window = qt.QWidget()
+    window.setPalette(palette(background, text))
+    label = qt.QLabel(window)
+    label.setVisible(True)
+    window.show()
     part.setText(label, "Something is wrong.", bad=True)
     colour = label.styleSheet.removeprefix("color: ").removesuffix(";")
     assert tones.contrast(colour, background) >= 4.5
+    assert tones.nameOf(label.palette.color(qt.QPalette.WindowText)) == colour  # as the style sheet says
     assert tones.toneColour(label, tones.PLAIN) == text
     part.setText(label, "All is well.")
     assert label.styleSheet == ""

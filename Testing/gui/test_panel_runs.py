@@ -101,6 +101,16 @@ def test_standInASecondApplyWaitsItsTurn(openPanel: OpenPanel, tmp_path: Path) -
     assert ui.resultComboBox.count == 2
 
 
+def test_standInQueuedWhereNothingRunsIsRunAtOnce(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel, runner = openPanel(), makeRunner(tmp_path)
+    useRunner(panel, runner)
+    addChest()
+    panel.widget.panel.run.queue()
+    idle(panel, 10)
+    assert panel.widget.ui.statusLabel.text == "Done."
+    assert len(runner.engines) == 1
+
+
 def test_standInSceneClosedMidRunEndsItWithoutAResult(openPanel: OpenPanel, tmp_path: Path) -> None:
     panel, runner = openPanel(), makeRunner(tmp_path, hold=2)
     useRunner(panel, runner)

@@ -62,6 +62,58 @@ def test_standInCompareOfASceneThatIsGone(application: GuiApplication, tmp_path:
     turn(5)
 
 
+def test_standInASceneClosedWhileComparingLeavesNoComparison(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """The layout of before comes back with the scene's end, and Compare leads back to it of the next result too."""
+    manager, panel = slicer.app.layoutManager(), openPanel()
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    before = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
+    manager.setLayout(before)
+    ui, review = panel.widget.ui, panel.widget.panel.review
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        review.show(publishResult(writeResultFolder(tmp_path / name, SHAPE)))
+        assert layout.GetViewArrangement() == before
+        ui.compareButton.click()
+        assert results.isCompared()
+        ui.compareButton.click()
+        assert layout.GetViewArrangement() == before
+        ui.compareButton.click()
+        slicer.mrmlScene.Clear(0)
+        turn()
+        assert layout.GetViewArrangement() == before
+    assert manager.layout == before
+
+
+def test_standInCompareNeverGoesBackToItself(application: GuiApplication, tmp_path: Path) -> None:
+    """Where the layout of before was lost, or is one of its own, four views come back."""
+    slicer.app.layoutManager()
+    layout, fourUp = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode"), 3
+    nodes = publishResult(writeResultFolder(tmp_path, SHAPE))
+    results.compare(nodes)
+    for before in (None, str(results.COMPARE_LAYOUT_FIRST + 3), "none"):
+        layout.SetAttribute(results.LAYOUT_BEFORE, before)
+        results.compare(nodes, ["tv", "mean"])
+        results.endCompare()
+        assert layout.GetViewArrangement() == fourUp, before
+        results.compare(nodes)
+    layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)  # chosen in Slicer's own menu
+    results.endCompare()
+    assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+    results.compare(nodes)
+    results.endCompare()
+    assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+
+
+def test_standInAComparisonOfAnotherSessionEnds(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """A scene that was saved while comparing: its layout is not known here, so no view would show."""
+    slicer.app.layoutManager()
+    panel = openPanel()
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(results.COMPARE_LAYOUT_FIRST + 4)
+    panel.widget.panel.review.show(publishResult(writeResultFolder(tmp_path, SHAPE)))
+    assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+
+
 def test_standInSnapshotsAreOfTheViewsOnShow(application: GuiApplication, tmp_path: Path) -> None:
     slicer.app.layoutManager()
     nodes = publishResult(writeResultFolder(tmp_path, SHAPE))

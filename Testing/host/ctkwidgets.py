@@ -16,6 +16,7 @@ from PySide6.QtCore import Property, Signal
 from host import qtmodules
 
 TITLE_HEIGHT = 22
+SHOWN = "visibilityToParent"
 
 
 def stored(kind: Any, name: str, default: Any) -> Property:
@@ -42,7 +43,12 @@ def row(widget: QtWidgets.QWidget, *children: QtWidgets.QWidget) -> None:
 
 
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
-    """A titled section that folds its children away."""
+    """A titled section that folds its children away.
+
+    As the C++ class it hides and shows its own children, not theirs, and remembers of each whether somebody hid it
+    ("visibilityToParent"). Before the first show it touches none; a child that somebody made visible until then stays
+    so when the section itself was made visible explicitly, even if it is folded.
+    """
 
     contentsCollapsed = Signal(bool)
     flat = stored(bool, "flat", False)
@@ -53,11 +59,12 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         if any(isinstance(one, str) for one in arguments):
             raise ValueError(f"Could not find matching overload for given arguments {arguments}: set .text afterwards.")
         super().__init__(*arguments)
-        self._collapsed, self._folded = False, []
+        self._collapsed, self._forcing, self._made, self._watched = False, False, False, []
+        self._highest = self.maximumHeight
         self.setCheckable(True)
         self.setChecked(True)
         self.setFocusPolicy(QtCore.Qt.StrongFocus)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Preferred)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
         self.setContentsMargins(0, self._titleHeight(), 0, 0)
         self.toggled.connect(lambda on: self.setCollapsed(not on))
 
@@ -69,6 +76,11 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         if bool(collapsed) == self._collapsed:
             return
         self._collapsed = bool(collapsed)
+        if self._collapsed:
+            self._highest = self.maximumHeight
+            self.setMaximumHeight(self.sizeHint().height())
+        else:
+            self.setMaximumHeight(self._highest)
         self._fold()
         self.setChecked(not self._collapsed)
         self.updateGeometry()
@@ -77,24 +89,62 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
 
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
 
-    def _fold(self) -> None:
-        if not self._collapsed:
-            folded, self._folded = self._folded, []
-            for child in folded:
-                child.setVisible(True)
-            return
+    def _watch(self) -> None:
+        """Follow new children; once they are whole, which they are not yet when ChildAdded tells of them."""
         for child in self.children():
-            if child.isWidgetType() and not child.isHidden():
-                child.setVisible(False)
-                self._folded.append(child)
+            if child.isWidgetType() and child not in self._watched:
+                self._watched.append(child)
+                if child.testAttribute(QtCore.Qt.WA_WState_ExplicitShowHide) and child.isHidden():
+                    child.setProperty(SHOWN, False)
+                child.installEventFilter(self)
+                self._place(child)
+
+    def _fold(self) -> None:
+        self._watch()
+        for child in self.children():
+            if child.isWidgetType():
+                self._place(child)
+
+    def _place(self, child: QtWidgets.QWidget) -> None:
+        if not self.testAttribute(QtCore.Qt.WA_WState_Created):
+            return
+        hidden = child.property(SHOWN) is False
+        visible = not self._collapsed and not hidden
+        self._forcing = True
+        if child.testAttribute(QtCore.Qt.WA_WState_Created) or not visible:
+            child.setVisible(visible)
+        if not hidden:
+            child.setAttribute(QtCore.Qt.WA_WState_ExplicitShowHide, False)
+        self._forcing = False
+
+    def setVisible(self, visible: bool) -> None:
+        """Show or hide; the first time also its children, by what was asked of them."""
+        self._watch()
+        self._forcing = True
+        super().setVisible(visible)
+        self._forcing = False
+        if not self._made and self.testAttribute(QtCore.Qt.WA_WState_Created):
+            self._made = True
+            self._fold()
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """A child that somebody shows is hidden again while the section is folded."""
+        kinds = {QtCore.QEvent.ShowToParent: True, QtCore.QEvent.HideToParent: False}
+        if event.type() in kinds and not self._forcing:
+            child.setProperty(SHOWN, kinds[event.type()])
+            if kinds[event.type()]:
+                self._place(child)
+        return False
 
     def event(self, event: QtCore.QEvent) -> bool:
-        """Fold children that came after the section was collapsed (not in ChildAdded: they are half made then)."""
-        kinds = (QtCore.QEvent.Show, QtCore.QEvent.LayoutRequest, QtCore.QEvent.Polish)
-        if event.type() in kinds and self.__dict__.get("_collapsed"):
-            self._fold()
-        if event.type() == QtCore.QEvent.FontChange and "_collapsed" in self.__dict__:
+        """Follow new children, and letters of another size."""
+        kinds = (QtCore.QEvent.Show, QtCore.QEvent.LayoutRequest, QtCore.QEvent.Polish, QtCore.QEvent.ChildPolished)
+        if event.type() in kinds and "_watched" in self.__dict__:
+            self._watch()
+        if event.type() in (QtCore.QEvent.FontChange, QtCore.QEvent.StyleChange) and "_watched" in self.__dict__:
             self.setContentsMargins(0, self._titleHeight(), 0, 0)
+            if self._collapsed:
+                self.setMaximumHeight(self.sizeHint().height())
         return super().event(event)
 
     def sizeHint(self) -> QtCore.QSize:
@@ -227,13 +277,12 @@ class ctkSliderWidget(QtWidgets.QWidget):
         """Set the value, clamped to the range."""
         self._box.setValue(value)
 
-    def setRange(self, low: float, high: float) -> None:
-        """Set minimum and maximum."""
+    def _setRange(self, low: float, high: float) -> None:  # no slot in ctk, so not there in Python
         self._box.setRange(low, high)
         self._moveSlider()
 
-    minimum = Property(float, lambda self: self._box.minimum, lambda self, low: self.setRange(low, self._box.maximum))
-    maximum = Property(float, lambda self: self._box.maximum, lambda self, high: self.setRange(self._box.minimum, high))
+    minimum = Property(float, lambda self: self._box.minimum, lambda self, end: self._setRange(end, self._box.maximum))
+    maximum = Property(float, lambda self: self._box.maximum, lambda self, end: self._setRange(self._box.minimum, end))
 
 
 class ctkRangeWidget(QtWidgets.QWidget):

@@ -112,17 +112,17 @@ class _Wrapper:
         """Tell the node's observers that it changed."""
         self.parameterNode.Modified()
 
-    def connectGui(self, gui: Any) -> None:
-        """Bind the widgets whose SlicerParameterName names a parameter, both ways; returns no tag, as in Slicer.
+    def connectGui(self, gui: Any) -> int:
+        """Bind the widgets whose SlicerParameterName names a parameter, both ways; returns a tag for `disconnectGui`.
 
         `gui`: a widget or what slicer.util.childWidgetVariables returned. A widget that cannot show its parameter's
-        type raises RuntimeError. What is to be disconnected again is connected by `connectParametersToGui`.
+        type raises RuntimeError.
         """
         import qt
 
         widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "isWidgetType") else vars(gui).values()
         named = [(widget.property("SlicerParameterName"), widget) for widget in widgets if hasattr(widget, "property")]
-        self.connectParametersToGui({name: widget for name, widget in named if name})
+        return self.connectParametersToGui({name: widget for name, widget in named if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         """Bind parameters to widgets, both ways, by a dictionary from names to widgets."""

@@ -184,7 +184,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             return
         self._id = identifier
         node = self.currentNode()
-        self.currentNodeChanged.emit(node)
+        for _time in range(1 if self._nodes() else 2):  # twice that there is none when the last node goes
+            self.currentNodeChanged.emit(node)
         self._chosen.emit(node is not None)
         self.currentNodeIDChanged.emit(identifier)
 
@@ -244,7 +245,10 @@ class qMRMLTableView(QtWidgets.QTableView):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._node, self._tag, self._scene = None, None, None
-        self.setModel(QtGui.QStandardItemModel(self))
+        self._rows = QtGui.QStandardItemModel(self)
+        proxy = QtCore.QSortFilterProxyModel(self)
+        proxy.setSourceModel(self._rows)
+        self.setModel(proxy)
         self.setEditTriggers(QtWidgets.QAbstractItemView.NoEditTriggers)
 
     def setMRMLScene(self, scene: Any) -> None:
@@ -269,7 +273,7 @@ class qMRMLTableView(QtWidgets.QTableView):
         return self._node
 
     def _refresh(self) -> None:
-        model, table = self.model(), self._node.GetTable() if self._node is not None else None
+        model, table = self._rows, self._node.GetTable() if self._node is not None else None
         model.clear()
         for column in range(table.GetNumberOfColumns() if table is not None else 0):
             model.setHorizontalHeaderItem(column, QtGui.QStandardItem(table.GetColumnName(column)))

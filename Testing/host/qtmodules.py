@@ -46,6 +46,9 @@ class QUiLoader(QtUiTools.QUiLoader):
             return None
         named = {child.objectName: child for child in (widget, *widget.findChildren(QtCore.QObject))}
         _check(root, named)
+        for child in named.values():
+            if hasattr(type(child), "_watch"):  # the section knows its rows before it is shown
+                child._watch()
         for sender, signal, receiver, slot in wanted:
             named[sender].connect(signal, named[receiver], slot)
         return widget

@@ -268,6 +268,7 @@ class FourViews:
         self.threeD = ThreeDView(application, "1", size)
         # The layout travels with the scene: opened in Slicer, the bundle shows these four views.
         layout = slicer.vtkMRMLLayoutNode()
+        layout.SetSingletonTag("vtkMRMLLayoutNode")  # as Slicer's: it stays when the scene is closed
         layout.AddLayoutDescription(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView, "<layout type=\"grid\"/>")
         layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         application.scene.AddNode(layout)

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import shiboken6
+import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
@@ -171,7 +172,8 @@ class LayoutManager(QtCore.QObject):
 
     The window of the stand-in goes on showing the four-up layout. Slice views of another layout are made when it is
     chosen, each as wide as its share of AREA; as in Slicer they get that size when the event loop has turned, and they
-    remain, out of the layout, when another one is chosen.
+    remain, out of the layout, when another one is chosen. A scene that is closed leaves the layout node without an
+    arrangement and without its attributes: it gets its last arrangement back.
     """
 
     def __init__(self, application: Application, size: int = 256) -> None:
@@ -183,12 +185,23 @@ class LayoutManager(QtCore.QObject):
         self._present: tuple[str, ...] = tuple(self._slices)
         self._node = application.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         self._tag = self._node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._onLayout())
+        self._lastLayout = self._node.GetViewArrangement()
+        end = application.scene.EndBatchProcessEvent
+        self._sceneTag = application.scene.AddObserver(end, lambda *_: self._restoreLayout())
 
+    layout = QtCore.Property(int, lambda self: self._node.GetViewArrangement())
     threeDViewCount = QtCore.Property(int, lambda self: 1)
     tableViewCount = QtCore.Property(int, lambda self: 0)
     plotViewCount = QtCore.Property(int, lambda self: 0)
 
+    def _restoreLayout(self) -> None:
+        if self._node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutNone:
+            self._node.SetViewArrangement(self._lastLayout)
+
     def _onLayout(self) -> None:
+        if self._node.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutNone:
+            return
+        self._lastLayout = self._node.GetViewArrangement()
         description = self._node.GetLayoutDescription(self._node.GetViewArrangement())
         root = ElementTree.fromstring(description or "<layout/>")
         views = [view for view in root.iter("view") if view.get("class") == "vtkMRMLSliceNode"]
@@ -247,6 +260,7 @@ class LayoutManager(QtCore.QObject):
     def close(self) -> None:
         """End the views, in the order that VTK needs: observers, widgets, managers, windows."""
         self._node.RemoveObserver(self._tag)
+        self._application.scene.RemoveObserver(self._sceneTag)
         added = [widget._slice for name, widget in self._slices.items() if name not in SLICE_VIEWS]
         for widget in (*self._slices.values(), self._threeD):
             widget._widget.close()

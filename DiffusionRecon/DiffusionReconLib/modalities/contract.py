@@ -71,7 +71,7 @@ class Form(Protocol):
         """Keep the path of a ctkPathLineEdit in a member, the empty one too."""
 
     def showRow(self, widget: str, visible: bool) -> None:
-        """Show or hide a widget and its label."""
+        """Show or hide a row: the widget named `{widget}Row` with a form of its own, else the widget and its label."""
 
 
 class Rows(Protocol):

@@ -16,6 +16,7 @@ from DiffusionReconLib.panel.method import MethodPart
 from DiffusionReconLib.panel.review import ReviewPart
 from DiffusionReconLib.panel.run import RunPart
 from DiffusionReconLib.panel.train import TrainPart
+from DiffusionReconLib.scene.volumes import firstVolume
 from DiffusionReconLib.setup.setup_steps import Installer
 
 
@@ -121,6 +122,8 @@ class Panel:
         if images:
             self.method.learn(report, images[0].GetImageData().GetDimensions()[2])
         if self.parameters is not None:
+            if self.parameters.inputVolume in images:  # a selector whose list was empty takes what comes
+                self.parameters.inputVolume = firstVolume()
             self.review.show(nodes)
             self.update()
         self.advanced.appendLog([_("Result: {name}").format(name=nodes["report"].GetName())])

@@ -116,10 +116,4 @@ def _mend(parameterNode: Any, place: str, usual: Any, check: Callable[[Any], Any
         parameterNode.SetParameter(place, str(usual))
 
 
-def connectWidgets(parameters: Any, ui: Any) -> int:
-    """Bind the widgets that name a parameter to it; returns a tag for `disconnectGui`: Slicer's connectGui has none."""
-    named = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
-    return parameters.connectParametersToGui({name: widget for name, widget in named.items() if name})
-
-
 ReconParameters = parametersOf(MODALITIES)

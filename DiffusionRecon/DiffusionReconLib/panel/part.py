@@ -121,9 +121,14 @@ class Part:
             setattr(self.parameters, field, value)
 
     def showRow(self, widget: str, visible: bool) -> None:
-        """Show or hide a widget and the label of its row."""
-        for name in (widget, f"{widget}Label"):
-            part = getattr(self.ui, name, None)
+        """Show or hide a row: the widget `{widget}Row` around it, else the widget and its label.
+
+        A form in which single rows are hidden may give others no height, in Qt 6.4, where long rows wrap: a row that
+        comes and goes by itself needs a form of its own.
+        """
+        row = getattr(self.ui, f"{widget}Row", None)
+        names = (widget, f"{widget}Label") if row is None else ()
+        for part in (row, *(getattr(self.ui, name, None) for name in names)):
             if part is not None:
                 part.setVisible(visible)
 

@@ -79,7 +79,8 @@ class ReviewPart(Part):
         self._findings.close()
 
     def sceneClosing(self) -> None:
-        """The nodes go away."""
+        """The nodes go away, and with them what is compared: another scene begins in the layout of before."""
+        results.endCompare()
         self._shownResult, self.nodes = None, {}
 
     def say(self, text: str, bad: bool = False) -> None:

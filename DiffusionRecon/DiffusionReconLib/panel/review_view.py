@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.panel.lazily import Lazily
@@ -43,6 +42,8 @@ class ViewTab:
         """Begin with another result, of which nothing is shown yet; without one, nothing can be pressed."""
         self._draw, self._look, self._before = 0, "", ""
         nodes = self._part.nodes
+        if nodes:
+            results.endLostCompare()
         needs = {"uncertaintyButton": {"uncertainty"}, "residualButton": {"residual"},
                  "differenceButton": {"reference"}, "notSeenButton": {"not_seen_share"}, "meanButton": {"mean"},
                  "drawsButton": {"draws"}}
@@ -90,7 +91,7 @@ class ViewTab:
 
     def _slot(self, name: str) -> Callable[[], None]:
         def look() -> None:
-            if name != COMPARE and _isCompared():  # its views are labelled: they show nothing else
+            if name != COMPARE and results.isCompared():  # its views are labelled: they show nothing else
                 results.endCompare()
             self._looks[name]()
             if name != COMPARE:
@@ -116,16 +117,9 @@ class ViewTab:
         self._draw = (self._draw + 1) % nodes["draws"].GetNumberOfDataNodes()
 
     def _compare(self) -> None:
-        if _isCompared():
+        if results.isCompared():
             results.endCompare()
             self._look = self._before
         else:
             results.compare(self._part.nodes)
             self._before, self._look = self._look, COMPARE
-
-
-def _isCompared() -> bool:
-    """Whether the views are side by side, whoever chose the layout."""
-    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-    first = results.COMPARE_LAYOUT_FIRST
-    return layout is not None and first < layout.GetViewArrangement() <= first + len(results.COMPARE_COLOURS)

@@ -79,7 +79,10 @@ class RunPart(Part):
         self.update()
 
     def queue(self) -> None:
-        """Run with the present settings once more after the running one."""
+        """Run with the present settings once more after the running one; at once, as Apply does, where none runs."""
+        if self.runs.running is None:
+            self.applyOrCancel()
+            return
         self._guarded(lambda: self.runs.add(self._request()))
         self.update()
 

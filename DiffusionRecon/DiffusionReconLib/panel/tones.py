@@ -15,10 +15,11 @@ BLACK, WHITE = "#000000", "#ffffff"
 
 def toneColour(widget: Any, state: str) -> str:
     """The colour "#rrggbb" of a text of this state ("good", "warning", "bad" or "plain") on a widget as it is now."""
-    palette = widget.palette
-    if state == PLAIN:
+    if state == PLAIN:  # of what is around it: the widget's own palette has the colour that its style sheet gave it
+        around = widget.parentWidget()
+        palette = qt.QApplication.palette() if around is None else around.palette
         return nameOf(palette.color(qt.QPalette.WindowText))
-    return toneOn(nameOf(palette.color(qt.QPalette.Window)), state)
+    return toneOn(nameOf(widget.palette.color(qt.QPalette.Window)), state)
 
 
 def toneOn(background: str, state: str) -> str:

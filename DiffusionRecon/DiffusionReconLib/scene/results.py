@@ -147,7 +147,7 @@ def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
             layout.SetLayoutDescription(identifier, description)
         else:
             layout.AddLayoutDescription(identifier, description)
-    if not layout.GetAttribute(LAYOUT_BEFORE):
+    if not isCompared():
         layout.SetAttribute(LAYOUT_BEFORE, str(layout.GetViewArrangement()))
     layout.SetViewArrangement(identifier)
     names = [COMPARE_VIEW.format(number=number) for number in range(1, len(keys) + 1)]
@@ -163,13 +163,27 @@ def compare(nodes: Nodes, keys: Sequence[str] | None = None) -> list[str]:
     return names
 
 
+def isCompared() -> bool:
+    """Whether the views are side by side, whoever chose the layout."""
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    return layout is not None and _isOwn(layout.GetViewArrangement())
+
+
 def endCompare() -> None:
-    """Back to the layout that was shown before `compare`."""
+    """Back to the layout that was shown before `compare`, to four views where that is not known; else nothing."""
+    if not isCompared():
+        return
     layout = _layoutNode()
-    before = layout.GetAttribute(LAYOUT_BEFORE)
-    if before:
-        layout.RemoveAttribute(LAYOUT_BEFORE)
-        layout.SetViewArrangement(int(before))
+    before = layout.GetAttribute(LAYOUT_BEFORE) or ""
+    layout.RemoveAttribute(LAYOUT_BEFORE)
+    known = before.isdecimal() and not _isOwn(int(before))
+    layout.SetViewArrangement(int(before) if known else slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+
+def endLostCompare() -> None:
+    """End a comparison that came with a scene from another session, whose layout is unknown here: no view shows."""
+    if isCompared() and not _layoutNode().IsLayoutDescription(_layoutNode().GetViewArrangement()):
+        endCompare()
 
 
 def flickerKeys(nodes: Nodes) -> tuple[str, str] | None:
@@ -261,6 +275,10 @@ def _layoutNode() -> slicer.vtkMRMLLayoutNode:
     if node is None:
         raise ValueError(_("The scene has no layout to show views in: start Slicer with its main window."))
     return node
+
+
+def _isOwn(arrangement: int) -> bool:
+    return COMPARE_LAYOUT_FIRST < arrangement <= COMPARE_LAYOUT_FIRST + len(COMPARE_COLOURS)
 
 
 def _compareDescription(labels: Sequence[str]) -> str:

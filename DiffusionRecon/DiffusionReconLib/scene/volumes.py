@@ -56,12 +56,16 @@ def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     return "HU" if node.GetImageData().GetScalarRange()[0] <= AIR_HU else "a.u."
 
 
+def isOwn(node: slicer.vtkMRMLNode) -> bool:
+    """Whether a node was reconstructed here: a part of a result, or the preview of a run."""
+    return node.GetAttribute(RESULT_ATTRIBUTE) is not None
+
+
 def firstVolume() -> slicer.vtkMRMLScalarVolumeNode | None:
     """The first volume that a user can choose: no labels, no vectors, no hidden node, nothing reconstructed here."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        own = node.GetAttribute(RESULT_ATTRIBUTE) is not None
         # Labels and vectors are kinds of scalar volumes, which the selector does not list.
-        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not (own or node.GetHideFromEditors()):
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not (isOwn(node) or node.GetHideFromEditors()):
             return node
     return None
 
