@@ -10,7 +10,7 @@ import pytest
 import slicer
 from diffusion_engine.io.images import read_volume
 from DiffusionReconLib.review.snapshots import snapshots
-from DiffusionReconLib.scene import results
+from DiffusionReconLib.scene import comparison, results
 from DiffusionReconLib.scene.preview import Preview
 from DiffusionReconLib.scene.publish import publishResult
 from host.application import saveBundle
@@ -44,7 +44,7 @@ def test_standInCompareFitsWhenItsViewsHaveTheirSize(application: GuiApplication
     """Three narrow views: the whole width of the image is in each of them."""
     slicer.app.layoutManager()
     nodes = publishResult(writeResultFolder(tmp_path, SHAPE))
-    names = results.compare(nodes)
+    names = comparison.compare(nodes)
     turn(5)
     bounds, labels = [0.0] * 6, ["Ref", "TV", "Mean"]
     nodes["mean"].GetRASBounds(bounds)
@@ -57,7 +57,7 @@ def test_standInCompareFitsWhenItsViewsHaveTheirSize(application: GuiApplication
 
 def test_standInCompareOfASceneThatIsGone(application: GuiApplication, tmp_path: Path) -> None:
     slicer.app.layoutManager()
-    results.compare(publishResult(writeResultFolder(tmp_path, SHAPE)))
+    comparison.compare(publishResult(writeResultFolder(tmp_path, SHAPE)))
     application.scene.Clear(0)
     turn(5)
 
@@ -74,7 +74,7 @@ def test_standInASceneClosedWhileComparingLeavesNoComparison(openPanel: OpenPane
         review.show(publishResult(writeResultFolder(tmp_path / name, SHAPE)))
         assert layout.GetViewArrangement() == before
         ui.compareButton.click()
-        assert results.isCompared()
+        assert comparison.isCompared()
         ui.compareButton.click()
         assert layout.GetViewArrangement() == before
         ui.compareButton.click()
@@ -89,18 +89,18 @@ def test_standInCompareNeverGoesBackToItself(application: GuiApplication, tmp_pa
     slicer.app.layoutManager()
     layout, fourUp = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode"), 3
     nodes = publishResult(writeResultFolder(tmp_path, SHAPE))
-    results.compare(nodes)
-    for before in (None, str(results.COMPARE_LAYOUT_FIRST + 3), "none"):
-        layout.SetAttribute(results.LAYOUT_BEFORE, before)
-        results.compare(nodes, ["tv", "mean"])
-        results.endCompare()
+    comparison.compare(nodes)
+    for before in (None, str(comparison.COMPARE_LAYOUT_FIRST + 3), "none"):
+        layout.SetAttribute(comparison.LAYOUT_BEFORE, before)
+        comparison.compare(nodes, ["tv", "mean"])
+        comparison.endCompare()
         assert layout.GetViewArrangement() == fourUp, before
-        results.compare(nodes)
+        comparison.compare(nodes)
     layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)  # chosen in Slicer's own menu
-    results.endCompare()
+    comparison.endCompare()
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
-    results.compare(nodes)
-    results.endCompare()
+    comparison.compare(nodes)
+    comparison.endCompare()
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
 
 
@@ -109,7 +109,7 @@ def test_standInAComparisonOfAnotherSessionEnds(openPanel: OpenPanel, tmp_path: 
     slicer.app.layoutManager()
     panel = openPanel()
     layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-    layout.SetViewArrangement(results.COMPARE_LAYOUT_FIRST + 4)
+    layout.SetViewArrangement(comparison.COMPARE_LAYOUT_FIRST + 4)
     panel.widget.panel.review.show(publishResult(writeResultFolder(tmp_path, SHAPE)))
     assert layout.GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
@@ -118,10 +118,10 @@ def test_standInSnapshotsAreOfTheViewsOnShow(application: GuiApplication, tmp_pa
     slicer.app.layoutManager()
     nodes = publishResult(writeResultFolder(tmp_path, SHAPE))
     assert list(snapshots()) == ["Red", "Green", "Yellow"]
-    names = results.compare(nodes)
+    names = comparison.compare(nodes)
     turn()
     assert list(snapshots()) == names
-    results.endCompare()
+    comparison.endCompare()
     assert list(snapshots()) == ["Red", "Green", "Yellow"]
     slicer.app.layoutManager().sliceWidget("Green").mrmlSliceNode().SetVisibility(False)  # another view is maximised
     assert list(snapshots()) == ["Red", "Yellow"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from DiffusionReconLib.scene import results
+from DiffusionReconLib.scene import comparison, results
 from DiffusionReconLib.scene.publish import firstImage, publishResult
 from full_results import DRAWS, writeFullResult
 from host.application import Application, openBundle, saveBundle
@@ -123,11 +123,11 @@ def test_compareLaysOutLinkedViewsSideBySide(
 ) -> None:
     layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     before = layout.GetViewArrangement()
-    names = results.compare(nodes)
+    names = comparison.compare(nodes)
     for name in names:  # what an earlier comparison's view showed over its image
         layers(name).SetLabelVolumeID(nodes["tv"].GetID())
         layers(name).SetForegroundVolumeID(nodes["tv"].GetID())
-    assert results.compare(nodes) == names
+    assert comparison.compare(nodes) == names
     assert {(layers(name).GetLabelVolumeID(), layers(name).GetForegroundVolumeID()) for name in names} == {(None, None)}
     assert [layers(name).GetBackgroundVolumeID() for name in names] == [
         nodes[key].GetID() for key in ("reference", "tv", "mean")
@@ -143,21 +143,21 @@ def test_compareLaysOutLinkedViewsSideBySide(
     assert [inLayout.GetItemAsObject(n).GetLayoutName() for n in range(inLayout.GetNumberOfItems())] == names
     monkeypatch.setattr("host.views.SLICE_VIEWS", {**SLICE_VIEWS, **{n: ("Axial", n[-1], (1, 1, 1)) for n in names}})
     shown = [SliceView(application, name, 96) for name in names]
-    results.compare(nodes)
+    comparison.compare(nodes)
     assert layout.GetViewArrangement() != before
     pictures = [view.image().astype(int) for view in shown]
     assert all(picture[30:66, 30:66].std() > 20 for picture in pictures)
-    results.endCompare()
+    comparison.endCompare()
     assert layout.GetViewArrangement() == before
-    results.endCompare()
+    comparison.endCompare()
     assert layout.GetViewArrangement() == before
 
 
 def test_compareNeedsTwoToFourImages(nodes: results.Nodes) -> None:
     with pytest.raises(ValueError, match="Two to 4 images"):
-        results.compare(nodes, ["mean"])
-    assert results.compareKeys({key: nodes[key] for key in ("fbp", "mean")}) == ["fbp", "mean"]
-    assert len(results.compare(nodes, ["fbp", "mean"])) == 2
+        comparison.compare(nodes, ["mean"])
+    assert comparison.compareKeys({key: nodes[key] for key in ("fbp", "mean")}) == ["fbp", "mean"]
+    assert len(comparison.compare(nodes, ["fbp", "mean"])) == 2
 
 
 def test_classicalImagesAreThoseOfTheEnginesTable(nodes: results.Nodes) -> None:

@@ -20,6 +20,7 @@ from DiffusionReconLib.panel.tones import toneColour
 UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "Review.ui"
 TABS = ("view", "findings", "export")
 results, review, exports = Lazily("scene.results"), Lazily("review.findings"), Lazily("panel.export")
+comparison = Lazily("scene.comparison")
 
 
 class ReviewPart(Part):
@@ -80,7 +81,7 @@ class ReviewPart(Part):
 
     def sceneClosing(self) -> None:
         """The nodes go away, and with them what is compared: another scene begins in the layout of before."""
-        results.endCompare()
+        comparison.endCompare()
         self._shownResult, self.nodes = None, {}
 
     def say(self, text: str, bad: bool = False) -> None:

@@ -12,6 +12,7 @@ from DiffusionReconLib.panel.part import setText
 from DiffusionReconLib.panel.widgets import FittedTable, breakText, markButton
 
 results, review, words = Lazily("scene.results"), Lazily("review.findings"), Lazily("review.words")
+comparison = Lazily("scene.comparison")
 COMPARE = "compareButton"
 
 
@@ -43,14 +44,14 @@ class ViewTab:
         self._draw, self._look, self._before = 0, "", ""
         nodes = self._part.nodes
         if nodes:
-            results.endLostCompare()
+            comparison.endLostCompare()
         needs = {"uncertaintyButton": {"uncertainty"}, "residualButton": {"residual"},
                  "differenceButton": {"reference"}, "notSeenButton": {"not_seen_share"}, "meanButton": {"mean"},
                  "drawsButton": {"draws"}}
         for name, keys in needs.items():
             getattr(self.ui, name).enabled = keys <= set(nodes)
         self.ui.flickerButton.enabled = bool(nodes) and results.flickerKeys(nodes) is not None
-        self.ui.compareButton.enabled = bool(nodes) and len(results.compareKeys(nodes)) > 1
+        self.ui.compareButton.enabled = bool(nodes) and len(comparison.compareKeys(nodes)) > 1
         self._mark()
         self.showSegments()
 
@@ -91,8 +92,8 @@ class ViewTab:
 
     def _slot(self, name: str) -> Callable[[], None]:
         def look() -> None:
-            if name != COMPARE and results.isCompared():  # its views are labelled: they show nothing else
-                results.endCompare()
+            if name != COMPARE and comparison.isCompared():  # its views are labelled: they show nothing else
+                comparison.endCompare()
             self._looks[name]()
             if name != COMPARE:
                 self._look = name
@@ -117,9 +118,9 @@ class ViewTab:
         self._draw = (self._draw + 1) % nodes["draws"].GetNumberOfDataNodes()
 
     def _compare(self) -> None:
-        if results.isCompared():
-            results.endCompare()
+        if comparison.isCompared():
+            comparison.endCompare()
             self._look = self._before
         else:
-            results.compare(self._part.nodes)
+            comparison.compare(self._part.nodes)
             self._before, self._look = self._look, COMPARE

@@ -7,7 +7,7 @@ import importlib
 MODULES = (
     "DiffusionReconLib.scene.publish", "DiffusionReconLib.scene.display", "DiffusionReconLib.scene.results",
     "diffusion_engine.posterior.findings", "DiffusionReconLib.review.findings", "DiffusionReconLib.review.table",
-    "DiffusionReconLib.review.banner",
+    "DiffusionReconLib.review.banner", "DiffusionReconLib.scene.comparison",
 )
 
 
