@@ -195,7 +195,7 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
 
 
 class DiffusionReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel, its sections in DiffusionReconLib/panel*.py. Without `runner`, the first Apply sets the engine up."""
+    """The panel, its sections in DiffusionReconLib/panel. Without `runner`, the first Apply sets the engine up."""
 
     def __init__(self, parent: Any = None, runner: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)

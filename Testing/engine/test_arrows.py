@@ -22,7 +22,7 @@ ENGINE_FLOORS: tuple[tuple[str, ...], ...] = (
     ("coupling", "modalities"),
     ("likelihoods", "classical", "priors"),
     ("physics", "sampling", "phantoms", "io"),
-    ("volume", "orientation", "denoiser", "metrics", "memory", "own_path", "safe_path", "__version__"),
+    ("volume", "orientation", "denoiser", "metrics", "checks", "memory", "own_path", "safe_path", "__version__"),
 )
 """Rooms from the roof to the ground; "" is the package itself, a file counts with its folder unless it is named."""
 

@@ -13,7 +13,6 @@ import numpy as np
 from diffusion_engine.volume import Volume
 from slicer.i18n import tr as _
 
-INPUT = "input.nrrd"
 BYTES_A_STEP = 4_000_000
 """Written at once: some milliseconds, so that Slicer stays responsive."""
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -25,12 +24,12 @@ def jobInSteps(folder: Path, volume: Volume, settings: dict[str, Any]) -> Genera
     The voxels are not compressed, which would take longer than to write them. Raises ValueError, one sentence, for a
     folder that cannot be written, for too little room, and for settings that JSON cannot hold.
     """
-    from diffusion_engine.jobs.job import JOB, check_folder, write_json
+    from diffusion_engine.jobs.job import INPUT, JOB, SIMULATED, check_folder, write_json
 
     check_folder(folder, volume.array.nbytes)
     yield
     yield from nrrdInSteps(folder / INPUT, volume)
-    write_json(folder / JOB, {"kind": "simulate", "input": INPUT, "geometry": None, "settings": settings})
+    write_json(folder / JOB, {**SIMULATED, "settings": settings})
 
 
 def nrrdInSteps(path: Path, volume: Volume) -> Generator[None, None, None]:

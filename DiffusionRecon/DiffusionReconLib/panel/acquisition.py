@@ -8,7 +8,7 @@ from typing import Any
 import slicer.util
 
 from DiffusionReconLib.modalities.contract import Modality
-from DiffusionReconLib.panel.part import Choices, Part, namedWidgets, onPathEdited
+from DiffusionReconLib.panel.part import Part, namedWidgets, onPathEdited
 
 UI_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 
@@ -32,10 +32,6 @@ class AcquisitionPart(Part):
         """Set a member of the pack, when there are parameters."""
         if self.parameters is not None and getattr(self.values, field) != value:
             setattr(self.values, field, value)
-
-    def choices(self, widget: str, field: str) -> Choices:
-        """The entries of a combo box that are stored in a member of the pack."""
-        return Choices(getattr(self.ui, widget), lambda name: self.store(field, name))
 
     def path(self, widget: str, field: str, filters: list[str]) -> None:
         """Keep the path of a ctkPathLineEdit in a member, the empty one too."""

@@ -82,10 +82,7 @@ class MethodPart(Part):
         name = self.prior
         if name not in self._cards:
             path = PRIORS_FOLDER / f"{name}.json"
-            try:
-                self._cards[name] = read_card(path if path.is_file() else Path(name))
-            except (ValueError, OSError) as error:
-                self._cards[name] = str(error)
+            self._cards[name] = _readQuietly(path if path.is_file() else Path(name))
         card, modality = self._cards[name], self._modality()
         if isinstance(card, PriorCard) and card.modality != modality.name:
             return _("The trained model '{name}' is for {other}, not for {wanted}: choose another one under Advanced"

@@ -14,9 +14,6 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from DiffusionReconLib.modalities.contract import Modality
 from DiffusionReconLib.modalities.table import MODALITIES
 
-SOURCES = ("volume", "measured")
-EXTENTS = ("middle", "current", "range", "all")
-
 
 class CommonParameters:
     """The settings of every modality; choices are stored by their name, "" leaves a choice to the panel or the preset.

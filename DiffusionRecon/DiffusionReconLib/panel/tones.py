@@ -6,7 +6,8 @@ from typing import Any
 
 import qt
 
-GOOD, WARNING, BAD, PLAIN = "good", "warning", "bad", "plain"
+from DiffusionReconLib.review.banner import BAD, GOOD, PLAIN, WARNING
+
 # Dark for a light background, light for a dark one.
 TONES = {GOOD: ("#1b5e20", "#81c784"), WARNING: ("#8a4b00", "#ffb74d"), BAD: ("#b71c1c", "#ef9a9a")}
 LEAST_CONTRAST = 4.5

@@ -11,9 +11,8 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
-from DiffusionReconLib.scene.classical import firstOf
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
-from DiffusionReconLib.scene.results import Nodes, needed, resultTitles
+from DiffusionReconLib.scene.results import Nodes, bestClassical, needed, resultTitles
 
 # Layouts with a number of their own; Slicer's are below 100, users' usually from 500.
 COMPARE_LAYOUT_FIRST = 8710
@@ -25,7 +24,7 @@ LAYOUT_BEFORE = ATTRIBUTE_PREFIX + "LayoutBefore"
 
 def compareKeys(nodes: Nodes) -> list[str]:
     """What `compare` shows: the reference where there is one, the best classical image, the diffusion result."""
-    wanted = ("reference", firstOf(nodes, *resultTitles(nodes)), "fallback", "mean")
+    wanted = ("reference", bestClassical(nodes), "fallback", "mean")
     return [key for key in wanted if key is not None and key in nodes]
 
 

@@ -14,12 +14,10 @@ import slicer
 import slicer.util
 from diffusion_engine.volume import Volume
 
-from DiffusionReconLib.scene.display import hideLegends
+from DiffusionReconLib.scene.display import CT_WINDOW_LEVEL, hideLegends
 from DiffusionReconLib.scene.preview_file import previewInSteps
 from DiffusionReconLib.scene.volumes import PREVIEW, RESULT_ATTRIBUTE, nodeFromVolume, updateNodeFromVolume
 
-# Window width and level in HU that show lung, fat and soft tissue at once, as the finished result's.
-WINDOW_LEVEL = (1400.0, -300.0)
 READ_SECONDS = 0.01
 """How long one poll may read."""
 
@@ -96,7 +94,7 @@ class Preview:
         display = self._node.GetDisplayNode()
         display.SetSaveWithScene(False)
         display.AutoWindowLevelOff()
-        display.SetWindowLevel(*WINDOW_LEVEL)
+        display.SetWindowLevel(*CT_WINDOW_LEVEL)
         self._legends = hideLegends()
         for layers, background, _foreground, _opacity in self._before:
             if background:

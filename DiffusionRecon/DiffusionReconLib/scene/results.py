@@ -57,13 +57,18 @@ def resultReport(nodes: Nodes) -> dict:
 
 def resultImage(nodes: Nodes) -> slicer.vtkMRMLScalarVolumeNode:
     """The image that overlays lie on: the mean, else the best classical one."""
-    return needed(nodes, firstOf(nodes, "mean", *resultTitles(nodes)) or "mean")
+    return needed(nodes, "mean" if "mean" in nodes else bestClassical(nodes) or "mean")
 
 
 def resultTitles(nodes: Nodes) -> dict[str, str]:
     """The titles of the classical images of a result's modality by key, the best one first."""
     named = (node.GetAttribute(ATTRIBUTE_PREFIX + "Modality") for node in nodes.values())
     return classicalTitles(next((name for name in named if name), ""))
+
+
+def bestClassical(nodes: Nodes) -> str | None:
+    """The key of the best classical image that a result has, None without any."""
+    return firstOf(nodes, *resultTitles(nodes))
 
 
 def drawArrays(nodes: Nodes) -> list[np.ndarray]:
@@ -120,13 +125,13 @@ def selectDraw(nodes: Nodes, index: int) -> None:
 
 def flickerKeys(nodes: Nodes) -> tuple[str, str] | None:
     """What `flicker` shows: the best classical image and the mean; None where one of them is not there."""
-    best = firstOf(nodes, *resultTitles(nodes))
+    best = bestClassical(nodes)
     return None if best is None or "mean" not in nodes else (best, "mean")
 
 
 def flicker(nodes: Nodes, first: str = "", second: str = "mean") -> str:
     """Show `first` (by default the best classical image) or `second` in the same place, in turn; returns its key."""
-    first = first or firstOf(nodes, *resultTitles(nodes)) or next(iter(resultTitles(nodes)), "mean")
+    first = first or bestClassical(nodes) or next(iter(resultTitles(nodes)), "mean")
     back, front = needed(nodes, first), needed(nodes, second)
     hideLegends()
     shown = [

@@ -33,8 +33,8 @@ QUANTITIES = {
 RESULT_ATTRIBUTE = "DiffusionPriors.Result"
 # The key of the estimate that is shown while a run goes on, and removed with its end.
 PREVIEW = "preview"
-# |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
 BODY_PART_TAG = "0018,0015"
+# |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
 SHEAR_TOLERANCE = 1e-3
 # Without a coded unit: an image that reaches air's value is taken for CT.
 AIR_HU = -500.0

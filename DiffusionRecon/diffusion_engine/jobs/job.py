@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..io.images import write_volume
@@ -28,6 +29,8 @@ INPUT, PREVIEW = "input.nrrd", "preview.nrrd"
 OWN = (JOB, RESULT, LOG, CANCEL, LOCK, INPUT, PREVIEW, *(name for m in MODALITIES.values() for name in m.files.names))
 """Files of a job folder that are no results, whatever a report says."""
 KINDS = ("simulate", "measured")
+SIMULATED: Mapping[str, Any] = MappingProxyType({"kind": KINDS[0], "input": INPUT, "geometry": None})
+"""A job without its settings that simulates a scan of a volume."""
 WRITE_AGAIN = "write the job again"
 
 
@@ -73,7 +76,7 @@ def write_job(folder: str | os.PathLike[str], source: Any, settings: Mapping[str
     try:
         if isinstance(source, Volume):
             write_volume(source, place / INPUT)
-            job: dict[str, Any] = {"kind": "simulate", "input": INPUT, "geometry": None}
+            job: Mapping[str, Any] = SIMULATED
         else:
             name, description = files.write(source, place)
             job = {"kind": "measured", "input": name, "geometry": description}

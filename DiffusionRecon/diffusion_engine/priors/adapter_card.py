@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..checks import whole
 from .card import PriorCard, read_card
 
 FORMAT = "diffusion-priors adapter 1"
@@ -61,7 +62,7 @@ def read_adapter(path: Path) -> AdapterCard:
             f"{sorted(set(content) - known)}: expected {sorted(known)}"
         )
     rank, pixel = content["rank"], content["pixel_mm"]
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+    if not whole(rank) or rank < 1:
         raise ValueError(f"the adapter's card {path.name} has rank {rank!r}: expected a whole number of 1 or more")
     if not isinstance(pixel, list) or len(pixel) != 2 or not all(isinstance(p, (int, float)) for p in pixel) or not (
         0 < pixel[0] <= pixel[1]

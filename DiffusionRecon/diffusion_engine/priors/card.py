@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ..checks import number
 
 FORMAT = "diffusion-priors card 1"
 STACK = 3
@@ -124,10 +125,10 @@ def read_card(path: Path) -> PriorCard:
         )
     for key in ("sigma", "pixel_mm"):
         pair = content[key]
-        if not isinstance(pair, list) or len(pair) != 2 or not all(map(_number, pair)) or not 0 < pair[0] <= pair[1]:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(map(number, pair)) or not 0 < pair[0] <= pair[1]:
             raise ValueError(f"the model card {path.name} has {key} {pair!r}: expected two rising positive numbers")
         content[key] = tuple(pair)
-    if not _number(content["scale"]) or not _number(content["sigma_data"]) or not _number(content["offset"]):
+    if not number(content["scale"]) or not number(content["sigma_data"]) or not number(content["offset"]):
         raise ValueError(f"the model card {path.name} has no number as scale, offset or sigma_data: correct it")
     if not isinstance(content["network"], dict) or Path(str(content["weights"])).name != content["weights"]:
         raise ValueError(f"the model card {path.name} must describe its network and name weights beside the card")
@@ -152,7 +153,7 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
             needed = sorted(CALIBRATION_KEYS)
             raise ValueError(f"a calibration in the model card {name} needs {needed}: calibrate it again")
         for key in ("factor", "floor"):
-            if not _number(entry[key]) or not entry[key] > 0:
+            if not number(entry[key]) or not entry[key] > 0:
                 raise ValueError(f"a calibration in the model card {name} has {key} {entry[key]!r}: calibrate it again")
     typicality = content.get("typicality", {})
     if not typicality:
@@ -160,7 +161,7 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
     if TYPICALITY_KEYS - set(typicality):
         raise ValueError(f"the typicality in the model card {name} needs {sorted(TYPICALITY_KEYS)}: calibrate it again")
     limits = [typicality["threshold"], typicality["full"]]
-    if not all(map(_number, limits)) or not 0 < limits[0] < limits[1]:
+    if not all(map(number, limits)) or not 0 < limits[0] < limits[1]:
         raise ValueError(f"the typicality in the model card {name} needs 0 < threshold < full: calibrate it again")
     lengths = {len(typicality[key]) for key in ("sigma", "mean", "slope", "precision")}
     if len(lengths) != 1:
@@ -173,9 +174,6 @@ def _renamed(entry: Any) -> Any:
         return entry
     return {"floor" if key == "floor_hu" else key: value for key, value in entry.items()}
 
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def write_card(card: PriorCard, path: Path) -> None:

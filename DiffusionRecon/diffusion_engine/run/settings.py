@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
-from ..modalities.checks import need, number, whole
+from ..checks import need, number, whole
 from ..modalities.contract import DIFFUSION, Modality, Scan
 from ..modalities.table import FIRST, modality_named
 from ..solvers.listing import check_options, listed_methods

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import number
+from ...checks import number
 
 if TYPE_CHECKING:
     from torch import Tensor

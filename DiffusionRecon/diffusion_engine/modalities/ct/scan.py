@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...checks import need, number, whole
 from ...volume import WATER_PER_MM
-from ..checks import need, number, whole
 
 GEOMETRIES = ("parallel", "fan_flat", "fan_curved")
 

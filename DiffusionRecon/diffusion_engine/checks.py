@@ -1,4 +1,4 @@
-"""Checks of settings: one sentence for whatever is out of range."""
+"""Checks of single values: of settings, with one sentence for whatever is out of range, and of cards."""
 
 from __future__ import annotations
 
