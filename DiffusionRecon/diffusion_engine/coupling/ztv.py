@@ -25,6 +25,7 @@ from torch import Tensor
 from ..likelihoods.conditional import Covariance, Solved, SolveSettings
 from ..likelihoods.conjugate_gradient import conjugate_gradient
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.root import Root
 from ..sampling.noise import Noise
 
 NO_COVARIANCE = (
@@ -50,28 +51,31 @@ def clip(p: Tensor, weight: float) -> Tensor:
 
 
 def ztv_proximal(
-    likelihood: GaussianLikelihood, x: Tensor, prior_variance: float | Tensor, weight: float,
+    likelihood: GaussianLikelihood, x: Tensor, prior_variance: float | Tensor | Root, weight: float,
     dual: Tensor | None = None, sweeps: int = 2, iterations: int = 8, tolerance: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:
     """The minimiser above after ``sweeps`` of ADMM, and v = p + u (slices - 1, rows, columns) for the next call.
 
-    ``x``: (slices, rows, columns), in order along z; ``prior_variance`` g, a number or in the shape of ``x``;
+    ``x``: (slices, rows, columns), in order along z; ``prior_variance`` g, a number, in the shape of ``x``, or a root
+    of the whole covariance, of whose broad part g does not know;
     ``weight`` lambda > 0 in 1 / unit of x;
     ``dual``: v of the previous call, None at first. Conjugate gradients run over the whole stack at once and stop
     after ``iterations`` or when its residual has fallen below ``tolerance`` times its start, in each sweep.
     """
-    deviation, shape = prior_variance**0.5, x.shape
-    g = float(prior_variance.mean()) if isinstance(prior_variance, Tensor) else prior_variance
+    shape = x.shape
+    root = prior_variance if isinstance(prior_variance, Root) else Root(prior_variance**0.5)
+    g = float((root.deviation**2).mean()) if isinstance(root.deviation, Tensor) else root.deviation**2
+    u_shape = root.adjoint(x).shape
 
     def system(v: Tensor) -> Tensor:
-        # In e of z + deviation * e, so that it stays symmetric where the variance is not uniform.
-        e = v.reshape(shape)
-        z = deviation * e
+        # In e of z = x + R e, so that it stays symmetric where the variance is not uniform.
+        e = v.reshape(u_shape)
+        z = root.forward(e)
         data = likelihood.operator.adjoint(likelihood.operator.forward(z) / likelihood.variance)
         # One image as tall as the stack: the scalars of the conjugate gradients are then those of the whole stack.
-        return (e + deviation * (data + z_difference_adjoint(z_difference(z)) / g)).reshape(1, -1, shape[-1])
+        return (e + root.adjoint(data + z_difference_adjoint(z_difference(z)) / g)).reshape(1, -1, shape[-1])
 
-    z = x
+    z, e = x, x.new_zeros(u_shape)
     if dual is None:
         p = torch.zeros_like(x[1:])
         u = z_difference(x) - g * clip(z_difference(x) / g, weight)
@@ -80,9 +84,10 @@ def ztv_proximal(
         u = dual - p
     for _ in range(sweeps):
         pull = z_difference_adjoint((u - z_difference(z)) / g - p)
-        right = (x - z) / deviation + deviation * (pull - likelihood.gradient(z))
-        e = conjugate_gradient(system, right.reshape(1, -1, shape[-1]), iterations, tolerance).reshape(shape)
-        z = z + deviation * e
+        right = root.adjoint(pull - likelihood.gradient(z)) - e
+        change = conjugate_gradient(system, right.reshape(1, -1, shape[-1]), iterations, tolerance).reshape(u_shape)
+        e = e + change
+        z = z + root.forward(change)
         moved = z_difference(z)
         new = clip(p + moved / g, weight)
         u, p = moved + g * (p - new), new
@@ -121,7 +126,7 @@ class ZTVLikelihood(GaussianLikelihood):
             )
 
     def proximal(
-        self, x: Tensor, prior_variance: float | Tensor, iterations: int = 8, tolerance: float = 1e-3
+        self, x: Tensor, prior_variance: float | Tensor | Root, iterations: int = 8, tolerance: float = 1e-3
     ) -> Tensor:
         """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v) + lambda |D z|_1 after ``sweeps`` of ADMM."""
         if self.weight == 0 or x.shape[0] == 1:

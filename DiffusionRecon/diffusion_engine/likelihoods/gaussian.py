@@ -12,7 +12,8 @@ from ..physics.noise import typical_noise_std
 from ..physics.operator import LinearOperator, some_views, taken, view_axis
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
-from .conjugate_gradient import conjugate_gradient, item_dot, ratio
+from .conjugate_gradient import conjugate_gradient, image_dot, item_dot, ratio
+from .root import Root
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,20 +116,22 @@ class GaussianLikelihood:
         return (squares / share).mean(within)
 
     def proximal(
-        self, x: Tensor, prior_variance: float | Tensor, iterations: int = 8, tolerance: float = 1e-3
+        self, x: Tensor, prior_variance: float | Tensor | Root, iterations: int = 8, tolerance: float = 1e-3
     ) -> Tensor:
-        """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v), by conjugate gradients from ``x``.
+        """argmin_z (z - x)' C^-1 (z - x) / 2 + sum (y - A z)^2 / (2 v), by conjugate gradients from ``x``.
 
-        g = ``prior_variance`` is a number or differs from pixel to pixel, in the shape of ``x``. With z = x + g^(1/2) u
-        it solves (I + g^(1/2) A' V^-1 A g^(1/2)) u = -g^(1/2) A' V^-1 (A x - y), and stops an image when its residual
+        C = diag(g) for a ``prior_variance`` g, a number or in the shape of ``x``; or R R' for a :class:`.root.Root`.
+        With z = x + R u it solves (I + R' A' V^-1 A R) u = -R' A' V^-1 (A x - y), and stops an image when its residual
         has fallen below ``tolerance`` times its start.
         """
-        deviation = prior_variance**0.5
+        root = prior_variance if isinstance(prior_variance, Root) else Root(prior_variance**0.5)
 
         def system(u: Tensor) -> Tensor:
-            return u + deviation * self.operator.adjoint(self.operator.forward(deviation * u) / self.variance)
+            return u + root.adjoint(self.operator.adjoint(self.operator.forward(root.forward(u)) / self.variance))
 
-        return x + deviation * conjugate_gradient(system, -deviation * self.gradient(x), iterations, tolerance)
+        dot = image_dot if root.broad is None else item_dot
+        right = -root.adjoint(self.gradient(x))
+        return x + root.forward(conjugate_gradient(system, right, iterations, tolerance, dot))
 
     def conditional_mean(
         self, x: Tensor, covariance: Covariance, approximation: Covariance, settings: SolveSettings

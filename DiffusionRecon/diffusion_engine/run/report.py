@@ -75,7 +75,7 @@ def make_report(
         image = tally.images["fallback"]
         ratio = float(problem.residuals(image).mean())
         scores["fallback"] = {"residual_ratio": round(ratio, 4), "seconds": 0.0, **_quality(problem, settings, image)}
-    spread = method_named(settings.solver).spread_for(settings.modality)
+    spread = method_named(settings.solver).spread_for(settings.modality, settings.solver_options)
     notes = list(problem.notes)
     rescaled = tally.calibration is not None and tally.calibration.entry is not None
     if prior is not None and settings.draws > 1 and spread in SPREAD_NOTES and not rescaled:

@@ -25,6 +25,7 @@ from torch import Tensor
 from ..coupling.ztv import NO_COVARIANCE, ztv_proximal
 from ..denoiser import Denoiser
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.root import Root
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
@@ -116,9 +117,8 @@ class _Run:
             if self.slabs.weight > 0:
                 clean, carried = self._tied(part, sigma, index == 0, carried)
             else:
-                variance = self.settings.variance(sigma, self._read(self.change, part))
                 clean = self.likelihood.select(part).proximal(
-                    estimate, variance, self.settings.cg_iterations, self.settings.cg_tolerance
+                    estimate, self._root(sigma, part), self.settings.cg_iterations, self.settings.cg_tolerance
                 )
             clean = finite(clean, sigma)
             fresh = self.noise.part(call, part.start, x)
@@ -150,13 +150,18 @@ class _Run:
             dual[: part.start - low] = carried
         clean, new = ztv_proximal(
             self.likelihood.select(wide), self._read(self.estimate, wide),
-            self.settings.variance(sigma, self._read(self.change, wide)), self.slabs.weight,
+            self._root(sigma, wide), self.slabs.weight,
             None if cold else dual, self.slabs.sweeps, self.settings.cg_iterations, self.settings.cg_tolerance,
         )
         last = min(part.stop, wide.stop - 1)
         self.dual[part.start : last] = new[part.start - low : last - low].cpu()
         following = max(0, part.stop - self.slabs.halo)
         return clean[part.start - low : part.stop - low], dual[following - low : last - low]
+
+    def _root(self, sigma: float, part: slice) -> Root:
+        """Of the prior's covariance of a slab."""
+        change = self._read(self.change, part)
+        return self.settings.root(self.settings.variance(sigma, change), change)
 
     def _around(self, part: slice, slices: int) -> tuple[int, slice]:
         """Where a slab with so many slices beyond either end begins, and the whole of it."""

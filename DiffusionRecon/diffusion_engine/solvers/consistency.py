@@ -21,12 +21,13 @@ from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.noise import Noise
 from .annealed import AnnealedSettings
+from .broad import Broad
 from .contract import SolverStep, denoise, finite
 from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
-class ConsistencySettings(AnnealedSettings):
+class ConsistencySettings(AnnealedSettings, Broad):
     """Denoiser calls, the first and last noise level (network units), and the weights of the data step.
 
     ``local_variance``: the prior's variance differs from pixel to pixel.
@@ -59,6 +60,7 @@ def consistency(
         estimate = denoise(denoiser, x, sigma, condition)
         change = local.update(estimate, sigma) if settings.local_variance else None
         variance = prior_variance(sigma, settings.sigma_data, settings.prior_variance, change)
-        clean = finite(likelihood.proximal(estimate, variance, settings.cg_iterations, settings.cg_tolerance), sigma)
+        root = settings.root(variance, estimate)
+        clean = finite(likelihood.proximal(estimate, root, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, count, sigma, clean)
         x = clean + following * noise.normal(x)

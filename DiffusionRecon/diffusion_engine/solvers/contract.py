@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -123,9 +124,13 @@ class Method:
     earned: tuple[str, ...] = ()
     likelihoods: tuple[str, ...] = (GAUSSIAN, POISSON_NEAR)
 
-    def spread_for(self, modality: str) -> str:
-        """The label of its draws in a modality: "concentrated" where a better one was not earned."""
-        return label_in(self.spread, self.earned, modality)
+    def spread_for(self, modality: str, options: Mapping[str, Any] = MappingProxyType({})) -> str:
+        """The label of its draws in a modality: "concentrated" where a better one was not earned.
+
+        It was earned under the network's own prior: not where ``options`` widen that one.
+        """
+        widened = float(options.get("broad_std", 0.0)) > 0
+        return label_in(self.spread, () if widened else self.earned, modality)
 
     def options(self, given: dict[str, Any], **known: Any) -> Any:
         """The settings of a run: ``known`` values that this method has, then the ``given`` ones.

@@ -31,12 +31,13 @@ from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
 from .annealed import AnnealedSettings
+from .broad import Broad
 from .contract import SolverStep, denoise, finite, linearise
 from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
-class DDSSettings(AnnealedSettings):
+class DDSSettings(AnnealedSettings, Broad):
     """Steps, noise levels (network units) and the weights of one run.
 
     ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel;
@@ -99,11 +100,13 @@ def corrected(
     if settings.products == 0:
         estimate = denoise(denoiser, x, sigma, condition, mirrored)
         variance = settings.variance(sigma, local.update(estimate, sigma))
-        return estimate, finite(likelihood.proximal(estimate, variance, iterations, tolerance), sigma)
+        root = settings.root(variance, estimate)
+        return estimate, finite(likelihood.proximal(estimate, root, iterations, tolerance), sigma)
     estimate, product = linearise(denoiser, x, sigma, condition, mirrored)
     variance = settings.variance(sigma, local.update(estimate, sigma))
+    cheap, broad = settings.root(variance, estimate), settings.root(0.0, estimate)
     clean = likelihood.conditional_mean(
-        estimate, lambda v: settings.prior_variance * sigma**2 * product(v), lambda v: variance * v,
+        estimate, lambda v: settings.prior_variance * sigma**2 * product(v) + broad.covariance(v), cheap.covariance,
         SolveSettings(settings.products, tolerance, iterations),
     )
     return estimate, finite(clean, sigma)

@@ -29,6 +29,8 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["broad_std", 0.01],
+            ["broad_pixels", 1.6],
             ["sigma_end", 0.01],
             ["eta", 1.0],
             ["prior_variance", 1.0],
@@ -55,6 +57,8 @@ LISTED: list[dict[str, Any]] = [
         "earned": ["ct"],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["broad_std", 0.01],
+            ["broad_pixels", 1.6],
             ["products", 24],
             ["tolerance", 0.01],
             ["inner_iterations", 15],
@@ -76,6 +80,8 @@ LISTED: list[dict[str, Any]] = [
         "earned": ["ct"],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["broad_std", 0.01],
+            ["broad_pixels", 1.6],
             ["products", 24],
             ["tolerance", 0.01],
             ["inner_iterations", 15],
@@ -311,6 +317,8 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["broad_std", 0.01],
+            ["broad_pixels", 1.6],
             ["sigma_end", 0.05],
             ["prior_variance", 1.0],
             ["cg_iterations", 8],
@@ -578,6 +586,8 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["broad_std", 0.01],
+            ["broad_pixels", 1.6],
             ["sigma_end", 0.01],
             ["eta", 0.85],
             ["prior_variance", 1.0],
@@ -606,6 +616,8 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["broad_std", 0.01],
+            ["broad_pixels", 1.6],
             ["sigma_end", 0.01],
             ["eta", 1.0],
             ["prior_variance", 2.0],

@@ -26,6 +26,7 @@ from ..denoiser import Denoiser
 from ..likelihoods.conditional import Solved, SolveSettings
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.noise import Noise
+from .broad import Broad
 from .contract import SolverStep, finite, linearise
 from .effort import Effort
 
@@ -34,13 +35,15 @@ SMALLEST_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
-class PosteriorSettings(SolveSettings):
+class PosteriorSettings(SolveSettings, Broad):
     """``products`` with J a step at most; ``tolerance``: error of D_y at which a step has enough, in noise levels.
 
-    ``steps`` from noise level ``sigma_max`` down to ``sigma_min`` (network units). Raises ValueError for fewer than one
+    ``steps`` from noise level ``sigma_max`` down to ``sigma_min`` (network units); with ``broad_std`` above 0 the prior
+    is no longer the network's own, and draws are not of its posterior. Raises ValueError for fewer than one
     product.
     """
 
+    broad_std: float = 0.0
     products: int = 24
     tolerance: float = 0.01
     steps: int = 30
@@ -88,13 +91,17 @@ def posterior_denoiser(
     """
     estimate, product = linearise(denoiser, x, sigma, condition)
     spectrum = sigma**2 * jacobian_spectrum(product, noise.normal(x))
+    broad = settings.root(0.0, x)
+    if broad.broad is not None:
+        spectrum = spectrum + broad.broad**2
 
     def stationary(v: Tensor) -> Tensor:
         image = torch.fft.ifft2(spectrum * torch.fft.fft2(v))
         return image if v.is_complex() else image.real
 
     solved = likelihood.conditional_mean_within(
-        estimate, lambda v: sigma**2 * product(v), stationary, settings, settings.allowed(sigma) * sigma
+        estimate, lambda v: sigma**2 * product(v) + broad.covariance(v), stationary, settings,
+        settings.allowed(sigma) * sigma,
     )
     finite(solved.image, sigma)
     return solved

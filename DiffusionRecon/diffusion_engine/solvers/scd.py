@@ -32,6 +32,7 @@ from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
 from .annealed import AnnealedSettings
+from .broad import Broad
 from .contract import SolverStep, clean_variance, denoise, finite
 
 SMOOTHING = 1e-3
@@ -39,7 +40,7 @@ SMOOTHING = 1e-3
 
 
 @dataclass(frozen=True)
-class SCDSettings(AnnealedSettings):
+class SCDSettings(AnnealedSettings, Broad):
     """Those of DDS, and of the inner loop: every ``skip`` steps and in the ``last`` ones, ``inner_steps`` of Adam.
 
     The first step takes ``first_inner_steps``: what the state keeps of the start's artefacts is decided at high noise.
@@ -97,7 +98,8 @@ def _one(
                 adapt_step(adapted, optimiser, likelihood, seen, sigma, variance, settings, condition)
         estimate = denoise(denoiser, x, sigma, condition)
         better = denoise(adapted, x, sigma, condition)
-        clean = finite(likelihood.proximal(better, g, settings.cg_iterations, settings.cg_tolerance), sigma)
+        root = settings.root(g, better)
+        clean = finite(likelihood.proximal(better, root, settings.cg_iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, settings.steps, sigma, clean)
         x = ddim(x, estimate, clean, sigma, following, settings.eta, noise.normal(x))
 
