@@ -64,7 +64,12 @@ def broad_spectrum(shape: Sequence[int], std: float, pixels: float, like: Tensor
 
 
 def filtered(z: Tensor, spectrum: Tensor) -> Tensor:
-    """F* diag(spectrum) F z of images (..., rows, columns); the spectrum is real and even."""
+    """F* diag(spectrum) F z of images (batch, rows, columns); the spectrum is real and even.
+
+    One image at a time on a processor, so that none depends on those beside it by another order of rounding.
+    """
+    if z.device.type == "cpu" and len(z) > 1:
+        return torch.cat([filtered(image, spectrum) for image in z.split(1)])
     if z.is_complex():
         return torch.fft.ifft2(spectrum * torch.fft.fft2(z))
     half = spectrum[:, : z.shape[-1] // 2 + 1]

@@ -27,7 +27,7 @@ from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
-class ConsistencySettings(AnnealedSettings, Broad):
+class ConsistencySettings(Broad, AnnealedSettings):
     """Denoiser calls, the first and last noise level (network units), and the weights of the data step.
 
     ``local_variance``: the prior's variance differs from pixel to pixel.

@@ -37,7 +37,7 @@ from .local_variance import LocalVariance, prior_variance
 
 
 @dataclass(frozen=True)
-class DDSSettings(AnnealedSettings, Broad):
+class DDSSettings(Broad, AnnealedSettings):
     """Steps, noise levels (network units) and the weights of one run.
 
     ``mirrored``: every second call is reversed; ``local_variance``: the prior's variance differs from pixel to pixel;

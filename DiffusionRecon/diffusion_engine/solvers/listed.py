@@ -29,9 +29,9 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["sigma_end", 0.01],
             ["broad_std", 0.01],
             ["broad_pixels", 1.6],
-            ["sigma_end", 0.01],
             ["eta", 1.0],
             ["prior_variance", 1.0],
             ["cg_iterations", 8],
@@ -57,12 +57,12 @@ LISTED: list[dict[str, Any]] = [
         "earned": ["ct"],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
-            ["broad_std", 0.01],
-            ["broad_pixels", 1.6],
             ["products", 24],
             ["tolerance", 0.01],
             ["inner_iterations", 15],
             ["inner_tolerance", 0.01],
+            ["broad_std", 0.0],
+            ["broad_pixels", 1.6],
         ],
     },
     {
@@ -80,12 +80,12 @@ LISTED: list[dict[str, Any]] = [
         "earned": ["ct"],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
-            ["broad_std", 0.01],
-            ["broad_pixels", 1.6],
             ["products", 24],
             ["tolerance", 0.01],
             ["inner_iterations", 15],
             ["inner_tolerance", 0.01],
+            ["broad_std", 0.0],
+            ["broad_pixels", 1.6],
         ],
     },
     {
@@ -317,9 +317,9 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["sigma_end", 0.05],
             ["broad_std", 0.01],
             ["broad_pixels", 1.6],
-            ["sigma_end", 0.05],
             ["prior_variance", 1.0],
             ["cg_iterations", 8],
             ["cg_tolerance", 0.001],
@@ -586,9 +586,9 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["sigma_end", 0.01],
             ["broad_std", 0.01],
             ["broad_pixels", 1.6],
-            ["sigma_end", 0.01],
             ["eta", 0.85],
             ["prior_variance", 1.0],
             ["cg_iterations", 8],
@@ -616,9 +616,9 @@ LISTED: list[dict[str, Any]] = [
         "earned": [],
         "likelihoods": ["gaussian", "poisson via local gaussian"],
         "options": [
+            ["sigma_end", 0.01],
             ["broad_std", 0.01],
             ["broad_pixels", 1.6],
-            ["sigma_end", 0.01],
             ["eta", 1.0],
             ["prior_variance", 2.0],
             ["cg_iterations", 5],

@@ -35,7 +35,7 @@ SMALLEST_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
-class PosteriorSettings(SolveSettings, Broad):
+class PosteriorSettings(Broad, SolveSettings):
     """``products`` with J a step at most; ``tolerance``: error of D_y at which a step has enough, in noise levels.
 
     ``steps`` from noise level ``sigma_max`` down to ``sigma_min`` (network units); with ``broad_std`` above 0 the prior

@@ -40,7 +40,7 @@ SMOOTHING = 1e-3
 
 
 @dataclass(frozen=True)
-class SCDSettings(AnnealedSettings, Broad):
+class SCDSettings(Broad, AnnealedSettings):
     """Those of DDS, and of the inner loop: every ``skip`` steps and in the ``last`` ones, ``inner_steps`` of Adam.
 
     The first step takes ``first_inner_steps``: what the state keeps of the start's artefacts is decided at high noise.
