@@ -62,8 +62,13 @@ def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[s
 
 
 def in_words(scan: Mapping[str, Any]) -> str:
-    """Such as "parallel, 60 views"."""
-    return f"{scan['geometry']}, {scan['views']} views"
+    """Such as "parallel, 60 views", or "parallel, 60 views, 5 % scatter, beam hardening"."""
+    scatter, hardening = scan.get("scatter_percent"), scan.get("beam_hardening")
+    parts = [
+        str(scan["geometry"]), f"{scan['views']} views", f"{scatter:g} % scatter" if scatter else "",
+        "beam hardening" if hardening else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 CT = Modality(
