@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.__main__ import main
+from diffusion_engine.io.images import read_array, write_volume
 from diffusion_engine.modalities.ct import simulate as module
 from diffusion_engine.modalities.ct.entry import in_words
 from diffusion_engine.modalities.ct.fingerprint import CTFingerprint
@@ -120,6 +123,17 @@ def test_both_lessen_what_is_read_with_either_noise(small: Volume, noise: dict[s
     assert np.median((clean - light)[middle]) > 3 * np.median((clean - light)[(clean > 0.5) & ~middle])
     both = read(**BOTH)
     assert both[middle].mean() < min(hard[middle].mean(), light[middle].mean())
+
+
+def test_the_shell_offers_both(small: Volume, tmp_path: Path) -> None:
+    write_volume(small, tmp_path / "ct.nrrd")
+    for name, more in (("clean", ()), ("both", ("--scatter-percent", "5", "--beam-hardening"))):
+        command = ["simulate", "--input", str(tmp_path / "ct.nrrd"), "--views", "8", *more]
+        assert main([*command, "--out", str(tmp_path / name)]) == 0
+    clean, both = (read_array(tmp_path / name / "sinogram.nrrd") for name in ("clean", "both"))
+    wanted = simulate(small, Settings(views=8, **BOTH), 1).measurement.values
+    np.testing.assert_allclose(both, wanted, atol=1e-6)
+    assert both.max() < clean.max() - 0.1
 
 
 def test_a_report_says_what_its_images_do_not_know_of(small: Volume) -> None:

@@ -58,10 +58,11 @@ class CTRows:
 
 def scanSettings(values: Any) -> dict[str, Any]:
     """The engine's settings of the simulated scan; ValueError for a noise that this version does not have."""
-    settings = {
-        "geometry": values.geometry, "views": int(values.views), "arc_degrees": float(values.arcDegrees),
-        "scatter_percent": float(values.scatterPercent), "beam_hardening": bool(values.beamHardening),
-    }
+    settings = {"geometry": values.geometry, "views": int(values.views), "arc_degrees": float(values.arcDegrees)}
+    if values.scatterPercent > 0:
+        settings["scatter_percent"] = float(values.scatterPercent)
+    if values.beamHardening:
+        settings["beam_hardening"] = True
     if values.noiseKind == "photons":
         return {**settings, "i0": float(values.photons), "electronic_std": float(values.electronicStd)}
     if values.noiseKind != "percent":
