@@ -22,7 +22,7 @@ from .field_of_view import reconstruction_grid
 from .hu_question import padding, question_hu
 from .measurement import Measurement
 from .readings.judge import judge
-from .readings.line_integrals import as_line_integrals, estimated_std
+from .readings.line_integrals import as_line_integrals, estimated_variance
 from .scale import HU
 from .scan import CTScan
 from .simulate import binnings, scan_geometry, simulate
@@ -154,10 +154,8 @@ def _assemble(
     region: tuple[int, int, int, int] | None,
 ) -> Problem:
     data = torch.from_numpy(measurement.values).to(device)
-    if measurement.variance is None:
-        spread = torch.tensor(estimated_std(data, None, notes) ** 2, dtype=torch.float32, device=device)
-    else:
-        spread = torch.from_numpy(np.asarray(measurement.variance, np.float32)).to(device)
+    variance = estimated_variance(data, None, notes) if measurement.variance is None else measurement.variance
+    spread = torch.from_numpy(np.asarray(variance, np.float32)).to(device)
     if region is not None:
         check_region(region, grid.rows, grid.columns)
     geometry = measurement.geometry
