@@ -81,7 +81,7 @@ def test_a_smooth_misfit_fails_the_test_in_a_sentence_of_its_own() -> None:
     assert bad.advice == ""
     assert bad.misfit == (
         "Over broad groups of readings the residual is 3.0 times their noise (normal here: up to 1.5), as a cause "
-        "leaves it: values may be several percent wrong, do not measure them."
+        "may leave it: values may be several percent wrong, do not measure them."
     )
     assert bad.statement.endswith(bad.misfit)
     assert "does not" not in bad.statement

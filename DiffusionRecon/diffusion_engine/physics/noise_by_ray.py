@@ -8,7 +8,7 @@ from .levels import noise_differences, piled, robust_std
 
 _WIDTH = 5  # bins that a fourth difference looks at
 _GROUPS, _LEAST = 16, 100  # groups of readings by their line integral; readings in each
-_MISFIT = 0.35  # relative error of the fit's standard deviations, root mean square, beyond which it is none
+_MISFIT = 0.45  # relative error of the fit's standard deviations, root mean square, beyond which it is none
 _BETTER = 0.2  # of the misfit of one number for all
 _RANGE = 4.0  # variance of the densest over the thinnest twentieth, below which one number does
 

@@ -113,7 +113,7 @@ class ResidualTest:
         times, most = (math.sqrt(value) for value in self.smooth)
         return (
             f"Over broad groups of readings the residual is {times:.1f} times their noise (normal here: up to "
-            f"{most:.1f}), as {self.causes} leaves it: values may be several percent wrong, do not measure them."
+            f"{most:.1f}), as {self.causes} may leave it: values may be several percent wrong, do not measure them."
         )
 
 
