@@ -8,7 +8,7 @@ from .levels import noise_differences, piled, robust_std
 
 _WIDTH = 5  # bins that a fourth difference looks at
 _GROUPS, _LEAST = 16, 100  # groups of readings by their line integral; readings in each
-_MISFIT = 0.45  # relative error of the fit's standard deviations, root mean square, beyond which it is none
+_MISFIT = 0.25  # relative error of the fit's standard deviations, root mean square; beyond it detail prevails
 _BETTER = 0.2  # of the misfit of one number for all
 _RANGE = 4.0  # variance of the densest over the thinnest twentieth, below which one number does
 
@@ -19,7 +19,9 @@ def variance_by_ray(values: np.ndarray, used: np.ndarray | None = None) -> np.nd
     Photon counts have a = 1 / i0 and c = 0; c is what the electronics, or detail finer than a bin, add. Fourth
     differences along the detector are put into groups of equal number by p, the mean of the five readings that they
     look at; a and c fit the squared robust deviations of the groups, none of them negative. None where the fit is no
-    better than one number for all, or hardly changes from ray to ray. ``used``: as for :func:`.levels.noise_level`.
+    better than one number for all, or hardly changes from ray to ray. Found on slices of 60 views: at 1e4 and 1e5
+    photons the misfit is 0.1 and 0.2, at 3e5 0.3, at 1e6 0.4, where detail prevails and one number makes better
+    images. ``used``: as for :func:`.levels.noise_level`.
     Raises ValueError for fewer than 16 bins.
     """
     differences = noise_differences(values)
