@@ -68,6 +68,18 @@ class Classical:
 
 
 @dataclass(frozen=True)
+class Smooth:
+    """Broad groups of readings, over which noise averages out and what no image explains does not.
+
+    ``sums``: of a system and images, the residual added over each group, in standard deviations of its noise: (slices,
+    groups), 0 where a group has no reading; ``causes``: what may leave a smooth residual, in words.
+    """
+
+    sums: Callable[[Any, Any], Any]
+    causes: str
+
+
+@dataclass(frozen=True)
 class Trust:
     """The rules by which results of a modality are judged, in its unit.
 

@@ -105,7 +105,8 @@ def make_report(
         "residual_tests": [
             {
                 "kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "explains": t.explains, "passed": t.passed,
-                "advice": t.advice, "per_view": t.per_group, "group": t.group,
+                "advice": t.advice, "per_view": t.per_group, "group": t.group, "smooth": t.smooth,
+                "misfit": t.misfit,
             }
             for t in tally.tests
         ],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..modalities.contract import Smooth
 from ..modalities.prepared import Prepared
 from ..posterior.calibration import matching_entry, rescaled
 from ..posterior.gate import blended, without_fallback
@@ -20,6 +22,7 @@ from ..posterior.residual import (
     accepted_range,
     advised,
     ceiling,
+    smooth_limit,
     summarise,
 )
 from ..priors.library import Prior
@@ -58,8 +61,23 @@ def residual_tests(
         allowed = UNRESOLVED**2 * _signal(problem, tally.images[key]) if key == "mean" else 0.0
         accepted = accepted_range(expected, readings, fitted=fitted, allowed=allowed)
         explains = _explains(problem, settings, key, tally.images[key], ratio)
-        tests.append(ResidualTest(key, ratio, each, accepted, explains, fitted=fitted, group=entry.group))
+        test = ResidualTest(key, ratio, each, accepted, explains, fitted=fitted, group=entry.group)
+        if fitted and entry.smooth is not None:
+            smooth = _smooth(problem, again, entry.smooth, middle, tally.images[key], copy)
+            test = replace(test, smooth=smooth, causes=entry.smooth.causes)
+        tests.append(test)
     tally.tests = advised(tests, settings.fallback_title, [own.name for own in entry.classical[::-1]])
+
+
+def _smooth(
+    problem: Prepared[Any], again: Prepared[Any], rule: Smooth, middle: int, images: np.ndarray, copy: np.ndarray
+) -> tuple[float, float]:
+    """What broad groups of readings of the slice ``middle`` leave, and the most that its simulated scan allows."""
+    one = slice(middle, middle + 1)
+    found = rule.sums(problem.delivered.select(one), problem.network(images[one])).square().mean()
+    simulated = rule.sums(again.delivered, again.network(copy)).square()
+    limit = smooth_limit(float(simulated.mean()), simulated.numel())
+    return round(float(found), 4), round(limit, 4)
 
 
 def fall_back(problem: Prepared[Any], settings: Settings, tally: Tally) -> Iterator[Progress]:
@@ -94,6 +112,8 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
         return
     explained = all(test.explains for test in tally.tests if test.kind == "mean")
     doubt = "" if explained else "the image does not explain the data"
+    if any(test.drifts for test in tally.tests if test.kind == "mean"):
+        doubt = doubt or "something smooth in the data is in no image"
     if tally.gate is not None and not tally.gate.passed:
         doubt = "the image is unlike those it was calibrated on"
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...volume import Volume
-from ..contract import Asked, Cases, Classical, Modality
+from ..contract import Asked, Cases, Classical, Modality, Smooth
 from .files import FILES
 from .hu_question import question_hu
 from .scale import HU
@@ -54,6 +54,13 @@ def prepare(
     return ready(source, asked, device, card, foreseen)
 
 
+def smooth_sums(system: Any, x: Any) -> Any:
+    """See :func:`.smooth.smooth_sums`."""
+    from .smooth import smooth_sums as sums
+
+    return sums(system, x)
+
+
 def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[str, list[Any]]]:
     """See :func:`.oracle.tv_oracle`."""
     from .oracle import tv_oracle as best
@@ -62,8 +69,13 @@ def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[s
 
 
 def in_words(scan: Mapping[str, Any]) -> str:
-    """Such as "parallel, 60 views"."""
-    return f"{scan['geometry']}, {scan['views']} views"
+    """Such as "parallel, 60 views", or "parallel, 60 views, 5 % scatter, beam hardening"."""
+    scatter, hardening = scan.get("scatter_percent"), scan.get("beam_hardening")
+    parts = [
+        str(scan["geometry"]), f"{scan['views']} views", f"{scatter:g} % scatter" if scatter else "",
+        "beam hardening" if hardening else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 CT = Modality(
@@ -79,4 +91,5 @@ CT = Modality(
         ),
     ),
     oracles={"tv-oracle": tv_oracle},
+    smooth=Smooth(smooth_sums, "scatter, beam hardening or a wrong count of the unattenuated beam"),
 )
