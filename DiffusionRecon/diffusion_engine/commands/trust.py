@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..modalities.table import FIRST, MODALITIES
+from ..modalities.table import FIRST, MODALITIES, modality_named
 from .options import (
     Parsers,
     add_command,
@@ -106,7 +106,7 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     methods = listed(options.methods or ("" if presets else METHODS), str)
     options.methods = options.views = None
     given = given_settings(options)
-    modality = MODALITIES[options.modality]
+    modality = modality_named(options.modality)
     scans: list[Mapping[str, Any]] = [
         {"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views
     ] if {"geometry", "views"} <= scan_names(modality) else list(modality.cases.calibrated)

@@ -267,7 +267,7 @@ def _trust(
 
 
 def summary(rows: Sequence[dict[str, Any]], modality: Modality) -> list[str]:
-    """Lines of a table: PSNR by slice and method, the gain of each solver over the oracle, mean and worst; further means.
+    """Lines of a table: PSNR by slice and method, gain of each solver over the oracle, mean and worst; further means.
 
     A block for each scan, in the order in which they come.
     """

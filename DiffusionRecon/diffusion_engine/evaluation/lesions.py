@@ -119,8 +119,8 @@ def placed(
 ) -> list[Lesion]:
     """Lesions at random places of one slice, in the order in which they are ``wanted``, at most so many.
 
-    One that fits nowhere, or is smaller than LEAST_PIXELS, is left out: it keeps EDGE_MM from the edge of its tissue, as far as it reaches, and APART_MM
-    from all others. Raises ValueError for a tissue that the modality has not.
+    One that fits nowhere, or is smaller than LEAST_PIXELS, is left out: it keeps EDGE_MM from the edge of its tissue,
+    as far as it reaches, and APART_MM from all others. Raises ValueError for a tissue that the modality has not.
     """
     known = regions(volume, index, modality)
     unknown = sorted({want.tissue for want in wanted} - set(known))

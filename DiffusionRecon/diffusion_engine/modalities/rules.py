@@ -74,7 +74,9 @@ class Trust:
     ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
     ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
     least spread that is believed; ``fingerprint`` and its ``rule`` in words; ``body``: where in reference images the
-    patient is; ``density``: the number of an acquisition with which typical scores move.
+    patient is; ``density``: the number of an acquisition with which typical scores move; ``dose``: of the settings of a
+    scan, and of measured data or None, the number of views and the noise in percent of the largest reading (None where
+    it cannot be told), on which it depends what can be seen.
     """
 
     value_range: float
@@ -85,6 +87,7 @@ class Trust:
     density: Callable[[Any], float]
     least: float | None = None
     least_fitted: float | None = None
+    dose: Callable[[Any, Any], tuple[int, float | None]] | None = None
 
 
 @dataclass(frozen=True)
