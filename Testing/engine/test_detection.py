@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusion_engine.evaluation.detection import detection_limits, two_digits
 from diffusion_engine.modalities.ct.dose import dose
 from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.fingerprint import CTFingerprint
+from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.modalities.ct.scan import CTScan
+from diffusion_engine.modalities.ct.simulate import simulate
 from diffusion_engine.priors.adapter_card import SHIPPED
 from diffusion_engine.priors.card import PriorCard, read_card, write_card
+from diffusion_engine.run import pipeline
 from diffusion_engine.run.detection import detection_sentence, method_of
 from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
+from small_modalities import Shrinking
 
 CARD = replace(read_card(SHIPPED / "ct-body.json"), detection=[])
 
@@ -133,9 +138,6 @@ def test_another_method_or_card_says_nothing() -> None:
 
 def test_the_dose_of_a_scan_is_that_of_its_data(chest: Volume) -> None:
     """The same as the fingerprint of the simulated data, for what was measured and for what is foretold."""
-    import torch
-    from diffusion_engine.modalities.ct.problem import prepare
-
     for scan in ({"noise_percent": 0.5}, {"i0": 1e5}, {"i0": 1e5, "electronic_std": 20.0}):
         settings = Settings(views=24, **scan)
         measured, _, _ = CT.simulate(chest, settings)
@@ -153,8 +155,6 @@ def test_the_dose_of_a_scan_is_that_of_its_data(chest: Volume) -> None:
 
 def test_photon_counts_tell_their_noise(chest: Volume) -> None:
     settings = Settings(views=16, i0=1e5)
-    from diffusion_engine.modalities.ct.simulate import simulate
-
     counts = simulate(chest, settings, 1).measurement
     assert counts.kind == "counts"
     known = dose(CTScan(), replace(counts))[1]
@@ -166,15 +166,10 @@ def test_photon_counts_tell_their_noise(chest: Volume) -> None:
 
 
 def test_a_report_says_its_limits(chest: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffusion_engine.run import pipeline
-
-    settings = Settings(views=16, draws=1, steps=2, methods=("diffusion",), device="cpu", keep=("mean",))
-    loaded = pipeline.load_prior
-
-    def with_limits(*given: Any, **named: Any) -> Any:
-        prior = loaded(*given, **named)
-        return replace(prior, card=limited((12, 0.2, 60.0, 9.0), settings=settings))
-
-    monkeypatch.setattr(pipeline, "load_prior", with_limits)
+    settings = Settings(
+        views=16, draws=1, steps=2, methods=("diffusion",), device="cpu", keep=("mean",), tv_iterations=2,
+    )
+    prior = Shrinking(limited((12, 0.2, 60.0, 9.0), settings=settings))
+    monkeypatch.setattr(pipeline, "load_prior", lambda *given, **named: prior)
     notes = reconstruct(chest.crop(slices=(0, 1)), settings).report["notes"]
     assert sum("may be missing below 9 mm" in note for note in notes) == 1
