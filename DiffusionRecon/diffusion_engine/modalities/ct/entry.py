@@ -13,6 +13,7 @@ from .files import FILES
 from .hu_question import question_hu
 from .scale import HU
 from .scan import CTScan
+from .tissues import HUNTED, LESIONS, TISSUES
 from .trust import TRUST
 
 if TYPE_CHECKING:
@@ -69,11 +70,12 @@ def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[s
 
 
 def in_words(scan: Mapping[str, Any]) -> str:
-    """Such as "parallel, 60 views", or "parallel, 60 views, 5 % scatter, beam hardening"."""
-    scatter, hardening = scan.get("scatter_percent"), scan.get("beam_hardening")
+    """Such as "parallel, 60 views", and what else of the scan is told: "parallel, 60 views, 1e+05 photons a ray"."""
+    photons, noise, scatter = (scan.get(name) for name in ("i0", "noise_percent", "scatter_percent"))
     parts = [
-        str(scan["geometry"]), f"{scan['views']} views", f"{scatter:g} % scatter" if scatter else "",
-        "beam hardening" if hardening else "",
+        str(scan["geometry"]), f"{scan['views']} views", f"{photons:g} photons a ray" if photons else "",
+        f"{noise:.2g} % noise" if noise and not photons else "", f"{scatter:g} % scatter" if scatter else "",
+        "beam hardening" if scan.get("beam_hardening") else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -89,6 +91,7 @@ CT = Modality(
             {"geometry": "parallel", "views": 60}, {"geometry": "parallel", "views": 20},
             {"geometry": "parallel", "views": 8}, {"geometry": "fan_flat", "views": 60},
         ),
+        tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
     oracles={"tv-oracle": tv_oracle},
     smooth=Smooth(smooth_sums, "scatter, beam hardening or a wrong count of the unattenuated beam"),
