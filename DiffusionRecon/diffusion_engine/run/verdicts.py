@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..modalities.contract import Smooth
 from ..modalities.prepared import Prepared
-from ..posterior.calibration import matching_entry, rescaled
+from ..posterior.calibration import matching_entry
 from ..posterior.gate import blended, without_fallback
 from ..posterior.residual import (
     CONVERGED,
@@ -25,6 +25,7 @@ from ..posterior.residual import (
     smooth_limit,
     summarise,
 )
+from ..posterior.spread import Spread
 from ..priors.library import Prior
 from .costs import Costs
 from .draws import asked_acquisition
@@ -119,7 +120,10 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
     tally.calibration = matching_entry(prior.card.calibration, asked, trust, doubt)
     if tally.calibration.entry is not None:
-        tally.images["uncertainty"] = rescaled(tally.images["uncertainty"], tally.calibration.entry)
+        spread = Spread(
+            tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull")
+        )
+        tally.images["uncertainty"] = spread.calibrated(tally.calibration.entry, trust.classes)
 
 
 def _ratio(groups: Tensor) -> float:

@@ -24,8 +24,8 @@ SAMPLED_READINGS = 1 << 17
 """Readings of a slice that tell how uneven its noise is."""
 
 RULE = (
-    "geometry and arc (within 10 %), views within 25 %, their largest gap, the noise and its unevenness within a "
-    "factor of 2 (equal for all rays or by ray), scatter within a factor of 2, beam hardening or none, pixels that the "
+    "geometry and arc (within 10 %), views within 25 % or between two numbers that were calibrated, their largest gap, "
+    "the noise and its unevenness within a factor of 2 (equal for all rays or by ray), scatter within a factor of 2, beam hardening or none, pixels that the "
     "prior knows, the whole body in view"
 )
 
@@ -107,31 +107,38 @@ class CTFingerprint:
 
     def fits(self, asked: CTFingerprint) -> bool:
         """Whether RULE allows to use what was calibrated for this scan for ``asked``."""
+        return (
+            self.offset(asked) is not None and abs(asked.views - self.views) <= VIEWS_TOLERANCE * self.views
+            and _near(asked.gap_degrees, self.gap_degrees, GAP_FACTOR)
+        )
+
+    def offset(self, asked: CTFingerprint) -> float | None:
+        """ln of the ratio of their numbers of views; None where they differ in anything else by more than RULE allows.
+
+        The gaps between views are compared in units of those of as many evenly spaced views.
+        """
 
         def same(a: CTFingerprint) -> tuple[Any, ...]:
             return a.geometry, a.resampled, a.truncated, a.beam_hardening, a.noise_range < EVEN
 
-        def near(one: float, other: float, factor: float) -> bool:
-            # A little more, so that twice the gap is within a factor of two despite rounding.
-            return one <= factor * other * 1.001 and other <= factor * one * 1.001
-
-        return (
+        alike = (
             same(self) == same(asked)
-            and abs(asked.views - self.views) <= VIEWS_TOLERANCE * self.views
             and abs(asked.arc_degrees - self.arc_degrees) <= ARC_TOLERANCE * self.arc_degrees
-            and near(asked.gap_degrees, self.gap_degrees, GAP_FACTOR)
-            and near(asked.noise_percent, self.noise_percent, NOISE_FACTOR)
-            and near(asked.noise_range, self.noise_range, NOISE_FACTOR)
-            and near(asked.scatter_percent, self.scatter_percent, NOISE_FACTOR)
+            and _near(asked.gap_degrees * asked.views, self.gap_degrees * self.views, GAP_FACTOR)
+            and _near(asked.noise_percent, self.noise_percent, NOISE_FACTOR)
+            and _near(asked.noise_range, self.noise_range, NOISE_FACTOR)
+            and _near(asked.scatter_percent, self.scatter_percent, NOISE_FACTOR)
         )
-
-    def distance(self, asked: CTFingerprint) -> float:
-        """|ln| of the ratio of their numbers of views."""
-        return abs(math.log(self.views / asked.views))
+        return math.log(self.views / asked.views) if alike else None
 
     def words(self) -> str:
         """Such as "60 views"."""
         return f"{self.views} views"
+
+
+def _near(one: float, other: float, factor: float) -> bool:
+    """Whether two numbers are within a ``factor`` of each other; a little more, for rounding."""
+    return one <= factor * other * 1.001 and other <= factor * one * 1.001
 
 
 def _directions(angles_rad: Sequence[float], period_rad: float) -> int:

@@ -1,0 +1,63 @@
+"""All draws of a problem at once, and what is made of them: for evaluations and calibrations, which show no progress."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..modalities.prepared import Prepared
+from ..posterior.moments import RunningMoments
+from ..posterior.spread import Spread
+from ..priors.library import Prior
+from ..priors.slices import resample
+from .costs import fallback_iterations
+from .draws import DrawStep, diffusion_draws
+from .settings import Settings
+from .surer import surer
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Images (slices, rows, columns) in the delivered unit: the ``first`` draw, the ``mean`` of all, their ``spread``.
+
+    ``spread``: None of a single draw; ``sigma_start``: the level at which each slice began; ``seconds``: until the
+    first draw, and until the mean.
+    """
+
+    first: np.ndarray
+    mean: np.ndarray
+    spread: Spread | None
+    sigma_start: tuple[float, ...]
+    seconds: tuple[float, float]
+
+
+def drawn(problem: Prepared[Any], settings: Settings, prior: Prior) -> Drawn:
+    """All slices by the solver of the settings, and one more draw for the pull of the data where there is one."""
+    start, whole = time.perf_counter(), slice(0, problem.slices)
+    surrogate = problem.classical(settings.entry.fallback, fallback_iterations(settings, False))
+    moments, first, began, levels = RunningMoments(), np.zeros(0), 0.0, tuple[float, ...]()
+    for state in diffusion_draws(problem, settings, prior, whole, surrogate):
+        if state.finished:
+            image = _delivered(problem, state)
+            moments.add(image)
+            if state.draw == 1:
+                first, levels, began = image.cpu().numpy(), state.sigma_start, time.perf_counter() - start
+    mean, pull = moments.mean.cpu().numpy(), None
+    seconds = (began, time.perf_counter() - start)
+    if settings.draws < 2:
+        return Drawn(first, mean, None, levels, seconds)
+    asked = surer(settings, prior)
+    if asked is not None:
+        *_, last = diffusion_draws(problem, asked, prior, whole, surrogate)
+        pull = problem.shown(first) - problem.shown(_delivered(problem, last).cpu().numpy())
+        seconds = (began, time.perf_counter() - start)
+    spread = Spread(moments.std.cpu().numpy(), settings.draws, problem.shown(mean), pull)
+    return Drawn(first, mean, spread, levels, seconds)
+
+
+def _delivered(problem: Prepared[Any], state: DrawStep) -> Tensor:
+    return problem.scale.from_network(resample(state.estimate, *problem.delivered.grid.shape))
