@@ -7,7 +7,6 @@ typicality from those it lists as training data; neither changes the weights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,21 @@ import numpy as np
 from torch import Tensor
 
 from ..io.folder import left_out, volumes_below
-from ..modalities.contract import Modality, Trust
+from ..modalities.contract import Modality
 from ..modalities.prepared import Prepared, no_limit
 from ..orientation import axial_squares
-from ..posterior import calibration as rule
-from ..posterior.intervals import spread_factor
-from ..posterior.spread import Classes, members
 from ..posterior.typicality import denoising_features, fit_typicality
 from ..priors.library import Prior
 from ..run.costs import fallback_iterations
-from ..run.drawn import drawn
 from ..run.draws import asked_acquisition
 from ..run.settings import Settings
 from ..training.sources import names_of
 from ..training.units import rule_of
 from ..volume import Volume
+from .contrast import Twin, lesions_for
 from .evaluate import indices_at, stack_around
+from .factors import errors_of, joined, make_entry
+from .lesions import inserted
 
 Scans = Sequence[Mapping[str, Any]]
 """Scans to calibrate for, as settings of the modality's scan by name."""
@@ -139,93 +137,19 @@ def fit_factors(
             found = []
             for stack, counted in stacks:
                 problem, asked = scan(stack, wanted, settings, prior)
-                found.append(_errors(problem, asked, prior, counted))
+                lesions = lesions_for(stack, _cases(counted, len(stack.array)), modality, settings.seed)
+                twin = Twin(scan(inserted(stack, lesions), wanted, settings, prior)[0], lesions) if lesions else None
+                found.append(errors_of(problem, twin, asked, prior, counted))
                 acquisition = asked_acquisition(problem, asked, prior)
             parts.append(joined(found))
         yield make_entry(parts, acquisition, modality.trust, slices * len(cases))
 
 
-@dataclass(frozen=True, eq=False)
-class Errors:
-    """Of the body's voxels of some slices: ``error`` mean - truth, ``std`` of the draws, ``width`` u of
-    :mod:`..posterior.spread`, ``value`` of the mean; one unit, one dimension. ``pull``: whether the width knows it."""
-
-    error: np.ndarray
-    std: np.ndarray
-    width: np.ndarray
-    value: np.ndarray
-    pull: bool = False
-
-
-FEWEST = 500
-"""Voxels of a class for a factor of its own; below, the factor of all takes its place."""
-
-
-def factors_of(errors: Errors, draws: int, classes: Classes) -> tuple[float, dict[str, float]]:
-    """The conformal factor of all voxels, and those of classes with voxels enough."""
-    found = {
-        name: round(rule.conformal_factor(errors.error[own], errors.width[own], draws, 0.0), 4)
-        for name, own in members(errors.value, classes) if np.count_nonzero(own) >= FEWEST
-    }
-    return round(rule.conformal_factor(errors.error, errors.width, draws, 0.0), 4), found
-
-
-def covered(errors: Errors, draws: int, classes: Classes, factor: float, factors: Mapping[str, float]) -> np.ndarray:
-    """Which voxels' intervals hold the truth."""
-    own = np.full(errors.width.shape, factor)
-    for name, inside in members(errors.value, classes):
-        own[inside] = factors.get(name, factor)
-    return np.abs(errors.error) <= spread_factor(draws) * own * errors.width
-
-
-def make_entry(parts: Sequence[Errors], acquisition: rule.Acquisition, trust: Trust, slices: int) -> dict[str, Any]:
-    """The entry from the errors of each volume."""
-    draws, classes, every = acquisition.draws, trust.classes, joined(parts)
-    held, by_class = [], {name: list[float]() for name, *_ in classes}
-    for n, own in enumerate(parts):
-        others = [part for m, part in enumerate(parts) if m != n] or [parts[n]]
-        inside = covered(own, draws, classes, *factors_of(joined(others), draws, classes))
-        held.append(float(inside.mean()))
-        for name, members_ in members(own.value, classes):
-            if np.count_nonzero(members_) >= FEWEST:
-                by_class[name].append(float(inside[members_].mean()))
-    factor, factors = factors_of(every, draws, classes)
-    after = every.width * np.select(
-        [inside for _, inside in members(every.value, classes)],
-        [factors.get(name, factor) for name, *_ in classes], factor,
-    ) if classes else factor * every.width
-    return {
-        **acquisition.entry(), "slices": slices, "factor": factor, "factors": factors, "floor": trust.floor,
-        "pull": every.pull, "coverage90": round(rule.coverage(every.error, every.std, draws), 4),
-        "coverage90_calibrated": round(float(np.mean(held)), 4),
-        "coverage90_by_class": {name: round(float(np.mean(each)), 4) for name, each in by_class.items() if each},
-        "calibration_error": round(rule.calibration_error(every.error, every.std, draws), 4),
-        "calibration_error_calibrated": round(rule.calibration_error(every.error, after, draws), 4),
-    }
-
-
-def joined(parts: Sequence[Errors]) -> Errors:
-    """The errors of several in one."""
-    error, std, width, value = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("error", "std", "width", "value")
-    )
-    return Errors(error, std, width, value, parts[0].pull)
+def _cases(counted: slice, slices: int) -> list[tuple[int, int]]:
+    """Place and number of the slices in which lesions are inserted."""
+    return [(n, n) for n in range(*counted.indices(slices))]
 
 
 def _surrogate(problem: Prepared[Any], settings: Settings) -> Tensor:
     """The rough classical image, network units."""
     return problem.classical(settings.entry.fallback, fallback_iterations(settings, False))
-
-
-def _errors(problem: Prepared[Any], settings: Settings, prior: Prior, counted: slice) -> Errors:
-    """Those of the ``counted`` slices."""
-    assert problem.reference is not None
-    trust, spread = settings.entry.trust, drawn(problem, settings, prior).spread
-    if spread is None:
-        raise ValueError("a single draw has no spread to calibrate: choose 2 draws or more")
-    inside = trust.body(problem.reference)[counted]
-    own, width = spread[counted], spread.width(trust.floor)[counted]
-    return Errors(
-        (own.mean - problem.reference[counted])[inside], own.std[inside], width[inside], own.mean[inside],
-        spread.pull is not None,
-    )

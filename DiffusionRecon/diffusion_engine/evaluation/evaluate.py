@@ -219,10 +219,16 @@ def _run(method: str, problem: Prepared[Any], settings: Settings, prior: Prior |
     else:
         assert prior is not None
         made = drawn(problem, settings, prior)
+        entry = _card_entry(problem, settings, prior)
         extra = {"sigma_start": [round(level, 4) for level in made.sigma_start]}
         yield Made(f"{method}-draw", made.first, made.seconds[0], extra)
-        trust = {} if made.spread is None else _trust(problem, settings, prior, made.spread)
-        yield Made(method, made.mean, made.seconds[1], {**extra, **trust}, made.spread)
+        if made.spread is None:
+            yield Made(method, made.mean, made.seconds[1], extra)
+            return
+        gain = float(entry.get("gain", 0.0)) if entry else 0.0
+        spread, mean = made.spread.moved(gain), made.mean if gain == 0 else made.mean + gain * made.spread.away
+        trust = _trust(problem, settings, entry, spread)
+        yield Made(method, mean.astype(made.mean.dtype), made.seconds[1], {**extra, **trust}, spread)
 
 
 def _card_entry(problem: Prepared[Any], settings: Settings, prior: Prior) -> Mapping[str, Any] | None:
@@ -232,12 +238,11 @@ def _card_entry(problem: Prepared[Any], settings: Settings, prior: Prior) -> Map
 
 
 def _trust(
-    problem: Prepared[Any], settings: Settings, prior: Prior, spread: Spread
+    problem: Prepared[Any], settings: Settings, entry: Mapping[str, Any] | None, spread: Spread
 ) -> dict[str, list[float | None]]:
     """The columns of TRUST, a value a slice, over the body's voxels."""
     assert problem.reference is not None
     trust = settings.entry.trust
-    entry = _card_entry(problem, settings, prior)
     known = None if entry is None else spread.calibrated(entry, trust.classes)
     body = trust.body(problem.reference)
     columns: dict[str, list[float | None]] = {key: [] for key in TRUST}

@@ -16,7 +16,7 @@ project's own; w was chosen there. No torch here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,17 +47,19 @@ class Spread:
         pull = None if self.pull is None else self.pull[index]
         return Spread(self.std[index], self.draws, self.mean[index], pull)
 
+    def moved(self, gain: float) -> Spread:
+        """The same around mean + gain d~."""
+        return replace(self, mean=(self.mean + gain * self.away).astype(self.mean.dtype)) if gain else self
+
+    @property
+    def away(self) -> np.ndarray:
+        """d~ above, float64; zero without a pull."""
+        return np.zeros(self.std.shape) if self.pull is None else smoothed(self.pull)
+
     def width(self, floor: float) -> np.ndarray:
         """u above, float64."""
-        from scipy.ndimage import gaussian_filter
-
-        around = (*([0.0] * (self.std.ndim - 2)), SMOOTHING, SMOOTHING)
-        square = gaussian_filter(np.square(self.std, dtype=np.float64), around, mode="nearest")
-        width = np.maximum(np.sqrt(np.maximum(square, 0.0)), floor)
-        if self.pull is None:
-            return width
-        away = gaussian_filter(np.asarray(self.pull, np.float64), around, mode="nearest")
-        return np.hypot(width, PULL / spread_factor(self.draws) * away)
+        width = np.maximum(np.sqrt(np.maximum(smoothed(np.square(self.std, dtype=np.float64)), 0.0)), floor)
+        return width if self.pull is None else np.hypot(width, PULL / spread_factor(self.draws) * self.away)
 
     def calibrated(self, entry: Mapping[str, Any], classes: Classes) -> np.ndarray:
         """f u, the standard deviation by which k gives a 90 % interval; float32.
@@ -72,6 +74,14 @@ class Spread:
         for name, inside in members(self.mean, classes):
             factor[inside] = own.get(name, entry["factor"])
         return (factor * self.width(entry["floor"])).astype(np.float32)
+
+
+def smoothed(images: np.ndarray) -> np.ndarray:
+    """G of images (..., rows, columns), float64."""
+    from scipy.ndimage import gaussian_filter
+
+    around = (*([0.0] * (images.ndim - 2)), SMOOTHING, SMOOTHING)
+    return gaussian_filter(np.asarray(images, np.float64), around, mode="nearest")
 
 
 def members(mean: np.ndarray, classes: Classes) -> list[tuple[str, np.ndarray]]:

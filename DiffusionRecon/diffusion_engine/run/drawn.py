@@ -35,28 +35,32 @@ class Drawn:
     seconds: tuple[float, float]
 
 
-def drawn(problem: Prepared[Any], settings: Settings, prior: Prior) -> Drawn:
-    """All slices by the solver of the settings, and one more draw for the pull of the data where there is one."""
+def drawn(problem: Prepared[Any], settings: Settings, prior: Prior, mean: bool = True) -> Drawn:
+    """All slices by the solver of the settings, and one more draw for the pull of the data where there is one.
+
+    Without the ``mean`` the first draw takes its place, for the pull alone.
+    """
     start, whole = time.perf_counter(), slice(0, problem.slices)
     surrogate = problem.classical(settings.entry.fallback, fallback_iterations(settings, False))
     moments, first, began, levels = RunningMoments(), np.zeros(0), 0.0, tuple[float, ...]()
-    for state in diffusion_draws(problem, settings, prior, whole, surrogate):
+    made = settings if mean else settings.changed(draws=1)
+    for state in diffusion_draws(problem, made, prior, whole, surrogate):
         if state.finished:
-            image = _delivered(problem, state)
-            moments.add(image)
+            draw = _delivered(problem, state)
+            moments.add(draw)
             if state.draw == 1:
-                first, levels, began = image.cpu().numpy(), state.sigma_start, time.perf_counter() - start
-    mean, pull = moments.mean.cpu().numpy(), None
+                first, levels, began = draw.cpu().numpy(), state.sigma_start, time.perf_counter() - start
+    image, pull = moments.mean.cpu().numpy(), None
     seconds = (began, time.perf_counter() - start)
     if settings.draws < 2:
-        return Drawn(first, mean, None, levels, seconds)
+        return Drawn(first, image, None, levels, seconds)
     asked = surer(settings, prior)
     if asked is not None:
         *_, last = diffusion_draws(problem, asked, prior, whole, surrogate)
         pull = problem.shown(first) - problem.shown(_delivered(problem, last).cpu().numpy())
         seconds = (began, time.perf_counter() - start)
-    spread = Spread(moments.std.cpu().numpy(), settings.draws, problem.shown(mean), pull)
-    return Drawn(first, mean, spread, levels, seconds)
+    std = moments.std.cpu().numpy() if mean else np.zeros(problem.shape, np.float32)
+    return Drawn(first, image, Spread(std, settings.draws, problem.shown(image), pull), levels, seconds)
 
 
 def _delivered(problem: Prepared[Any], state: DrawStep) -> Tensor:

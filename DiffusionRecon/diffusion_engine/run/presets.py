@@ -71,7 +71,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         ),
         _preset(
             "posterior", "Moment matched", "8 samples whose mean and spread are near the posterior's",
-            ("ct",), ("mmps",), solver="tmpd", draws=8,
+            ("ct",), ("mmps",), solver="tmpd", draws=8, solver_options={"broad_std": 0.012},
         ),
         _preset(
             "low-dose", "Low dose", "few photons: every ray weighted by its noise, 4 samples of 30 steps", ("ct",),
