@@ -234,7 +234,7 @@ def test_draws_have_coverage_inside_lesions(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_scan_is_told_with_what_was_set() -> None:
     scan = {"geometry": "parallel", "views": 20, "i0": 1e5, "method": "fbp", "psnr": 3.0}
-    assert CT.in_words(scan) == "parallel, 20 views, 1e+05 photons a ray"
+    assert CT.in_words(scan) == "parallel, 20 views, 100000 photons a ray"
     assert CT.in_words({"geometry": "parallel", "views": 20}) == "parallel, 20 views"
 
 

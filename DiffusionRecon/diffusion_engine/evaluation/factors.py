@@ -31,7 +31,7 @@ from .lesions import kept
 FEWEST = 500
 """Voxels of a class for a factor of its own; below, the factor of all takes its place."""
 LOSS_DB = 0.2
-GAINS = np.arange(0.0, 3.01, 0.25)
+GAINS = np.arange(0.0, 4.01, 0.25)
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,7 @@ def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[s
 
 
 def in_words(scan: Mapping[str, Any]) -> str:
-    """Such as "parallel, 60 views", and what else of the scan is told: "parallel, 60 views, 1e+05 photons a ray"."""
+    """Such as "parallel, 60 views", and what else of the scan is told: "parallel, 60 views, 100000 photons a ray"."""
     photons, noise, scatter = (scan.get(name) for name in ("i0", "noise_percent", "scatter_percent"))
     parts = [
         str(scan["geometry"]), f"{scan['views']} views", f"{photons:g} photons a ray" if photons else "",
