@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..modalities.table import FIRST, MODALITIES
-from .options import Parsers, add_command, add_coupling, add_methods, add_option, count, given_settings, listed
+from ..modalities.table import FIRST, MODALITIES, modality_named
+from .options import (
+    Parsers,
+    add_command,
+    add_coupling,
+    add_methods,
+    add_option,
+    count,
+    given_settings,
+    listed,
+    named_values,
+)
+
+if TYPE_CHECKING:
+    from ..evaluation.evaluate import Item
+    from ..modalities.contract import Modality
+    from ..run.settings import Settings
+
+METHODS, DRAWS = "fbp,tv,tv-oracle,dds", 8
+"""Of a comparison that names no methods or draws, unless presets bring theirs."""
 
 
 def add(parsers: Parsers) -> None:
@@ -24,9 +42,18 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
     sub.add_argument("--unit", help="of the prior, as in training (the modality's); another one needs --out")
     sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
-    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
+    sub.add_argument(
+        "--methods", help=f"out of fbp, tv, tv-oracle and the solvers ({METHODS}; none where presets are given)"
+    )
+    sub.add_argument("--presets", default="", help="presets with commas, each by its own settings; rows have its name")
     sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
-    add_methods(sub, draws=8)
+    sub.add_argument(
+        "--noise", action="append", metavar="NAME=VALUE[,NAME=VALUE]",
+        help="noise, or other settings of the scan, such as noise_percent=1 or i0=1e5: once for every kind to measure",
+    )
+    sub.add_argument("--no-lesions", action="store_true", help="leave out the second run, with known lesions")
+    add_methods(sub, draws=DRAWS)
+    sub.set_defaults(draws=None)
     add_coupling(sub)
 
     sub = add_command(
@@ -71,38 +98,69 @@ def evaluate_command(options: argparse.Namespace) -> Any:
 
 
 def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Compare methods on sparse-view CT."""
-    from ..evaluation.evaluate import evaluate, find_items, summary
-    from ..io.folder import left_out
-    from ..run.settings import Settings, scan_names
+    """Compare methods and presets on sparse-view CT."""
+    from ..evaluation.evaluate import evaluate, summary
+    from ..run.settings import scan_names
 
-    methods, views = listed(options.methods, str), listed(options.views, int)
+    views, presets = listed(options.views, int), listed(options.presets, str)
+    methods = listed(options.methods or ("" if presets else METHODS), str)
     options.methods = options.views = None
-    settings = Settings.from_dict(given_settings(options))
-    modality, least = settings.entry, settings.entry.cases.smallest_matrix
-    items, skipped = find_items(options.data, modality, tied=settings.coupling != "none")
+    given = given_settings(options)
+    modality = modality_named(options.modality)
+    scans: list[Mapping[str, Any]] = [
+        {"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views
+    ] if {"geometry", "views"} <= scan_names(modality) else list(modality.cases.calibrated)
+    noises = [named_values(kind.split(",")) for kind in options.noise or [""] if kind] or [{}]
+    scans = [{**scan, **noise} for scan in scans for noise in noises]
+    rows = []
+    for names, settings, called in _compared(given, methods, presets):
+        items = _items(options.data, modality, settings.coupling != "none")
+        for row in evaluate(items, scans, names, settings, not options.no_lesions, called):
+            rows.append(row)
+            print(
+                f"{modality.in_words(row)} {row['item']} {row['case']:>3} {row['method']:<9} "
+                f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
+                f"{row['seconds']:.1f} s",
+                flush=True,
+            )
+    print("\n".join(summary(rows, modality)))
+    return rows
+
+
+def _compared(
+    given: Mapping[str, Any], methods: Sequence[str], presets: Sequence[str]
+) -> list[tuple[Sequence[str], Settings, Mapping[str, str]]]:
+    """Methods with their settings, and what their rows are called: the methods together, every preset alone."""
+    from ..run.settings import Settings
+
+    runs: list[tuple[Sequence[str], Settings, Mapping[str, str]]] = []
+    if methods:
+        runs.append((methods, Settings.from_dict({"draws": DRAWS, **given}), {}))
+    for name in presets:
+        settings = Settings.from_dict({**given, "preset": name})
+        if not settings.draws_images:
+            raise ValueError(
+                f"expected presets that draw images, found '{name}': give --methods {','.join(settings.methods)}"
+            )
+        runs.append(([settings.solver], settings, {settings.solver: name}))
+    return runs
+
+
+def _items(data: Path, modality: Modality, tied: bool) -> list[Item]:
+    """The items of a folder, those left out are printed; raises ValueError where there are none."""
+    from ..evaluation.evaluate import find_items
+    from ..io.folder import left_out
+
+    least = modality.cases.smallest_matrix
+    items, skipped = find_items(data, modality, tied)
     for line in skipped:
         print(f"skipped {line}", flush=True)
     if not items:
         raise ValueError(
-            f"no volume of {modality.title} with slices of {least} x {least} pixels in {options.data}"
+            f"no volume of {modality.title} with slices of {least} x {least} pixels in {data}"
             f"{left_out(skipped)}: nothing to evaluate"
         )
-    own = scan_names(modality)
-    scans: list[Mapping[str, Any]] = [
-        {"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views
-    ] if {"geometry", "views"} <= own else list(modality.cases.calibrated)
-    rows = []
-    for row in evaluate(items, scans, methods, settings):
-        rows.append(row)
-        print(
-            f"{modality.in_words(row)} {row['item']} {row['case']:>3} {row['method']:<9} "
-            f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
-            f"{row['seconds']:.1f} s",
-            flush=True,
-        )
-    print("\n".join(summary(rows, modality)))
-    return rows
+    return items
 
 
 def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:

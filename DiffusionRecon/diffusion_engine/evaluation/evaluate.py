@@ -2,7 +2,8 @@
 
 Items are the volumes of a folder whose slices are large enough; cases the slices at some depths of the stack, each the
 middle of a small stack of its own where slices are to be tied: both as the modality's :class:`..modalities.contract.
-Cases` say. Its scan is simulated from the native slice; the reference is the mean of native pixels.
+Cases` say. Its scan is simulated from the native slice; the reference is the mean of native pixels. Known lesions are
+then inserted into the native slice, and it is scanned and reconstructed again: see :mod:`.contrast`.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ from ..priors.slices import resample
 from ..run.costs import fallback_iterations
 from ..run.draws import asked_acquisition, diffusion_draws
 from ..run.pipeline import choose_device
+from ..run.presets import PRESETS
 from ..run.settings import Settings
 from ..solvers.catalogue import METHODS as SOLVERS
 from ..volume import Volume
+from .contrast import Twin, columns_of, contrast_kept, coverage_inside, lesions_for
+from .lesions import inserted
 
 TRUST = ("coverage90", "coverage90_calibrated", "error_spread_corr")
 
@@ -112,15 +116,30 @@ def find_items(folder: Path, modality: Modality, tied: bool = False) -> tuple[li
     return items, skipped
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Images that a method delivers, seconds for all slices, further columns; ``std``: of several draws."""
+
+    label: str
+    images: np.ndarray
+    seconds: float
+    columns: Mapping[str, Sequence[Any]]
+    std: np.ndarray | None = None
+
+
 def evaluate(
-    items: Sequence[Item], scans: Sequence[Mapping[str, Any]], methods: Sequence[str], settings: Settings
+    items: Sequence[Item], scans: Sequence[Mapping[str, Any]], methods: Sequence[str], settings: Settings,
+    lesions: bool = True, called: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows item, modality, case, what the scan is, method, psnr, ssim, nrmse, residual_ratio, coverage, seconds.
 
     One a slice. ``scans``: settings of the modality's scan by name, which become columns; ``methods``: out of the
-    modality's classical images, its oracles and the solvers of the catalogue. Of a solver's draws: "coverage90", the
+    modality's classical images, its oracles and the solvers of the catalogue; ``called``: what rows call a method, such
+    as the preset that the settings are of. Of a solver's draws: "coverage90", the
     share of the body's voxels inside their 90 % interval, "coverage90_calibrated", the same with the card's factor for
     this acquisition, "error_spread_corr", of |error| and spread there; null where there is no such thing.
+    ``lesions``: scan and reconstruct once more with the modality's known lesions, which doubles the time, for the
+    columns of :mod:`.contrast`; an oracle has none, as its choice would not be the same twice.
     """
     modality = settings.entry
     known = (*(image.name for image in modality.classical), *modality.oracles, *SOLVERS)
@@ -133,47 +152,70 @@ def evaluate(
         for item in items:
             pixel = modality.cases.binned * min(item.volume.spacing_mm[:2]) * 0.999
             asked = settings.changed(**{**modality.cases.fixed, **scan, "pixel_mm": pixel})
-            problem = modality.prepare(item.volume, asked, device, prior.card if prior else None, no_limit)
-            yield from _rows(item, scan, problem, asked, methods, prior)
+            card = prior.card if prior else None
+            problem = modality.prepare(item.volume, asked, device, card, no_limit)
+            wanted = lesions_for(item.volume, item.cases, modality, settings.seed) if lesions else []
+            twin = Twin(
+                modality.prepare(inserted(item.volume, wanted), asked, device, card, no_limit), wanted
+            ) if wanted else None
+            yield from _rows(item, scan, problem, twin, asked, methods, called or {}, prior)
 
 
 def _rows(
-    item: Item, scan: Mapping[str, Any], problem: Prepared[Any], settings: Settings, methods: Sequence[str],
-    prior: Prior | None,
+    item: Item, scan: Mapping[str, Any], problem: Prepared[Any], twin: Twin | None, settings: Settings,
+    methods: Sequence[str], called: Mapping[str, str], prior: Prior | None,
 ) -> Iterator[dict[str, Any]]:
     assert problem.reference is not None
     usual = settings.entry.trust.value_range
     for method in methods:
         chosen = replace(settings, solver=method) if method in SOLVERS else settings
-        for label, computed, seconds, extra in _run(method, problem, chosen, prior):
-            ratios = problem.residuals(computed).mean(-1)
-            images = problem.shown(computed)
+        all_made = list(_run(method, problem, chosen, prior))
+        again: Sequence[Made | None] = [None] * len(all_made)
+        if twin is not None and method not in settings.entry.oracles:
+            again = list(_run(method, twin.problem, chosen, prior))
+        for made, other in zip(all_made, again, strict=True):
+            ratios = problem.residuals(made.images).mean(-1)
+            images = problem.shown(made.images)
+            extra = {**made.columns, **_of_lesions(problem, twin, made, other, chosen, prior)}
             for n, index in item.cases:
                 image, reference = images[n], problem.reference[n]
                 yield {
-                    "item": item.name, "modality": settings.modality, "case": index, **scan, "method": label,
+                    "item": item.name, "modality": settings.modality, "case": index, **scan,
+                    "method": made.label.replace(method, called.get(method, method), 1),
                     "psnr": round(metrics.psnr(image, reference, usual), 3),
                     "ssim": round(metrics.ssim(image[None], reference[None], usual), 4),
                     "nrmse": round(metrics.nrmse(image, reference), 4),
                     "residual_ratio": round(float(ratios[n]), 4), **dict.fromkeys(TRUST),
-                    "seconds": round(seconds / len(item.indices), 3),
+                    **dict.fromkeys(columns_of(settings.entry)), "seconds": round(made.seconds / len(item.indices), 3),
                     **{key: values[n] for key, values in extra.items()},
                 }
 
 
-def _run(
-    method: str, problem: Prepared[Any], settings: Settings, prior: Prior | None
-) -> Iterator[tuple[str, np.ndarray, float, Mapping[str, Sequence[Any]]]]:
-    """(label, delivered images, seconds for all slices, further columns) of a method."""
+def _of_lesions(
+    problem: Prepared[Any], twin: Twin | None, made: Made, other: Made | None, settings: Settings, prior: Prior | None
+) -> Mapping[str, Sequence[Any]]:
+    """The columns of :mod:`.contrast`, a value a slice; none without a second run."""
+    if twin is None or other is None:
+        return {}
+    images = twin.problem.shown(other.images)
+    columns = contrast_kept(problem.shown(made.images), images, problem, twin, settings.entry)
+    if other.std is not None and prior is not None:
+        entry = _card_entry(problem, settings, prior)
+        columns |= coverage_inside(images, other.std, twin, settings.draws, entry)
+    return columns
+
+
+def _run(method: str, problem: Prepared[Any], settings: Settings, prior: Prior | None) -> Iterator[Made]:
+    """The images of a method, or first draw and mean."""
     start = time.perf_counter()
     whole, system, modality = slice(0, problem.slices), problem.delivered, settings.entry
     if method in modality.oracles:
         assert problem.reference is not None
         best, chosen = modality.oracles[method](system, problem.reference)
-        yield method, best, time.perf_counter() - start, chosen
+        yield Made(method, best, time.perf_counter() - start, chosen)
     elif method not in SOLVERS:
         image = problem.classical(method, settings.iterations(method))
-        yield method, problem.scale.from_network(image).cpu().numpy(), time.perf_counter() - start, {}
+        yield Made(method, problem.scale.from_network(image).cpu().numpy(), time.perf_counter() - start, {})
     else:
         assert prior is not None
         surrogate = problem.classical(modality.fallback, fallback_iterations(settings, False))
@@ -187,10 +229,17 @@ def _run(
                     draw, first = image.cpu().numpy(), time.perf_counter() - start
                     extra = {"sigma_start": [round(level, 4) for level in state.sigma_start]}
         assert draw is not None
-        yield f"{method}-draw", draw, first, extra
+        yield Made(f"{method}-draw", draw, first, extra)
         mean, seconds = moments.mean.cpu().numpy(), time.perf_counter() - start
-        trust = _trust(problem, settings, prior, mean, moments.std.cpu().numpy()) if settings.draws > 1 else {}
-        yield method, mean, seconds, {**extra, **trust}
+        std = moments.std.cpu().numpy() if settings.draws > 1 else None
+        trust = {} if std is None else _trust(problem, settings, prior, mean, std)
+        yield Made(method, mean, seconds, {**extra, **trust}, std)
+
+
+def _card_entry(problem: Prepared[Any], settings: Settings, prior: Prior) -> Mapping[str, Any] | None:
+    """The calibration of the card that fits the acquisition."""
+    asked = asked_acquisition(problem, settings, prior)
+    return rule.matching_entry(prior.card.calibration, asked, settings.entry.trust).entry
 
 
 def _trust(
@@ -199,7 +248,7 @@ def _trust(
     """The columns of TRUST, a value a slice, over the body's voxels."""
     assert problem.reference is not None
     trust = settings.entry.trust
-    entry = rule.matching_entry(prior.card.calibration, asked_acquisition(problem, settings, prior), trust).entry
+    entry = _card_entry(problem, settings, prior)
     body = trust.body(problem.reference)
     columns: dict[str, list[float | None]] = {key: [] for key in TRUST}
     for image, spread, truth, inside in zip(problem.shown(mean), std, problem.reference, body, strict=True):
@@ -218,7 +267,7 @@ def _trust(
 
 
 def summary(rows: Sequence[dict[str, Any]], modality: Modality) -> list[str]:
-    """Lines of a table: PSNR by slice and method, the gain of each solver over the oracle, mean and worst; coverage.
+    """Lines of a table: PSNR by slice and method, gain of each solver over the oracle, mean and worst; further means.
 
     A block for each scan, in the order in which they come.
     """
@@ -233,14 +282,14 @@ def summary(rows: Sequence[dict[str, Any]], modality: Modality) -> list[str]:
         for item, case in dict.fromkeys((r["item"], r["case"]) for r in part):
             by = {r["method"]: r["psnr"] for r in part if (r["item"], r["case"]) == (item, case)}
             lines.append(f"  {item[-42:]:<42}{case:>6}" + "".join(f"{by[label]:>11.2f}" for label in labels))
-            for label in set(by) & set(SOLVERS) if best in by else ():
+            for label in set(by) & {*SOLVERS, *PRESETS} if best in by else ():
                 gains.setdefault(label, []).append(by[label] - by[best])
         means = [np.mean([r["psnr"] for r in part if r["method"] == label]) for label in labels]
         lines.append(f"  {'mean':<42}{'':>6}" + "".join(f"{m:>11.2f}" for m in means))
         for name in ("ssim", "residual_ratio", "seconds"):
             values = [np.mean([r[name] for r in part if r["method"] == label]) for label in labels]
             lines.append(f"  {'mean ' + name:<42}{'':>6}" + "".join(f"{v:>11.3f}" for v in values))
-        for name in TRUST:
+        for name in (*TRUST, *columns_of(modality)):
             known = {m: [r[name] for r in part if r["method"] == m and r.get(name) is not None] for m in labels}
             if any(known.values()):
                 cells = "".join(f"{np.mean(v):>11.3f}" if v else f"{'-':>11}" for v in known.values())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from ..volume import IntensityScale, Volume
-from .rules import Cases, Classical, Files, Fingerprint, Remark, Trust
+from .rules import Cases, Classical, Files, Fingerprint, Remark, Tissue, Trust, Wanted
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asked", "Cases", "Classical", "Files", "Fingerprint", "IntensityScale", "Modality", "Remark", "Scan", "System",
-    "Trust",
+    "Tissue", "Trust", "Wanted",
 ]
 
 

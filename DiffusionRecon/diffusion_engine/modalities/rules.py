@@ -74,7 +74,9 @@ class Trust:
     ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
     ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
     least spread that is believed; ``fingerprint`` and its ``rule`` in words; ``body``: where in reference images the
-    patient is; ``density``: the number of an acquisition with which typical scores move.
+    patient is; ``density``: the number of an acquisition with which typical scores move; ``dose``: of the settings of a
+    scan, and of measured data or None, the number of views and the noise in percent of the largest reading (None where
+    it cannot be told), on which it depends what can be seen.
     """
 
     value_range: float
@@ -85,6 +87,7 @@ class Trust:
     density: Callable[[Any], float]
     least: float | None = None
     least_fitted: float | None = None
+    dose: Callable[[Any, Any], tuple[int, float | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,34 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Tissue:
+    """Where known lesions can be inserted: voxels whose local mean lies between ``low`` and ``high``, in the modality's
+    unit, and whose local standard deviation, fine noise smoothed away, is at most ``rough``."""
+
+    name: str
+    low: float
+    high: float
+    rough: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A lesion to insert: into which tissue by name, its diameter, and what it adds in the modality's unit."""
+
+    tissue: str
+    diameter_mm: float
+    contrast: float
+
+
+@dataclass(frozen=True)
 class Cases:
     """What a modality is evaluated on: data only, the harness is in :mod:`..evaluation`.
 
     ``smallest_matrix``: rows and columns that slices must have; ``depths``: of the slices, as parts of the stack;
     ``binned``: pixels of the input that make one of the reconstruction; ``calibrated``: the scans, as settings, for
     which a prior is calibrated; ``training_depths``: of the slices that typical scores come from; ``fixed``: settings
-    of the scan that all cases share.
+    of the scan that all cases share; ``tissues``: where lesions can be inserted, ``lesions``: those of an evaluation,
+    ``hunted``: the tissues, diameters and contrasts that limits of detection are measured with.
     """
 
     smallest_matrix: int = 64
@@ -123,3 +147,6 @@ class Cases:
     calibrated: tuple[Mapping[str, Any], ...] = ({},)
     training_depths: tuple[float, ...] = (0.3, 0.65)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    tissues: tuple[Tissue, ...] = ()
+    lesions: tuple[Wanted, ...] = ()
+    hunted: tuple[Wanted, ...] = ()

@@ -19,9 +19,10 @@ SLICE, NEIGHBOURS, VOLUME = "slice", "neighbours", "volume"
 """What a network sees at once; the last two are also the couplings of slices that such a network is for."""
 FURTHER_PLANES = {SLICE: 0, NEIGHBOURS: 4, VOLUME: 1}
 """What it is told besides: of two neighbours (see :mod:`.neighbours`), or how close slices are (:mod:`.volumes`)."""
-OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict}
+OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict, "detection": list}
 CALIBRATION_KEYS = {"solver", "draws", "slices", "factor", "floor", "coverage90", "coverage90_calibrated"}
 """What every entry needs; what tells its scan is the modality's own."""
+DETECTION_KEYS = {"preset", "method", "views", "noise_percent", "contrast_up_to", "limit_mm", "tried_mm", "lesions"}
 TYPICALITY_KEYS = {"sigma", "mean", "slope", "precision", "threshold", "full"}
 
 
@@ -36,7 +37,8 @@ class PriorCard:
     network units on the held-out volumes. ``calibration``: a factor of the spread for each acquisition, see
     :mod:`diffusion_engine.posterior.calibration`; ``typicality``: what its training images score, see
     :mod:`diffusion_engine.posterior.typicality`. Both are optional. ``sampler``: the one method that weights which are
-    no denoiser were taught for, as "method", and options of it by name; empty for every denoiser.
+    no denoiser were taught for, as "method", and options of it by name; empty for every denoiser. ``detection``: from
+    which diameter on inserted lesions were kept, see :mod:`diffusion_engine.run.detection`; older cards have none.
     """
 
     name: str
@@ -65,6 +67,7 @@ class PriorCard:
     calibration: list[dict[str, Any]] = field(default_factory=list)
     typicality: dict[str, Any] = field(default_factory=dict)
     sampler: dict[str, Any] = field(default_factory=dict)
+    detection: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def sees(self) -> str:
@@ -144,7 +147,7 @@ def read_card(path: Path) -> PriorCard:
 
 
 def _check_trust(content: dict[str, Any], name: str) -> None:
-    """Raise ValueError unless the optional calibration and typicality have what the engine reads from them."""
+    """Raise ValueError unless the optional calibration, detection and typicality have what the engine reads there."""
     for key, kind in OPTIONAL.items():
         if not isinstance(content.get(key, kind()), kind):
             raise ValueError(f"the model card {name} needs {key} as a {kind.__name__}: calibrate it again")
@@ -155,6 +158,18 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
         for key in ("factor", "floor"):
             if not number(entry[key]) or not entry[key] > 0:
                 raise ValueError(f"a calibration in the model card {name} has {key} {entry[key]!r}: calibrate it again")
+    for entry in content.get("detection", []):
+        if not isinstance(entry, dict) or DETECTION_KEYS - set(entry) or not isinstance(entry["method"], dict):
+            needed = sorted(DETECTION_KEYS)
+            raise ValueError(f"a limit of detection in the model card {name} needs {needed}: measure it again")
+        counts = [entry["views"], entry["noise_percent"]]
+        optional = [entry[key] for key in ("contrast_up_to", "limit_mm") if entry[key] is not None]
+        tried = entry["tried_mm"] if isinstance(entry["tried_mm"], list) else []
+        if len(tried) != 2 or not all(number(value) and value > 0 for value in (*counts, *optional, *tried)):
+            raise ValueError(
+                f"a limit of detection in the model card {name} has views, noise_percent, contrast_up_to, limit_mm or "
+                "tried_mm that are no positive numbers: measure it again"
+            )
     typicality = content.get("typicality", {})
     if not typicality:
         return

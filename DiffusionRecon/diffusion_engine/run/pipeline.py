@@ -23,6 +23,7 @@ from ..priors.card import check_use
 from ..priors.library import load_prior
 from ..volume import Volume
 from .costs import Costs, extent_of, foresee, measure, slabs_note
+from .detection import detection_sentence
 from .draws import DrawStep, check_method, diffusion_draws, solved_together
 from .images import Progress, chunk_images
 from .products import REAL, product_keys
@@ -79,6 +80,9 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
         source, settings, device, prior.card if prior else None,
         lambda extent: foresee(extent, settings, Costs(0.0, 0.0)),
     )
+    if prior is not None:
+        limit = detection_sentence(prior.card, settings, None if isinstance(source, Volume) else source)
+        problem.notes.extend([] if limit is None else [limit])
     yield Progress("prepare", 1, 1, 0.01)
     tally = Tally({
         key: np.zeros(problem.shape, np.float32 if key in REAL else problem.array_type)

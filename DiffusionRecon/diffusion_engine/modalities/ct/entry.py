@@ -13,6 +13,7 @@ from .files import FILES
 from .hu_question import question_hu
 from .scale import HU
 from .scan import CTScan
+from .tissues import HUNTED, LESIONS, TISSUES
 from .trust import TRUST
 
 if TYPE_CHECKING:
@@ -62,8 +63,10 @@ def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[s
 
 
 def in_words(scan: Mapping[str, Any]) -> str:
-    """Such as "parallel, 60 views"."""
-    return f"{scan['geometry']}, {scan['views']} views"
+    """Such as "parallel, 60 views", and what else of the scan is told: "parallel, 60 views, i0 100000"."""
+    told = (name for name in CTScan.__dataclass_fields__ if name not in ("geometry", "views"))
+    further = "".join(f", {name} {scan[name]}" for name in told if name in scan)
+    return f"{scan['geometry']}, {scan['views']} views{further}"
 
 
 CT = Modality(
@@ -77,6 +80,7 @@ CT = Modality(
             {"geometry": "parallel", "views": 60}, {"geometry": "parallel", "views": 20},
             {"geometry": "parallel", "views": 8}, {"geometry": "fan_flat", "views": 60},
         ),
+        tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
     oracles={"tv-oracle": tv_oracle},
 )

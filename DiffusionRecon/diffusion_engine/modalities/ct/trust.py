@@ -8,6 +8,7 @@ import numpy as np
 
 from ...volume import AIR_HU
 from ..contract import System, Trust
+from .dose import dose
 from .fingerprint import RULE, CTFingerprint
 
 RANGE_HU = 2000.0
@@ -41,4 +42,4 @@ def density(system: System) -> float:
     return density_of(int(system.data.shape[-2]))
 
 
-TRUST = Trust(RANGE_HU, FLOOR_HU, CTFingerprint, RULE, body, density, AIR_HU, LEAST_HU)
+TRUST = Trust(RANGE_HU, FLOOR_HU, CTFingerprint, RULE, body, density, AIR_HU, LEAST_HU, dose)

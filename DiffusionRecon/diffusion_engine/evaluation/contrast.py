@@ -1,0 +1,92 @@
+"""Columns that tell what became of inserted lesions: contrast kept by diameter, coverage of the truth inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..modalities.contract import Modality
+from ..modalities.prepared import Prepared
+from ..posterior import calibration as rule
+from ..volume import Volume
+from .lesions import Lesion, Parts, kept, parts, placed
+
+INSIDE = ("coverage_inside", "coverage_inside_calibrated")
+"""Share of the voxels inside lesions whose 90 % interval holds the truth: of the spread as it is, and with the card's
+factor for the acquisition (null where it has none)."""
+
+
+def contrast_columns(modality: Modality) -> tuple[str, ...]:
+    """The names of the columns of contrast kept, a diameter each, the smallest first."""
+    return tuple(f"contrast_{size:g}mm" for size in sorted({want.diameter_mm for want in modality.cases.lesions}))
+
+
+def columns_of(modality: Modality) -> tuple[str, ...]:
+    """All columns of this module that the rows of a modality have; none where it inserts no lesions."""
+    return (*contrast_columns(modality), *INSIDE) if modality.cases.lesions else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """The scan of the same slices with lesions, same noise and seed, and the lesions."""
+
+    problem: Prepared[Any]
+    lesions: list[Lesion]
+
+    def places(self) -> list[tuple[Lesion, Parts]]:
+        """Where to read each lesion in the images of the problem."""
+        frame, flips = self.problem.frame, self.problem.flips
+        return [(own, parts(own, frame, self.lesions, flips)) for own in self.lesions]
+
+
+def lesions_for(volume: Volume, cases: Sequence[tuple[int, int]], modality: Modality, seed: int) -> list[Lesion]:
+    """The modality's lesions in some slices, (place in the volume, index in the patient): seed and index choose."""
+    found: list[Lesion] = []
+    for place, index in cases:
+        found += placed(volume, place, modality.cases.lesions, modality, np.random.default_rng((seed, index)))
+    return found
+
+
+def contrast_kept(
+    images: np.ndarray, twin_images: np.ndarray, problem: Prepared[Any], twin: Twin, modality: Modality
+) -> dict[str, list[float | None]]:
+    """The columns of :func:`contrast_columns`: the mean over the lesions of a slice, None where it has none.
+
+    ``images``: (slices, rows, columns) without, ``twin_images`` with lesions, in the delivered unit.
+    """
+    assert problem.reference is not None
+    assert twin.problem.reference is not None
+    found: dict[str, list[list[float]]] = {
+        name: [[] for _ in range(problem.slices)] for name in contrast_columns(modality)
+    }
+    for lesion, at in twin.places():
+        share = kept(twin_images, images, twin.problem.reference, problem.reference, at)
+        found[f"contrast_{lesion.diameter_mm:g}mm"][at.index].append(share)
+    return {name: [_mean(values) for values in column] for name, column in found.items()}
+
+
+def coverage_inside(
+    images: np.ndarray, std: np.ndarray, twin: Twin, draws: int, entry: Mapping[str, Any] | None
+) -> dict[str, list[float | None]]:
+    """The columns INSIDE over the voxels of all lesions of a slice; ``images``, ``std``: of the scan with lesions."""
+    truth = twin.problem.reference
+    assert truth is not None
+    masks = np.zeros(truth.shape, bool)
+    for _, at in twin.places():
+        masks[at.index] |= at.inside
+    columns: dict[str, list[float | None]] = {name: [] for name in INSIDE}
+    for image, spread, real, inside in zip(images, std, truth, masks, strict=True):
+        known = bool(inside.any())
+        error, own = (image - real)[inside], spread[inside]
+        columns[INSIDE[0]].append(round(rule.coverage(error, own, draws), 4) if known else None)
+        columns[INSIDE[1]].append(
+            round(rule.coverage(error, rule.rescaled(own, entry), draws), 4) if known and entry is not None else None
+        )
+    return columns
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(float(np.mean(values)), 4) if values else None
