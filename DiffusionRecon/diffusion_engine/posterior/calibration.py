@@ -101,20 +101,28 @@ def matching_entry(
     """The nearest entry that RULE and the modality's allow; none where there is a ``doubt``, a clause for the user."""
     if doubt:
         return Calibration(None, f"The spread is not calibrated: {doubt}.")
-    made = [(entry, acquisition_in(entry, trust)) for entry in entries]
-    fitting = [(entry, own) for entry, own in made if _fits(own, asked)]
-    if not fitting:
+    found = nearest_entry(entries, asked, trust)
+    if found is None:
         return Calibration(None, (
             f"The spread is not calibrated for this acquisition (needed: {RULE}{trust.rule}): do not read it as an "
             "error bar."
         ))
-    entry, nearest = min(fitting, key=lambda pair: pair[1].scan.distance(asked.scan))
+    entry, nearest = found
     return Calibration(entry, (
         f"The uncertainty was multiplied by {entry['factor']:.2f}: on {entry['slices']} held-out slices scanned with "
         f"{nearest.scan.words()} its 90 % interval held the truth in {100 * entry['coverage90']:.0f} % of the body's "
         f"voxels before and {100 * entry['coverage90_calibrated']:.0f} % after. This is an average over voxels, not a "
         "promise for one place."
     ))
+
+
+def nearest_entry(
+    entries: Sequence[Mapping[str, Any]], asked: Acquisition, trust: Trust
+) -> tuple[Mapping[str, Any], Acquisition] | None:
+    """The nearest entry that RULE and the modality's allow, and what it was made for; None where there is none."""
+    made = [(entry, acquisition_in(entry, trust)) for entry in entries]
+    fitting = [(entry, own) for entry, own in made if _fits(own, asked)]
+    return min(fitting, key=lambda pair: pair[1].scan.distance(asked.scan)) if fitting else None
 
 
 def _fits(made: Acquisition, asked: Acquisition) -> bool:

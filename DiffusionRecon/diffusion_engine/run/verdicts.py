@@ -90,16 +90,22 @@ def fall_back(problem: Prepared[Any], settings: Settings, tally: Tally) -> Itera
 
 def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: Tally) -> None:
     """Rescale the spread where the prior's card knows by how much for this acquisition, and nothing speaks against."""
-    if "uncertainty" not in tally.images:
+    if "uncertainty" not in tally.images or "uncertainty" not in settings.keep:
         return
-    explained = all(test.explains for test in tally.tests if test.kind == "mean")
-    doubt = "" if explained else "the image does not explain the data"
-    if tally.gate is not None and not tally.gate.passed:
-        doubt = "the image is unlike those it was calibrated on"
+    doubt = doubt_of(tally)
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
     tally.calibration = matching_entry(prior.card.calibration, asked, trust, doubt)
     if tally.calibration.entry is not None:
         tally.images["uncertainty"] = rescaled(tally.images["uncertainty"], tally.calibration.entry)
+
+
+def doubt_of(tally: Tally) -> str:
+    """Why nothing that was calibrated on held-out images holds for this one, a clause; "" where nothing speaks against.
+    """
+    if tally.gate is not None and not tally.gate.passed:
+        return "the image is unlike those it was calibrated on"
+    explained = all(test.explains for test in tally.tests if test.kind == "mean")
+    return "" if explained else "the image does not explain the data"
 
 
 def _ratio(groups: Tensor) -> float:
