@@ -116,8 +116,8 @@ class MethodPart(Part):
         self._suggest()
         self.showRow("drawsSpinBox", self.diffusion)
         self._updatePrior(modality)
-        for name in ("keepUncertaintyCheckBox", "keepNotSeenCheckBox", "keepDrawsCheckBox"):
-            getattr(self.ui, name).enabled = self.diffusion
+        for name in ("keepUncertainty", "keepNotSeen", "keepPriorDecided", "keepDataDisagree", "keepDraws"):
+            getattr(self.ui, f"{name}CheckBox").enabled = self.diffusion
 
     def sentence(self) -> str:
         """What the preset is for, "" for one that this version does not have."""
@@ -207,6 +207,8 @@ class MethodPart(Part):
         changes, card = PRESETS[name].changes, self.card()
         if "draws" in changes:
             self.store("draws", changes["draws"])
+        if self.diffusion:  # as the preset's run is worth it
+            self.store("keepPriorDecided", "prior_decided" in changes.get("keep", Settings().keep))
         for field in ("prior", "coupling"):
             # What came with the preset before goes with it, and so do weights that serve one method and no other.
             brought = left is not None and left.changes.get(field) == getattr(self.parameters, field)

@@ -82,7 +82,7 @@ def stored(entry: Mapping[str, Any]) -> Null:
         threshold is None or threshold > 0
     ):
         raise ValueError(
-            f"expected rising edges, a table of {shape} numbers of at least 0 and a threshold above 0, found {entry!r}: "
+            f"expected rising edges, a table of {shape} numbers of at least 0 and a threshold above 0, found {entry}: "
             "calibrate the maps again"
         )
     return Null(spread, gradient, std, None if threshold is None else float(threshold))

@@ -40,8 +40,8 @@ class PriorCard:
     :mod:`diffusion_engine.posterior.calibration`; ``typicality``: what its training images score, see
     :mod:`diffusion_engine.posterior.typicality`. Both are optional. ``sampler``: the one method that weights which are
     no denoiser were taught for, as "method", and options of it by name; empty for every denoiser. ``detection``: from
-    which diameter on inserted lesions were kept, see :mod:`diffusion_engine.run.detection`; older cards have none. ``maps``: for each
-    acquisition, the nulls of the maps that warn, see :mod:`diffusion_engine.run.maps`; optional.
+    which diameter on inserted lesions were kept, see :mod:`diffusion_engine.run.detection`; older cards have none.
+    ``maps``: for each acquisition the nulls of the maps that warn, see :mod:`diffusion_engine.run.maps`; optional.
     """
 
     name: str

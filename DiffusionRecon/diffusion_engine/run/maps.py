@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..modalities.prepared import Prepared
-from ..posterior.calibration import RULE, nearest_entry
+from ..posterior.calibration import nearest_entry
 from ..posterior.null import Null, covariates, fit_null, smoothed, stored
 from ..posterior.warnings import SLICES, MapWarning, warnings_of
 from ..priors.library import Prior
@@ -93,7 +93,7 @@ def _null_of(
     difference, local = body_values(problem, settings, tally.images, key)
     if difference.size == 0:
         return Null((), (), ((1.0,),)), None, "there is no body in the image"
-    return fit_null(difference, local), None, f"none was calibrated for this acquisition (needed: {RULE}{trust.rule})"
+    return fit_null(difference, local), None, "none was calibrated for this acquisition"
 
 
 def _same_freer(entry: dict[str, Any], settings: Settings, prior: Prior, key: str) -> bool:
