@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from diffusion_engine.run.freer import freer_work
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.listing import Listed, listed_methods, working_megabytes
 from slicer.i18n import tr as _
@@ -68,7 +69,8 @@ def stepsOf(settings: Mapping[str, Any]) -> float:
     classical = CLASSICAL_SHARE * (asked.iterations(fallback) if shown else SURROGATE_ITERATIONS * asked.draws_images)
     if not asked.draws_images:
         return classical
-    return classical + asked.draws * methodOf(settings).draw_work(asked.steps, asked.solver_options)
+    work = asked.draws * methodOf(settings).draw_work(asked.steps, asked.solver_options)
+    return classical + work + freer_work(asked)
 
 
 def methodOf(settings: Mapping[str, Any]) -> Listed:

@@ -12,7 +12,10 @@ from diffusion_engine.solvers.listing import Listed, check_coupling, listed_coup
 from slicer.i18n import tr as _
 
 BALANCE_OPTION = "prior_variance"
-KEPT = {"keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual", "keepDraws": "draws"}
+KEPT = {
+    "keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual",
+    "keepPriorDecided": "prior_decided", "keepDataDisagree": "data_disagree", "keepDraws": "draws",
+}
 
 
 def engineSettings(

@@ -12,6 +12,7 @@ import qt
 import slicer
 from diffusion_engine.priors.adapter_card import read_any_card as read_card
 from diffusion_engine.priors.card import PriorCard, check_use
+from diffusion_engine.run.detection import detection_sentence
 from diffusion_engine.run.presets import PRESETS, available_presets
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
@@ -116,8 +117,8 @@ class MethodPart(Part):
         self._suggest()
         self.showRow("drawsSpinBox", self.diffusion)
         self._updatePrior(modality)
-        for name in ("keepUncertaintyCheckBox", "keepNotSeenCheckBox", "keepDrawsCheckBox"):
-            getattr(self.ui, name).enabled = self.diffusion
+        for name in ("keepUncertainty", "keepNotSeen", "keepPriorDecided", "keepDataDisagree", "keepDraws"):
+            getattr(self.ui, f"{name}CheckBox").enabled = self.diffusion
 
     def sentence(self) -> str:
         """What the preset is for, "" for one that this version does not have."""
@@ -144,11 +145,18 @@ class MethodPart(Part):
     def showReason(self, reason: str) -> None:
         """Say why nothing can be run, in the place of the estimate, unless the model's line says it already."""
         setText(self.ui.estimateLabel, "" if reason == self.ui.priorCardLabel.text else reason)
+        setText(self.ui.detectionLabel, "")
 
     def showEstimate(self, settings: dict[str, Any], shape: tuple[int, int, int],
-                     pixelMm: tuple[float, float] | None) -> Estimate | None:
-        """Say what a run of `shape` (slices, rows, columns) with these settings will take."""
+                     pixelMm: tuple[float, float] | None, simulated: bool) -> Estimate | None:
+        """Say what a run of `shape` (slices, rows, columns) with these settings will take, and what it may miss.
+
+        The latter of a scan that is `simulated`: of measured readings their noise tells, which only the run looks at.
+        """
         card = self.card()
+        known = isinstance(card, PriorCard) and self.diffusion and simulated
+        limit = detection_sentence(card, Settings.from_dict(settings)) if known else None
+        setText(self.ui.detectionLabel, limit or "")
         if pixelMm is not None:
             smallest = card.pixel_mm[0] if isinstance(card, PriorCard) and self.diffusion else 1.25
             shape = workingShape(shape, pixelMm, smallest)
@@ -207,6 +215,8 @@ class MethodPart(Part):
         changes, card = PRESETS[name].changes, self.card()
         if "draws" in changes:
             self.store("draws", changes["draws"])
+        if self.diffusion:  # as the preset's run is worth it
+            self.store("keepPriorDecided", "prior_decided" in changes.get("keep", Settings().keep))
         for field in ("prior", "coupling"):
             # What came with the preset before goes with it, and so do weights that serve one method and no other.
             brought = left is not None and left.changes.get(field) == getattr(self.parameters, field)

@@ -112,7 +112,7 @@ class Panel:
         if settings.get("slices") is not None:
             first, last = settings["slices"]
             shape = (last - first, *shape[1:])
-        self.method.showEstimate(settings, shape, pixelMm)
+        self.method.showEstimate(settings, shape, pixelMm, self.inputs.measured() is None)
 
     def _published(self, request: Request, nodes: dict[str, Any]) -> None:
         from DiffusionReconLib.scene.results import resultReport

@@ -39,6 +39,8 @@ class CommonParameters:
     keepUncertainty: bool = True
     keepNotSeen: bool = True
     keepResidual: bool = True
+    keepPriorDecided: bool = False
+    keepDataDisagree: bool = True
     keepDraws: bool = True
     # Advanced
     solver: str = ""

@@ -33,10 +33,13 @@ class ViewTab:
             "differenceButton": lambda: results.showDifference(part.nodes),
             "notSeenButton": lambda: results.showNotSeen(part.nodes),
             "residualButton": lambda: results.showResidual(part.nodes),
+            "priorDecidedButton": lambda: results.showPriorDecided(part.nodes),
+            "dataDisagreeButton": lambda: results.showDataDisagree(part.nodes),
         }
         for name in self._looks:
             getattr(ui, name).connect("clicked(bool)", self._slot(name))
-        breakText(ui.notSeenButton)
+        for button in (ui.notSeenButton, ui.priorDecidedButton, ui.dataDisagreeButton):
+            breakText(button)
         self._table = FittedTable(ui.segmentsTable, (_("Segment"), _("Mean"), _("Volume")), stretched=0)
 
     def show(self) -> None:
@@ -47,7 +50,8 @@ class ViewTab:
             comparison.endLostCompare()
         needs = {"uncertaintyButton": {"uncertainty"}, "residualButton": {"residual"},
                  "differenceButton": {"reference"}, "notSeenButton": {"not_seen_share"}, "meanButton": {"mean"},
-                 "drawsButton": {"draws"}}
+                 "drawsButton": {"draws"}, "priorDecidedButton": {"prior_decided"},
+                 "dataDisagreeButton": {"data_disagree"}}
         for name, keys in needs.items():
             getattr(self.ui, name).enabled = keys <= set(nodes)
         self.ui.flickerButton.enabled = bool(nodes) and results.flickerKeys(nodes) is not None

@@ -46,6 +46,7 @@ def banner(report: dict) -> list[BannerLine]:
         lines += [_gate(report.get("gate")), BannerLine(*labels()[spread])]
         if spread != "point":
             lines.append(_calibration(report.get("calibration")))
+        lines += [_map(key, told) for key, told in (report.get("maps") or {}).items()]
     return [*lines, BannerLine(notDiagnostic(), WARNING)]
 
 
@@ -83,6 +84,27 @@ def _gate(gate: dict | None) -> BannerLine:
         share = _("no image explains the data, so none takes its place")
     text = _("Unlike the model's training data: score {score}, limit {limit}; {consequence}.")
     return BannerLine(text.format(consequence=share, **numbers), BAD)
+
+
+def _map(key: str, told: dict) -> BannerLine:
+    """What a map warns of. No warning is no good news: what both images lack leaves no trace."""
+    titles = {
+        "prior_decided": _("Where the prior decided"), "data_disagree": _("Where the data and this image disagree"),
+    }
+    words = {"title": titles.get(key, key), "limit": f"{told['threshold'] or 0:.1f}", "count": len(told["warnings"])}
+    if told["threshold"] is None:
+        return BannerLine(_("{title}: not calibrated for this acquisition, warns of no place.").format(**words), WARNING)
+    rate = told.get("false_alarms_per_32_slices")
+    if rate is None:
+        chance = _("rate of false alarms not known here")
+    else:
+        chance = _("{rate} false alarms in 32 ordinary slices").format(rate=f"{rate:.2g}")
+    if not words["count"]:
+        text = _("{title}: no place stands out, limit z {limit}, {chance}. That excludes no lesion.")
+        return BannerLine(text.format(**words, chance=chance), PLAIN)
+    text = _("{title}: 1 place to look at, limit z {limit}, {chance}.") if words["count"] == 1 else _(
+        "{title}: {count} places to look at, limit z {limit}, {chance}.")
+    return BannerLine(text.format(**words, chance=chance), BAD)
 
 
 def _calibration(calibration: dict | None) -> BannerLine:

@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 import numpy as np
 import slicer
 import slicer.util
-from diffusion_engine.posterior.findings import Finding, find_regions
+from diffusion_engine.posterior.findings import DATA_DISAGREE, PRIOR_DECIDED, Finding, find_regions
+from diffusion_engine.posterior.warned import Warned, with_warnings
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.review.banner import BannerLine, banner
@@ -31,7 +32,7 @@ from DiffusionReconLib.review.table import (
 )
 from DiffusionReconLib.scene.display import CT_WINDOW_LEVEL
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX, sceneKeptOnFailure
-from DiffusionReconLib.scene.results import Nodes, drawArrays, needed, resultImage
+from DiffusionReconLib.scene.results import Nodes, drawArrays, needed, resultImage, resultReport
 from DiffusionReconLib.scene.volumes import unitOfNode, volumeFromNode
 
 __all__ = [
@@ -56,6 +57,8 @@ MOST_KEPT = 100
 MINIMUM_MM3 = 113.0
 # With it, a region of 6 mm is listed from a spread of 1/11 of the contrast around it on, one of 30 mm from 1/59 on.
 LEAST_SCORE_MM = 0.5
+# What a finding is called that a map of this key warned of.
+WARNING_MAPS = {"prior_decided": PRIOR_DECIDED, "data_disagree": DATA_DISAGREE}
 # Part of the display's window under which a step of grey is not told from none.
 READABLE_SHARE = 0.01
 
@@ -70,6 +73,7 @@ def makeReview(
 ) -> slicer.vtkMRMLTableNode:
     """Find the regions of a published result and add the review's table and the outlines of its findings to the scene.
 
+    Places that the result's maps warn of come first.
     `threshold`: half width of a structure of a few mm, in the image's unit (default: `defaultThreshold`);
     `segmentationNode`: its segments name the places of the findings; `leastScoreMm`: what ranks them, at the least
     (`diffusion_engine.posterior.worth.score_mm`). What an earlier review of the result said of the same regions, and
@@ -79,22 +83,26 @@ def makeReview(
     spread, image = needed(nodes, "uncertainty"), needed(nodes, "mean")
     share = nodes.get("not_seen_share")
     threshold = defaultThreshold(nodes) if threshold is None else threshold
-    draws = drawArrays(nodes)
-    level = levelOf(nodes, len(draws))
+    draws, masks = drawArrays(nodes), masksOf(segmentationNode, image)
+    level, count = levelOf(nodes, len(draws)), drawCount(nodes)
+    uncertainty, mean, unseen = (None if each is None else volumeFromNode(each) for each in (spread, image, share))
     regions = find_regions(
-        volumeFromNode(spread),
-        volumeFromNode(image),
-        None if share is None else volumeFromNode(share),
+        uncertainty,
+        mean,
+        unseen,
         draws,
         threshold,
         shareThreshold,
         minimumMm3,
-        masksOf(segmentationNode, image),
-        draw_count=drawCount(nodes),
+        masks,
+        draw_count=count,
         level=level,
         readable=readableContrast(nodes),
         least_score_mm=leastScoreMm,
         most=MOST_KEPT,
+    )
+    regions = with_warnings(
+        regions, _warned(nodes), uncertainty, mean, unseen, draws, masks, draw_count=count, level=level
     )
     earlier = reviewOf(nodes)
     with sceneKeptOnFailure():
@@ -116,6 +124,16 @@ def makeReview(
         _takeOver(earlier, node)
         hideOutlines(earlier)
     return node
+
+
+def _warned(nodes: Nodes) -> list[Warned]:
+    """What the maps of a result warn of; one whose volume was removed from the scene warns of nothing."""
+    found = []
+    for key, told in (resultReport(nodes).get("maps") or {}).items():
+        if key in WARNING_MAPS and key in nodes and told["warnings"]:
+            places = tuple(tuple(each["ras"]) for each in told["warnings"])
+            found.append(Warned(WARNING_MAPS[key], volumeFromNode(nodes[key]), told["threshold"], places))
+    return found
 
 
 def readableContrast(nodes: Nodes) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import slicer.util
-from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN, Regions
+from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN, WARNED, Regions
 
 # Told apart without red and green; the reason is in the segment's name too.
 REASON_COLOURS = {UNCERTAIN: (1.0, 0.6, 0.1), NOT_SEEN: (0.25, 0.75, 1.0), BOTH: (1.0, 0.3, 0.75)}
+REASON_COLOURS.update(dict.fromkeys(WARNED, (1.0, 0.95, 0.2)))
 OUTLINE, FILL = 1.0, 0.2
 
 

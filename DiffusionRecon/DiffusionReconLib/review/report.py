@@ -37,7 +37,7 @@ from DiffusionReconLib.scene.results import resultNodes, resultReport
 
 CSV_HEADER = (
     "Number", "Reason", "R (mm)", "A (mm)", "S (mm)", "Peak R (mm)", "Peak A (mm)", "Peak S (mm)", "Volume (mm3)",
-    "Mean", "Low", "High", "Unit", "Low to high", "Contrast", "Score (mm)", "Not determined (share)", "Segment",
+    "Mean", "Low", "High", "Unit", "Low to high", "Contrast", "Score (mm)", "z", "Not determined (share)", "Segment",
     "Why", "Verdict", "Comment", "Reviewer", "Time",
 )  # fmt: skip
 # Spreadsheets run a cell that begins so as a formula.
@@ -101,7 +101,7 @@ def exportCsv(review: slicer.vtkMRMLTableNode, path: str | Path) -> Path:
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow(CSV_HEADER)
     for each in content["findings"]:
-        numbers = ["" if each[key] is None else each[key] for key in ("contrast", "score_mm", "not_seen_share")]
+        numbers = ["" if each[key] is None else each[key] for key in ("contrast", "score_mm", "z", "not_seen_share")]
         texts = [each[key] or "" for key in ("segment", "why")] + [verdictWords(each["verdict"])]
         texts += [each[key] for key in ("comment", "reviewer", "time")]
         writer.writerow(
@@ -155,7 +155,7 @@ def exportHtml(
 <p>{_count(content)} A region is found where a structure's half width in the map of the uncertainty reaches
 ±{criteria["half_width"]:.3g} {_text(unit)}, or the scan does not determine {100 * criteria["not_seen_share"]:g} % of
 the variance or more, over at least {criteria["minimum_mm3"]:g} mm³. They are ranked by spread against the contrast
-around them, and size. Places: R, A, S in mm.</p>
+around them, and size. Before them come the places that a map warns of, see the lines at the top. Places: R, A, S in mm.</p>
 <table><thead><tr><th>No.</th><th>Why</th><th>Place</th><th>Volume</th><th>Mean with spread</th>
 <th>Not determined by the scan</th><th>Segment</th><th>Verdict</th><th>Comment</th></tr></thead>
 <tbody>{rows}</tbody></table>

@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from diffusion_engine.posterior.findings import BOTH, NOT_SEEN, UNCERTAIN
+from diffusion_engine.posterior.findings import (
+    BOTH,
+    DATA_DISAGREE,
+    DECIDED_AND_DISAGREE,
+    NOT_SEEN,
+    PRIOR_DECIDED,
+    UNCERTAIN,
+)
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 from slicer.i18n import tr as _
@@ -32,6 +39,11 @@ REASONS = {
     UNCERTAIN: ("uncertain", "Uncertain region of a reconstruction"),
     NOT_SEEN: ("not-seen", "Region of a reconstruction that the scan does not determine"),
     BOTH: ("uncertain-and-no", "Uncertain region of a reconstruction that the scan does not determine"),
+    PRIOR_DECIDED: ("prior-decided", "Region of a reconstruction in which the prior decided"),
+    DATA_DISAGREE: ("data-disagree", "Region of a reconstruction with which the data disagree"),
+    DECIDED_AND_DISAGREE: (
+        "decided-disagree", "Region of a reconstruction in which the prior decided and with which the data disagree",
+    ),
 }
 VERDICTS = {"trust": "Trusted", "doubt": "Doubtful", "rescan": "Needs another scan"}
 
@@ -90,6 +102,9 @@ def _group(sr: Any, finding: dict, content: dict, frameOfReference: str) -> Any:
     if finding["not_seen_share"] is not None:
         name = _code("not-seen-share", "Share of the variance that the scan does not determine")
         measured.append(sr.Measurement(name, finding["not_seen_share"], Code("1", "UCUM", "no units")))
+    if finding["z"] is not None:
+        name = _code("map-z", "Height of the warning map in standard deviations of its null")
+        measured.append(sr.Measurement(name, finding["z"], Code("1", "UCUM", "no units")))
     right, anterior, superior = finding["peak_ras_mm"]
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(generate_uid(), f"Finding {finding['number']}"),

@@ -15,7 +15,7 @@ from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 COLUMNS = (
     "Number", "Reason", "R (mm)", "A (mm)", "S (mm)", "Peak R (mm)", "Peak A (mm)", "Peak S (mm)", "Volume (mm3)",
     "Mean", "Low", "High", "Not determined (share)", "Segment", "Half width", "Interval from", "Contrast",
-    "Score (mm)", "Verdict", "Comment", "Reviewer", "Time",
+    "Score (mm)", "z", "Verdict", "Comment", "Reviewer", "Time",
 )  # fmt: skip
 # What tables of earlier versions say instead; those have no contrast and no score.
 EARLIER_COLUMNS = {"Not determined (share)": "Not-seen share"}
@@ -45,13 +45,14 @@ def addTable(name: str, findings: tuple[Finding, ...]) -> slicer.vtkMRMLTableNod
         node.AddColumn(array)
     for finding in findings:
         row = node.AddEmptyRow()
-        share, contrast, score = (
-            "" if each is None else repr(each) for each in (finding.not_seen_share, finding.contrast, finding.score_mm)
+        share, contrast, score, z = (
+            "" if each is None else repr(each)
+            for each in (finding.not_seen_share, finding.contrast, finding.score_mm, finding.z)
         )
         numbers = (*finding.centre_ras_mm, *finding.peak_ras_mm, finding.volume_mm3, finding.mean_value)
         cells = [
             str(finding.number), finding.reason, *map(repr, (*numbers, *finding.interval)), share,
-            finding.segment or "", repr(finding.half_width), finding.basis, contrast, score,
+            finding.segment or "", repr(finding.half_width), finding.basis, contrast, score, z,
         ]  # fmt: skip
         for column, text in enumerate(cells):
             node.SetCellText(row, column, escaped(text))
@@ -155,4 +156,5 @@ def _finding(node: slicer.vtkMRMLTableNode, row: int) -> Finding:
         level=readLevel(node) if basis == FROM_DRAWS else None,
         contrast=numberOrNone("Contrast"),
         score_mm=numberOrNone("Score (mm)"),
+        z=numberOrNone("z"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from diffusion_engine.posterior.findings import NOT_SEEN, Finding
+from diffusion_engine.posterior.findings import DATA_DISAGREE, DECIDED_AND_DISAGREE, NOT_SEEN, PRIOR_DECIDED, Finding
 from diffusion_engine.posterior.worth import EVEN_SHARE, diameter_mm
 from slicer.i18n import tr as _
 
@@ -17,7 +17,17 @@ def verdictWords(verdict: str) -> str:
 
 
 def reasonWords(finding: Finding, unit: str) -> str:
-    """One line: how wide the spread is, on what contrast, over what size, and where only the scan's part listed it."""
+    """One line: how wide the spread is, on what contrast, over what size, and where only the scan's part listed it.
+
+    Of a place that a map warned of: what the map says, and how far it stands out.
+    """
+    if finding.z is not None:
+        warned = {
+            PRIOR_DECIDED: _("The prior decided here: z {z}, {size} mm"),
+            DATA_DISAGREE: _("The data and this image disagree here: z {z}, {size} mm"),
+            DECIDED_AND_DISAGREE: _("The prior decided here, and the data and this image disagree: z {z}, {size} mm"),
+        }
+        return warned[finding.reason].format(z=f"{finding.z:+.1f}", size=f"{diameter_mm(finding.volume_mm3):.0f}")
     places = decimals(finding.spread, finding.contrast or 0.0)
     words = {"spread": f"{finding.spread:.{places}f}", "unit": unit, "size": f"{diameter_mm(finding.volume_mm3):.0f}"}
     if finding.contrast is None:  # of a review that was made before contrasts were measured

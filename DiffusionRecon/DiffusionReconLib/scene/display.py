@@ -19,6 +19,8 @@ OVERLAY_OPACITY = 0.45
 LETTERS_OPACITY = 0.65
 # An overlay's window ends at this percentile of its values; below `hiddenShare` of the window it is transparent.
 WINDOW_PERCENTILE = 99.5
+# Of the maps that warn: what stands out of them does so from about 4 standard deviations on.
+WARNING_WINDOW = 6.0
 # Noise alone stays within three standard deviations; a narrower window would colour mere noise.
 LEAST_RESIDUAL_WINDOW = 3.0
 SPREAD_TITLES = {
@@ -46,6 +48,8 @@ OVERLAYS = {
     "not_seen": Overlay("Not det.\n{unit}"),
     "not_seen_share": Overlay("Not det.\nshare", limit=1.0, hiddenShare=0.5),
     "residual": Overlay("Residual\nnoise s.d.", diverging=True, leastLimit=LEAST_RESIDUAL_WINDOW),
+    "prior_decided": Overlay("Prior dec.\ns.d.", diverging=True, limit=WARNING_WINDOW),
+    "data_disagree": Overlay("Disagree\ns.d.", diverging=True, limit=WARNING_WINDOW),
     "difference": Overlay("Diff.\n{unit}", diverging=True),
 }
 

@@ -100,6 +100,16 @@ def showResidual(nodes: Nodes, opacity: float | None = None) -> None:
     _showOverlay(nodes, "residual", RESIDUAL_OPACITY if opacity is None else opacity)
 
 
+def showPriorDecided(nodes: Nodes, opacity: float | None = None) -> None:
+    """Where the prior decided, over the mean: what a freer run changes, in standard deviations, diverging colours."""
+    _showOverlay(nodes, "prior_decided", RESIDUAL_OPACITY if opacity is None else opacity)
+
+
+def showDataDisagree(nodes: Nodes, opacity: float | None = None) -> None:
+    """Where data and image disagree, over the mean, in standard deviations, diverging colours."""
+    _showOverlay(nodes, "data_disagree", RESIDUAL_OPACITY if opacity is None else opacity)
+
+
 def showDraws(nodes: Nodes, playing: bool = False) -> slicer.vtkMRMLSequenceBrowserNode:
     """The draws as a sequence whose current one is shown in the slice views; returns its browser."""
     sequence, browser = needed(nodes, "draws"), needed(nodes, "draws_browser")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 METHODS, DRAWS = "fbp,tv,tv-oracle,dds", 8
 """Of a comparison that names no methods or draws, unless presets bring theirs."""
+PARTS = "what to fit: factors and typicality (both), one of them, or the nulls of the maps that warn (both)"
 
 
 def add(parsers: Parsers) -> None:
@@ -62,7 +63,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--modality", choices=list(MODALITIES), default=FIRST)
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--data", type=Path, required=True, help="folder of the card's held-out and training volumes")
-    sub.add_argument("--part", choices=["both", "factors", "typicality"], default="both", help="what to fit (both)")
+    sub.add_argument("--part", choices=["both", "factors", "typicality", "maps"], default="both", help=PARTS)
     sub.add_argument("--slices", type=count, dest="slice_count", default=3, help="slices a held-out volume (3)")
     sub.add_argument("--solver", help="method to calibrate (dds)")
     add_option(sub)
@@ -164,10 +165,11 @@ def _items(data: Path, modality: Modality, tied: bool) -> list[Item]:
 
 
 def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
-    """Fit and write calibration and typicality into the card; returns them. The weights stay as they are."""
+    """Fit and write calibration, typicality or maps into the card; returns them. The weights stay as they are."""
     from dataclasses import replace
 
     from ..evaluation.calibrate import fit_factors, fit_scores
+    from ..evaluation.calibrate_maps import fit_maps
     from ..posterior.calibration import with_entry
     from ..priors.card import read_card, write_card
     from ..priors.library import PRIORS_FOLDER, load_prior
@@ -179,11 +181,11 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     path = PRIORS_FOLDER / f"{settings.prior}.json"
     path = path if path.exists() else Path(settings.prior)
     read_card(path)  # An adapter's card takes no calibration: refused before any work.
-    if options.part != "factors":
+    if options.part in ("both", "typicality"):
         found = fit_scores(prior, options.data, settings)
         write_card(replace(read_card(path), typicality=found), path)
         print(f"typical up to a score of {found['threshold']:.2f}, fallback in full from {found['full']:.2f}")
-    if options.part != "typicality":
+    if options.part in ("both", "factors"):
         for entry in fit_factors(prior, options.data, settings, options.slice_count):
             card = read_card(path)
             write_card(replace(card, calibration=with_entry(card.calibration, entry, settings.entry.trust)), path)
@@ -191,5 +193,13 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
                 f"{settings.entry.in_words(entry)}: factor {entry['factor']:.2f}, coverage of 90 % "
                 f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
             )
+    for entry in fit_maps(prior, options.data, settings, options.slice_count) if options.part == "maps" else ():
+        card = read_card(path)
+        write_card(replace(card, maps=with_entry(card.maps, entry, settings.entry.trust)), path)
+        for name, null in entry["maps"].items():
+            print(
+                f"{settings.entry.in_words(entry)}: {name} warns from |z| {null['threshold']:.2f} on, "
+                f"{null['false_alarms_per_32_slices']:.2f} false alarms in 32 held-out slices", flush=True,
+            )
     card = read_card(path)
-    return {"calibration": card.calibration, "typicality": card.typicality}
+    return {"calibration": card.calibration, "typicality": card.typicality, "maps": card.maps}

@@ -121,16 +121,7 @@ def fit_factors(
     "coverage90_calibrated" is cross-validated: each volume with the factor of the others (its own where there are
     none). The delivered "factor" is that of all.
     """
-    modality = settings.entry
-    depths = [(n + 1) / (slices + 1) for n in range(slices)]
-    cases = []
-    for _, volume in chosen_volumes(folder, prior.card.held_out, modality):
-        chosen = indices_at(volume, depths)
-        if settings.coupling == "none":
-            cases.append([(Volume(volume.array[chosen], volume.ijk_to_ras, modality.unit), slice(None))])
-        else:
-            around = [stack_around(volume, index) for index in chosen]
-            cases.append([(stack, slice(middle, middle + 1)) for stack, _, middle in around])
+    modality, cases = settings.entry, held_out_cases(prior, folder, settings, slices)
     for wanted in scans or modality.cases.calibrated:
         parts = []
         for stacks in cases:
@@ -148,6 +139,23 @@ def fit_factors(
 def _cases(counted: slice, slices: int) -> list[tuple[int, int]]:
     """Place and number of the slices in which lesions are inserted."""
     return [(n, n) for n in range(*counted.indices(slices))]
+
+
+def held_out_cases(
+    prior: Prior, folder: Path, settings: Settings, slices: int
+) -> list[list[tuple[Volume, slice]]]:
+    """For each held-out volume the stacks to reconstruct, with the slices of each that count, ``slices`` in all."""
+    modality = settings.entry
+    depths = [(n + 1) / (slices + 1) for n in range(slices)]
+    cases = []
+    for _, volume in chosen_volumes(folder, prior.card.held_out, modality):
+        chosen = indices_at(volume, depths)
+        if settings.coupling == "none":
+            cases.append([(Volume(volume.array[chosen], volume.ijk_to_ras, modality.unit), slice(None))])
+        else:
+            around = [stack_around(volume, index) for index in chosen]
+            cases.append([(stack, slice(middle, middle + 1)) for stack, _, middle in around])
+    return cases
 
 
 def _surrogate(problem: Prepared[Any], settings: Settings) -> Tensor:

@@ -10,6 +10,8 @@ from ..memory import MEGABYTE, free_memory_mb
 from ..modalities.contract import DIFFUSION
 from ..modalities.table import FIRST, modality_named
 
+MAPS_THAT_WARN = ("prior_decided", "data_disagree")
+"""As in the settings of a run, which stand above this module."""
 SHARE = 0.9
 """Part of the free memory that a job may plan to use."""
 
@@ -84,10 +86,12 @@ def selected_shape(source_shape: tuple[int, int, int], settings: Mapping[str, An
 
 
 def volume_count(settings: Mapping[str, Any]) -> int:
-    """Volumes that a job delivers: reference, one a classical method; mean, four maps, fallback and the draws."""
+    """Volumes that a job delivers: reference, one a classical method; mean, four maps, fallback and the draws; those
+    maps that warn of places which are asked for."""
     methods = settings.get("methods", modality_named(settings.get("modality", FIRST)).methods)
     classical = sum(method != DIFFUSION for method in methods)
-    return 1 + classical + (6 + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
+    warning = sum(key in settings.get("keep", ()) for key in MAPS_THAT_WARN)
+    return 1 + classical + (6 + warning + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
 
 
 def voxels(shape: tuple[int, int, int]) -> int:

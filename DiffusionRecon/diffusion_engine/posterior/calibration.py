@@ -102,7 +102,10 @@ class Calibration:
 def matching_entry(
     entries: Sequence[Mapping[str, Any]], asked: Acquisition, trust: Trust, doubt: str = ""
 ) -> Calibration:
-    """The entry that RULE and the modality's allow, interpolated between two where there are two; none where there is a ``doubt``, a clause for the user."""
+    """The entry that RULE and the modality's allow, interpolated between two where there are two.
+
+    None where there is a ``doubt``, a clause for the user.
+    """
     if doubt:
         return Calibration(None, f"The spread is not calibrated: {doubt}.")
     own = [(entry, acquisition_in(entry, trust)) for entry in entries]
@@ -123,6 +126,15 @@ def matching_entry(
 
 
 _Placed = tuple[Mapping[str, Any], Fingerprint, float]
+
+
+def nearest_entry(
+    entries: Sequence[Mapping[str, Any]], asked: Acquisition, trust: Trust
+) -> tuple[Mapping[str, Any], Acquisition] | None:
+    """The nearest entry that RULE and the modality's allow, and what it was made for; None where there is none."""
+    made = [(entry, acquisition_in(entry, trust)) for entry in entries]
+    fitting = [(entry, own) for entry, own in made if _method(own) == _method(asked) and own.scan.fits(asked.scan)]
+    return min(fitting, key=lambda pair: abs(pair[1].scan.offset(asked.scan) or 0.0), default=None)
 
 
 def _placed(made: Sequence[tuple[Mapping[str, Any], Fingerprint]], asked: Acquisition) -> list[_Placed]:

@@ -19,6 +19,10 @@ to nothing is nothing."""
 
 UNCERTAIN, NOT_SEEN = "uncertain", "not determined by the scan"
 BOTH = "uncertain and not determined by the scan"
+PRIOR_DECIDED, DATA_DISAGREE = "the prior decided", "the data and this image disagree"
+DECIDED_AND_DISAGREE = "the prior decided, and the data and this image disagree"
+WARNED = (PRIOR_DECIDED, DATA_DISAGREE, DECIDED_AND_DISAGREE)
+"""Reasons of findings that a map warned of, see :mod:`.warned`."""
 FROM_DRAWS, FROM_MAP = "draws", "map"
 MAP_IN_WORDS = "average half width of the voxels, from the map"
 
@@ -29,7 +33,7 @@ Place = tuple[float, float, float]
 class Finding:
     """One region. Places are RAS in mm; ``mean_value``, ``interval`` and ``half_width`` are in the image's unit.
 
-    ``reason``: one of UNCERTAIN, NOT_SEEN and BOTH. ``basis`` of both widths: "draws" or "map". From
+    ``reason``: one of UNCERTAIN, NOT_SEEN, BOTH and WARNED. ``basis`` of both widths: "draws" or "map". From
     the draws, ``interval`` goes from the smallest to the largest mean over the region of a draw, or holds that of a
     further one with probability ``level`` where there is one; from the map it is the mean and the average of the
     voxels' half widths to both sides, as if all voxels erred together. ``half_width``: the largest of a voxel in the
@@ -37,7 +41,8 @@ class Finding:
     ``not_seen_share``: mean share of the variance, 0..1, None without that map. ``segment``: the smallest segment that
     holds half of the region, else the one that holds most of it, None outside all. ``contrast``: of the tissue around
     it, see :func:`.worth.local_contrast`, the root of its mean square over the region; ``score_mm``: what the region is
-    ranked by, see :func:`.worth.score_mm`; both None in findings that were made before there was a score.
+    ranked by, see :func:`.worth.score_mm`; both None in findings that were made before there was a score, and the score
+    in those that a map warned of. ``z``: of the map there, in standard deviations of its null, None without a warning.
     """
 
     number: int
@@ -54,6 +59,7 @@ class Finding:
     level: float | None = None
     contrast: float | None = None
     score_mm: float | None = None
+    z: float | None = None
 
     @property
     def spread(self) -> float:
@@ -150,7 +156,7 @@ def find_regions(
         place = np.unravel_index(places[part - 1], parts.shape)
         widths = voxels[place]
         value = float(np.mean(mean.array[place], dtype=np.float64))
-        interval, largest, basis = _widths(value, draws, widths, factor, place, level)
+        interval, largest, basis = widths_of(value, draws, widths, factor, place, level)
         around, volume = float(np.sqrt(np.mean(contrast[place] ** 2))), len(widths) * voxel_mm3
         score = score_mm((interval[1] - interval[0]) / 2, around, volume, readable)
         if score < least_score_mm:
@@ -159,15 +165,15 @@ def find_regions(
         finding = Finding(
             number=0,
             reason=_reason(bool(uncertain[place].any()), bool(unseen[place].any())),
-            centre_ras_mm=_ras(mean, indices.mean(axis=0)),
-            peak_ras_mm=_ras(mean, _peak(indices, wide[place])),
+            centre_ras_mm=ras_of(mean, indices.mean(axis=0)),
+            peak_ras_mm=ras_of(mean, _peak(indices, wide[place])),
             volume_mm3=volume,
             mean_value=value,
             interval=interval,
             not_seen_share=(
                 None if not_seen_share is None else float(np.mean(not_seen_share.array[place], dtype=np.float64))
             ),
-            segment=_segment(segments, totals, place),
+            segment=segment_of(segments, totals, place),
             half_width=largest,
             basis=basis,
             level=level if basis == FROM_DRAWS else None,
@@ -211,7 +217,7 @@ def _places(parts: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
     return np.split(by_part, np.cumsum(sizes[1:])[:-1])
 
 
-def _widths(
+def widths_of(
     value: float,
     draws: Sequence[np.ndarray],
     widths: np.ndarray,
@@ -240,13 +246,13 @@ def _peak(indices: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return largest[int(np.argmin(np.linalg.norm(largest - indices.mean(axis=0), axis=1)))]
 
 
-def _ras(volume: Volume, kji: np.ndarray) -> Place:
+def ras_of(volume: Volume, kji: np.ndarray) -> Place:
     """Place of an index (k, j, i), which may lie between voxels."""
     right, anterior, superior = (volume.ijk_to_ras[:3] @ [kji[2], kji[1], kji[0], 1.0]).tolist()
     return right, anterior, superior
 
 
-def _segment(
+def segment_of(
     segments: Mapping[str, np.ndarray], totals: Mapping[str, int], place: tuple[np.ndarray, ...]
 ) -> str | None:
     """The smallest of the segments that hold half of the region or more, else the one that holds most of it.

@@ -19,10 +19,12 @@ SLICE, NEIGHBOURS, VOLUME = "slice", "neighbours", "volume"
 """What a network sees at once; the last two are also the couplings of slices that such a network is for."""
 FURTHER_PLANES = {SLICE: 0, NEIGHBOURS: 4, VOLUME: 1}
 """What it is told besides: of two neighbours (see :mod:`.neighbours`), or how close slices are (:mod:`.volumes`)."""
-OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict, "detection": list}
+OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict, "detection": list, "maps": list}
 CALIBRATION_KEYS = {"solver", "draws", "slices", "factor", "floor", "coverage90", "coverage90_calibrated"}
 """What every entry needs; what tells its scan is the modality's own."""
 DETECTION_KEYS = {"preset", "method", "views", "noise_percent", "contrast_up_to", "limit_mm", "tried_mm", "lesions"}
+MAP_KEYS = {"spread_edges", "gradient_edges", "std", "threshold", "false_alarms_per_32_slices"}
+"""What the null of a map needs."""
 TYPICALITY_KEYS = {"sigma", "mean", "slope", "precision", "threshold", "full"}
 
 
@@ -39,6 +41,7 @@ class PriorCard:
     :mod:`diffusion_engine.posterior.typicality`. Both are optional. ``sampler``: the one method that weights which are
     no denoiser were taught for, as "method", and options of it by name; empty for every denoiser. ``detection``: from
     which diameter on inserted lesions were kept, see :mod:`diffusion_engine.run.detection`; older cards have none.
+    ``maps``: for each acquisition the nulls of the maps that warn, see :mod:`diffusion_engine.run.maps`; optional.
     """
 
     name: str
@@ -68,6 +71,7 @@ class PriorCard:
     typicality: dict[str, Any] = field(default_factory=dict)
     sampler: dict[str, Any] = field(default_factory=dict)
     detection: list[dict[str, Any]] = field(default_factory=list)
+    maps: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def sees(self) -> str:
@@ -170,6 +174,12 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
                 f"a limit of detection in the model card {name} has views, noise_percent, contrast_up_to, limit_mm or "
                 "tried_mm that are no positive numbers: measure it again"
             )
+    for entry in content.get("maps", []):
+        nulls = list(entry["maps"].values()) if isinstance(entry, dict) and isinstance(entry.get("maps"), dict) else []
+        if not nulls or not all(isinstance(null, dict) and set(null) >= MAP_KEYS for null in nulls):
+            raise ValueError(f"a map in the model card {name} needs {sorted(MAP_KEYS)}: calibrate the maps again")
+        for null in nulls:
+            _check_null(null, name)
     typicality = content.get("typicality", {})
     if not typicality:
         return
@@ -181,6 +191,21 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
     lengths = {len(typicality[key]) for key in ("sigma", "mean", "slope", "precision")}
     if len(lengths) != 1:
         raise ValueError(f"the typicality in the model card {name} needs a number a noise level: calibrate it again")
+
+
+def _check_null(null: dict[str, Any], name: str) -> None:
+    """Raise ValueError unless a map's table fits its edges."""
+    edges, table = (null["spread_edges"], null["gradient_edges"]), null["std"]
+    listed = all(isinstance(own, list) for own in (*edges, table)) and all(isinstance(row, list) for row in table)
+    rising = listed and all(all(map(number, own)) and sorted(own) == own for own in edges)
+    square = rising and [len(row) for row in table] == [len(edges[1]) + 1] * (len(edges[0]) + 1)
+    filled = square and all(number(value) and value >= 0 for row in table for value in row)
+    threshold, alarms = null["threshold"], null["false_alarms_per_32_slices"]
+    if not filled or not number(threshold) or not threshold > 0 or not number(alarms) or not alarms >= 0:
+        raise ValueError(
+            f"a map in the model card {name} needs rising edges, a table of numbers of at least 0 that fits them, a "
+            "threshold above 0 and a rate of false alarms: calibrate the maps again"
+        )
 
 
 def _renamed(entry: Any) -> Any:

@@ -18,6 +18,8 @@ from ..modalities.prepared import Extent, Prepared
 from ..physics.grid import ImageGrid
 from ..priors.library import Prior
 from ..solvers.listing import listed_methods, working_megabytes
+from .draws import taught_options
+from .freer import freer_work
 from .settings import Settings
 
 SURROGATE_ITERATIONS = 60
@@ -28,16 +30,21 @@ ARRAYS_OF_DATA = 3
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds for one slice: an iteration of the fallback image, a draw (0 without a prior)."""
+    """Seconds for one slice: an iteration of the fallback image, a draw (0 without a prior), all of the freer run."""
 
     classical_iteration: float
     draw: float
+    freer: float = 0.0
 
     def slice_seconds(self, settings: Settings) -> float:
         """Seconds for one slice of a run."""
         asked = settings.entry.fallback in settings.methods
         used = fallback_iterations(settings, asked) if asked or self.draw else 0
         return used * self.classical_iteration + settings.draws * self.draw + 1e-3
+
+    def seconds(self, settings: Settings, slices: int) -> float:
+        """Seconds for a run of so many slices: one more is the residual test's, which has no freer run."""
+        return (slices + 1) * self.slice_seconds(settings) + slices * self.freer
 
 
 def fallback_iterations(settings: Settings, delivered: bool) -> int:
@@ -66,7 +73,8 @@ def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None) -> 
         network.proximal(prior(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
 
     work = listed_methods()[settings.solver].draw_work(settings.steps, settings.solver_options)
-    return Costs(iteration, work * _timed(step) / count)
+    call = _timed(step) / count
+    return Costs(iteration, work * call, freer_work(settings, taught_options(prior)) * call)
 
 
 def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str, Any], bool]:
@@ -86,12 +94,10 @@ def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str,
     wanted = {**settings.to_dict(), "slices": None, "region": None}
     plan: dict[str, Any] = {}
     for number, way in enumerate(ways):
-        micro = MicroRun(0.0, costs.slice_seconds(settings) / units, base, *way)
+        micro = MicroRun(0.0, costs.seconds(settings, extent.slices) / (extent.slices * units), base, *way)
         plan = forecast((extent.slices, rows, columns), wanted, partial(_same, micro))
         if plan["fits"]:
-            # One slice more: the simulated scan of the residual test.
-            seconds = plan["seconds"] * (extent.slices + 1) / extent.slices
-            return {"seconds": round(seconds, 3), "memory_mb": round(plan["memory_mb"])}, number > 0
+            return {"seconds": round(plan["seconds"], 3), "memory_mb": round(plan["memory_mb"])}, number > 0
     raise ValueError(plan["advice"])
 
 

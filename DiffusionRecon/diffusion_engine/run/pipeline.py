@@ -26,9 +26,10 @@ from .costs import Costs, extent_of, foresee, measure, slabs_note
 from .detection import detection_sentence
 from .draws import DrawStep, check_method, diffusion_draws, solved_together
 from .images import Progress, chunk_images
+from .maps import finish_maps
 from .products import REAL, product_keys
 from .report import Tally, make_report
-from .settings import PRECISIONS, Settings
+from .settings import DATA_DISAGREE, PRECISIONS, PRIOR_DECIDED, Settings
 from .verdicts import calibrate, fall_back, residual_tests
 
 __all__ = ["DrawStep", "Progress", "Result", "choose_device", "diffusion_draws", "reconstruct", "reconstruct_steps"]
@@ -38,8 +39,8 @@ __all__ = ["DrawStep", "Progress", "Result", "choose_device", "diffusion_draws",
 class Result:
     """Volumes on one grid by key ("mean", "uncertainty", classical images, "draw_1", "reference", ...) and the report.
 
-    In the modality's unit, but for "not_seen_share" (0 to 1) and "residual" (noise standard deviations), whose unit is
-    "1".
+    In the modality's unit, but for "not_seen_share" (0 to 1), "residual" (noise standard deviations) and the maps that
+    warn (standard deviations of their null), whose unit is "1".
     """
 
     volumes: dict[str, Volume]
@@ -75,7 +76,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
     if settings.draws_images:
         prior = load_prior(settings.prior, device, settings.entry.unit, bf16=PRECISIONS[settings.precision])
         check_use(prior.card, settings.solver, settings.coupling)
-        check_calibrations(prior.card.calibration, settings.entry.trust)
+        check_calibrations([*prior.card.calibration, *prior.card.maps], settings.entry.trust)
     problem = settings.entry.prepare(
         source, settings, device, prior.card if prior else None,
         lambda extent: foresee(extent, settings, Costs(0.0, 0.0)),
@@ -93,7 +94,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
     if in_slabs:
         problem.notes.append(slabs_note(settings))
     together = solved_together(problem.slices, settings)
-    tally.total = (problem.slices + 1) * costs.slice_seconds(settings)
+    tally.total = costs.seconds(settings, problem.slices)
     kept = settings.draws if prior is not None and settings.keeps_draws else 0
     with DrawStore(kept, problem.shape, folder, problem.array_type) if kept else nullcontext() as store:
         for first in range(0, problem.slices, together):
@@ -103,6 +104,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
         if prior is not None:
             tally.gate = assess(tally.scores, prior.card.typicality, settings.fallback_title)
             yield from fall_back(problem, settings, tally)
+            finish_maps(problem, settings, prior, tally)
             calibrate(problem, settings, prior, tally)
         report = make_report(problem, settings, prior, tally, time.perf_counter() - began)
         volumes = _delivered(problem, settings, tally.images)
@@ -126,10 +128,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def _delivered(problem: Prepared[Any], settings: Settings, images: dict[str, np.ndarray]) -> dict[str, Volume]:
-    shown = {key: image for key, image in images.items() if key != "mean" or "mean" in settings.keep}
+    shown = {
+        key: image for key, image in images.items() if key not in ("mean", "uncertainty") or key in settings.keep
+    }
     if problem.reference is not None:
         shown["reference"] = problem.reference
     volumes = {key: problem.deliver(image) for key, image in shown.items()}
-    for key in {"not_seen_share", "residual"} & set(volumes):
+    for key in {"not_seen_share", "residual", PRIOR_DECIDED, DATA_DISAGREE} & set(volumes):
         volumes[key] = volumes[key].with_array(volumes[key].array, "1")
     return volumes

@@ -9,33 +9,38 @@ from torch import Tensor
 
 from ..modalities.contract import DIFFUSION
 from ..modalities.prepared import Prepared
+from ..posterior.disagreement import disagreement
 from ..posterior.draws import DrawStore
 from ..posterior.moments import RunningMoments
 from ..posterior.residual_map import residual_map
 from ..posterior.split import SplitMoments
 from ..priors.library import Prior
 from .draws import gaussian_near_start
-from .settings import Settings
+from .freer import compared_draws, map_keys
+from .settings import DATA_DISAGREE, PRIOR_DECIDED, Settings
 
 SPLIT_TOLERANCE, SPLIT_ITERATIONS = 1e-2, 400
 """Of the solve that splits a draw: about 100 iterations at 60 views and 0.2 % noise, which leave an error of 1e-3 of
 the spread. Data of much less noise end at the bound, and the part that is not seen is then a little too small."""
 
 
-REAL = ("uncertainty", "not_seen", "not_seen_share")
+REAL = ("uncertainty", "not_seen", "not_seen_share", PRIOR_DECIDED, DATA_DISAGREE)
 """The images that are real numbers also where images are complex."""
 
 
 def product_keys(settings: Settings) -> list[str]:
-    """The images, by result key, that a run makes; those of the draws themselves are kept apart."""
+    """The images, by result key, that a run makes; those of the draws themselves are kept apart.
+
+    Maps that warn need mean and spread, which are then made though they are not delivered.
+    """
     keys = [m for m in settings.methods if m != DIFFUSION]
     if not settings.draws_images:
         return keys
     keys.append("mean")
     if settings.draws > 1:
-        keys += ["uncertainty"] if "uncertainty" in settings.keep else []
+        keys += ["uncertainty"] if "uncertainty" in settings.keep or map_keys(settings) else []
         keys += ["not_seen", "not_seen_share"] if "not_seen" in settings.keep else []
-    return keys + (["residual"] if "residual" in settings.keep else [])
+    return keys + (["residual"] if "residual" in settings.keep else []) + map_keys(settings)
 
 
 class DrawProducts:
@@ -56,9 +61,16 @@ class DrawProducts:
         """Take in the next draw (slices, rows, columns)."""
         if self._store is not None:
             self._store.write(self._moments.count, self._chunk, draw.cpu().numpy())
+        if PRIOR_DECIDED in self._into and self._moments.count < compared_draws(self._settings):
+            self.compare(draw, -1)
         self._moments.add(draw)
         if self._split is not None:
             self._split.add(self._problem.scale.to_network(draw))
+
+    def compare(self, draw: Tensor, sign: int) -> None:
+        """Count a draw (slices, rows, columns) in the difference of the freer run (+1) and the run itself (-1)."""
+        shown = self._problem.shown(draw.cpu().numpy())
+        self._into[PRIOR_DECIDED][self._chunk] += (sign / compared_draws(self._settings) * shown).astype(np.float32)
 
     def finish(self) -> None:
         """Write what was asked for to its place."""
@@ -69,8 +81,9 @@ class DrawProducts:
         if self._split is not None:
             into["not_seen"][chunk] = self._problem.scale.scale * self._split.unseen_std.cpu().numpy()
             into["not_seen_share"][chunk] = self._split.unseen_share.cpu().numpy()
-        if "residual" in into:
-            mean = self._problem.scale.to_network(self._moments.mean)
-            likelihood, image = self._problem.delivered.select(chunk).physical(mean)
-            noise = self._problem.noise(self._settings.seed, "residual", chunk)
-            into["residual"][chunk] = residual_map(likelihood, image, noise).cpu().numpy()
+        for key, of in (("residual", residual_map), (DATA_DISAGREE, disagreement)):
+            if key in into:
+                mean = self._problem.scale.to_network(self._moments.mean)
+                likelihood, image = self._problem.delivered.select(chunk).physical(mean)
+                noise = self._problem.noise(self._settings.seed, "residual", chunk)
+                into[key][chunk] = of(likelihood, image, noise).cpu().numpy()

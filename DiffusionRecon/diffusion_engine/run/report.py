@@ -51,6 +51,7 @@ class Tally:
     gate: Gate | None = None
     calibration: Calibration | None = None
     efforts: Efforts = field(default_factory=Efforts)
+    maps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def fraction(self) -> float:
@@ -85,6 +86,7 @@ def make_report(
     notes += [] if tally.efforts.sentence is None else [tally.efforts.sentence]
     notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
     notes += [test.statement for test in tally.tests]
+    notes += [found["sentence"] for found in tally.maps.values()]
     return {
         "modality": settings.modality,
         "method": settings.solver if prior is not None else settings.methods[-1],
@@ -110,6 +112,7 @@ def make_report(
             }
             for t in tally.tests
         ],
+        "maps": tally.maps,
         "sigma_start": tally.sigma_start,
         "data_steps": tally.efforts.to_dict(),
         "intensity": {"unit": problem.scale.unit, **problem.delivered.conversion},

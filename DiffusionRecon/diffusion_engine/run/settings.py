@@ -12,7 +12,9 @@ from ..modalities.table import FIRST, modality_named
 from ..solvers.listing import check_options, listed_methods
 from .presets import preset_named, serves
 
-KEEP = ("mean", "uncertainty", "not_seen", "residual", "draws")
+PRIOR_DECIDED, DATA_DISAGREE = "prior_decided", "data_disagree"
+"""The maps that warn: where the prior decided, and where the data and the image disagree, see :mod:`.maps`."""
+KEEP = ("mean", "uncertainty", "not_seen", "residual", PRIOR_DECIDED, DATA_DISAGREE, "draws")
 PRECISIONS: dict[str, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
 """Precisions of the network by name: whether it computes in bfloat16, None where the device decides."""
 
@@ -52,7 +54,7 @@ class Settings:
     pixel_mm: float | None = None
     trust_unit: bool = False
     keep_draws: bool = False
-    keep: tuple[str, ...] = ("mean", "uncertainty", "not_seen", "residual")
+    keep: tuple[str, ...] = ("mean", "uncertainty", "not_seen", "residual", DATA_DISAGREE)
     preset: str | None = None
     coupling: str = "none"
     precision: str = "auto"

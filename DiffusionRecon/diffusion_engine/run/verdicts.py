@@ -109,14 +109,9 @@ def fall_back(problem: Prepared[Any], settings: Settings, tally: Tally) -> Itera
 
 def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: Tally) -> None:
     """Rescale the spread where the prior's card knows by how much for this acquisition, and nothing speaks against."""
-    if "uncertainty" not in tally.images:
+    if "uncertainty" not in tally.images or "uncertainty" not in settings.keep:
         return
-    explained = all(test.explains for test in tally.tests if test.kind == "mean")
-    doubt = "" if explained else "the image does not explain the data"
-    if any(test.drifts for test in tally.tests if test.kind == "mean"):
-        doubt = doubt or "something smooth in the data is in no image"
-    if tally.gate is not None and not tally.gate.passed:
-        doubt = "the image is unlike those it was calibrated on"
+    doubt = doubt_of(tally)
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
     tally.calibration = matching_entry(prior.card.calibration, asked, trust, doubt)
     if tally.calibration.entry is not None:
@@ -124,6 +119,17 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
             tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull")
         )
         tally.images["uncertainty"] = spread.calibrated(tally.calibration.entry, trust.classes)
+
+
+def doubt_of(tally: Tally) -> str:
+    """Why nothing that was calibrated on held-out images holds for this one, a clause; "" where nothing speaks against.
+    """
+    if tally.gate is not None and not tally.gate.passed:
+        return "the image is unlike those it was calibrated on"
+    of_mean = [test for test in tally.tests if test.kind == "mean"]
+    if not all(test.explains for test in of_mean):
+        return "the image does not explain the data"
+    return "something smooth in the data is in no image" if any(test.drifts for test in of_mean) else ""
 
 
 def _ratio(groups: Tensor) -> float:

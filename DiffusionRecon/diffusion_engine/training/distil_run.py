@@ -82,7 +82,7 @@ def distil_prior(
     student = replace(
         card, name=name, title=f"{card.title}, few steps", weights=f"{name}.safetensors", sha256=digest,
         date=datetime.date.today().isoformat(), training=training, denoising_psnr_db={}, calibration=[], typicality={},
-        detection=[],
+        detection=[], maps=[],
         start_error=card.start_error if calls else {}, sampler=_sampler(settings),
         data=[{"name": s.name, "slices": str(len(s.values)), "weight": f"{s.weight:.2f}"} for s in sources],
         held_out=sorted({Path(s.name).parts[0] for s in held}), not_for=[*card.not_for, NOT_A_DENOISER],
