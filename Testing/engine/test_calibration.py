@@ -96,9 +96,9 @@ def entry(**changes: object) -> dict:
     ({"geometry": "fan_flat"}, False), ({"noise_percent": 0.39}, True), ({"noise_percent": 0.41}, False),
     ({"noise_percent": 0.09}, False), ({"arc_degrees": 60.0}, False), ({"arc_degrees": 190.0}, True),
     ({"draws": 3}, False), ({"draws": 8}, False), ({"largest_gap_degrees": 9.0}, True),
-    ({"largest_gap_degrees": 17.9}, True), ({"largest_gap_degrees": 19.0}, False), ({"noise_range": 1.9}, False),
-   
-    ({"noise_range": 2.1}, False), ({"resampled": True}, False), ({"truncated": True}, False),
+    ({"largest_gap_degrees": 17.9}, True), ({"largest_gap_degrees": 19.0}, False), ({"noise_range": 1.04}, True),
+    ({"noise_range": 1.9}, False), ({"resampled": True}, False), ({"truncated": True}, False),
+    ({"scatter_percent": 5.0}, False), ({"beam_hardening": True}, False),
 ])
 def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
     asked = rule.acquisition_in(entry(**changes), TRUST)
