@@ -14,7 +14,7 @@ import pytest
 import torch
 from diffusion_engine.__main__ import main
 from diffusion_engine.evaluation.calibrate import chosen_volumes
-from diffusion_engine.evaluation.factors import Errors, errors_of, gain_of, make_entry
+from diffusion_engine.evaluation.factors import Errors, gain_of, make_entry
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.modalities.ct.fingerprint import CTFingerprint

@@ -84,6 +84,11 @@ def smoothed(images: np.ndarray) -> np.ndarray:
     return gaussian_filter(np.asarray(images, np.float64), around, mode="nearest")
 
 
+def moved_by(pull: np.ndarray, gain: float) -> np.ndarray:
+    """gain G d, float32."""
+    return (gain * smoothed(pull)).astype(np.float32)
+
+
 def members(mean: np.ndarray, classes: Classes) -> list[tuple[str, np.ndarray]]:
     """Where the values of an image belong to each class."""
     return [(name, (mean >= low) & (mean < high)) for name, low, high in classes]

@@ -54,7 +54,7 @@ def drawn(problem: Prepared[Any], settings: Settings, prior: Prior, mean: bool =
     seconds = (began, time.perf_counter() - start)
     if settings.draws < 2:
         return Drawn(first, image, None, levels, seconds)
-    asked = surer(settings, prior)
+    asked = surer(settings)
     if asked is not None:
         *_, last = diffusion_draws(problem, asked, prior, whole, surrogate)
         pull = problem.shown(first) - problem.shown(_delivered(problem, last).cpu().numpy())

@@ -32,6 +32,7 @@ from .draws import asked_acquisition
 from .images import Progress, chunk_images
 from .report import Tally
 from .settings import Settings
+from .surer import PULL, surer
 
 
 def residual_tests(
@@ -46,6 +47,8 @@ def residual_tests(
     possible = image if not entry.is_fitted(best) else _raised(image, entry.trust.least)
     again = problem.rescanned(possible, middle, settings.seed)
     kinds = {*(own.name for own in entry.classical), "mean"}
+    # What moves the mean of the run moves that of the copy.
+    kinds |= {PULL} if tally.gain else set()
     copies = {key: np.zeros_like(image[:1]) for key, image in tally.images.items() if key in kinds}
     seconds = dict(tally.seconds)
     levels = list(tally.sigma_start)
@@ -53,6 +56,7 @@ def residual_tests(
     tally.seconds, tally.sigma_start = seconds, levels
     readings = problem.delivered.data[0].numel()
     tests = []
+    copies.pop(PULL, None)
     for key, copy in copies.items():
         fitted = entry.is_fitted(key)
         expected = _ratio(again.residuals(copy))
@@ -119,6 +123,15 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
             tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull")
         )
         tally.images["uncertainty"] = spread.calibrated(tally.calibration.entry, trust.classes)
+
+
+def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float:
+    """By how much of the pull the mean of a run is moved: as the card's calibration for this acquisition says, else 0."""
+    if surer(settings) is None or problem.delivered.complex_images:
+        return 0.0
+    asked = asked_acquisition(problem, settings, prior)
+    entry = matching_entry(prior.card.calibration, asked, settings.entry.trust).entry
+    return float((entry or {}).get("gain", 0.0))
 
 
 def doubt_of(tally: Tally) -> str:
