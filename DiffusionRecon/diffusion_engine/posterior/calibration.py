@@ -156,6 +156,7 @@ def _interpolated(below: _Placed, above: _Placed) -> dict[str, Any]:
     return {
         **near[0], "factor": between(near[0]["factor"], far[0]["factor"]),
         "factors": {name: between(one[name], other[name]) for name in one if name in other},
+        "gain": (1 - share) * near[0].get("gain", 0.0) + share * far[0].get("gain", 0.0),
         "slices": near[0]["slices"] + far[0]["slices"],
         **{key: min(near[0][key], far[0][key]) for key in ("coverage90", "coverage90_calibrated")},
     }
