@@ -134,6 +134,7 @@ def test_another_method_or_card_says_nothing() -> None:
     assert detection_sentence(CARD, settings) is None
     other = [{**card.detection[0], "method": {**card.detection[0]["method"], "prior_sha256": "other weights"}}]
     assert detection_sentence(replace(card, detection=other), settings) is None
+    assert detection_sentence(replace(card, sha256="other weights"), settings) is None
 
 
 def test_the_dose_of_a_scan_is_that_of_its_data(chest: Volume) -> None:
@@ -160,7 +161,7 @@ def test_photon_counts_tell_their_noise(chest: Volume) -> None:
     known = dose(CTScan(), replace(counts))[1]
     assert known == pytest.approx(dose(CTScan(), replace(counts, i0=None))[1], rel=0.05)
     dead = np.zeros(counts.values.shape) + 1e-4
-    dead[:, :, 3] = np.inf
+    dead[:, :, 3], dead[:, :, 4] = np.inf, 4.0
     lines = replace(counts, values=counts.values * 0 + 2, kind="line_integrals", variance=dead)
     assert dose(CTScan(), lines)[1] == pytest.approx(0.5)
 

@@ -121,6 +121,15 @@ def test_tissues_are_told_by_level_and_texture() -> None:
     assert not found["lung"][94, 50]
 
 
+def test_a_body_beside_the_patient_holds_no_lesion() -> None:
+    """Such as a table or an arm: the largest part of a slice is the patient."""
+    array = np.full((1, 96, 96), -1000.0, np.float32)
+    array[:, 4:60, 4:92], array[:, 68:92, 4:92] = 60.0, 60.0
+    found = regions(slab(size=96).with_array(array), 0, CT)["muscle"]
+    assert found[30, 40]
+    assert not found[64:].any()
+
+
 def test_inserted_adds_contrast_times_share() -> None:
     volume, one, other = slab(), at(20, 20), at(44, 44, contrast=-30.0)
     added = inserted(volume, [one, other]).array - volume.array

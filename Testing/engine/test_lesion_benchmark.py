@@ -120,7 +120,8 @@ def test_rows_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     full = {"reference": truth, "mean": mean, "tv": truth}
     decided = np.zeros_like(truth)
     decided[0, 40, 62], decided[0, 20, 40] = -9.0, 8.0
-    spread = np.full_like(truth, 12.0)
+    covered = sum(one.coverage(volume) for one in shown)
+    spread = np.where(covered > 0, 12.0, np.where(volume.array > 0, 6.0, 1.0)).astype(np.float32)
 
     def made(source: Volume, settings: Settings) -> Result:
         images = full if source.array.max() > 110 else plain
@@ -141,10 +142,10 @@ def test_rows_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     # Four draws: the half width is 12 * 2.63 = 31.6; at the first lesion 30 are missing, at the second 37.5.
     assert first["coverage_inside"] == 1
     assert second["coverage_inside"] < 0.4
-    assert (first["interval_is"], first["spread_inside_over_around"], first["case"]) == ("raw", 1.0, 7)
+    assert (first["interval_is"], first["spread_inside_over_around"], first["case"]) == ("raw", 2.0, 7)
     assert first["signal"] > second["signal"] > 0
     assert (slices["false_prior_decided"], slices["invented"], slices["invented_tv"]) == (2, 0, 0)
-    assert slices["width"] == pytest.approx(2 * 12 * 2.631, rel=1e-3)
+    assert slices["width"] == pytest.approx(2 * 6 * 2.631, rel=1e-3)  # of the body outside lesions
     assert crops["0"].shape == (5, 21, 21)
     np.testing.assert_allclose(crops["1"][0, 10, 10], truth[0, 40, 62])
     assert crops["1"][4, 10, 10] == pytest.approx(-9 / 5)
