@@ -117,7 +117,7 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
         return
     doubt = doubt_of(tally)
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
-    tally.calibration = matching_entry(prior.card.calibration, asked, trust, doubt)
+    tally.calibration = matching_entry(entries_for(settings, prior), asked, trust, doubt)
     if tally.calibration.entry is not None:
         spread = Spread(
             tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull")
@@ -130,8 +130,14 @@ def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float:
     if surer(settings) is None or problem.delivered.complex_images:
         return 0.0
     asked = asked_acquisition(problem, settings, prior)
-    entry = matching_entry(prior.card.calibration, asked, settings.entry.trust).entry
+    entry = matching_entry(entries_for(settings, prior), asked, settings.entry.trust).entry
     return float((entry or {}).get("gain", 0.0))
+
+
+def entries_for(settings: Settings, prior: Prior) -> list[dict[str, Any]]:
+    """The card's calibrations that were made with a pull of the data where the run has one, without where it has none."""
+    pull = surer(settings) is not None
+    return [entry for entry in prior.card.calibration if bool(entry.get("pull", False)) == pull]
 
 
 def doubt_of(tally: Tally) -> str:
