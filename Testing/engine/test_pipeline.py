@@ -40,14 +40,14 @@ def test_a_run_delivers_every_image_in_hu_on_the_grid_of_the_input(run: list, ch
     volumes = run[-1].volumes
     trusted = run[-1].report["gate"]["passed"]
     assert set(volumes) - {"fallback"} == {
-        "fbp", "tv", "mean", "uncertainty", "not_seen", "not_seen_share", "residual", "data_disagree", "draw_1",
+        "fbp", "tv", "mean", "uncertainty", "not_seen", "not_seen_share", "residual", "prior_decided", "draw_1",
         "draw_2", "reference",
     }
     assert ("fallback" in volumes) != trusted
     for key, volume in volumes.items():
         assert volume.array.dtype == np.float32
         assert volume.array.shape == chest.array.shape
-        assert volume.unit == ("1" if key in ("not_seen_share", "residual", "data_disagree") else "HU")
+        assert volume.unit == ("1" if key in ("not_seen_share", "residual", "prior_decided") else "HU")
         np.testing.assert_array_equal(volume.ijk_to_ras, chest.ijk_to_ras)
         assert np.isfinite(volume.array).all()
     np.testing.assert_allclose(volumes["reference"].array, np.maximum(chest.array, -1000), atol=0.01)
@@ -128,7 +128,7 @@ def test_the_notes_tell_the_limits(run: list) -> None:
 def test_a_seed_gives_the_same_numbers_again(small: Volume) -> None:
     settings = {"views": 12, "draws": 1, "steps": 2, "methods": ["diffusion"], "slices": [0, 1], "pixel_mm": 16.0}
     first, again, other = (reconstruct(small, settings, device="cpu", seed=seed) for seed in (3, 3, 4))
-    assert set(first.volumes) - {"fallback"} == {"mean", "residual", "data_disagree", "reference"}
+    assert set(first.volumes) - {"fallback"} == {"mean", "residual", "reference"}
     for key, volume in first.volumes.items():
         assert volume.array.tobytes() == again.volumes[key].array.tobytes()
     assert first.volumes["mean"].array.tobytes() != other.volumes["mean"].array.tobytes()
@@ -407,8 +407,13 @@ def test_coupled_slices_are_another_result_and_the_same_one_again(small: Volume,
 def test_a_method_near_the_posterior_says_so_and_keeps_its_draws(small: Volume) -> None:
     settings = {"preset": "posterior", "draws": 2, "steps": 4, "views": 12, "slices": [0, 1], "pixel_mm": 16.0}
     result = reconstruct(small, settings, keep=["mean", "uncertainty", "draws"])
-    assert result.report["spread"] == "near-posterior"
+    # With room for what the network never saw the draws are not those of its posterior.
+    assert result.report["spread"] == "concentrated"
     assert result.report["preset"] == "posterior"
+    assert "narrower than the true error" in " ".join(result.report["notes"])
+    asked = {**settings, "solver_options": {"broad_std": 0.0}}
+    result = reconstruct(small, asked, keep=["mean", "uncertainty", "draws"])
+    assert result.report["spread"] == "near-posterior"
     assert {"draw_1", "draw_2", "uncertainty"} <= set(result.volumes)
     notes = " ".join(result.report["notes"])
     assert "narrower than the true error" not in notes

@@ -13,7 +13,9 @@ from diffusion_engine.modalities.ct.scale import hu_to_attenuation
 from diffusion_engine.modalities.ct.simulate import readings, simulate
 from diffusion_engine.modalities.ct.trust import density_of
 from diffusion_engine.phantoms import synthetic_chest
+from diffusion_engine.posterior.intervals import spread_factor
 from diffusion_engine.posterior.residual import UNFITTED_SLACK
+from diffusion_engine.posterior.spread import PULL, smoothed
 from diffusion_engine.priors.card import PriorCard
 from diffusion_engine.run import images as images_module
 from diffusion_engine.run import verdicts as verdicts_module
@@ -26,8 +28,10 @@ from stub_priors import FAILS, PASSES, stub_prior, typicality
 CPU = torch.device("cpu")
 RUN: dict[str, Any] = {
     "methods": ["tv", "diffusion"], "views": 16, "draws": 2, "steps": 4, "tv_iterations": 120, "device": "cpu",
-    "keep": ["mean", "uncertainty", "draws"], "noise_percent": 0.5,
+    "keep": ["mean", "uncertainty", "draws"], "noise_percent": 0.5, "solver_options": {"broad_std": 0.0},
 }
+ROOM: dict[str, Any] = {**RUN, "solver_options": {}, "keep": ["mean", "uncertainty", "draws", "prior_decided"]}
+"""With room for what the network missed, so that there is one more draw."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,7 @@ def entry(prior: Any, **changes: Any) -> dict[str, Any]:
     return {
         "geometry": "parallel", "views": 16, "arc_degrees": 180.0, "noise_percent": 0.5, "solver": "dds", "steps": 4,
         "draws": 2, "slices": 6, "factor": 2.5, "floor": 2.0, "coverage90": 0.6, "coverage90_calibrated": 0.9,
-        "options": options_of(Settings.from_dict(RUN), prior), **changes,
+        "options": None if prior is None else options_of(Settings.from_dict(RUN), prior), **changes,
     }
 
 
@@ -64,9 +68,46 @@ def test_a_spread_is_calibrated_only_where_the_gate_passed(
     assert prior.asked
     assert result.report["gate"]["passed"] == (factor is not None)
     assert result.report["calibration"]["matched"] == (factor is not None)
-    expected = spread(result) if factor is None else factor * np.maximum(spread(result), 2)
+    smooth = np.sqrt(smoothed(spread(result) ** 2))
+    expected = spread(result) if factor is None else factor * np.maximum(smooth, 2)
     np.testing.assert_allclose(result.volumes["uncertainty"].array, expected, rtol=0.01, atol=0.3)
     assert any("narrower than the true error" in note for note in result.report["notes"]) == (factor is None)
+
+
+def test_the_pull_of_the_data_moves_mean_and_draws_and_widens_the_spread(
+    small: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pull: draw 1 minus the same draw with options that leave no room; a gain of 2 and a factor of 1 are known."""
+    options = options_of(Settings.from_dict(ROOM), stub_prior(monkeypatch))
+    known = {"options": options, "pull": True, "gain": 2.0, "factor": 1.0, "factors": {"soft tissue": 3.0}}
+    prior = stub_prior(monkeypatch, calibration=[entry(None, **{**known, "gain": 0.0})], typicality=typicality(PASSES))
+    plain = reconstruct(small, ROOM)
+    stated = {"broad_std": 0.0, "prior_variance": 1.0}
+    sure = reconstruct(small, {**ROOM, "draws": 1, "keep": ["mean"], "solver_options": stated})
+    pull = plain.volumes["draw_1"].array - sure.volumes["mean"].array
+    assert float(np.abs(pull).max()) > 1.0
+    prior = stub_prior(monkeypatch, calibration=[entry(None, **known)], typicality=typicality(PASSES))
+    result = reconstruct(small, ROOM)
+    assert prior.asked
+    away = smoothed(pull)
+    for key in ("mean", "draw_1", "draw_2"):
+        moved = result.volumes[key].array - plain.volumes[key].array
+        np.testing.assert_allclose(moved, 2 * away, atol=0.6)
+    mean = result.volumes["mean"].array
+    wide = np.hypot(np.maximum(np.sqrt(smoothed(spread(result) ** 2)), 2), PULL * away / spread_factor(2))
+    classes = np.where((mean >= -400) & (mean < 150), 3.0, 1.0)
+    near = np.abs(result.volumes["uncertainty"].array - classes * wide) < 0.02 * classes * wide + 0.5
+    assert near.mean() > 0.99
+    assert (plain.report["gain"], result.report["gain"]) == (0.0, 2.0)
+    assert "moved by 2 times the pull of the data" in " ".join(result.report["notes"])
+    assert "widened where the data pull away from the prior" in result.report["calibration"]["sentence"]
+    shown = result.volumes["prior_decided"].array
+    inside = np.abs(shown) > 0
+    assert inside.any()
+    assert float(np.corrcoef(shown[inside], away[inside])[0, 1]) > 0.5
+    # What was fitted without a pull is not for a run that has one.
+    stub_prior(monkeypatch, calibration=[entry(None, **{**known, "pull": False})])
+    assert not reconstruct(small, ROOM).report["calibration"]["matched"]
 
 
 def test_a_spread_is_not_calibrated_where_the_image_does_not_explain_the_data(

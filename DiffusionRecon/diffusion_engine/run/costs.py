@@ -29,11 +29,15 @@ ARRAYS_OF_DATA = 3
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds for one slice: an iteration of the fallback image, a draw (0 without a prior), the surer draw."""
+    """Seconds for one slice: an iteration of the fallback image, a draw (0 without a prior), the surer draw.
+
+    ``moved``: the copy of the residual test needs that draw too, because it moves the mean.
+    """
 
     classical_iteration: float
     draw: float
     surer: float = 0.0
+    moved: bool = False
 
     def slice_seconds(self, settings: Settings) -> float:
         """Seconds for one slice of a run."""
@@ -43,7 +47,7 @@ class Costs:
 
     def seconds(self, settings: Settings, slices: int) -> float:
         """Seconds for a run of so many slices: one more is the residual test's."""
-        return (slices + 1) * (self.slice_seconds(settings) + self.surer)
+        return (slices + 1) * self.slice_seconds(settings) + (slices + self.moved) * self.surer
 
 
 def fallback_iterations(settings: Settings, delivered: bool) -> int:
@@ -52,7 +56,7 @@ def fallback_iterations(settings: Settings, delivered: bool) -> int:
     return settings.iterations(name) if delivered or settings.entry.image(name).at_once else SURROGATE_ITERATIONS
 
 
-def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None) -> Costs:
+def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None, moved: bool = False) -> Costs:
     """Time two iterations of the fallback and a network call with a data step on up to two slices, after a warm-up."""
     chunk = slice(0, min(2, problem.slices))
     count = chunk.stop
@@ -73,7 +77,7 @@ def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None) -> 
 
     work = listed_methods()[settings.solver].draw_work(settings.steps, settings.solver_options)
     call = _timed(step) / count
-    return Costs(iteration, work * call, surer_work(settings) * call)
+    return Costs(iteration, work * call, surer_work(settings) * call, moved)
 
 
 def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str, Any], bool]:

@@ -92,7 +92,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
         for key in product_keys(settings)
     })
     tally.gain = 0.0 if prior is None else gain_of(problem, settings, prior)
-    costs = measure(problem, settings, prior)
+    costs = measure(problem, settings, prior, tally.gain != 0)
     tally.plan, in_slabs = foresee(extent_of(problem), settings, costs)
     if in_slabs:
         problem.notes.append(slabs_note(settings))
