@@ -105,7 +105,7 @@ def kept(solve: Any, settings: Any) -> float:
     (mmps, lambda **k: MMPSSettings(sigma_max=1.0, sigma_min=0.01, **k)),
 ])
 def test_a_lesion_that_the_network_does_not_believe_in_stays_possible(solve: Any, settings: Any) -> None:
-    """A last step at a level of 0.001 lets the data move nothing by itself; the broad part lets them show the lesion."""
+    """At a last level of 0.001 the data move nothing by themselves; the broad part lets them show the lesion."""
     last = {} if solve is mmps else {"sigma_end": 0.001}
     without = kept(solve, settings(steps=6, broad_std=0.0, **last))
     with_it = kept(solve, settings(steps=6, broad_std=0.02, **last))
@@ -116,7 +116,8 @@ def test_slabs_leave_the_same_room(dense: Any) -> None:
     operator = dense((SIZE, SIZE), (4, 6), dtype=torch.float32)
     data = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(5))
     likelihood = GaussianLikelihood(operator, data, torch.tensor(NOISE**2))
-    settings, start = DDSSettings(steps=4, broad_std=0.3, cg_tolerance=1e-7, cg_iterations=60), torch.zeros(5, SIZE, SIZE)
+    settings = DDSSettings(steps=4, broad_std=0.3, cg_tolerance=1e-7, cg_iterations=60)
+    start = torch.zeros(5, SIZE, SIZE)
     *_, whole = dds(Sure(), likelihood, start, settings, seeded(0))
     *_, parts = dds_in_slabs(Sure(), likelihood, lambda part: start[part], settings, seeded(0), Slabs(2))
     torch.testing.assert_close(parts.estimate, whole.estimate, rtol=0, atol=1e-4)

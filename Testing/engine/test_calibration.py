@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.__main__ import main
-from diffusion_engine.evaluation.calibrate import chosen_volumes, make_entry
+from diffusion_engine.evaluation.calibrate import chosen_volumes
+from diffusion_engine.evaluation.factors import Errors, gain_of, make_entry
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.modalities.ct.fingerprint import CTFingerprint
@@ -24,6 +25,7 @@ from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.physics.ct import CTGeometry
 from diffusion_engine.physics.grid import ImageGrid
 from diffusion_engine.posterior import calibration as rule
+from diffusion_engine.posterior.spread import PULL, SMOOTHING, Spread, smoothed
 from diffusion_engine.priors.card import read_card, sha256
 from diffusion_engine.priors.library import PRIORS_FOLDER, load_prior
 from diffusion_engine.run.draws import options_of
@@ -42,6 +44,12 @@ def drawn(draws: int, narrow: float, voxels: int = 100_000, seed: int = 0) -> tu
     return values.mean(0) - rng.normal(size=voxels) * width, values.std(0, ddof=1)
 
 
+def errors(error: np.ndarray, std: np.ndarray, **changes: object) -> Errors:
+    """Errors of soft tissue whose width is the spread itself."""
+    nothing = np.zeros(error.shape)
+    return replace(Errors(error, std, np.maximum(std, FLOOR_HU), nothing, nothing, np.zeros((0, 2))), **changes)
+
+
 @pytest.mark.parametrize("draws", [2, 4, 16])
 def test_draws_of_the_true_distribution_are_calibrated(draws: int) -> None:
     error, std = drawn(draws, 1.0)
@@ -57,8 +65,10 @@ def test_the_factor_mends_a_wrong_width(narrow: float) -> None:
     assert abs(rule.coverage(error, std, 8) - 0.9) > 0.05
     factor = rule.conformal_factor(error, std, 8, FLOOR_HU)
     fresh_error, fresh_std = drawn(8, narrow, seed=1)
-    entry = {"factor": factor, "floor": FLOOR_HU}
-    assert rule.coverage(fresh_error, rule.rescaled(fresh_std, entry), 8) == pytest.approx(0.9, abs=0.01)
+    fresh = Spread(np.full((1, 250, 400), fresh_std.mean()), 8, np.zeros((1, 250, 400)))
+    wide = fresh.calibrated({"factor": factor, "floor": FLOOR_HU}, TRUST.classes)
+    np.testing.assert_allclose(wide, factor * fresh_std.mean(), rtol=1e-6)
+    assert rule.coverage(fresh_error, factor * np.maximum(fresh_std, FLOOR_HU), 8) == pytest.approx(0.9, abs=0.01)
     assert (factor > 1) == (narrow < 1)
 
 
@@ -86,8 +96,9 @@ def entry(**changes: object) -> dict:
     ({"geometry": "fan_flat"}, False), ({"noise_percent": 0.39}, True), ({"noise_percent": 0.41}, False),
     ({"noise_percent": 0.09}, False), ({"arc_degrees": 60.0}, False), ({"arc_degrees": 190.0}, True),
     ({"draws": 3}, False), ({"draws": 8}, False), ({"largest_gap_degrees": 9.0}, True),
-    ({"largest_gap_degrees": 17.9}, True), ({"largest_gap_degrees": 19.0}, False), ({"noise_range": 1.9}, True),
-    ({"noise_range": 2.1}, False), ({"resampled": True}, False), ({"truncated": True}, False),
+    ({"largest_gap_degrees": 17.9}, True), ({"largest_gap_degrees": 19.0}, False), ({"noise_range": 1.04}, True),
+    ({"noise_range": 1.9}, False), ({"resampled": True}, False), ({"truncated": True}, False),
+    ({"scatter_percent": 5.0}, False), ({"beam_hardening": True}, False),
 ])
 def test_the_rule_of_matching(changes: dict, fits: bool) -> None:
     asked = rule.acquisition_in(entry(**changes), TRUST)
@@ -174,7 +185,7 @@ def test_an_entry_is_that_of_its_acquisition() -> None:
     acquisition = rule.Acquisition(
         CTFingerprint("parallel", 20, 180.0, 0.2, largest_gap_degrees=9.0), "dds", 30, "noise", draws=4
     )
-    made = make_entry([drawn(4, 0.5, 2000)], acquisition, FLOOR_HU, 6)
+    made = make_entry([errors(*drawn(4, 0.5, 2000))], acquisition, TRUST, 6)
     assert rule.acquisition_in(made, TRUST) == acquisition
     assert rule.matching_entry([made], acquisition, TRUST).entry == made
     older = {k: v for k, v in made.items() if k not in ("steps", "coupling")}
@@ -216,17 +227,79 @@ def test_shipped_calibrations_are_of_todays_options() -> None:
         assert rule.matching_entry(prior.card.calibration, asked, TRUST).entry is not None, preset
 
 
-def test_the_nearest_number_of_views_is_taken() -> None:
-    asked = rule.Acquisition(CTFingerprint("parallel", 22, 180.0, 0.2), "dds", 30, draws=4)
-    found = rule.matching_entry([entry(views=26, factor=1.0), entry(factor=3.0)], asked, TRUST)
-    assert found.to_dict()["factor"] == 3.0
-    assert "60 % of the body's voxels before and 89 % after" in found.sentence
+def test_the_factor_is_interpolated_between_numbers_of_views() -> None:
+    """In the logarithm of the views and of the factor: half way between 20 and 45 lie 30, between 1 and 4 lies 2."""
+    made = [entry(views=45, factor=1.0, factors={"a": 2.0, "b": 1.0}, coverage90_calibrated=0.8),
+            entry(factor=4.0, factors={"a": 8.0})]
+    for views, factor in ((20, 4.0), (30, 2.0), (45, 1.0)):
+        asked = rule.Acquisition(CTFingerprint("parallel", views, 180.0, 0.2), "dds", 30, draws=4)
+        found = rule.matching_entry(made, asked, TRUST)
+        assert found.to_dict()["factor"] == pytest.approx(factor)
+    asked = rule.Acquisition(CTFingerprint("parallel", 30, 180.0, 0.2), "dds", 30, draws=4)
+    found = rule.matching_entry(made, asked, TRUST)
+    assert found.entry is not None
+    assert found.entry["factors"] == {"a": pytest.approx(4.0)}
+    assert "12 held-out slices scanned with 45 views and with 20 views" in found.sentence
+    assert "60 % of the body's voxels before and 80 % after" in found.sentence
+    # Beyond the last one a quarter more is allowed, and no more; other noise is not between.
+    for views, noise, known in ((16, 0.2, True), (14, 0.2, False), (56, 0.2, True), (57, 0.2, False), (30, 0.5, False)):
+        asked = rule.Acquisition(CTFingerprint("parallel", views, 180.0, noise), "dds", 30, draws=4)
+        assert (rule.matching_entry(made, asked, TRUST).entry is not None) == known, (views, noise)
+
+
+def test_the_width_knows_where_the_data_pull() -> None:
+    """A pull of 5 everywhere and draws without spread: hypot(floor, 8 * 5 / k); smoothing keeps what is even."""
+    shape = (2, 12, 12)
+    flat = Spread(np.zeros(shape), 4, np.zeros(shape), np.full(shape, 5.0))
+    np.testing.assert_allclose(flat.width(3.0), np.hypot(3.0, PULL * 5 / rule.spread_factor(4)))
+    np.testing.assert_allclose(Spread(np.full(shape, 7.0), 4, np.zeros(shape)).width(3.0), 7.0)
+    np.testing.assert_allclose(flat.moved(0.5).mean, 2.5)
+    assert flat.moved(0.0) is flat
+    point = np.zeros((1, 41, 41))
+    point[0, 20, 20] = 1.0
+    apart = np.arange(41) - 20
+    wide = smoothed(point)[0]
+    assert float((wide * apart**2).sum()) == pytest.approx(SMOOTHING**2, rel=0.02)
+    # Slices are not mixed.
+    assert not smoothed(np.concatenate([point, 0 * point]))[1].any()
+
+
+def test_classes_of_tissue_have_factors_of_their_own() -> None:
+    mean = np.array([[[-900.0, 40.0, 150.0]]])
+    entry_ = {"factor": 1.0, "factors": {"air and lung": 2.0, "bone and contrast": 3.0}, "floor": 10.0}
+    np.testing.assert_allclose(Spread(0 * mean, 4, mean).calibrated(entry_, TRUST.classes), [[[20.0, 10.0, 30.0]]])
+    with pytest.raises(ValueError, match="pull of the data"):
+        Spread(0 * mean, 4, mean).calibrated({**entry_, "pull": True}, TRUST.classes)
+    rng = np.random.default_rng(0)
+    value = np.where(np.arange(4000) < 2000, -900.0, 40.0)
+    error = rng.normal(size=4000) * np.where(value < 0, 3.0, 1.0) * 20
+    acquisition = rule.Acquisition(CTFingerprint("parallel", 20, 180.0, 0.2), "dds", 30, draws=4)
+    found = make_entry([errors(error, np.full(4000, 20.0), value=value)], acquisition, TRUST, 1)
+    assert found["factors"]["air and lung"] == pytest.approx(3 * found["factors"]["soft tissue"], rel=0.1)
+    assert "bone and contrast" not in found["factors"]
+    assert found["coverage90_by_class"] == pytest.approx({"air and lung": 0.9, "soft tissue": 0.9}, abs=0.01)
+
+
+def test_the_gain_brings_lesions_back_without_much_noise() -> None:
+    """Lesions of which 0.4 is kept, and the pull 0.3: a gain of 2, unless it costs more than 0.2 dB."""
+    rng = np.random.default_rng(0)
+    error, away = rng.normal(size=10_000) * 20, rng.normal(size=10_000)
+    lesions = np.array([[0.4, 0.3], [0.4, 0.3]])
+    still = errors(error, np.full(10_000, 20.0), lesions=lesions)
+    assert gain_of(replace(still, away=away)) == 2.0
+    loud = gain_of(replace(still, away=4 * away))
+    assert 0 < loud < 2
+    assert 10 * np.log10(np.mean((error + loud * 4 * away) ** 2) / np.mean(error**2)) <= 0.2
+    assert gain_of(replace(still, lesions=np.zeros((0, 2)), away=away)) == 0
+    acquisition = rule.Acquisition(CTFingerprint("parallel", 20, 180.0, 0.2), "dds", 30, draws=4)
+    found = make_entry([replace(still, away=away, pull=True)], acquisition, TRUST, 1)
+    assert (found["gain"], found["contrast_kept"], found["pull"]) == (2.0, 1.0, True)
 
 
 def test_the_coverage_after_is_of_volumes_that_the_factor_has_not_seen() -> None:
     parts = [drawn(4, 0.5, 20_000, seed=1), drawn(4, 0.25, 20_000, seed=2)]
     acquisition = rule.Acquisition(CTFingerprint("parallel", 20, 180.0, 0.2), "dds", 30, draws=4)
-    made = make_entry(parts, acquisition, FLOOR_HU, 6)
+    made = make_entry([errors(*part) for part in parts], acquisition, TRUST, 6)
     wide, close = (rule.conformal_factor(*part, 4, FLOOR_HU) for part in parts)
     crossed = [
         rule.coverage(parts[0][0], close * np.maximum(parts[0][1], 2), 4),

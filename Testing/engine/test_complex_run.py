@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.evaluation import calibrate
+from diffusion_engine.evaluation import factors
 from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.modalities.contract import Modality
@@ -151,7 +151,7 @@ def test_a_complex_scan_runs_to_real_volumes(disc: Volume) -> None:
     assert test["explains"]
     assert test["passed"]
     # The residual in units of its own noise has variance 1 or, where the image was fitted to it, less.
-    assert 0.05 < float(np.mean(result.volumes["residual"].array ** 2)) < 1.5
+    assert 0.01 < float(np.mean(result.volumes["residual"].array ** 2)) < 1.5
 
 
 def test_what_few_frequencies_leave_open_is_told(disc: Volume) -> None:
@@ -260,10 +260,10 @@ def test_an_evaluation_and_a_calibration_are_of_magnitudes(disc: Volume) -> None
     assert [row["method"] for row in rows] == ["filled"] * 2 + ["dds-draw"] * 2 + ["dds"] * 2
     assert all(row["psnr"] > 35 and row["step"] == 1 for row in rows)
     problem = prepare(disc, replace(settings, step=1), "cpu", None, None)
-    error, spread = calibrate._errors(problem, settings, pipeline.load_prior("any"), slice(1, 2))
-    assert error.shape == spread.shape == (int((disc.array[1] > 1).sum()),)
-    assert error.dtype == spread.dtype == np.float32
-    assert float(np.abs(error).max()) < 0.2
+    found = factors.errors_of(problem, None, settings, pipeline.load_prior("any"), slice(1, 2))
+    assert found.error.shape == found.std.shape == found.away.shape == (int((disc.array[1] > 1).sum()),)
+    assert found.error.dtype == found.std.dtype == np.float32
+    assert float(np.abs(found.error).max()) < 0.2
 
 
 def test_typical_features_are_of_both_parts() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine import metrics
+from diffusion_engine.__main__ import main
 from diffusion_engine.classical.tv import tv
 from diffusion_engine.evaluation import evaluate
 from diffusion_engine.io.images import write_volume
@@ -18,8 +19,11 @@ from diffusion_engine.modalities.ct import problem as problem_module
 from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.problem import prepare
 from diffusion_engine.phantoms import synthetic_chest
+from diffusion_engine.priors.adapter_card import SHIPPED
+from diffusion_engine.priors.card import read_card
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
+from small_modalities import Shrinking
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +189,85 @@ def test_every_solver_that_is_named_is_the_one_that_runs(stack: Volume) -> None:
     rows = list(evaluate.evaluate([item], parallel(12), ["dds", "consistency", "tweedie"], settings))
     scores = {row["method"]: row["psnr"] for row in rows}
     assert len({scores["dds"], scores["consistency"], scores["tweedie"]}) == 3
+
+
+def body(size: int = 120) -> Volume:
+    """A slice of tissue in air, 2 mm pixels, with room for lesions."""
+    array = np.full((1, size, size), -1000.0, np.float32)
+    array[:, 10:-10, 10:-10] = 60.0
+    return Volume(array, np.diag([-2.0, -2.0, 5.0, 1.0]), "HU")
+
+
+def test_contrast_kept_is_a_column_of_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many views and little noise: FBP keeps the contrast, two steps of TV blur it; an oracle is not asked."""
+    monkeypatch.setattr(oracle, "ITERATIONS", 120)
+    monkeypatch.setattr(oracle, "WEIGHTS", (4.0,))
+    item = evaluate.Item("body", body(), (3,))
+    scans = [{"geometry": "parallel", "views": 60, "noise_percent": 0.05}]
+    settings = Settings(device="cpu", tv_iterations=2)
+    rows = {row["method"]: row for row in evaluate.evaluate([item], scans, ["fbp", "tv", "tv-oracle"], settings)}
+    assert rows["fbp"]["noise_percent"] == 0.05
+    assert rows["fbp"]["contrast_15mm"] == pytest.approx(1, abs=0.1)
+    assert 0.5 < rows["fbp"]["contrast_8mm"] < rows["fbp"]["contrast_15mm"]  # two pixels across are blurred
+    assert rows["tv"]["contrast_15mm"] < rows["fbp"]["contrast_15mm"] - 0.1
+    assert rows["tv-oracle"]["contrast_15mm"] is None
+    assert rows["fbp"]["coverage_inside"] is None
+    assert any("contrast_8mm" in line for line in evaluate.summary(list(rows.values()), CT))
+    without = next(evaluate.evaluate([item], scans, ["fbp"], settings, lesions=False))
+    assert without["contrast_15mm"] is None
+    assert without["psnr"] == rows["fbp"]["psnr"]
+
+
+def test_draws_have_coverage_inside_lesions(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = Shrinking(replace(read_card(SHIPPED / "ct-body.json"), calibration=[]))
+    monkeypatch.setattr(evaluate, "load_prior", lambda *given, **named: prior)
+    settings = Settings(device="cpu", draws=2, steps=2)
+    called = {"dds": "standard"}
+    rows = list(evaluate.evaluate([evaluate.Item("body", body(), (3,))], parallel(12), ["dds"], settings, True, called))
+    assert [row["method"] for row in rows] == ["standard-draw", "standard"]
+    first, mean = rows
+    assert first["coverage_inside"] is None
+    assert 0 <= mean["coverage_inside"] <= 1
+    assert mean["coverage_inside_calibrated"] is None
+    assert None not in (first["contrast_8mm"], mean["contrast_8mm"])
+
+
+def test_a_scan_is_told_with_what_was_set() -> None:
+    scan = {"geometry": "parallel", "views": 20, "i0": 1e5, "method": "fbp", "psnr": 3.0}
+    assert CT.in_words(scan) == "parallel, 20 views, 100000 photons a ray"
+    assert CT.in_words({"geometry": "parallel", "views": 20}) == "parallel, 20 views"
+
+
+def test_presets_and_noises_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods share the draws of a comparison, a preset has its own settings, unless they are given; once a noise."""
+    asked = []
+
+    def watching(items, scans, methods, settings, lesions, called):
+        asked.append((methods, [dict(scan) for scan in scans], settings, lesions, called))
+        return iter([])
+
+    monkeypatch.setattr(evaluate, "evaluate", watching)
+    monkeypatch.setattr(evaluate, "find_items", lambda folder, modality, tied: ([tied], []))
+    command = ["evaluate", "--data", str(tmp_path), "--views", "20", "--device", "cpu"]
+    noises = ["--noise", "noise_percent=1", "--noise", "i0=1e5,electronic_std=5", "--no-lesions"]
+    assert main([*command, "--presets", "few-views,volume", *noises]) == 0
+    (few, scans, settings, lesions, called), (_, _, volume, _, _) = asked
+    assert (few, called, lesions) == (["dds"], {"dds": "few-views"}, False)
+    assert (settings.preset, settings.draws, settings.prior) == ("few-views", 2, "ct-body-medium")
+    assert (volume.coupling, volume.steps) == ("neighbours", 80)
+    assert scans == [
+        {"geometry": "parallel", "views": 20, "noise_percent": 1},
+        {"geometry": "parallel", "views": 20, "i0": 1e5, "electronic_std": 5},
+    ]
+    asked.clear()
+    assert main([*command, "--presets", "standard", "--methods", "tv,dds", "--draws", "3"]) == 0
+    assert [(methods, settings.draws, settings.preset) for methods, _, settings, _, _ in asked] == [
+        (["tv", "dds"], 3, None), (["dds"], 3, "standard"),
+    ]
+    assert [scans for _, scans, *_ in asked] == [[{"geometry": "parallel", "views": 20}]] * 2
+    asked.clear()
+    assert main(command) == 0
+    assert [(methods, settings.draws, lesions) for methods, _, settings, lesions, _ in asked] == [
+        (["fbp", "tv", "tv-oracle", "dds"], 8, True)
+    ]
+    assert main([*command, "--presets", "classical"]) == 2

@@ -135,6 +135,8 @@ def test_a_device_that_is_no_name_is_the_one_named() -> None:
     ("seed", 1.5), ("seed", "a"), ("seed", 2**40), ("prior", None), ("device", None),
     ("keep", []), ("keep", ["mean", "magic"]), ("keep", "mean"), ("preset", 3), ("coupling", None),
     ("trust_unit", "no"), ("trust_unit", 1), ("keep_draws", "false"), ("keep_draws", None), ("i0", 1e300),
+    ("scatter_percent", -1), ("scatter_percent", 51), ("scatter_percent", None), ("scatter_percent", float("nan")),
+    ("beam_hardening", 1), ("beam_hardening", "yes"), ("beam_hardening", None),
     ("precision", "float64"), ("precision", None), ("precision", []), ("slab", 0), ("slab", 1001), ("slab", 8.0),
 ])
 def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object) -> None:
@@ -146,7 +148,7 @@ def test_values_out_of_range_are_refused_in_one_sentence(key: str, value: object
 @pytest.mark.parametrize("values", [
     {"views": 2}, {"views": 10000}, {"arc_degrees": 360}, {"noise_percent": 50}, {"i0": 10}, {"steps": 2},
     {"draws": 1}, {"slices": [0, 1]}, {"region": [0, 1, 0, 1]}, {"pixel_mm": 20}, {"methods": ["tv"]},
-    {"slab": 1}, {"slab": 1000}, {"precision": "bfloat16"},
+    {"slab": 1}, {"slab": 1000}, {"precision": "bfloat16"}, {"scatter_percent": 50}, {"beam_hardening": True},
 ])
 def test_values_at_the_bounds_are_accepted(values: dict) -> None:
     key, value = next(iter(values.items()))

@@ -58,6 +58,27 @@ def test_standInSettingsComeBackWithTheScene(openPanel: OpenPanel, tmp_path: Pat
     assert ui.inputSelector.currentNode().GetName() == "Chest"
 
 
+def test_standInScatterAndHardeningReachTheScan(openPanel: OpenPanel, tmp_path: Path) -> None:
+    """They come back with the scene's parameters, and an acquisition preset takes them away."""
+    panel = openPanel()
+    useRunner(panel, makeRunner(tmp_path))
+    ui, scan = panel.widget.ui, panel.widget.panel.inputs.scan
+    addChest()
+    assert not {"scatter_percent", "beam_hardening"} & set(scan())
+    assert ui.scatterSpinBox.maximum == 50
+    ui.scatterSpinBox.value = 5.0
+    ui.beamHardeningCheckBox.checked = True
+    assert (scan()["scatter_percent"], scan()["beam_hardening"]) == (5.0, True)
+    assert ui.acquisitionPresetComboBox.currentText == "Custom"
+    again = ReconParameters(panel.widget.logic.getParameterNode().parameterNode)
+    assert (again.ct.scatterPercent, again.ct.beamHardening) == (5.0, True)
+    for widget in (ui.scatterSpinBox, ui.beamHardeningCheckBox):
+        assert "does not know of" in plainToolTip(widget)
+    choose(ui.acquisitionPresetComboBox, "Low dose")
+    assert (ui.scatterSpinBox.value, ui.beamHardeningCheckBox.checked) == (0.0, False)
+    assert not {"scatter_percent", "beam_hardening"} & set(scan())
+
+
 def test_standInTwoParameterNodesDoNotMix(openPanel: OpenPanel, tmp_path: Path) -> None:
     panel = openPanel()
     useRunner(panel, makeRunner(tmp_path))

@@ -246,6 +246,15 @@ def test_bannerSaysWhatIsWrongOrUnknown() -> None:
     assert set(labels()) == set(SPREADS)
 
 
+def test_bannerSaysWhatIsSmoothAndInNoImage() -> None:
+    misfit = "Over broad groups of readings the residual is 3.0 times their noise: do not measure them."
+    test = {"kind": "mean", "ratio": 1.0, "accepted": [0.7, 1.6], "passed": False, "explains": True, "advice": ""}
+    found = lines(residual_tests=[{**test, "misfit": misfit}])
+    assert found[0] == (f"Residual test failed: 1.00 times the noise (normal here: 0.70 to 1.60). {misfit}", "bad")
+    both = lines(residual_tests=[{**test, "advice": "Go.", "misfit": misfit}])
+    assert both[0][0].endswith(f"1.60). Go. {misfit}")
+
+
 def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:
     """What the engine advises is said, and neither a fallback nor the classical image is praised."""
     advice = "No image that was made explains the data: use none of the images."

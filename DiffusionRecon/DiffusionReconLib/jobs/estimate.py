@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from diffusion_engine.run.freer import freer_work
 from diffusion_engine.run.settings import Settings
+from diffusion_engine.run.surer import surer_work
 from diffusion_engine.solvers.listing import Listed, listed_methods, working_megabytes
 from slicer.i18n import tr as _
 
@@ -70,7 +70,7 @@ def stepsOf(settings: Mapping[str, Any]) -> float:
     if not asked.draws_images:
         return classical
     work = asked.draws * methodOf(settings).draw_work(asked.steps, asked.solver_options)
-    return classical + work + freer_work(asked)
+    return classical + work + surer_work(asked)
 
 
 def methodOf(settings: Mapping[str, Any]) -> Listed:

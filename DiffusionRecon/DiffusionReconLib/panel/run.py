@@ -274,7 +274,6 @@ def stageName(name: str) -> str:
     found = re.fullmatch(r"draw (\d+) of (\d+)(.*)", name)
     if found:
         return _("Sample {n} of {count}{more}").format(n=found.group(1), count=found.group(2), more=found.group(3))
-    found = re.fullmatch(r"freer draw (\d+) of (\d+)", name)
-    if found:
-        return _("Sample {n} of {count} with a prior that counts less").format(n=found.group(1), count=found.group(2))
+    if name == "surer":
+        return _("One more sample, with a prior that counts in full")
     return name[:1].upper() + name[1:]

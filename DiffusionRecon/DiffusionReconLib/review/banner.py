@@ -68,6 +68,7 @@ def _residual(report: dict) -> BannerLine:
         )
     # Reports of earlier versions have no advice.
     advice = test.get("advice", _("Check geometry, units and noise level before any image is used."))
+    advice = " ".join(part for part in (advice, test.get("misfit", "")) if part)
     return BannerLine(_("Residual test failed: {result}. {advice}").format(result=text, advice=advice).rstrip(), BAD)
 
 

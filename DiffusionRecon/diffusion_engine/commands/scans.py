@@ -75,6 +75,8 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")
     sub.add_argument("--noise-percent", type=float, help="Gaussian noise in %% of the largest line integral (0.2)")
     sub.add_argument("--i0", type=float, help="Poisson noise instead: photons a ray")
+    sub.add_argument("--scatter-percent", type=float, help="scattered photons, %% of the primary ones (0)")
+    sub.add_argument("--beam-hardening", action="store_true", default=None, help="a beam of several energies")
     sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
 
 

@@ -17,18 +17,18 @@ from ..io.folder import left_out, volumes_below
 from ..modalities.contract import Modality
 from ..modalities.prepared import Prepared, no_limit
 from ..orientation import axial_squares
-from ..posterior import calibration as rule
-from ..posterior.moments import RunningMoments
 from ..posterior.typicality import denoising_features, fit_typicality
 from ..priors.library import Prior
-from ..priors.slices import resample
 from ..run.costs import fallback_iterations
-from ..run.draws import asked_acquisition, diffusion_draws
+from ..run.draws import asked_acquisition
 from ..run.settings import Settings
 from ..training.sources import names_of
 from ..training.units import rule_of
 from ..volume import Volume
+from .contrast import Twin, lesions_for
 from .evaluate import indices_at, stack_around
+from .factors import errors_of, joined, make_entry
+from .lesions import inserted
 
 Scans = Sequence[Mapping[str, Any]]
 """Scans to calibrate for, as settings of the modality's scan by name."""
@@ -128,10 +128,17 @@ def fit_factors(
             found = []
             for stack, counted in stacks:
                 problem, asked = scan(stack, wanted, settings, prior)
-                found.append(_errors(problem, asked, prior, counted))
+                lesions = lesions_for(stack, _cases(counted, len(stack.array)), modality, settings.seed)
+                twin = Twin(scan(inserted(stack, lesions), wanted, settings, prior)[0], lesions) if lesions else None
+                found.append(errors_of(problem, twin, asked, prior, counted))
                 acquisition = asked_acquisition(problem, asked, prior)
             parts.append(joined(found))
-        yield make_entry(parts, acquisition, modality.trust.floor, slices * len(cases))
+        yield make_entry(parts, acquisition, modality.trust, slices * len(cases))
+
+
+def _cases(counted: slice, slices: int) -> list[tuple[int, int]]:
+    """Place and number of the slices in which lesions are inserted."""
+    return [(n, n) for n in range(*counted.indices(slices))]
 
 
 def held_out_cases(
@@ -151,48 +158,6 @@ def held_out_cases(
     return cases
 
 
-def make_entry(
-    parts: Sequence[tuple[np.ndarray, np.ndarray]], acquisition: rule.Acquisition, floor: float, slices: int
-) -> dict[str, Any]:
-    """The entry from (error, std) of the body's voxels of each volume; ``floor``: the least spread believed."""
-    draws = acquisition.draws
-    error, std = joined(parts)
-    covered = []
-    for n, (own_error, own_std) in enumerate(parts):
-        others = [part for m, part in enumerate(parts) if m != n] or [parts[n]]
-        factor = rule.conformal_factor(*joined(others), draws, floor)
-        covered.append(rule.coverage(own_error, factor * np.maximum(own_std, floor), draws))
-    factor = rule.conformal_factor(error, std, draws, floor)
-    after = factor * np.maximum(std, floor)
-    return {
-        **acquisition.entry(), "slices": slices, "factor": round(factor, 4), "floor": floor,
-        "coverage90": round(rule.coverage(error, std, draws), 4),
-        "coverage90_calibrated": round(float(np.mean(covered)), 4),
-        "calibration_error": round(rule.calibration_error(error, std, draws), 4),
-        "calibration_error_calibrated": round(rule.calibration_error(error, after, draws), 4),
-    }
-
-
-def joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Errors and spreads of several volumes in one array each."""
-    return np.concatenate([error for error, _ in parts]), np.concatenate([std for _, std in parts])
-
-
 def _surrogate(problem: Prepared[Any], settings: Settings) -> Tensor:
     """The rough classical image, network units."""
     return problem.classical(settings.entry.fallback, fallback_iterations(settings, False))
-
-
-def _errors(
-    problem: Prepared[Any], settings: Settings, prior: Prior, counted: slice
-) -> tuple[np.ndarray, np.ndarray]:
-    """mean - truth and standard deviation of the draws in the body's voxels of the ``counted`` slices."""
-    assert problem.reference is not None
-    whole = slice(0, problem.slices)
-    moments = RunningMoments()
-    for state in diffusion_draws(problem, settings, prior, whole, _surrogate(problem, settings)):
-        if state.finished:
-            moments.add(problem.scale.from_network(resample(state.estimate, *problem.delivered.grid.shape)))
-    inside = settings.entry.trust.body(problem.reference)[counted]
-    error = problem.shown(moments.mean.cpu().numpy()) - problem.reference
-    return error[counted][inside], moments.std.cpu().numpy()[counted][inside]

@@ -19,8 +19,7 @@ from ..posterior.null import Null, fit_null
 from ..posterior.warnings import SLICES, heights, threshold_of
 from ..priors.library import Prior
 from ..run.costs import Costs
-from ..run.draws import asked_acquisition, taught_options
-from ..run.freer import described
+from ..run.draws import asked_acquisition
 from ..run.images import chunk_images
 from ..run.maps import local_values
 from ..run.products import REAL, product_keys
@@ -62,7 +61,6 @@ def fit_maps(
         entry = {**acquisition.entry(), "slices": slices * len(cases), "maps": {
             key: make_null(own) for key, own in volumes.items()
         }}
-        entry["maps"][PRIOR_DECIDED]["freer"] = described(chosen, taught_options(prior))
         yield entry
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..modalities.contract import Modality
 from ..modalities.prepared import Prepared
 from ..posterior import calibration as rule
+from ..posterior.spread import Spread
 from ..volume import Volume
 from .lesions import Lesion, Parts, kept, parts, placed
 
@@ -68,23 +69,23 @@ def contrast_kept(
     return {name: [_mean(values) for values in column] for name, column in found.items()}
 
 
-def coverage_inside(
-    images: np.ndarray, std: np.ndarray, twin: Twin, draws: int, entry: Mapping[str, Any] | None
-) -> dict[str, list[float | None]]:
-    """The columns INSIDE over the voxels of all lesions of a slice; ``images``, ``std``: of the scan with lesions."""
+def coverage_inside(spread: Spread, known: np.ndarray | None, twin: Twin) -> dict[str, list[float | None]]:
+    """The columns INSIDE over the voxels of all lesions of a slice.
+
+    ``spread``: of the scan with lesions, ``known``: the same as a card calibrates it, if it does.
+    """
     truth = twin.problem.reference
     assert truth is not None
     masks = np.zeros(truth.shape, bool)
     for _, at in twin.places():
         masks[at.index] |= at.inside
     columns: dict[str, list[float | None]] = {name: [] for name in INSIDE}
-    for image, spread, real, inside in zip(images, std, truth, masks, strict=True):
-        known = bool(inside.any())
-        error, own = (image - real)[inside], spread[inside]
-        columns[INSIDE[0]].append(round(rule.coverage(error, own, draws), 4) if known else None)
-        columns[INSIDE[1]].append(
-            round(rule.coverage(error, rule.rescaled(own, entry), draws), 4) if known and entry is not None else None
-        )
+    for n, (real, inside) in enumerate(zip(truth, masks, strict=True)):
+        error = (spread.mean[n] - real)[inside]
+        for name, std in zip(INSIDE, (spread.std, known), strict=True):
+            told = std is not None and bool(inside.any())
+            share = rule.coverage(error, std[n][inside], spread.draws) if std is not None and told else 0.0
+            columns[name].append(round(share, 4) if told else None)
     return columns
 
 

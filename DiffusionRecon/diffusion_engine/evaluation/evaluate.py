@@ -22,12 +22,11 @@ from ..modalities.contract import Modality
 from ..modalities.prepared import Prepared, no_limit
 from ..orientation import axial_squares
 from ..posterior import calibration as rule
-from ..posterior.moments import RunningMoments
+from ..posterior.spread import Spread
 from ..priors.library import Prior, load_prior
 from ..priors.neighbours import slices_apart
-from ..priors.slices import resample
-from ..run.costs import fallback_iterations
-from ..run.draws import asked_acquisition, diffusion_draws
+from ..run.drawn import drawn
+from ..run.draws import asked_acquisition
 from ..run.pipeline import choose_device
 from ..run.presets import PRESETS
 from ..run.settings import Settings
@@ -118,13 +117,13 @@ def find_items(folder: Path, modality: Modality, tied: bool = False) -> tuple[li
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Images that a method delivers, seconds for all slices, further columns; ``std``: of several draws."""
+    """Images that a method delivers, seconds for all slices, further columns; ``spread``: of several draws."""
 
     label: str
     images: np.ndarray
     seconds: float
     columns: Mapping[str, Sequence[Any]]
-    std: np.ndarray | None = None
+    spread: Spread | None = None
 
 
 def evaluate(
@@ -199,16 +198,17 @@ def _of_lesions(
         return {}
     images = twin.problem.shown(other.images)
     columns = contrast_kept(problem.shown(made.images), images, problem, twin, settings.entry)
-    if other.std is not None and prior is not None:
+    if other.spread is not None and prior is not None:
         entry = _card_entry(problem, settings, prior)
-        columns |= coverage_inside(images, other.std, twin, settings.draws, entry)
+        known = None if entry is None else other.spread.calibrated(entry, settings.entry.trust.classes)
+        columns |= coverage_inside(other.spread, known, twin)
     return columns
 
 
 def _run(method: str, problem: Prepared[Any], settings: Settings, prior: Prior | None) -> Iterator[Made]:
     """The images of a method, or first draw and mean."""
     start = time.perf_counter()
-    whole, system, modality = slice(0, problem.slices), problem.delivered, settings.entry
+    system, modality = problem.delivered, settings.entry
     if method in modality.oracles:
         assert problem.reference is not None
         best, chosen = modality.oracles[method](system, problem.reference)
@@ -218,22 +218,17 @@ def _run(method: str, problem: Prepared[Any], settings: Settings, prior: Prior |
         yield Made(method, problem.scale.from_network(image).cpu().numpy(), time.perf_counter() - start, {})
     else:
         assert prior is not None
-        surrogate = problem.classical(modality.fallback, fallback_iterations(settings, False))
-        moments = RunningMoments()
-        draw: np.ndarray | None = None
-        for state in diffusion_draws(problem, settings, prior, whole, surrogate):
-            if state.finished:
-                image = problem.scale.from_network(resample(state.estimate, *system.grid.shape))
-                moments.add(image)
-                if state.draw == 1:
-                    draw, first = image.cpu().numpy(), time.perf_counter() - start
-                    extra = {"sigma_start": [round(level, 4) for level in state.sigma_start]}
-        assert draw is not None
-        yield Made(f"{method}-draw", draw, first, extra)
-        mean, seconds = moments.mean.cpu().numpy(), time.perf_counter() - start
-        std = moments.std.cpu().numpy() if settings.draws > 1 else None
-        trust = {} if std is None else _trust(problem, settings, prior, mean, std)
-        yield Made(method, mean, seconds, {**extra, **trust}, std)
+        made = drawn(problem, settings, prior)
+        entry = _card_entry(problem, settings, prior)
+        extra = {"sigma_start": [round(level, 4) for level in made.sigma_start]}
+        yield Made(f"{method}-draw", made.first, made.seconds[0], extra)
+        if made.spread is None:
+            yield Made(method, made.mean, made.seconds[1], extra)
+            return
+        gain = float(entry.get("gain", 0.0)) if entry else 0.0
+        spread, mean = made.spread.moved(gain), made.mean if gain == 0 else made.mean + gain * made.spread.away
+        trust = _trust(problem, settings, entry, spread)
+        yield Made(method, mean.astype(made.mean.dtype), made.seconds[1], {**extra, **trust}, spread)
 
 
 def _card_entry(problem: Prepared[Any], settings: Settings, prior: Prior) -> Mapping[str, Any] | None:
@@ -243,16 +238,16 @@ def _card_entry(problem: Prepared[Any], settings: Settings, prior: Prior) -> Map
 
 
 def _trust(
-    problem: Prepared[Any], settings: Settings, prior: Prior, mean: np.ndarray, std: np.ndarray
+    problem: Prepared[Any], settings: Settings, entry: Mapping[str, Any] | None, spread: Spread
 ) -> dict[str, list[float | None]]:
     """The columns of TRUST, a value a slice, over the body's voxels."""
     assert problem.reference is not None
     trust = settings.entry.trust
-    entry = _card_entry(problem, settings, prior)
+    known = None if entry is None else spread.calibrated(entry, trust.classes)
     body = trust.body(problem.reference)
     columns: dict[str, list[float | None]] = {key: [] for key in TRUST}
-    for image, spread, truth, inside in zip(problem.shown(mean), std, problem.reference, body, strict=True):
-        error, own = (image - truth)[inside], spread[inside]
+    for n, (truth, inside) in enumerate(zip(problem.reference, body, strict=True)):
+        error, own = (spread.mean[n] - truth)[inside], spread.std[n][inside]
         if not error.size:
             for column in columns.values():
                 column.append(None)
@@ -260,7 +255,7 @@ def _trust(
         correlation = rule.error_spread_correlation(error, own)
         columns["coverage90"].append(round(rule.coverage(error, own, settings.draws), 4))
         columns["coverage90_calibrated"].append(
-            None if entry is None else round(rule.coverage(error, rule.rescaled(own, entry), settings.draws), 4)
+            None if known is None else round(rule.coverage(error, known[n][inside], settings.draws), 4)
         )
         columns["error_spread_corr"].append(None if correlation is None else round(correlation, 4))
     return columns

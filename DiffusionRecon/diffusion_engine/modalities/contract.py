@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from ..volume import IntensityScale, Volume
-from .rules import Cases, Classical, Files, Fingerprint, Remark, Tissue, Trust, Wanted
+from .rules import Cases, Classical, Files, Fingerprint, Remark, Smooth, Tissue, Trust, Wanted
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .prepared import Extent, Prepared
 
 __all__ = [
-    "Asked", "Cases", "Classical", "Files", "Fingerprint", "IntensityScale", "Modality", "Remark", "Scan", "System",
-    "Tissue", "Trust", "Wanted",
+    "Asked", "Cases", "Classical", "Files", "Fingerprint", "IntensityScale", "Modality", "Remark", "Scan", "Smooth",
+    "System", "Tissue", "Trust", "Wanted",
 ]
 
 
@@ -164,7 +164,8 @@ class Modality:
     not look like this modality; ``simulate``: a measurement from a volume, its reference image and facts for a report;
     ``in_words``: a simulated scan from its settings by name; ``oracles``: images tuned on the reference, by method
     name, for comparison only; ``solvers``: methods that were run in it and did not diverge, beside those whose entries
-    in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it.
+    in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it;
+    ``smooth``: broad groups of its readings, None where they have no order.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Modality:
     solvers: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
+    smooth: Smooth | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:

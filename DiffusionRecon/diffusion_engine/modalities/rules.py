@@ -34,8 +34,9 @@ class Fingerprint(Protocol):
         """Whether what was calibrated for this acquisition holds for ``asked``."""
         ...
 
-    def distance(self, asked: Any) -> float:
-        """How far ``asked`` is from this one, to choose among those that fit."""
+    def offset(self, asked: Any) -> float | None:
+        """Where this one lies from ``asked``, 0 at the same place, along the one quantity in which a factor may be
+        interpolated; None where they differ in anything else by more than the rule allows."""
         ...
 
     def words(self) -> str:
@@ -68,6 +69,18 @@ class Classical:
 
 
 @dataclass(frozen=True)
+class Smooth:
+    """Broad groups of readings, over which noise averages out and what no image explains does not.
+
+    ``sums``: of a system and images, the residual added over each group, in standard deviations of its noise: (slices,
+    groups), 0 where a group has no reading; ``causes``: what may leave a smooth residual, in words.
+    """
+
+    sums: Callable[[Any, Any], Any]
+    causes: str
+
+
+@dataclass(frozen=True)
 class Trust:
     """The rules by which results of a modality are judged, in its unit.
 
@@ -76,7 +89,8 @@ class Trust:
     least spread that is believed; ``fingerprint`` and its ``rule`` in words; ``body``: where in reference images the
     patient is; ``density``: the number of an acquisition with which typical scores move; ``dose``: of the settings of a
     scan, and of measured data or None, the number of views and the noise in percent of the largest reading (None where
-    it cannot be told), on which it depends what can be seen.
+    it cannot be told), on which it depends what can be seen; ``classes``: name, least value and upper bound of values
+    of an image whose intervals are calibrated apart.
     """
 
     value_range: float
@@ -88,6 +102,7 @@ class Trust:
     least: float | None = None
     least_fitted: float | None = None
     dose: Callable[[Any, Any], tuple[int, float | None]] | None = None
+    classes: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 The interval mean +- k s (s: standard deviation of n draws, k: Student's factor for one more exchangeable value) should
 hold the truth in 90 % of the voxels. On held-out cases, whose truth is known, the split-conformal factor
 
-    f = the 90 % quantile, with finite-sample correction, of |error| / (k max(s, floor))
+    f = the 90 % quantile, with finite-sample correction, of |error| / (k u)
 
-makes it so: mean +- k f max(s, floor). It holds for other slices of the same kind scanned in the same way, on average
-over their voxels; neither for a single voxel or organ, nor for objects that are unlike them. No torch here.
-Sources: Lei et al., doi:10.1080/01621459.2017.1307116; scaled scores, arXiv:2107.07511.
+makes it so: mean +- k f u, with the width u of :mod:`.spread`, which takes the place of s. It holds for other slices of
+the same kind scanned in the same way, on average over their voxels; neither for a single voxel or organ, nor for
+objects that are unlike them. Between two numbers of views that were measured, f is interpolated. No torch here.
+Source: Lei et al., doi:10.1080/01621459.2017.1307116.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from ..modalities.contract import Fingerprint, Trust
 from .intervals import LEVEL, spread_factor
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+
+SAME_PLACE = 0.01
+"""An entry so near in the interpolated quantity is used as it is."""
 
 RULE = "same solver, options, steps, draws and coupling, "
 """What every modality asks for; its own rule follows."""
@@ -98,22 +102,30 @@ class Calibration:
 def matching_entry(
     entries: Sequence[Mapping[str, Any]], asked: Acquisition, trust: Trust, doubt: str = ""
 ) -> Calibration:
-    """The nearest entry that RULE and the modality's allow; none where there is a ``doubt``, a clause for the user."""
+    """The entry that RULE and the modality's allow, interpolated between two where there are two.
+
+    None where there is a ``doubt``, a clause for the user.
+    """
     if doubt:
         return Calibration(None, f"The spread is not calibrated: {doubt}.")
-    found = nearest_entry(entries, asked, trust)
-    if found is None:
-        return Calibration(None, (
-            f"The spread is not calibrated for this acquisition (needed: {RULE}{trust.rule}): do not read it as an "
-            "error bar."
-        ))
-    entry, nearest = found
-    return Calibration(entry, (
-        f"The uncertainty was multiplied by {entry['factor']:.2f}: on {entry['slices']} held-out slices scanned with "
-        f"{nearest.scan.words()} its 90 % interval held the truth in {100 * entry['coverage90']:.0f} % of the body's "
-        f"voxels before and {100 * entry['coverage90_calibrated']:.0f} % after. This is an average over voxels, not a "
-        "promise for one place."
+    own = [(entry, acquisition_in(entry, trust)) for entry in entries]
+    placed = _placed([(entry, one.scan) for entry, one in own if _method(one) == _method(asked)], asked)
+    fitting = [one for one in placed if one[1].fits(asked.scan)]
+    nearest = min(fitting, key=lambda one: abs(one[2]), default=None)
+    below = max((one for one in placed if one[2] <= 0), key=lambda one: one[2], default=None)
+    above = min((one for one in placed if one[2] >= 0), key=lambda one: one[2], default=None)
+    if nearest is not None and (abs(nearest[2]) < SAME_PLACE or below is None or above is None):
+        return Calibration(nearest[0], _sentence(nearest[0], nearest[1].words()))
+    if below is not None and above is not None:
+        between = _interpolated(below, above)
+        return Calibration(between, _sentence(between, f"{above[1].words()} and with {below[1].words()}"))
+    return Calibration(None, (
+        f"The spread is not calibrated for this acquisition (needed: {RULE}{trust.rule}): do not read it as an "
+        "error bar."
     ))
+
+
+_Placed = tuple[Mapping[str, Any], Fingerprint, float]
 
 
 def nearest_entry(
@@ -121,26 +133,53 @@ def nearest_entry(
 ) -> tuple[Mapping[str, Any], Acquisition] | None:
     """The nearest entry that RULE and the modality's allow, and what it was made for; None where there is none."""
     made = [(entry, acquisition_in(entry, trust)) for entry in entries]
-    fitting = [(entry, own) for entry, own in made if _fits(own, asked)]
-    return min(fitting, key=lambda pair: pair[1].scan.distance(asked.scan)) if fitting else None
+    fitting = [(entry, own) for entry, own in made if _method(own) == _method(asked) and own.scan.fits(asked.scan)]
+    return min(fitting, key=lambda pair: abs(pair[1].scan.offset(asked.scan) or 0.0), default=None)
 
 
-def _fits(made: Acquisition, asked: Acquisition) -> bool:
-    def same(a: Acquisition) -> tuple[Any, ...]:
-        return tuple(getattr(a, name) for name in OF_THE_METHOD)
+def _placed(made: Sequence[tuple[Mapping[str, Any], Fingerprint]], asked: Acquisition) -> list[_Placed]:
+    """The entries that may be compared with the acquisition, each with its place beside it."""
+    offsets = [(entry, scan, scan.offset(asked.scan)) for entry, scan in made]
+    return [(entry, scan, offset) for entry, scan, offset in offsets if offset is not None]
 
-    return same(made) == same(asked) and made.scan.fits(asked.scan)
+
+def _interpolated(below: _Placed, above: _Placed) -> dict[str, Any]:
+    """The nearer entry with factors between those of both, in proportion to the places, by their logarithms."""
+    near, far = sorted((below, above), key=lambda one: abs(one[2]))
+    width = above[2] - below[2]
+    share = abs(near[2]) / width if width > 0 else 0.0
+
+    def between(one: float, other: float) -> float:
+        return math.exp((1 - share) * math.log(one) + share * math.log(other))
+
+    one, other = near[0].get("factors", {}), far[0].get("factors", {})
+    return {
+        **near[0], "factor": between(near[0]["factor"], far[0]["factor"]),
+        "factors": {name: between(one[name], other[name]) for name in one if name in other},
+        "gain": (1 - share) * near[0].get("gain", 0.0) + share * far[0].get("gain", 0.0),
+        "slices": near[0]["slices"] + far[0]["slices"],
+        **{key: min(near[0][key], far[0][key]) for key in ("coverage90", "coverage90_calibrated")},
+    }
 
 
-def rescaled(std: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
-    """factor * max(std, floor), float32, in the unit of the spread."""
-    return (entry["factor"] * np.maximum(std, entry["floor"])).astype(np.float32)
+def _sentence(entry: Mapping[str, Any], scanned: str) -> str:
+    how = "widened where the data pull away from the prior, and multiplied" if entry.get("pull") else "multiplied"
+    return (
+        f"The uncertainty was {how} by {entry['factor']:.2f}: on {entry['slices']} held-out slices scanned with "
+        f"{scanned} its 90 % interval held the truth in {100 * entry['coverage90']:.0f} % of the body's voxels before "
+        f"and {100 * entry['coverage90_calibrated']:.0f} % after. This is an average over voxels, not a promise for one "
+        "place."
+    )
+
+
+def _method(made: Acquisition) -> tuple[Any, ...]:
+    return tuple(getattr(made, name) for name in OF_THE_METHOD)
 
 
 def conformal_factor(
     error: np.ndarray, std: np.ndarray, draws: int, floor: float, level: float = LEVEL
 ) -> float:
-    """The factor f above; ``error``: mean minus truth, ``std``: of ``draws`` draws, ``floor``: one unit, same shape.
+    """The factor f above, for u = max(std, floor): ``error``: mean minus truth, one unit, same shape.
 
     The k-th smallest of m scores, k = ceil((m + 1) level). Raises ValueError where the voxels are too few for that.
     """

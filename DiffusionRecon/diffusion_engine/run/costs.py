@@ -18,9 +18,8 @@ from ..modalities.prepared import Extent, Prepared
 from ..physics.grid import ImageGrid
 from ..priors.library import Prior
 from ..solvers.listing import listed_methods, working_megabytes
-from .draws import taught_options
-from .freer import freer_work
 from .settings import Settings
+from .surer import surer_work
 
 SURROGATE_ITERATIONS = 60
 """Iterations of the rough fallback image from which the error of the diffusion start is predicted."""
@@ -30,11 +29,11 @@ ARRAYS_OF_DATA = 3
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds for one slice: an iteration of the fallback image, a draw (0 without a prior), all of the freer run."""
+    """Seconds for one slice: an iteration of the fallback image, a draw (0 without a prior), the surer draw."""
 
     classical_iteration: float
     draw: float
-    freer: float = 0.0
+    surer: float = 0.0
 
     def slice_seconds(self, settings: Settings) -> float:
         """Seconds for one slice of a run."""
@@ -43,8 +42,8 @@ class Costs:
         return used * self.classical_iteration + settings.draws * self.draw + 1e-3
 
     def seconds(self, settings: Settings, slices: int) -> float:
-        """Seconds for a run of so many slices: one more is the residual test's, which has no freer run."""
-        return (slices + 1) * self.slice_seconds(settings) + slices * self.freer
+        """Seconds for a run of so many slices: one more is the residual test's."""
+        return (slices + 1) * (self.slice_seconds(settings) + self.surer)
 
 
 def fallback_iterations(settings: Settings, delivered: bool) -> int:
@@ -74,7 +73,7 @@ def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None) -> 
 
     work = listed_methods()[settings.solver].draw_work(settings.steps, settings.solver_options)
     call = _timed(step) / count
-    return Costs(iteration, work * call, freer_work(settings, taught_options(prior)) * call)
+    return Costs(iteration, work * call, surer_work(settings) * call)
 
 
 def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str, Any], bool]:

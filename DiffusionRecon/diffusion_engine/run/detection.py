@@ -58,7 +58,7 @@ def detection_sentence(card: PriorCard, settings: Settings, data: Any = None) ->
 
 
 def _clause(entry: Mapping[str, Any], limits: Sequence[Mapping[str, Any]], unit: str) -> str:
-    """Such as "lesions of up to 60 HU below 12 mm may be missing"."""
+    """What may be missing of one class of contrast, without a full stop."""
     bounds = [other["contrast_up_to"] for other in limits if other["contrast_up_to"] is not None]
     if entry["contrast_up_to"] is not None:
         kind = f"lesions that differ by up to {entry['contrast_up_to']:g} {unit}"

@@ -18,11 +18,11 @@ from ..priors.library import Prior
 from ..priors.slices import resample
 from ..volume import Volume
 from .costs import SURROGATE_ITERATIONS, Costs, fallback_iterations
-from .draws import diffusion_draws, parts_of, solved_together, taught_options
-from .freer import STAGE, freer
+from .draws import diffusion_draws, parts_of
 from .products import DrawProducts
 from .report import Tally
-from .settings import PRIOR_DECIDED, Settings
+from .settings import Settings
+from .surer import PULL, STAGE, surer
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def chunk_images(
     if prior is None:
         return
     start = time.perf_counter()
-    products = [DrawProducts(problem, settings, prior, part, into, store) for part in parts]
+    products = [DrawProducts(problem, settings, prior, part, into, store, tally.gain) for part in parts]
     for state in diffusion_draws(problem, settings, prior, chunk, torch.cat(surrogate), in_slabs):
         if state.step.index == 1 and state.draw == 1:
             tally.sigma_start += [round(level, 4) for level in state.sigma_start]
@@ -67,32 +67,28 @@ def chunk_images(
         work = costs.draw / state.step.total * (chunk.stop - chunk.start)
         stage = f"draw {state.draw} of {settings.draws}"
         yield _advanced(problem, tally, chunk, stage, state.step.index, state.step.total, work, current)
-    if PRIOR_DECIDED in into:
-        yield from _freer(problem, settings, prior, costs, chunk, tally, products, torch.cat(surrogate), in_slabs)
+    asked = surer(settings)
+    if asked is not None and PULL in into:
+        yield from _surer(
+            problem, asked, prior, costs, chunk, tally, parts, products, torch.cat(surrogate), in_slabs
+        )
     for product in products:
         product.finish()
     tally.spend("diffusion", start)
 
 
-def _freer(
-    problem: Prepared[Any], settings: Settings, prior: Prior, costs: Costs, chunk: slice, tally: Tally,
-    products: list[DrawProducts], surrogate: Tensor, in_slabs: bool,
+def _surer(
+    problem: Prepared[Any], asked: Settings, prior: Prior, costs: Costs, chunk: slice, tally: Tally,
+    parts: list[slice], products: list[DrawProducts], surrogate: Tensor, in_slabs: bool,
 ) -> Iterator[Progress]:
-    """The draws of the freer run of some slices into the ``products`` of their parts."""
-    asked, grid = freer(settings, taught_options(prior)), problem.delivered.grid
-    # A method that ties slices may have one in its place that does not: then a slab at a time, as its products are.
-    together = solved_together(chunk.stop - chunk.start, asked)
-    for whole in parts_of(chunk, together):
-        known = surrogate[whole.start - chunk.start : whole.stop - chunk.start]
-        for state in diffusion_draws(problem, asked, prior, whole, known, in_slabs):
-            if state.finished:
-                drawn = problem.scale.from_network(resample(state.estimate, *grid.shape))
-                for part, product in zip(parts_of(chunk, settings.slab), products, strict=True):
-                    if whole.start <= part.start < whole.stop:
-                        product.compare(drawn[part.start - whole.start : part.stop - whole.start], 1)
-            work = costs.freer / (asked.draws * state.step.total) * (whole.stop - whole.start)
-            stage = f"{STAGE} draw {state.draw} of {asked.draws}"
-            yield _advanced(problem, tally, whole, stage, state.step.index, state.step.total, work)
+    """The draw with the surer prior of some slices into the ``products`` of their ``parts``."""
+    for state in diffusion_draws(problem, asked, prior, chunk, surrogate, in_slabs):
+        if state.finished:
+            image = problem.scale.from_network(resample(state.estimate, *problem.delivered.grid.shape))
+            for part, product in zip(parts, products, strict=True):
+                product.compare(image[part.start - chunk.start : part.stop - chunk.start])
+        work = costs.surer / state.step.total * (chunk.stop - chunk.start)
+        yield _advanced(problem, tally, chunk, STAGE, state.step.index, state.step.total, work)
 
 
 def _classical(

@@ -1,6 +1,6 @@
 """Two maps that warn of places: where the prior decided, and where the data and the image disagree.
 
-    prior_decided:  smoothed difference of a freer run (:mod:`.freer`) and the run itself, the same noise in both
+    prior_decided:  the pull of the data, smoothed (:mod:`.surer`)
     data_disagree:  matched filter of the residual (:mod:`..posterior.disagreement`)
 
 each over the standard deviation that it has on held-out images where nothing is wrong, by spread and gradient around a
@@ -20,10 +20,10 @@ from ..posterior.calibration import nearest_entry
 from ..posterior.null import Null, covariates, fit_null, smoothed, stored
 from ..posterior.warnings import SLICES, MapWarning, warnings_of
 from ..priors.library import Prior
-from .draws import asked_acquisition, taught_options
-from .freer import described, map_keys
+from .draws import asked_acquisition
 from .report import Tally
 from .settings import DATA_DISAGREE, PRIOR_DECIDED, Settings
+from .surer import PULL, map_keys
 from .verdicts import doubt_of
 
 WIDTH_PIXELS = 1.5
@@ -37,7 +37,7 @@ def finish_maps(problem: Prepared[Any], settings: Settings, prior: Prior, tally:
     """Bring the maps of a run into units of their null, in place, and note in ``tally.maps`` what they warn of."""
     for key in map_keys(settings):
         null, alarms, note = _null_of(problem, settings, prior, tally, key)
-        image = tally.images[key]
+        image = tally.images.setdefault(key, np.zeros(problem.shape, np.float32))
         for part, difference, local, inside in local_values(problem, settings, tally.images, key):
             image[part] = np.where(inside, difference / null.at(local), 0.0)
         found = [] if null.threshold is None else warnings_of(problem.deliver(image), null.threshold)
@@ -61,9 +61,7 @@ def local_values(
         part = slice(n, n + 1)
         mean = problem.shown(images["mean"][part])
         spread = images["uncertainty"][part] / scale if "uncertainty" in images else None
-        difference = images[key][part]
-        if key == PRIOR_DECIDED:
-            difference = smoothed(difference / scale, WIDTH_PIXELS)
+        difference = smoothed(images[PULL][part] / scale, WIDTH_PIXELS) if key == PRIOR_DECIDED else images[key][part]
         inside = settings.entry.trust.body(mean)
         yield part, difference, covariates(mean / scale, spread, WIDTH_PIXELS), inside
 
@@ -85,7 +83,7 @@ def _null_of(
 ) -> tuple[Null, float | None, str]:
     """The null of a map, its false alarms in SLICES slices, and why there is no threshold, "" where there is one."""
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
-    own = [entry for entry in prior.card.maps if key in entry["maps"] and _same_freer(entry, settings, prior, key)]
+    own = [entry for entry in prior.card.maps if key in entry["maps"]]
     found = nearest_entry(own, asked, trust)
     if found is not None:
         entry = found[0]["maps"][key]
@@ -94,10 +92,6 @@ def _null_of(
     if difference.size == 0:
         return Null((), (), ((1.0,),)), None, "there is no body in the image"
     return fit_null(difference, local), None, "none was calibrated for this acquisition"
-
-
-def _same_freer(entry: dict[str, Any], settings: Settings, prior: Prior, key: str) -> bool:
-    return key != PRIOR_DECIDED or entry["maps"][key].get("freer") == described(settings, taught_options(prior))
 
 
 def _listed(warning: MapWarning) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..modalities.prepared import Prepared
 from ..posterior.calibration import check_calibrations
 from ..posterior.draws import DrawStore
 from ..posterior.gate import assess
+from ..posterior.spread import moved_by
 from ..priors.card import check_use
 from ..priors.library import load_prior
 from ..volume import Volume
@@ -30,7 +31,8 @@ from .maps import finish_maps
 from .products import REAL, product_keys
 from .report import Tally, make_report
 from .settings import DATA_DISAGREE, PRECISIONS, PRIOR_DECIDED, Settings
-from .verdicts import calibrate, fall_back, residual_tests
+from .surer import PULL
+from .verdicts import calibrate, fall_back, gain_of, residual_tests
 
 __all__ = ["DrawStep", "Progress", "Result", "choose_device", "diffusion_draws", "reconstruct", "reconstruct_steps"]
 
@@ -89,6 +91,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
         key: np.zeros(problem.shape, np.float32 if key in REAL else problem.array_type)
         for key in product_keys(settings)
     })
+    tally.gain = 0.0 if prior is None else gain_of(problem, settings, prior)
     costs = measure(problem, settings, prior)
     tally.plan, in_slabs = foresee(extent_of(problem), settings, costs)
     if in_slabs:
@@ -109,7 +112,8 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
         report = make_report(problem, settings, prior, tally, time.perf_counter() - began)
         volumes = _delivered(problem, settings, tally.images)
         if store is not None:
-            volumes.update({f"draw_{n + 1}": problem.deliver(store.read(n)) for n in range(kept)})
+            away = moved_by(tally.images[PULL], tally.gain) if tally.gain else np.float32(0)
+            volumes.update({f"draw_{n + 1}": problem.deliver(store.read(n) + away) for n in range(kept)})
     yield Result(volumes, report)
 
 
@@ -129,7 +133,8 @@ def choose_device(name: str) -> torch.device:
 
 def _delivered(problem: Prepared[Any], settings: Settings, images: dict[str, np.ndarray]) -> dict[str, Volume]:
     shown = {
-        key: image for key, image in images.items() if key not in ("mean", "uncertainty") or key in settings.keep
+        key: image for key, image in images.items()
+        if key != PULL and (key not in ("mean", "uncertainty") or key in settings.keep)
     }
     if problem.reference is not None:
         shown["reference"] = problem.reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..modalities.contract import DIFFUSION
@@ -14,17 +15,18 @@ from ..posterior.draws import DrawStore
 from ..posterior.moments import RunningMoments
 from ..posterior.residual_map import residual_map
 from ..posterior.split import SplitMoments
+from ..posterior.spread import moved_by
 from ..priors.library import Prior
 from .draws import gaussian_near_start
-from .freer import compared_draws, map_keys
 from .settings import DATA_DISAGREE, PRIOR_DECIDED, Settings
+from .surer import PULL, map_keys, surer
 
 SPLIT_TOLERANCE, SPLIT_ITERATIONS = 1e-2, 400
 """Of the solve that splits a draw: about 100 iterations at 60 views and 0.2 % noise, which leave an error of 1e-3 of
 the spread. Data of much less noise end at the bound, and the part that is not seen is then a little too small."""
 
 
-REAL = ("uncertainty", "not_seen", "not_seen_share", PRIOR_DECIDED, DATA_DISAGREE)
+REAL = ("uncertainty", "not_seen", "not_seen_share", PULL, PRIOR_DECIDED, DATA_DISAGREE)
 """The images that are real numbers also where images are complex."""
 
 
@@ -40,7 +42,8 @@ def product_keys(settings: Settings) -> list[str]:
     if settings.draws > 1:
         keys += ["uncertainty"] if "uncertainty" in settings.keep or map_keys(settings) else []
         keys += ["not_seen", "not_seen_share"] if "not_seen" in settings.keep else []
-    return keys + (["residual"] if "residual" in settings.keep else []) + map_keys(settings)
+    keys += [] if surer(settings) is None else [PULL]
+    return keys + (["residual"] if "residual" in settings.keep else []) + [key for key in map_keys(settings) if key != PRIOR_DECIDED]
 
 
 class DrawProducts:
@@ -48,8 +51,10 @@ class DrawProducts:
 
     def __init__(
         self, problem: Prepared[Any], settings: Settings, prior: Prior, chunk: slice, into: dict[str, np.ndarray],
-        store: DrawStore | None,
+        store: DrawStore | None, gain: float = 0.0,
     ) -> None:
+        """``gain``: of the pull, by which the mean is moved."""
+        self._gain, self._first = gain, np.zeros(0)
         self._problem, self._settings, self._chunk, self._into, self._store = problem, settings, chunk, into, store
         self._moments = RunningMoments()
         self._split: SplitMoments | None = None
@@ -61,21 +66,23 @@ class DrawProducts:
         """Take in the next draw (slices, rows, columns)."""
         if self._store is not None:
             self._store.write(self._moments.count, self._chunk, draw.cpu().numpy())
-        if PRIOR_DECIDED in self._into and self._moments.count < compared_draws(self._settings):
-            self.compare(draw, -1)
+        if PULL in self._into and self._moments.count == 0:
+            self._first = self._problem.shown(draw.cpu().numpy())
         self._moments.add(draw)
         if self._split is not None:
             self._split.add(self._problem.scale.to_network(draw))
 
-    def compare(self, draw: Tensor, sign: int) -> None:
-        """Count a draw (slices, rows, columns) in the difference of the freer run (+1) and the run itself (-1)."""
-        shown = self._problem.shown(draw.cpu().numpy())
-        self._into[PRIOR_DECIDED][self._chunk] += (sign / compared_draws(self._settings) * shown).astype(np.float32)
+    def compare(self, draw: Tensor) -> None:
+        """Take in the draw (slices, rows, columns) with the surer prior, which has the noise of the first one."""
+        self._into[PULL][self._chunk] = self._first - self._problem.shown(draw.cpu().numpy())
 
     def finish(self) -> None:
         """Write what was asked for to its place."""
         into, chunk = self._into, self._chunk
-        into["mean"][chunk] = self._moments.mean.cpu().numpy()
+        mean = self._moments.mean
+        if self._gain and PULL in into:
+            mean = mean + torch.from_numpy(moved_by(into[PULL][chunk], self._gain)).to(mean.device)
+        into["mean"][chunk] = mean.cpu().numpy()
         if "uncertainty" in into:
             into["uncertainty"][chunk] = self._moments.std.cpu().numpy()
         if self._split is not None:
@@ -83,7 +90,7 @@ class DrawProducts:
             into["not_seen_share"][chunk] = self._split.unseen_share.cpu().numpy()
         for key, of in (("residual", residual_map), (DATA_DISAGREE, disagreement)):
             if key in into:
-                mean = self._problem.scale.to_network(self._moments.mean)
-                likelihood, image = self._problem.delivered.select(chunk).physical(mean)
+                network = self._problem.scale.to_network(mean)
+                likelihood, image = self._problem.delivered.select(chunk).physical(network)
                 noise = self._problem.noise(self._settings.seed, "residual", chunk)
                 into[key][chunk] = of(likelihood, image, noise).cpu().numpy()

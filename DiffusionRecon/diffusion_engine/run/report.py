@@ -36,9 +36,18 @@ SPREAD_NOTES = {
 """What must be said of draws by the label of their method, where no calibration mends their spread."""
 
 
+MOVED = (
+    "Mean and samples were moved by {gain:g} times the pull of the data, that is how much they differ from a sample whose "
+    "prior counts in full: so much brings back small lesions that were inserted into held-out slices."
+)
+
+
 @dataclass
 class Tally:
-    """What a run accumulates: images by key and slice, seconds a method, work done, scores of the slices, verdicts."""
+    """What a run accumulates: images by key and slice, seconds a method, work done, scores of the slices, verdicts.
+
+    ``gain``: of the pull of the data, by which the mean was moved, see :mod:`.surer`.
+    """
 
     images: dict[str, np.ndarray]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -52,6 +61,7 @@ class Tally:
     calibration: Calibration | None = None
     efforts: Efforts = field(default_factory=Efforts)
     maps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gain: float = 0.0
 
     @property
     def fraction(self) -> float:
@@ -83,6 +93,7 @@ def make_report(
         notes.append(SPREAD_NOTES[spread].format(solver=settings.solver.upper()))
     if problem.reference is not None and not _allows_ssim(problem):
         notes.append(f"The images have fewer than {metrics.SSIM_WINDOW} pixels one way: no SSIM is given.")
+    notes += [MOVED.format(gain=tally.gain)] if tally.gain else []
     notes += [] if tally.efforts.sentence is None else [tally.efforts.sentence]
     notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
     notes += [test.statement for test in tally.tests]
@@ -91,6 +102,7 @@ def make_report(
         "modality": settings.modality,
         "method": settings.solver if prior is not None else settings.methods[-1],
         "prior": prior.card.name if prior is not None else None,
+        "gain": tally.gain,
         "seed": settings.seed,
         "draws": settings.draws if prior is not None else 0,
         "solver": settings.solver if prior is not None else None,
@@ -107,7 +119,8 @@ def make_report(
         "residual_tests": [
             {
                 "kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "explains": t.explains, "passed": t.passed,
-                "advice": t.advice, "per_view": t.per_group, "group": t.group,
+                "advice": t.advice, "per_view": t.per_group, "group": t.group, "smooth": t.smooth,
+                "misfit": t.misfit,
             }
             for t in tally.tests
         ],

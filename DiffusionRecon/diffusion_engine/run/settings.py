@@ -54,7 +54,7 @@ class Settings:
     pixel_mm: float | None = None
     trust_unit: bool = False
     keep_draws: bool = False
-    keep: tuple[str, ...] = ("mean", "uncertainty", "not_seen", "residual", DATA_DISAGREE)
+    keep: tuple[str, ...] = ("mean", "uncertainty", "not_seen", "residual", PRIOR_DECIDED)
     preset: str | None = None
     coupling: str = "none"
     precision: str = "auto"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..modalities.contract import Smooth
 from ..modalities.prepared import Prepared
-from ..posterior.calibration import matching_entry, rescaled
+from ..posterior.calibration import matching_entry
 from ..posterior.gate import blended, without_fallback
 from ..posterior.residual import (
     CONVERGED,
@@ -20,14 +22,17 @@ from ..posterior.residual import (
     accepted_range,
     advised,
     ceiling,
+    smooth_limit,
     summarise,
 )
+from ..posterior.spread import Spread
 from ..priors.library import Prior
 from .costs import Costs
 from .draws import asked_acquisition
 from .images import Progress, chunk_images
 from .report import Tally
 from .settings import Settings
+from .surer import PULL, surer
 
 
 def residual_tests(
@@ -42,6 +47,8 @@ def residual_tests(
     possible = image if not entry.is_fitted(best) else _raised(image, entry.trust.least)
     again = problem.rescanned(possible, middle, settings.seed)
     kinds = {*(own.name for own in entry.classical), "mean"}
+    # What moves the mean of the run moves that of the copy.
+    kinds |= {PULL} if tally.gain else set()
     copies = {key: np.zeros_like(image[:1]) for key, image in tally.images.items() if key in kinds}
     seconds = dict(tally.seconds)
     levels = list(tally.sigma_start)
@@ -49,6 +56,7 @@ def residual_tests(
     tally.seconds, tally.sigma_start = seconds, levels
     readings = problem.delivered.data[0].numel()
     tests = []
+    copies.pop(PULL, None)
     for key, copy in copies.items():
         fitted = entry.is_fitted(key)
         expected = _ratio(again.residuals(copy))
@@ -58,8 +66,23 @@ def residual_tests(
         allowed = UNRESOLVED**2 * _signal(problem, tally.images[key]) if key == "mean" else 0.0
         accepted = accepted_range(expected, readings, fitted=fitted, allowed=allowed)
         explains = _explains(problem, settings, key, tally.images[key], ratio)
-        tests.append(ResidualTest(key, ratio, each, accepted, explains, fitted=fitted, group=entry.group))
+        test = ResidualTest(key, ratio, each, accepted, explains, fitted=fitted, group=entry.group)
+        if fitted and entry.smooth is not None:
+            smooth = _smooth(problem, again, entry.smooth, middle, tally.images[key], copy)
+            test = replace(test, smooth=smooth, causes=entry.smooth.causes)
+        tests.append(test)
     tally.tests = advised(tests, settings.fallback_title, [own.name for own in entry.classical[::-1]])
+
+
+def _smooth(
+    problem: Prepared[Any], again: Prepared[Any], rule: Smooth, middle: int, images: np.ndarray, copy: np.ndarray
+) -> tuple[float, float]:
+    """What broad groups of readings of the slice ``middle`` leave, and the most that its simulated scan allows."""
+    one = slice(middle, middle + 1)
+    found = rule.sums(problem.delivered.select(one), problem.network(images[one])).square().mean()
+    simulated = rule.sums(again.delivered, again.network(copy)).square()
+    limit = smooth_limit(float(simulated.mean()), simulated.numel())
+    return round(float(found), 4), round(limit, 4)
 
 
 def fall_back(problem: Prepared[Any], settings: Settings, tally: Tally) -> Iterator[Progress]:
@@ -96,7 +119,19 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
     tally.calibration = matching_entry(prior.card.calibration, asked, trust, doubt)
     if tally.calibration.entry is not None:
-        tally.images["uncertainty"] = rescaled(tally.images["uncertainty"], tally.calibration.entry)
+        spread = Spread(
+            tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull")
+        )
+        tally.images["uncertainty"] = spread.calibrated(tally.calibration.entry, trust.classes)
+
+
+def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float:
+    """By how much of the pull the mean of a run is moved: as the card's calibration for this acquisition says, else 0."""
+    if surer(settings) is None or problem.delivered.complex_images:
+        return 0.0
+    asked = asked_acquisition(problem, settings, prior)
+    entry = matching_entry(prior.card.calibration, asked, settings.entry.trust).entry
+    return float((entry or {}).get("gain", 0.0))
 
 
 def doubt_of(tally: Tally) -> str:
@@ -104,8 +139,10 @@ def doubt_of(tally: Tally) -> str:
     """
     if tally.gate is not None and not tally.gate.passed:
         return "the image is unlike those it was calibrated on"
-    explained = all(test.explains for test in tally.tests if test.kind == "mean")
-    return "" if explained else "the image does not explain the data"
+    of_mean = [test for test in tally.tests if test.kind == "mean"]
+    if not all(test.explains for test in of_mean):
+        return "the image does not explain the data"
+    return "something smooth in the data is in no image" if any(test.drifts for test in of_mean) else ""
 
 
 def _ratio(groups: Tensor) -> float:

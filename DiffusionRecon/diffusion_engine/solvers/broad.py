@@ -22,7 +22,7 @@ class Broad:
     See :func:`..likelihoods.root.broad_spectrum`.
     """
 
-    broad_std: float = 0.01
+    broad_std: float = 0.012
     broad_pixels: float = 1.6
 
     def spectrum(self, like: Tensor) -> Tensor | None:

@@ -36,7 +36,7 @@ class ConsistencySettings(Broad, AnnealedSettings):
     steps: int = 4
     sigma_end: float = 0.05
     sigma_data: float = 0.5
-    prior_variance: float = 1.0
+    prior_variance: float = 2.0
     cg_iterations: int = 8
     cg_tolerance: float = 1e-3
     local_variance: bool = True

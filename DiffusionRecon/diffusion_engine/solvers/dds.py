@@ -48,7 +48,7 @@ class DDSSettings(Broad, AnnealedSettings):
 
     eta: float = 1.0
     sigma_data: float = 0.5
-    prior_variance: float = 1.0
+    prior_variance: float = 2.0
     cg_iterations: int = 8
     cg_tolerance: float = 1e-3
     mirrored: bool = True

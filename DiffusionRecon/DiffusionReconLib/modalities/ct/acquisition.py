@@ -25,6 +25,8 @@ class CTAcquisition:
     noisePercent: Annotated[float, WithinRange(0.01, 50)] = 0.2
     photons: Annotated[float, WithinRange(10, 1e9)] = 1e5
     electronicStd: Annotated[float, WithinRange(0, 10000)] = 0.0
+    scatterPercent: Annotated[float, WithinRange(0, 50)] = 0.0
+    beamHardening: bool = False
     sinogramPath: str = ""
     geometryPath: str = ""
 
@@ -57,6 +59,10 @@ class CTRows:
 def scanSettings(values: Any) -> dict[str, Any]:
     """The engine's settings of the simulated scan; ValueError for a noise that this version does not have."""
     settings = {"geometry": values.geometry, "views": int(values.views), "arc_degrees": float(values.arcDegrees)}
+    if values.scatterPercent > 0:
+        settings["scatter_percent"] = float(values.scatterPercent)
+    if values.beamHardening:
+        settings["beam_hardening"] = True
     if values.noiseKind == "photons":
         return {**settings, "i0": float(values.photons), "electronic_std": float(values.electronicStd)}
     if values.noiseKind != "percent":

@@ -36,14 +36,17 @@ def suggest(values: Any, measured: MeasuredSummary | None, bodyPart: str) -> Sug
     return None
 
 
+CLEAN: Mapping[str, Any] = MappingProxyType({"scatterPercent": 0.0, "beamHardening": False})
+
+
 def _percent(**changes: Any) -> Mapping[str, Any]:
     plain = {"geometry": "parallel", "views": 60, "arcDegrees": 180.0, "noiseKind": "percent", "noisePercent": 0.2}
-    return MappingProxyType({**plain, **changes})
+    return MappingProxyType({**plain, **CLEAN, **changes})
 
 
 LOW_DOSE: Mapping[str, Any] = MappingProxyType({
     "geometry": "parallel", "views": 360, "arcDegrees": 180.0, "noiseKind": "photons", "photons": 1e4,
-    "electronicStd": 5.0,
+    "electronicStd": 5.0, **CLEAN,
 })
 
 SENTENCES: Mapping[str, str] = MappingProxyType({

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...volume import Volume
-from ..contract import Asked, Cases, Classical, Modality
+from ..contract import Asked, Cases, Classical, Modality, Smooth
 from .files import FILES
 from .hu_question import question_hu
 from .scale import HU
@@ -55,6 +55,13 @@ def prepare(
     return ready(source, asked, device, card, foreseen)
 
 
+def smooth_sums(system: Any, x: Any) -> Any:
+    """See :func:`.smooth.smooth_sums`."""
+    from .smooth import smooth_sums as sums
+
+    return sums(system, x)
+
+
 def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[str, list[Any]]]:
     """See :func:`.oracle.tv_oracle`."""
     from .oracle import tv_oracle as best
@@ -63,10 +70,14 @@ def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[s
 
 
 def in_words(scan: Mapping[str, Any]) -> str:
-    """Such as "parallel, 60 views", and what else of the scan is told: "parallel, 60 views, i0 100000"."""
-    told = (name for name in CTScan.__dataclass_fields__ if name not in ("geometry", "views"))
-    further = "".join(f", {name} {scan[name]}" for name in told if name in scan)
-    return f"{scan['geometry']}, {scan['views']} views{further}"
+    """Such as "parallel, 60 views", and what else of the scan is told: "parallel, 60 views, 100000 photons a ray"."""
+    photons, noise, scatter = (scan.get(name) for name in ("i0", "noise_percent", "scatter_percent"))
+    parts = [
+        str(scan["geometry"]), f"{scan['views']} views", f"{photons:g} photons a ray" if photons else "",
+        f"{noise:.2g} % noise" if noise and not photons else "", f"{scatter:g} % scatter" if scatter else "",
+        "beam hardening" if scan.get("beam_hardening") else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 CT = Modality(
@@ -83,4 +94,5 @@ CT = Modality(
         tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
     oracles={"tv-oracle": tv_oracle},
+    smooth=Smooth(smooth_sums, "scatter, beam hardening or a wrong count of the unattenuated beam"),
 )

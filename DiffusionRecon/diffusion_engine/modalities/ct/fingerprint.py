@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from .system import CTSystem
 
 VIEWS_TOLERANCE, ARC_TOLERANCE, NOISE_FACTOR, GAP_FACTOR = 0.25, 0.1, 2.0, 2.0
+EVEN = 1.05
+"""Unevenness below which the noise is the same for all rays."""
 SAMPLED_READINGS = 1 << 17
 """Readings of a slice that tell how uneven its noise is."""
 
 RULE = (
-    "geometry and arc (within 10 %), views within 25 %, their largest gap, the noise and its unevenness within a "
-    "factor of 2, pixels that the prior knows, the whole body in view"
+    "geometry and arc (within 10 %), views within 25 % or between two numbers that were calibrated, their largest gap, "
+    "the noise and its unevenness within a factor of 2 (equal for all rays or by ray), scatter within a factor of 2, beam hardening or none, pixels that the "
+    "prior knows, the whole body in view"
 )
 
 
@@ -34,7 +37,8 @@ class CTFingerprint:
     ``arc_degrees``: union of what they have seen, within half a turn (parallel) or a turn (fan);
     ``largest_gap_degrees``: between neighbouring ones there, None where evenly spaced; ``noise_range``: 90 over 10 %
     quantile of the readings' standard deviations, 1 for white noise; ``resampled``: the prior worked on other pixels
-    than the image's; ``truncated``: the field of view cut the body off.
+    than the image's; ``truncated``: the field of view cut the body off; ``scatter_percent``, ``beam_hardening``: what a
+    simulated scan had of either.
     """
 
     geometry: str
@@ -45,6 +49,8 @@ class CTFingerprint:
     noise_range: float = 1.0
     resampled: bool = False
     truncated: bool = False
+    scatter_percent: float = 0.0
+    beam_hardening: bool = False
 
     @classmethod
     def of(cls, prepared: Prepared[CTSystem]) -> CTFingerprint:
@@ -66,7 +72,7 @@ class CTFingerprint:
         return cls(
             geometry.type, _directions(geometry.angles_rad, seen.period_rad), math.degrees(seen.covered_rad),
             float((100 * std / largest).median()), math.degrees(seen.largest_gap_rad), float(np.median(ranges)),
-            prepared.prior.grid != system.grid, system.truncated,
+            prepared.prior.grid != system.grid, system.truncated, system.scatter_percent, system.beam_hardening,
         )
 
     @classmethod
@@ -101,30 +107,38 @@ class CTFingerprint:
 
     def fits(self, asked: CTFingerprint) -> bool:
         """Whether RULE allows to use what was calibrated for this scan for ``asked``."""
-
-        def same(a: CTFingerprint) -> tuple[Any, ...]:
-            return a.geometry, a.resampled, a.truncated
-
-        def near(one: float, other: float, factor: float) -> bool:
-            # A little more, so that twice the gap is within a factor of two despite rounding.
-            return one <= factor * other * 1.001 and other <= factor * one * 1.001
-
         return (
-            same(self) == same(asked)
-            and abs(asked.views - self.views) <= VIEWS_TOLERANCE * self.views
-            and abs(asked.arc_degrees - self.arc_degrees) <= ARC_TOLERANCE * self.arc_degrees
-            and near(asked.gap_degrees, self.gap_degrees, GAP_FACTOR)
-            and near(asked.noise_percent, self.noise_percent, NOISE_FACTOR)
-            and near(asked.noise_range, self.noise_range, NOISE_FACTOR)
+            self.offset(asked) is not None and abs(asked.views - self.views) <= VIEWS_TOLERANCE * self.views
+            and _near(asked.gap_degrees, self.gap_degrees, GAP_FACTOR)
         )
 
-    def distance(self, asked: CTFingerprint) -> float:
-        """|ln| of the ratio of their numbers of views."""
-        return abs(math.log(self.views / asked.views))
+    def offset(self, asked: CTFingerprint) -> float | None:
+        """ln of the ratio of their numbers of views; None where they differ in anything else by more than RULE allows.
+
+        The gaps between views are compared in units of those of as many evenly spaced views.
+        """
+
+        def same(a: CTFingerprint) -> tuple[Any, ...]:
+            return a.geometry, a.resampled, a.truncated, a.beam_hardening, a.noise_range < EVEN
+
+        alike = (
+            same(self) == same(asked)
+            and abs(asked.arc_degrees - self.arc_degrees) <= ARC_TOLERANCE * self.arc_degrees
+            and _near(asked.gap_degrees * asked.views, self.gap_degrees * self.views, GAP_FACTOR)
+            and _near(asked.noise_percent, self.noise_percent, NOISE_FACTOR)
+            and _near(asked.noise_range, self.noise_range, NOISE_FACTOR)
+            and _near(asked.scatter_percent, self.scatter_percent, NOISE_FACTOR)
+        )
+        return math.log(self.views / asked.views) if alike else None
 
     def words(self) -> str:
         """Such as "60 views"."""
         return f"{self.views} views"
+
+
+def _near(one: float, other: float, factor: float) -> bool:
+    """Whether two numbers are within a ``factor`` of each other; a little more, for rounding."""
+    return one <= factor * other * 1.001 and other <= factor * one * 1.001
 
 
 def _directions(angles_rad: Sequence[float], period_rad: float) -> int:

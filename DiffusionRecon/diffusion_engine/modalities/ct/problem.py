@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ from .field_of_view import reconstruction_grid
 from .hu_question import padding, question_hu
 from .measurement import Measurement
 from .readings.judge import judge
-from .readings.line_integrals import as_line_integrals, estimated_std
+from .readings.line_integrals import as_line_integrals, estimated_variance
 from .scale import HU
+from .scan import CTScan
 from .simulate import binnings, scan_geometry, simulate
 from .system import CTSystem
 
@@ -93,10 +95,7 @@ def _from_volume(
     i0 = volume.array.shape[2] - wide if 2 in flips else 0
     j0 = volume.array.shape[1] - tall if 1 in flips else 0
     frame = volume.crop(rows=(j0, j0 + tall), columns=(i0, i0 + wide)).bin_in_plane(factors)
-    notes.append(
-        f"Scan simulated from the volume with {asked.scan.views} views ({asked.scan.geometry}); simulating from "
-        "reconstructed images is kinder than a scanner: one energy, no scatter, no motion."
-    )
+    notes += _simulated(asked.scan)
     if factors[0] != factors[1]:
         notes.append(
             f"Reconstructed on pixels {factors[0]} times as tall and {factors[1]} times as wide as the input's "
@@ -113,7 +112,9 @@ def _from_volume(
         check_region(region, volume.array.shape[1], volume.array.shape[2])
         region = _binned(region, factors, flips, frame.array.shape, (i0, j0))
     measurement = as_line_integrals(scan.measurement, notes)
-    return _assemble(measurement, grid, frame, asked, device, card, notes, scan.reference.array, flips, region)
+    problem = _assemble(measurement, grid, frame, asked, device, card, notes, scan.reference.array, flips, region)
+    hardening = asked.scan.beam_hardening
+    return _of_both(problem, scatter_percent=float(asked.scan.scatter_percent), beam_hardening=hardening)
 
 
 def _from_measurement(
@@ -143,9 +144,7 @@ def _from_measurement(
     frame = Volume(np.zeros((len(source.values), grid.rows, grid.columns), np.float32), matrix, "HU")
     problem = _assemble(source, grid, frame, asked, device, card, notes, None, (), asked.region)
     if view.sentence is not None:
-        cut = replace(problem.delivered, truncated=True)
-        elsewhere = cut if problem.prior is problem.delivered else replace(problem.prior, truncated=True)
-        problem = replace(problem, delivered=cut, prior=elsewhere)
+        problem = _of_both(problem, truncated=True)
     return replace(problem, remarks=remarks)
 
 
@@ -155,10 +154,8 @@ def _assemble(
     region: tuple[int, int, int, int] | None,
 ) -> Problem:
     data = torch.from_numpy(measurement.values).to(device)
-    if measurement.variance is None:
-        spread = torch.tensor(estimated_std(data, None, notes) ** 2, dtype=torch.float32, device=device)
-    else:
-        spread = torch.from_numpy(np.asarray(measurement.variance, np.float32)).to(device)
+    variance = estimated_variance(data, None, notes) if measurement.variance is None else measurement.variance
+    spread = torch.from_numpy(np.asarray(variance, np.float32)).to(device)
     if region is not None:
         check_region(region, grid.rows, grid.columns)
     geometry = measurement.geometry
@@ -174,6 +171,34 @@ def _assemble(
         delivered, delivered if prior_grid == grid else on(prior_grid), frame, HU, reference, flips, region,
         tuple(range(first, first + len(data))), notes,
     )
+
+
+def _of_both(problem: Problem, **facts: Any) -> Problem:
+    """The problem with facts about its data, on either grid."""
+    delivered = replace(problem.delivered, **facts)
+    prior = delivered if problem.prior is problem.delivered else replace(problem.prior, **facts)
+    return replace(problem, delivered=delivered, prior=prior)
+
+
+def _simulated(scan: CTScan) -> list[str]:
+    """What must be said of a simulated scan."""
+    hardening, scatter = scan.beam_hardening, scan.scatter_percent
+    missing = [*([] if hardening else ["one energy"]), *([] if scatter else ["no scatter"]), "no motion"]
+    notes = [
+        f"Scan simulated from the volume with {scan.views} views ({scan.geometry}); simulating from "
+        f"reconstructed images is kinder than a scanner: {', '.join(missing)}."
+    ]
+    if scatter:
+        notes.append(
+            f"The readings hold scattered photons, {scatter:g} % of the primary ones behind the object, which no image "
+            "here knows of: values are too low, most of all in the middle."
+        )
+    if hardening:
+        notes.append(
+            "The beam has three energies and is corrected for water alone, which no image here knows of: dark streaks "
+            "between bones are the beam's."
+        )
+    return notes
 
 
 def _first(asked: Asked) -> int:

@@ -13,6 +13,9 @@ from ...orientation import SQUARE
 from ...physics.ct import CTGeometry, fan_geometry, make_projector, parallel_geometry
 from ...physics.grid import ImageGrid
 from ...physics.noise import simulate_counts
+from ...physics.operator import LinearOperator
+from ...physics.scatter import scattered
+from ...physics.spectrum import bone_share, hardened
 from ...sampling.noise import Noise
 from ...volume import AIR_HU, Volume
 from ..contract import Asked
@@ -84,7 +87,8 @@ def simulate(volume: Volume, asked: Asked, factor: int | tuple[int, int], first:
 
     ``factor``: native pixels of a reconstructed one along rows and columns (j, i), one number for both. The data come
     from the native pixels (halved by repetition along an axis whose factor is 1) through the projector at that
-    resolution, detector readings averaged to the coarse spacing; the reference is the mean of the native pixels. Values
+    resolution, detector readings averaged to the coarse spacing, after hardening and scatter where the scan has them,
+    which act on what the fine bins detect; the reference is the mean of the native pixels. Values
     below -1000 HU, which no scanner can produce, are raised to it. ``first``: index of the first slice in the whole
     stack; a slice's noise depends on seed and index alone.
     """
@@ -106,7 +110,7 @@ def simulate(volume: Volume, asked: Asked, factor: int | tuple[int, int], first:
     projector = make_projector(fine_geometry, grid, implementation="on_the_fly")
     # A few slices at a time: the projector's own arrays are larger than its images.
     unbinned = torch.cat([
-        projector.forward(torch.from_numpy(hu_to_attenuation(part, scan.water_per_mm).astype(np.float32)))
+        _detected(torch.from_numpy(part), projector, fine_geometry, scan)
         for part in np.array_split(native, math.ceil(len(native) / SLICES_AT_ONCE))
     ]).unflatten(-1, (geometry.detector_count, fine))
     noise = Noise(asked.seed, first, "scan")
@@ -127,3 +131,13 @@ def simulate(volume: Volume, asked: Asked, factor: int | tuple[int, int], first:
         variance = (std**2).numpy()
         measurement = Measurement(noisy.numpy(), geometry, spacing, variance=variance)
     return Simulation(measurement, reference)
+
+
+def _detected(hu: Tensor, projector: LinearOperator, geometry: CTGeometry, scan: CTScan) -> Tensor:
+    """Line integrals without noise that a detector reads of slices in HU: hardened and with scatter, where asked."""
+    attenuation = torch.from_numpy(hu_to_attenuation(hu.numpy(), scan.water_per_mm).astype(np.float32))
+    lines = projector.forward(attenuation)
+    if scan.beam_hardening:
+        bone = projector.forward(attenuation * bone_share(hu))
+        lines = hardened(lines - bone, bone)
+    return scattered(lines, geometry, scan.scatter_percent) if scan.scatter_percent > 0 else lines

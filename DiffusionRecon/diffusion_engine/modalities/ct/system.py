@@ -26,7 +26,8 @@ class CTSystem:
     """Sinograms on a grid; a network unit is the contrast of water to air, from water on: mu = water (1 + x).
 
     ``measured``: the likelihood of attenuation images in 1/mm; ``water_per_mm``: attenuation of water in 1/mm;
-    ``truncated``: the field of view cuts the object off.
+    ``truncated``: the field of view cuts the object off; ``scatter_percent``, ``beam_hardening``: what a simulated scan
+    holds of either, which nothing here corrects.
     """
 
     geometry: CTGeometry
@@ -34,6 +35,8 @@ class CTSystem:
     measured: GaussianLikelihood
     water_per_mm: float
     truncated: bool = False
+    scatter_percent: float = 0.0
+    beam_hardening: bool = False
 
     @cached_property
     def likelihood(self) -> GaussianLikelihood:

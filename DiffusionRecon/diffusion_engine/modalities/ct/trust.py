@@ -42,4 +42,7 @@ def density(system: System) -> float:
     return density_of(int(system.data.shape[-2]))
 
 
-TRUST = Trust(RANGE_HU, FLOOR_HU, CTFingerprint, RULE, body, density, AIR_HU, LEAST_HU, dose)
+CLASSES = (("air and lung", -math.inf, -400.0), ("soft tissue", -400.0, 150.0), ("bone and contrast", 150.0, math.inf))
+"""Of the values of an image in HU."""
+
+TRUST = Trust(RANGE_HU, FLOOR_HU, CTFingerprint, RULE, body, density, AIR_HU, LEAST_HU, dose, classes=CLASSES)

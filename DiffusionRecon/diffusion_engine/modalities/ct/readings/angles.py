@@ -12,6 +12,9 @@ from .remark import Remark, question
 
 _FEW_VIEWS = 4  # or fewer: even spread evenly they leave gaps that no prior bridges
 _PLAIN_SUMS = 0.1  # spread of the sums of parallel views beyond which the geometry is doubted
+_DRIFTING_SUMS = 0.003  # their standard deviation over the mean, beyond which a smooth course is remarked
+_SMOOTHER = 3.0  # times the variance that neighbouring views of that course would have if it were noise
+_LEAST_VIEWS = 12
 
 
 def question_degrees(look: Look, trusted: bool) -> list[Remark]:
@@ -105,7 +108,8 @@ def question_axes(look: Look, whole: np.ndarray, trusted: bool) -> list[Remark]:
 def doubt_sums(look: Look) -> list[Remark]:
     """Whether the sums of parallel views differ, which must all be the mass of the object: Helgason and Ludwig.
 
-    Only where the whole object is seen in every view.
+    Only where the whole object is seen in every view. Small differences are remarked where they go smoothly with the
+    angle, as those of scatter and beam hardening do and those of noise do not, whatever its level.
     """
     p = look.p
     if look.geometry.type != "parallel" or not all(outer_ends(look.geometry)):
@@ -116,15 +120,40 @@ def doubt_sums(look: Look) -> list[Remark]:
     middle = np.median(sums, axis=1, keepdims=True)
     if (middle <= 0).any():
         return []
+    drifting = _drifting(look, sums / middle)
     noise = look.noise * math.sqrt(p.shape[2]) / float(np.abs(middle).min())
     apart = np.abs(sums / middle - 1)
     limit = _PLAIN_SUMS + 5 * noise
     if float(np.percentile(apart, 75)) < limit and float(apart.max()) < 3 * limit:
-        return []
+        return drifting
     worst = int(apart.mean(0).argmax())
     return [Remark(
         "view_sums", f"The sums of the views differ by up to {100 * float(apart.max()):.0f} % (most in view {worst}), "
         "but parallel rays cross the same mass in every view: some may be of another object or another i0.", False,
+    )]
+
+
+def _drifting(look: Look, sums: np.ndarray) -> list[Remark]:
+    """A remark where the sums (slices, views), 1 on average, go up and down smoothly with the angle in most slices.
+
+    Their variance is more than _SMOOTHER times half the mean square of the steps between neighbours, which are equal
+    for noise of any level (von Neumann, doi:10.1214/aoms/1177731677); steps end where views are missing.
+    """
+    angles = np.mod(look.geometry.angles_rad, math.pi)
+    order = np.argsort(angles, kind="stable")
+    near = np.diff(angles[order]) < 2 * math.pi / len(angles)
+    if len(angles) < _LEAST_VIEWS or near.sum() < len(angles) / 2:
+        return []
+    spread = sums.var(1)
+    steps = np.diff(sums[:, order], axis=1)[:, near]
+    rough = (steps**2).mean(1) / 2
+    found = (spread > _DRIFTING_SUMS**2) & (spread > _SMOOTHER * rough)
+    if found.mean() <= 0.5:
+        return []
+    return [Remark(
+        "smooth_sums", f"The sums of the views differ by {100 * math.sqrt(float(np.median(spread[found]))):.1f} % "
+        "(standard deviation) and follow the angle smoothly, but parallel rays cross the same mass in every view: "
+        "scatter, beam hardening or a drift may not be corrected, so values may be several percent wrong.", False,
     )]
 
 
