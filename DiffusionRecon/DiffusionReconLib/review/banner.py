@@ -93,7 +93,8 @@ def _map(key: str, told: dict) -> BannerLine:
     }
     words = {"title": titles.get(key, key), "limit": f"{told['threshold'] or 0:.1f}", "count": len(told["warnings"])}
     if told["threshold"] is None:
-        return BannerLine(_("{title}: not calibrated for this acquisition, warns of no place.").format(**words), WARNING)
+        text = _("{title}: not calibrated for this acquisition, warns of no place.")
+        return BannerLine(text.format(**words), WARNING)
     rate = told.get("false_alarms_per_32_slices")
     if rate is None:
         chance = _("rate of false alarms not known here")

@@ -155,7 +155,8 @@ def exportHtml(
 <p>{_count(content)} A region is found where a structure's half width in the map of the uncertainty reaches
 ±{criteria["half_width"]:.3g} {_text(unit)}, or the scan does not determine {100 * criteria["not_seen_share"]:g} % of
 the variance or more, over at least {criteria["minimum_mm3"]:g} mm³. They are ranked by spread against the contrast
-around them, and size. Before them come the places that a map warns of, see the lines at the top. Places: R, A, S in mm.</p>
+around them, and size. Before them come the places that a map warns of, see the lines at the top. Places: R, A, S in
+mm.</p>
 <table><thead><tr><th>No.</th><th>Why</th><th>Place</th><th>Volume</th><th>Mean with spread</th>
 <th>Not determined by the scan</th><th>Segment</th><th>Verdict</th><th>Comment</th></tr></thead>
 <tbody>{rows}</tbody></table>
