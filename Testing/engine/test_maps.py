@@ -57,7 +57,7 @@ def test_a_bin_of_few_voxels_has_the_spread_of_all_and_nothing_is_divided_by_zer
         1.4826 * float(np.median(np.abs(difference[-3:]))))
     assert fit_null(difference, local).at(local).min() > 0.5 * everywhere
     assert fit_null(np.zeros(100), np.zeros((2, 100))).at(np.zeros((2, 1))) == pytest.approx(1e-6)
-    with pytest.raises(ValueError, match="expected voxels of the body .* found none"):
+    with pytest.raises(ValueError, match=r"expected voxels of the body .* found none"):
         fit_null(np.zeros(0), np.zeros((2, 0)))
     with pytest.raises(FloatingPointError, match="NaN or infinite"):
         fit_null(np.array([np.nan]), np.zeros((2, 1)))
@@ -120,7 +120,7 @@ def test_a_threshold_is_passed_once_in_32_slices() -> None:
     assert np.count_nonzero(many >= threshold_of(many, 320)) <= 10
     # One that stands out alone is seen, not smoothed over by the others.
     assert threshold_of(np.concatenate([np.ones(30), [9.0]]), 4) > 9
-    with pytest.raises(ValueError, match="two peaks or more .* found 1 in 3 slices"):
+    with pytest.raises(ValueError, match=r"two peaks or more .* found 1 in 3 slices"):
         threshold_of(np.ones(1), 3)
 
 

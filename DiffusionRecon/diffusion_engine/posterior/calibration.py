@@ -167,8 +167,8 @@ def _sentence(entry: Mapping[str, Any], scanned: str) -> str:
     return (
         f"The uncertainty was {how} by {entry['factor']:.2f}: on {entry['slices']} held-out slices scanned with "
         f"{scanned} its 90 % interval held the truth in {100 * entry['coverage90']:.0f} % of the body's voxels before "
-        f"and {100 * entry['coverage90_calibrated']:.0f} % after. This is an average over voxels, not a promise for one "
-        "place."
+        f"and {100 * entry['coverage90_calibrated']:.0f} % after. This is an average over voxels, not a promise for "
+        "one place."
     )
 
 

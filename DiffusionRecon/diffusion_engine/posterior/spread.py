@@ -7,8 +7,8 @@ as the network states it: how far the data move an image away from the prior onc
     u = (max(s~, floor)^2 + (w d~ / k)^2)^(1/2),    s~^2 = G s^2,  d~ = G d,
 
 G: a Gaussian window of SMOOTHING pixels in each slice, k: Student's factor for the draws, w: PULL. The interval is
-mean +- k f u, with a factor f of its own for each class of values of the mean (lung, soft tissue, bone, ...): a Mondrian
-conformal predictor, doi:10.1007/b106715. On held-out slices these intervals are narrower than those of s alone, and
+mean +- k f u, with a factor f of its own for each class of values of the mean (lung, soft tissue, bone, ...): a
+Mondrian conformal predictor, doi:10.1007/b106715. On held-out slices these intervals are narrower than those of s alone, and
 hold the truth inside inserted lesions far more often. That the distance between two fits widens an interval is this
 project's own; w was chosen there. No torch here.
 """

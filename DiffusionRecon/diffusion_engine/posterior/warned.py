@@ -39,8 +39,8 @@ def with_warnings(
 
     A place that two maps warn of, within APART_MM, is one finding. Its region is what is connected to the peak where
     the map keeps PEAK_SHARE of it, within REACH_MM; the first of two findings has the voxels that both hold, and one
-    of the spread that has none left goes. Arguments as in :func:`.findings.find_regions`. Raises ValueError for a map of
-    another grid or a place outside it.
+    of the spread that has none left goes. Arguments as in :func:`.findings.find_regions`. Raises ValueError for a map
+    of another grid or a place outside it.
     """
     columns, rows, slices = np.linalg.norm(mean.ijk_to_ras[:3, :3], axis=0).tolist()
     contrast = local_contrast(mean.array, (slices, rows, columns)) if maps else np.zeros(0)

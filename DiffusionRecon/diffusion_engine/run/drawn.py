@@ -1,4 +1,4 @@
-"""All draws of a problem at once, and what is made of them: for evaluations and calibrations, which show no progress."""
+"""All draws of a problem at once and what is made of them, for evaluations and calibrations: no progress is shown."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ def product_keys(settings: Settings) -> list[str]:
         keys += ["uncertainty"] if "uncertainty" in settings.keep or map_keys(settings) else []
         keys += ["not_seen", "not_seen_share"] if "not_seen" in settings.keep else []
     keys += [] if surer(settings) is None else [PULL]
-    return keys + (["residual"] if "residual" in settings.keep else []) + [key for key in map_keys(settings) if key != PRIOR_DECIDED]
+    keys += ["residual"] if "residual" in settings.keep else []
+    return keys + [key for key in map_keys(settings) if key != PRIOR_DECIDED]
 
 
 class DrawProducts:

@@ -37,8 +37,8 @@ SPREAD_NOTES = {
 
 
 MOVED = (
-    "Mean and samples were moved by {gain:g} times the pull of the data, that is how much they differ from a sample whose "
-    "prior counts in full: so much brings back small lesions that were inserted into held-out slices."
+    "Mean and samples were moved by {gain:g} times the pull of the data, that is how much they differ from a sample "
+    "whose prior counts in full: so much brings back small lesions that were inserted into held-out slices."
 )
 
 

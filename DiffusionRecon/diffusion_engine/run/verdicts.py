@@ -126,7 +126,7 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
 
 
 def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float:
-    """By how much of the pull the mean of a run is moved: as the card's calibration for this acquisition says, else 0."""
+    """By how much of the pull the mean of a run is moved: as the card says for this acquisition, else 0."""
     if surer(settings) is None or problem.delivered.complex_images:
         return 0.0
     asked = asked_acquisition(problem, settings, prior)
@@ -135,7 +135,7 @@ def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float:
 
 
 def entries_for(settings: Settings, prior: Prior) -> list[dict[str, Any]]:
-    """The card's calibrations that were made with a pull of the data where the run has one, without where it has none."""
+    """The card's calibrations that were made with a pull of the data where the run has one, else those without."""
     pull = surer(settings) is not None
     return [entry for entry in prior.card.calibration if bool(entry.get("pull", False)) == pull]
 

@@ -8,7 +8,8 @@ from typing import Any
 Range = tuple[float, float]
 
 RANGES: dict[str, Range] = {
-    "broad_pixels": (0.1, 100), "broad_std": (0, 10), "cg_iterations": (1, 1000), "cg_tolerance": (0, 1), "dimension": (1, math.inf), "entry": (0.001, 10),
+    "broad_pixels": (0.1, 100), "broad_std": (0, 10),
+    "cg_iterations": (1, 1000), "cg_tolerance": (0, 1), "dimension": (1, math.inf), "entry": (0.001, 10),
     "eta": (0, 1), "eta_b": (0, 1), "every": (1, 1000), "factor": (1, 1000), "first_inner_steps": (0, 10000),
     "flow_steps": (1, 100), "gain": (1e-6, 1e6), "gamma": (0, 1e6), "guidance": (0, 100), "inner": (1, 100),
     "inner_iterations": (0, 1000), "inner_steps": (0, 10000), "inner_tolerance": (0, 1), "inner_variance": (1e-6, 1e3),

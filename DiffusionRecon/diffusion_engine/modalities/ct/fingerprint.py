@@ -25,8 +25,8 @@ SAMPLED_READINGS = 1 << 17
 
 RULE = (
     "geometry and arc (within 10 %), views within 25 % or between two numbers that were calibrated, their largest gap, "
-    "the noise and its unevenness within a factor of 2 (equal for all rays or by ray), scatter within a factor of 2, beam hardening or none, pixels that the "
-    "prior knows, the whole body in view"
+    "the noise and its unevenness within a factor of 2 (equal for all rays or by ray), scatter within a "
+    "factor of 2, beam hardening or none, pixels that the prior knows, the whole body in view"
 )
 
 
