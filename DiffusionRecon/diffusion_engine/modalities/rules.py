@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .prepared import Prepared
 
 
@@ -74,7 +76,9 @@ class Trust:
     ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
     ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
     least spread that is believed; ``fingerprint`` and its ``rule`` in words; ``body``: where in reference images the
-    patient is; ``density``: the number of an acquisition with which typical scores move.
+    patient is; ``covariates``: of a system, the numbers of its acquisition with which typical scores move, one or a
+    few; ``surrogate``: the iterates of the classical image whose likeness is asked for, network units, where the rough
+    fallback is not converged enough (None: it is).
     """
 
     value_range: float
@@ -82,9 +86,10 @@ class Trust:
     fingerprint: type[Fingerprint]
     rule: str
     body: Callable[[np.ndarray], np.ndarray]
-    density: Callable[[Any], float]
+    covariates: Callable[[Any], Sequence[float] | float]
     least: float | None = None
     least_fitted: float | None = None
+    surrogate: Callable[[Any], Iterator[Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,5 +126,6 @@ class Cases:
     depths: tuple[float, ...] = (0.25, 0.5, 0.75)
     binned: int = 1
     calibrated: tuple[Mapping[str, Any], ...] = ({},)
+    typical: Callable[[np.random.Generator], Sequence[Mapping[str, Any]]] | None = None
     training_depths: tuple[float, ...] = (0.3, 0.65)
     fixed: Mapping[str, Any] = field(default_factory=dict)

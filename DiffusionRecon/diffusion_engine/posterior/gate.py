@@ -75,7 +75,7 @@ def kept_unexplained(gate: Gate, ratio: float, image: str) -> Gate:
 
     ``image``: that one in words, ``ratio``: its residual in units of the noise.
     """
-    return _kept(gate, image, f"it does not explain the data (residual {ratio:.2f} times the noise), which the mean does")
+    return _kept(gate, image, f"it does not explain the data (residual {ratio:.2f} times the noise); the mean does")
 
 
 def kept_foretelling(gate: Gate, draw: float, classical: float, image: str) -> Gate:

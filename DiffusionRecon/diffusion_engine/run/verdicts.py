@@ -86,11 +86,12 @@ def fall_back(
                 if step == total:
                     classical[chunk] = problem.scale.from_network(image).cpu().numpy()
     ratio, title = _ratio(problem.residuals(classical)), settings.fallback_title
-    explained = any(test.explains for test in tally.tests if test.kind == "mean")
+    mean = next((test for test in tally.tests if test.kind == "mean"), None)
     if not _explains(problem, settings, name, classical, ratio):
-        verdict = kept_unexplained if explained else without_fallback
+        verdict = kept_unexplained if mean is not None and mean.passed else without_fallback
         tally.gate = verdict(tally.gate, ratio, title)
         return
+    explained = mean is not None and mean.explains
     found = (yield from foretell(problem, settings, prior, tally)) if explained else None
     if found is not None and found.draw_is_better:
         tally.gate = kept_foretelling(tally.gate, found.draw, found.classical, title)

@@ -13,7 +13,7 @@ from .files import FILES
 from .hu_question import question_hu
 from .scale import HU
 from .scan import CTScan
-from .trust import TRUST
+from .trust import TRUST, typical_scans
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +77,7 @@ CT = Modality(
             {"geometry": "parallel", "views": 60}, {"geometry": "parallel", "views": 20},
             {"geometry": "parallel", "views": 8}, {"geometry": "fan_flat", "views": 60},
         ),
+        typical=typical_scans,
     ),
     oracles={"tv-oracle": tv_oracle},
 )

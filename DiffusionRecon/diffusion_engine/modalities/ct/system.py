@@ -85,6 +85,12 @@ class CTSystem:
         for image in tv_steps(self.measured.scaled(self.water_per_mm, 0.0), iterations=iterations):
             yield image - 1
 
+    def refined(self, iterations: int) -> Iterator[Tensor]:
+        """The iterates of total variation that begin with the filtered image, network units."""
+        start = self.start() + 1
+        for image in tv_steps(self.measured.scaled(self.water_per_mm, 0.0), iterations=iterations, start=start):
+            yield image - 1
+
     def observed(self, clean: Tensor, noise: Noise) -> CTSystem:
         """Line integrals of images on pixels halved, detector bins averaged in pairs, and noise as in these data."""
         ideal = readings(self.attenuation(clean), self.geometry, self.grid)
