@@ -95,10 +95,20 @@ def test_readings_are_foretold_from_the_others_alone(small: Volume, monkeypatch:
     assert found.draw == pytest.approx(1.0, abs=0.5)
     assert found.classical > 100
     assert found.draw_is_better
-    assert not Foretold(2.0, 1.0).draw_is_better
+    assert found.readings == 2 * 2 * problem.delivered.data.shape[-1]
 
 
-@pytest.mark.parametrize("found", [Foretold(1.2, 2.5), Foretold(2.5, 1.2), None])
+@pytest.mark.parametrize(("draw", "classical", "readings", "better"), [
+    (2.0, 1.0, 1000, False), (1.4, 2.0, 1000, True), (1.6, 2.0, 1000, False), (0.9, 1.2, 1000, True),
+    (0.99, 1.02, 1000, False), (0.99, 1.02, 100_000, True), (1.0, 1.0, 1000, False), (0.8, 0.9, 10**6, False),
+])
+def test_a_draw_must_be_better_by_far_and_by_more_than_chance(
+    draw: float, classical: float, readings: int, better: bool
+) -> None:
+    assert Foretold(draw, classical, readings).draw_is_better == better
+
+
+@pytest.mark.parametrize("found", [Foretold(1.2, 2.5, 400), Foretold(2.5, 1.2, 400), None])
 def test_what_foretells_readings_better_is_delivered(
     small: Volume, monkeypatch: pytest.MonkeyPatch, found: Foretold | None
 ) -> None:

@@ -113,7 +113,8 @@ def fit_scores(prior: Prior, folder: Path, settings: Settings, scans: Scans | No
             numbers.append(numbers_of_slices(trust, problem.delivered))
             groups += [name] * problem.slices
         print(f"typicality: {name}", flush=True)
-    return fit_typicality(np.concatenate(features), np.concatenate(numbers), groups)
+    made = fit_typicality(np.concatenate(features), np.concatenate(numbers), groups)
+    return {**made, "not_tested": list(modality.cases.untested)} if modality.cases.untested else made
 
 
 def fit_factors(

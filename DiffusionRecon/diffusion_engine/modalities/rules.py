@@ -127,5 +127,6 @@ class Cases:
     binned: int = 1
     calibrated: tuple[Mapping[str, Any], ...] = ({},)
     typical: Callable[[np.random.Generator], Sequence[Mapping[str, Any]]] | None = None
+    untested: tuple[str, ...] = ()
     training_depths: tuple[float, ...] = (0.3, 0.65)
     fixed: Mapping[str, Any] = field(default_factory=dict)

@@ -4,11 +4,13 @@ Both are made anew without these readings r of noise s, a draw and the classical
 
     e = mean ((r - A x) / s)^2
 
-says how far each is from them; noise adds the same to both.
+says how far each is from them; noise adds about 1 to both. Readings weigh coarse errors more than fine ones, in which a
+draw of what the prior does not know is the worse one: so it must be better by far, and by more than chance.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,26 +31,32 @@ from .settings import Settings
 
 SLICES = 3
 """Slices that are tried at most: those whose scores are nearest to the deciding one, the median."""
+BETTER = 0.5
+"""Of the mean squared error beyond noise: at equal PSNR a draw of an object of rods had 0.57 of TV's, of a water disc
+that it drew 0.5 dB worse 0.68."""
 STAGE = "readings left out"
 
 
 @dataclass(frozen=True)
 class Foretold:
-    """e above of a draw and of the classical image, means over the slices that were tried."""
+    """e above of a draw and of the classical image, means over the slices that were tried; ``readings``: in all."""
 
     draw: float
     classical: float
+    readings: int
 
     @property
     def draw_is_better(self) -> bool:
-        return self.draw <= self.classical
+        """Whether e - 1 is less than half of the classical image's, and e below it by three deviations of chance."""
+        chance = 3 * math.sqrt(2 / self.readings)
+        return max(self.draw - 1, 0.0) <= BETTER * (self.classical - 1) and self.draw < self.classical - chance
 
 
 def foretell(
     problem: Prepared[Any], settings: Settings, prior: Prior, tally: Tally
 ) -> Generator[Progress, None, Foretold | None]:
     """Try a few slices of a run; returns None where its data cannot be divided."""
-    errors = []
+    errors, readings = [], 0
     for place in deciding(tally.scores, SLICES):
         parts = _divided(problem.select(slice(place, place + 1)))
         if parts is None:
@@ -56,9 +64,10 @@ def foretell(
         rest, apart = parts
         classical = yield from _classical(rest, settings, tally)
         draw = yield from _draw(rest, settings, prior, classical, tally)
+        readings += apart.data.numel()
         errors.append([float(apart.groups(image.to(problem.device)).mean()) for image in (draw, classical)])
     draws, others = np.mean(errors, axis=0).tolist()
-    return Foretold(draws, others)
+    return Foretold(draws, others, readings)
 
 
 def deciding(scores: list[float], count: int) -> list[int]:

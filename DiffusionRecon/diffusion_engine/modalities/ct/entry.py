@@ -77,7 +77,7 @@ CT = Modality(
             {"geometry": "parallel", "views": 60}, {"geometry": "parallel", "views": 20},
             {"geometry": "parallel", "views": 8}, {"geometry": "fan_flat", "views": 60},
         ),
-        typical=typical_scans,
+        typical=typical_scans, untested=("CT of heads", "children", "large metal implants"),
     ),
     oracles={"tv-oracle": tv_oracle},
 )
