@@ -89,10 +89,13 @@ def typicality(
 
 
 def typicality_scores(
-    denoiser: Denoiser, images: Tensor, grid: ImageGrid, covariates: Sequence[float] | float, entry: Mapping[str, Any],
-    seed: int = 0,
+    denoiser: Denoiser, images: Tensor, grid: ImageGrid, covariates: np.ndarray | Sequence[float] | float,
+    entry: Mapping[str, Any], seed: int = 0,
 ) -> list[float]:
-    """The score of each slice (slices, rows, columns), network units, by the card's ``entry``."""
+    """The score of each slice (slices, rows, columns), network units, by the card's ``entry``.
+
+    ``covariates`` as of :func:`typicality`.
+    """
     features = denoising_features(denoiser, images, grid, entry["sigma"], seed).numpy()
     return [float(score) for score in typicality(features, covariates, entry)]
 
