@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.classical.tv import tv_steps
 from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.modalities.ct.scale import attenuation_to_hu
-from diffusion_engine.modalities.ct.trust import density_of
+from diffusion_engine.modalities.ct.trust import TRUST
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.gate import Gate, assess, blended
 from diffusion_engine.posterior.intervals import prediction_interval
@@ -22,6 +23,7 @@ from diffusion_engine.priors.library import Prior
 from diffusion_engine.priors.slices import resample
 from diffusion_engine.run.costs import SURROGATE_ITERATIONS
 from diffusion_engine.run.draws import diffusion_draws
+from diffusion_engine.run.likeness import judged_images, numbers_of_slices
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 
@@ -133,9 +135,9 @@ def images_of(problem: Problem, settings: Settings, prior: Prior) -> tuple[dict[
         "truth": problem.reference, "fbp": attenuation_to_hu(analytic, settings.scan.water_per_mm).numpy(),
         "tv": ((smooth - 1) * 1000).numpy(),
     }
-    scores = typicality_scores(
-        prior, rough - 1, problem.prior.grid, density_of(settings.scan.views), prior.card.typicality
-    )
+    likeness = deque(judged_images(TRUST, problem.delivered, rough - 1, prior.card.typicality), 1).pop()
+    numbers = numbers_of_slices(TRUST, problem.delivered)
+    scores = typicality_scores(prior, likeness, problem.prior.grid, numbers, prior.card.typicality)
     gate = assess(scores, prior.card.typicality, "TV")
     moments, draws = RunningMoments(), {}
     for state in diffusion_draws(problem, settings, prior, slice(0, problem.slices), smooth - 1):

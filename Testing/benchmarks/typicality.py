@@ -1,208 +1,189 @@
-"""How often the gate stops what the prior does not know, how often what it knows, and what its fallback is worth.
+"""How often the gate stops what the prior does not know, how often what it knows, and whether that is for the better.
 
-    .venv/bin/python Testing/benchmarks/typicality.py --data FOLDER [--views 60,20,8] [--limit N] [--gate]
-        [--json FILE]
+    .venv/bin/python Testing/benchmarks/typicality.py --data FOLDER [--part ordinary,other,objects] [--views 20,60,120]
+        [--noise g0.1,g0.2,g0.5,g1,p1e4,p1e5,p1e6,p1e7] [--images] [--draws N] [--limit N] [--json FILE]
 
-FOLDER holds train/ and eval/ with the volumes of the model card, volumes beyond it, MR volumes (mr_*) and measured
-objects (proj_*). MR slices pose as CT: air at -1000 HU, the median of the tissue at 40 HU. Groups: training volumes,
-held-out and evaluation CT (flags there are false alarms), MR of heads and of other parts, measured objects, discs that
-are drawn here. There is no CT of heads among the data. With --gate some MR slices are reconstructed as well: PSNR of
-TV, of the diffusion mean and of the delivered product (the fallback where the gate did not pass).
+FOLDER holds train/ and eval/ with the held-out volumes of the model card, CT for evaluation, MR (mr_*), PET and
+measured objects (proj_*). Kinds: ordinary CT, where a stop is a false alarm; MR of heads and of other parts and PET
+posing as CT, each in three scalings; objects that are drawn or were measured. "g0.2" is Gaussian noise of 0.2 % of the
+largest line integral, "p1e5" Poisson noise of 1e5 photons a ray. With --images slices are reconstructed as well: PSNR
+of TV, of the mean of the draws and of what is delivered, and which of them foretold readings that were left out; a
+stop is undone where the mean did. There is no CT of heads, of children, or of large metal among the data.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusion_engine.classical.tv import tv
-from diffusion_engine.evaluation.calibrate import chosen_slices, scan
-from diffusion_engine.io.folder import volumes_below
+from diffusion_engine.evaluation.calibrate import scan
 from diffusion_engine.metrics import psnr
-from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.problem import Problem, prepare
-from diffusion_engine.modalities.ct.trust import density_of
-from diffusion_engine.orientation import axial_squares
+from diffusion_engine.modalities.ct.trust import TRUST
 from diffusion_engine.posterior.gate import assess, blended
 from diffusion_engine.posterior.moments import RunningMoments
 from diffusion_engine.posterior.typicality import typicality_scores
 from diffusion_engine.priors.library import Prior, load_prior
 from diffusion_engine.priors.slices import resample
-from diffusion_engine.run.costs import SURROGATE_ITERATIONS
 from diffusion_engine.run.draws import diffusion_draws
+from diffusion_engine.run.foretold import Foretold, foretell
+from diffusion_engine.run.likeness import judged_images, numbers_of_slices
+from diffusion_engine.run.report import Tally
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 from measured_projections import DISC, TOOTH, disc_scan, tooth_scan
+from typicality_kinds import objects, ordinary, other_images
 
 DEPTHS = (0.25, 0.5, 0.75)
+NOISE = "g0.1,g0.2,g0.5,g1,p1e4,p1e5,p1e6,p1e7"
+WORSE_DB = 0.2
+"""What is delivered may be so much worse than TV."""
 
 
-def posing(volume: Volume, depths: tuple[float, ...] = (0.5,)) -> Volume:
-    """Axial slices of an MR volume as if they were CT in HU: air -1000, median of the tissue 40.
-
-    Raises ValueError for a volume that gives none with square pixels.
-    """
-    volume = axial_squares(volume)[0]
-    array = volume.array.astype(np.float32)
-    tissue = float(np.median(array[array > 0.1 * np.percentile(array, 99)]))
-    picked = array[[int(depth * len(array)) for depth in depths]]
-    return Volume(np.clip(-1000 + 1040 * picked / tissue, -1000, 2000), volume.ijk_to_ras, "HU")
+def noise_setting(name: str) -> dict[str, float]:
+    """The settings of a noise such as "g0.2" or "p1e5"."""
+    return {"noise_percent" if name[0] == "g" else "i0": float(name[1:])}
 
 
-def discs() -> Iterator[tuple[str, Volume]]:
-    """Plain discs of water and of metal-like density, and one of tissue with five holes."""
-    y, x = np.mgrid[:256, :256] - 127.5
-    for name, radius, value in (("water disc", 90, 0.0), ("dense disc", 60, 1000.0), ("disc with holes", 110, 300.0)):
-        image = np.where(x**2 + y**2 < radius**2, value, -1000.0)
-        for n in range(5 if value == 300 else 0):
-            image[(y - 50 * np.sin(n)) ** 2 + (x - 50 * np.cos(n)) ** 2 < 15**2] = -1000
-        yield name, Volume(image[None].astype(np.float32), np.diag([-1.6, -1.6, 5.0, 1.0]), "HU")
-
-
-def groups(data: Path, prior: Prior, limit: int | None) -> Iterator[tuple[str, str, Volume]]:
-    """(group, name, slices in HU), at most ``limit`` volumes a group."""
-    train, rest = data / "train", data / "eval"
-    for name, volume in chosen_slices(train, [e["name"] for e in prior.card.data][:limit], (0.3, 0.65), CT):
-        yield "training CT", name, volume
-    for name, volume in chosen_slices(train, prior.card.held_out[:limit], DEPTHS, CT):
-        yield "held-out CT", name, volume
-    names = sorted(path.name for path in rest.glob("ct*"))[:limit]
-    for name, volume in chosen_slices(rest, names, DEPTHS, CT):
-        if "seg_" not in name and "ct_sm" not in name:
-            yield "evaluation CT", name, volume
-    for group, of_head in (("MR head", True), ("MR elsewhere", False)):
-        found = 0
-        for home in (rest, train):
-            for place, volume in volumes_below(home, "a.u.", lambda p: p.parts[0].startswith("mr_")):
-                if isinstance(volume, str) or "lesion" in place.name or ("_brain_" in place.as_posix()) != of_head:
-                    continue
-                try:
-                    posed = posing(volume)
-                except ValueError as error:
-                    print(f"{place.as_posix()}: {error}")
-                    continue
-                found += 1
-                if limit is None or found <= limit:
-                    yield group, f"{home.name}/{place.as_posix()}", posed
-    for name, volume in discs():
-        yield "disc", name, volume
-
-
-def score(prior: Prior, problem: Problem, settings: Settings) -> list[float]:
+def scores_of(prior: Prior, problem: Problem) -> list[float]:
     """The scores of a problem's slices, as in a reconstruction."""
-    water = problem.delivered.measured.scaled(settings.scan.water_per_mm, 0.0)
-    image = tv(water, iterations=SURROGATE_ITERATIONS) - 1
-    views = len(problem.delivered.geometry.angles_rad)
-    return typicality_scores(prior, image, problem.prior.grid, density_of(views), prior.card.typicality)
+    system, entry = problem.delivered, prior.card.typicality
+    rough = deque(system.classical("tv", 60), 1).pop() if TRUST.surrogate is None else torch.zeros(0)
+    image = deque(judged_images(TRUST, system, rough, entry), 1).pop()
+    return typicality_scores(prior, image, problem.prior.grid, numbers_of_slices(TRUST, system), entry)
 
 
-def detection(
-    data: Path, prior: Prior, settings: Settings, views: list[int], limit: int | None
-) -> list[dict[str, Any]]:
-    """A row an image: its group and score."""
-    rows = []
-    acquisitions = [("parallel", count) for count in views] + [("fan_flat", max(views))]
-    for group, name, volume in groups(data, prior, limit):
-        for geometry, count in acquisitions:
-            try:
-                problem, asked = scan(
-                    volume, {"geometry": geometry, "views": count}, replace(settings, trust_unit=True), prior
-                )
-            except ValueError as error:
-                print(f"{name}: {error}")
-                continue
-            for value in score(prior, problem, asked):
-                rows.append({"group": group, "name": name, "geometry": geometry, "views": count, "score": value})
-        print(f"{group}: {name}", flush=True)
+def delivered(problem: Problem, asked: Settings, prior: Prior, scores: list[float]) -> dict[str, Any]:
+    """PSNR of the images of a single slice, what was foretold where the gate stopped it, and what is delivered."""
+    assert problem.reference is not None
+    surrogate = problem.classical("tv", asked.scan.tv_iterations)
+    moments = RunningMoments()
+    for state in diffusion_draws(problem, asked, prior, slice(0, problem.slices), surrogate):
+        if state.finished:
+            moments.add(resample(state.estimate, *problem.delivered.grid.shape) * 1000)
+    mean, classical = moments.mean.numpy(), (surrogate * 1000).numpy()
+    gate = assess(scores, prior.card.typicality, "TV")
+    assert gate is not None
+    found = None if gate.passed else _outcome(foretell(problem, asked, prior, Tally({}, scores=scores)))
+    kept = gate.passed or (found is not None and found.draw_is_better)
+    product = mean if kept else blended(gate, mean, classical)
+    values = {"tv": classical, "mean": mean, "product": product}
+    return {
+        "kept": kept, "foretold_tv": None if found is None else round(found.classical, 3),
+        "foretold_draw": None if found is None else round(found.draw, 3),
+        **{f"psnr_{key}": round(psnr(image, problem.reference), 2) for key, image in values.items()},
+    }
+
+
+def rows_of(
+    kind: str, name: str, volume: Volume, scans: list[tuple[str, int, str]], settings: Settings, prior: Prior,
+    images: bool,
+) -> Iterator[dict[str, Any]]:
+    """A row an image and scan."""
+    for beam, views, noise in scans:
+        wanted: Mapping[str, Any] = {"geometry": beam, "views": views, **noise_setting(noise)}
+        try:
+            problem, asked = scan(volume, wanted, replace(settings, trust_unit=True), prior)
+        except ValueError as error:
+            print(f"{name}: {error}")
+            continue
+        for n, score in enumerate(scores_of(prior, problem)):
+            row = {
+                "kind": kind, "name": name, "slice": n, "geometry": beam, "views": views, "noise": noise,
+                "score": round(score, 3), "stopped": score > prior.card.typicality["threshold"],
+            }
+            if images:
+                row.update(delivered(problem.select(slice(n, n + 1)), asked, prior, [score]))
+            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            yield row
+
+
+def measured(data: Path, settings: Settings, prior: Prior) -> Iterator[dict[str, Any]]:
+    """A row a measured object: its score."""
     for name, load in ((TOOTH, tooth_scan), (DISC, disc_scan)):
         if (data / "eval" / name).is_dir():
             measurement, asked = load(data / "eval" / name, settings)[:2]
             problem = prepare(measurement, asked, prior.device, prior.card)
-            geometry = problem.delivered.geometry
-            rows.append({
-                "group": "measured object", "name": name, "geometry": geometry.type, "views": len(geometry.angles_rad),
-                "score": score(prior, problem, asked)[0],
-            })
-    return rows
+            geometry, score = problem.delivered.geometry, scores_of(prior, problem)[0]
+            yield {
+                "kind": "measured object", "name": name, "slice": 0, "geometry": geometry.type,
+                "views": len(geometry.angles_rad), "noise": "measured", "score": round(score, 3),
+                "stopped": score > prior.card.typicality["threshold"],
+            }
 
 
-def rates(rows: list[dict[str, Any]], threshold: float) -> list[str]:
-    """Lines of the table: share of the images of a group and acquisition that the gate stops."""
-    lines = [f"{'group':<18}{'acquisition':<16}{'images':>7}{'stopped':>9}{'score: least':>14}{'median':>8}{'most':>8}"]
-    for key in dict.fromkeys((r["group"], r["geometry"], r["views"]) for r in rows):
-        values = [r["score"] for r in rows if (r["group"], r["geometry"], r["views"]) == key]
-        share = float(np.mean([value > threshold for value in values]))
-        lines.append(
-            f"{key[0]:<18}{key[1] + ' ' + str(key[2]):<16}{len(values):>7}{share:>9.2f}{min(values):>14.2f}"
-            f"{np.median(values):>8.2f}{max(values):>8.2f}"
-        )
+def table(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> list[str]:
+    """Lines by ``keys``: images, share that the score stops, that is stopped in the end, that is no worse than TV."""
+    heads = f"{'images':>7}{'unlike':>8}{'to TV':>7}{'median':>8}{'stopped or no worse':>21}{'gain dB':>9}"
+    lines = [f"{' '.join(keys):<30}{heads}"]
+    for key in dict.fromkeys(tuple(row[name] for name in keys) for row in rows):
+        part = [row for row in rows if tuple(row[name] for name in keys) == key]
+        cells = f"{np.mean([row['stopped'] for row in part]):>8.2f}"
+        seen = [row for row in part if "kept" in row]
+        tail = f"{'-':>21}{'-':>9}"
+        final = f"{'-':>7}"
+        if seen:
+            final = f"{np.mean([not row['kept'] for row in seen]):>7.2f}"
+            gains = [row["psnr_mean"] - row["psnr_tv"] for row in seen if row["kept"]]
+            well = np.mean([not row["kept"] or row["psnr_mean"] >= row["psnr_tv"] - WORSE_DB for row in seen])
+            tail = f"{well:>21.2f}" + (f"{np.mean(gains):>+9.2f}" if gains else f"{'-':>9}")
+        middle = f"{np.median([row['score'] for row in part]):>8.2f}"
+        lines.append(f"{' '.join(map(str, key)):<30}{len(part):>7}{cells}{final}{middle}{tail}")
     return lines
 
 
-def fallbacks(
-    data: Path, prior: Prior, settings: Settings, views: list[int], limit: int | None
-) -> list[dict[str, Any]]:
-    """A row a posing MR slice and number of views: PSNR of TV, of the diffusion mean, of the product."""
-    rows = []
-    places = volumes_below(data / "eval", "a.u.", lambda p: p.parts[0].startswith("mr_") and "lesion" not in p.name)
-    for place, volume in list(places)[:limit]:
-        if isinstance(volume, str):
-            continue
-        name = place.as_posix()
+def _outcome(steps: Any) -> Foretold | None:
+    while True:
         try:
-            volume = posing(volume)
-        except ValueError as error:
-            print(f"{name}: {error}")
-            continue
-        for count in views:
-            problem, asked = scan(
-                volume, {"geometry": "parallel", "views": count}, replace(settings, trust_unit=True), prior
-            )
-            assert problem.reference is not None
-            water = problem.delivered.measured.scaled(asked.scan.water_per_mm, 0.0)
-            rough = tv(water, iterations=SURROGATE_ITERATIONS)
-            classical = ((tv(water, iterations=asked.scan.tv_iterations) - 1) * 1000).numpy()
-            moments = RunningMoments()
-            for state in diffusion_draws(problem, asked, prior, slice(0, problem.slices), rough - 1):
-                if state.finished:
-                    moments.add(resample(state.estimate, *problem.delivered.grid.shape) * 1000)
-            mean = moments.mean.numpy()
-            gate = assess(score(prior, problem, asked), prior.card.typicality, "TV")
-            assert gate is not None
-            product = mean if gate.passed else blended(gate, mean, classical)
-            row = {
-                "name": name, "views": count, "score": gate.score, "passed": gate.passed, "blend": gate.blend,
-                **{f"psnr_{key}": round(psnr(image, problem.reference), 2) for key, image in (
-                    ("tv", classical), ("diffusion", mean), ("product", product)
-                )},
-            }
-            rows.append(row)
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    return rows
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--views", default="60,20,8")
-    parser.add_argument("--limit", type=int, help="volumes a group at most (all)")
-    parser.add_argument("--gate", action="store_true", help="only reconstruct MR slices and compare with TV")
+    parser.add_argument("--part", default="ordinary,other,objects")
+    parser.add_argument("--views", default="20,60,120")
+    parser.add_argument("--noise", default=NOISE)
+    parser.add_argument("--beams", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
+    parser.add_argument("--depths", default=",".join(map(str, DEPTHS)), help="of the slices of ordinary CT")
+    parser.add_argument("--images", action="store_true", help="reconstruct, and compare with TV")
+    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--limit", type=int, help="volumes a kind at most (all)")
     parser.add_argument("--prior", default="ct-body")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     prior = load_prior(options.prior, torch.device("cpu"))
-    settings, views = Settings(device="cpu"), [int(part) for part in options.views.split(",")]
-    if options.gate:
-        rows = fallbacks(options.data, prior, settings, views, options.limit)
-    else:
-        rows = detection(options.data, prior, settings, views, options.limit)
-        print("\n".join(rates(rows, prior.card.typicality["threshold"])))
+    settings, parts = Settings(device="cpu", draws=options.draws), options.part.split(",")
+    scans = [
+        (beam, int(views), noise) for beam in options.beams.split(",") for views in options.views.split(",")
+        for noise in options.noise.split(",")
+    ]
+    cases: list[tuple[str, str, Volume]] = []
+    if "ordinary" in parts:
+        depths = tuple(float(part) for part in options.depths.split(","))
+        cases += [("CT", *case) for case in ordinary(options.data, prior.card, depths, options.limit)]
+    if "objects" in parts:
+        cases += [("object", *case) for case in list(objects())[: options.limit]]
+    if "other" in parts:
+        cases += other_images(options.data, options.limit)
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        rows += rows_of(*case, scans, settings, prior, options.images)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if "objects" in parts:
+        rows += measured(options.data, settings, prior)
+    for keys in (("kind",), ("kind", "noise"), ("kind", "views")):
+        print("\n".join(table(rows, keys)))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -384,6 +384,7 @@ def test_the_floor_of_an_older_card_is_found_under_its_former_name(tmp_path: Pat
     ("calibration", [entry(factor=-1.0)], "factor -1.0"), ("typicality", {"threshold": 1.0}, "needs .*precision"),
     ("typicality", {**LIKE, "threshold": 3.0, "full": 2.0}, "threshold < full"),
     ("typicality", {**LIKE, "full": "all"}, "threshold < full"), ("typicality", {**LIKE, "mean": [1.0]}, "a number a"),
+    ("typicality", {**LIKE, "slope": [[1.0, 1.0], [1.0]]}, "a number a"),
 ])
 def test_a_damaged_card_is_refused(tmp_path: Path, key: str, value: object, match: str) -> None:
     content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))

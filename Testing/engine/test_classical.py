@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.classical.tv import gradient, gradient_adjoint, tv, tv_steps
+from diffusion_engine.classical.tv import _discrepancy, _dual_step, gradient, gradient_adjoint, tv, tv_steps
 from diffusion_engine.likelihoods.conjugate_gradient import conjugate_gradient, item_dot
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.ct import ImageGrid, make_projector, parallel_geometry
@@ -149,3 +149,64 @@ def test_tv_may_go_negative_only_when_allowed(noisy: GaussianLikelihood) -> None
     assert all(float(x.min()) >= 0 for x in tv_steps(noisy, iterations=30))
     with pytest.raises(ValueError, match="at least one iteration"):
         tv(noisy, iterations=0)
+
+
+@pytest.fixture(scope="module")
+def counted(disc: dict) -> GaussianLikelihood:
+    """Measurements whose noise differs by a factor of 50 from ray to ray, as behind bone and beside the body."""
+    clean = disc["data"]
+    std = 1e-3 * torch.exp(math.log(50) * clean / clean.amax())
+    return GaussianLikelihood(disc["projector"], clean + std * random(*clean.shape), std**2).scaled(0.02, 0.0)
+
+
+def test_tv_of_rays_of_unequal_weight_comes_as_near(counted: GaussianLikelihood) -> None:
+    """One dual step for all, of which the least weights want fifty times as much, leaves 5.6 times the noise here."""
+    image = tv(counted, iterations=150)
+    assert float(counted.residual_ratio(image)) == pytest.approx(1, abs=0.1)
+    assert float((image - tv(counted, iterations=600)).abs().max()) < 0.1
+
+
+def test_weighted_tv_of_unequal_rays_reaches_the_least_objective(counted: GaussianLikelihood) -> None:
+    def objective(x: torch.Tensor) -> float:
+        return float(counted.misfit(x) + 20 * total_variation(x))
+
+    weight = torch.tensor([20.0])
+    best = objective(tv(counted, weight=weight, iterations=600))
+    assert objective(tv(counted, weight=weight, iterations=150)) < best * 1.01
+
+
+def test_rays_of_equal_weight_keep_one_dual_step(noisy: GaussianLikelihood) -> None:
+    """Whether given as one number or a ray, and whether or not some rays have none: the same bits."""
+    spread = noisy.variance.expand(noisy.data.shape).clone()
+    each = replace(noisy, variance=spread)
+    torch.testing.assert_close(tv(each, iterations=20), tv(noisy, iterations=20), rtol=0, atol=0)
+    spread[0, 3:5] = torch.inf
+    dead = replace(noisy, variance=spread)
+    assert _dual_step(torch.ones(2, 24, 4), dead.variance[..., :4].rsqrt()).shape == (2, 1, 1)
+
+
+def test_an_image_of_equal_weights_is_the_same_beside_one_of_unequal(
+    noisy: GaussianLikelihood, counted: GaussianLikelihood
+) -> None:
+    one = noisy.select(slice(0, 1))
+    both = GaussianLikelihood(
+        one.operator, torch.cat([one.data, counted.data]),
+        torch.cat([one.variance.expand(one.data.shape), counted.variance]),
+    )
+    found = tv(both, iterations=40)
+    torch.testing.assert_close(found[:1], tv(one, iterations=40))
+    torch.testing.assert_close(found[1:], tv(counted, iterations=40))
+
+
+def test_the_dual_step_ends_on_the_ball() -> None:
+    """p_new / step = z - projection: the point that is left lies on the ball's edge, or p is 0 inside of it."""
+    p, step = random(2, 6, 7), random(2, 6, 7, seed=3).exp()
+    radius = torch.tensor([0.3, 1e3], dtype=torch.float64)[:, None, None]
+    new = _discrepancy(p, step, radius)
+    left = (p - new) / step
+    assert float(left[0].norm()) == pytest.approx(0.3, rel=1e-6)
+    # What is left points along p_new: the multiplier is one number.
+    factor = new[0] / left[0]
+    torch.testing.assert_close(factor, torch.full_like(factor, float(factor[0, 0])))
+    assert not new[1].any()
+    assert not _discrepancy(torch.zeros(1, 6, 7), step[:1].float(), radius[:1].float()).any()

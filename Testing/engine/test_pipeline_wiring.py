@@ -11,7 +11,7 @@ from diffusion_engine.classical.tv import tv
 from diffusion_engine.modalities.ct.problem import Problem, prepare
 from diffusion_engine.modalities.ct.scale import hu_to_attenuation
 from diffusion_engine.modalities.ct.simulate import readings, simulate
-from diffusion_engine.modalities.ct.trust import density_of
+from diffusion_engine.modalities.ct.trust import TRUST, covariates_of
 from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.posterior.intervals import spread_factor
 from diffusion_engine.posterior.residual import UNFITTED_SLACK
@@ -147,24 +147,29 @@ def test_the_scan_of_the_residual_test_has_the_noise_of_the_data(small: Volume) 
     assert float((added * (problem.delivered.measured.data - image.mean())).mean().abs()) < problem.delivered.noise_std
 
 
+@pytest.mark.parametrize("older", [False, True])
 def test_likeness_is_asked_of_the_image_that_the_scores_were_fitted_on(
-    small: Volume, monkeypatch: pytest.MonkeyPatch
+    small: Volume, monkeypatch: pytest.MonkeyPatch, older: bool
 ) -> None:
-    """That is TV of 60 iterations, however many the delivered one has."""
-    prior = stub_prior(monkeypatch, typicality=typicality(PASSES))
+    """That is TV of 60 iterations from the filtered image on, of older cards from zero on, whatever is delivered."""
+    limits = typicality(PASSES)
+    prior = stub_prior(monkeypatch, typicality=limits if older else {**limits, "slope": [limits["slope"]] * 2})
     scored = []
 
-    def noted(denoiser: Any, images: torch.Tensor, grid: Any, density: float, limits: Any) -> list[float]:
-        assert (denoiser, density, limits) == (prior, density_of(16), prior.card.typicality)
+    def noted(denoiser: Any, images: torch.Tensor, grid: Any, numbers: Any, limits: Any) -> list[float]:
+        assert (denoiser, limits) == (prior, prior.card.typicality)
+        np.testing.assert_allclose(numbers, [covariates_of(16, 0.5)], atol=0.05)
         scored.append(images)
         return [1.0] * len(images)
 
     monkeypatch.setattr(images_module, "typicality_scores", noted)
     reconstruct(small, RUN)
     assert len(scored) == 1
-    water = problem_of(small, prior.card).delivered.measured.scaled(0.0193, 0.0)
-    torch.testing.assert_close(scored[0], tv(water, iterations=60) - 1, atol=1e-4, rtol=0)
-    assert float((scored[0] - tv(water, iterations=120) + 1).abs().max()) > 0.05
+    system = problem_of(small, prior.card).delivered
+    water = system.measured.scaled(0.0193, 0.0)
+    rough, (*_, refined) = tv(water, iterations=60) - 1, TRUST.surrogate(system)
+    torch.testing.assert_close(scored[0], rough if older else refined, atol=1e-4, rtol=0)
+    assert float((rough - refined).abs().max()) > 0.05
 
 
 def test_the_level_of_the_start_grows_with_the_noise_of_the_scan(

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.modalities.ct.trust import density_of
+from diffusion_engine.modalities.ct.problem import prepare
+from diffusion_engine.modalities.ct.scan import CTScan
+from diffusion_engine.modalities.ct.trust import TRUST, covariates_of, typical_scans
+from diffusion_engine.phantoms import synthetic_chest
 from diffusion_engine.physics.grid import ImageGrid
-from diffusion_engine.posterior.typicality import denoising_features, fit_typicality, typicality, typicality_scores
+from diffusion_engine.posterior.typicality import (
+    denoising_features,
+    fit_typicality,
+    of_rough_images,
+    typicality,
+    typicality_scores,
+)
+from diffusion_engine.run.likeness import judged_images, numbers_of_slices
+from diffusion_engine.run.settings import Settings
 
 GRID = ImageGrid(16, 20, (2.0, 2.0))
 
@@ -35,19 +48,20 @@ def test_a_slice_does_not_depend_on_its_neighbours() -> None:
 
 @pytest.fixture(scope="module")
 def sample() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Features of 300 images of 30 volumes: normal, correlated, with a mean that moves with the density of the scan."""
+    """Features of 300 images of 30 volumes: normal, correlated, with a mean that moves with two numbers of the scan."""
     rng = np.random.default_rng(0)
     mixing = np.array([[0.3, 0.0, 0.0], [0.2, 0.1, 0.0], [0.1, 0.1, 0.2]])
-    density = np.log(rng.choice([8, 20, 60], 300) / 22)
-    features = rng.normal(size=(300, 3)) @ mixing.T + [-6, -5, -4] + 0.2 * density[:, None]
-    return features, density, [f"volume {n % 30}" for n in range(300)]
+    numbers = np.stack([np.log(rng.choice([8, 20, 60], 300) / 22), rng.uniform(-2, 2, 300)], 1)
+    features = rng.normal(size=(300, 3)) @ mixing.T + [-6, -5, -4] + numbers @ [[0.2, 0.2, 0.2], [0.5, 0.3, 0.0]]
+    return features, numbers, [f"volume {n % 30}" for n in range(300)]
 
 
 def test_the_score_is_the_mahalanobis_distance(sample: tuple) -> None:
     """Of three normal features it is chi with 3 degrees of freedom: median 1.54, 95 % below 2.80."""
-    features, density, groups = sample
-    entry = fit_typicality(features, density, groups)
-    scores = typicality(features, density, entry)
+    features, numbers, groups = sample
+    entry = fit_typicality(features, numbers, groups)
+    np.testing.assert_allclose(entry["slope"], [[0.2, 0.2, 0.2], [0.5, 0.3, 0.0]], atol=0.05)
+    scores = typicality(features, numbers, entry)
     assert float(np.median(scores)) == pytest.approx(1.54, abs=0.15)
     assert entry["threshold"] == pytest.approx(2.8, abs=0.3)
     assert entry["full"] > entry["threshold"]
@@ -55,28 +69,75 @@ def test_the_score_is_the_mahalanobis_distance(sample: tuple) -> None:
 
 
 def test_both_too_hard_and_too_easy_images_are_unlike(sample: tuple) -> None:
-    features, density, groups = sample
-    entry = fit_typicality(features, density, groups)
+    entry = fit_typicality(*sample)
     centre = np.asarray(entry["mean"])[None]
-    assert typicality(centre, 0.0, entry)[0] < 0.1
+    assert typicality(centre, (0.0, 0.0), entry)[0] < 0.1
     for shift in (-2.0, 2.0):
-        assert typicality(centre + shift, 0.0, entry)[0] > entry["full"]
+        assert typicality(centre + shift, (0.0, 0.0), entry)[0] > entry["full"]
+
+
+def test_noise_of_the_scan_does_not_make_an_image_unlike(sample: tuple) -> None:
+    """What moves the features by ten of their spreads is expected where the scan says so, and unlike where not."""
+    entry = fit_typicality(*sample)
+    noisy = np.asarray(entry["mean"])[None] + 6 * np.array([[0.5, 0.3, 0.0]])
+    assert typicality(noisy, (0.0, 6.0), entry)[0] < 1
+    assert typicality(noisy, (0.0, 0.0), entry)[0] > entry["full"]
+
+
+def test_an_older_entry_knows_the_first_number_alone(sample: tuple) -> None:
+    features, numbers, groups = sample
+    entry = fit_typicality(features, numbers[:, :1], groups)
+    older = {**entry, "slope": entry["slope"][0]}
+    assert of_rough_images(older)
+    assert not of_rough_images(entry)
+    np.testing.assert_allclose(typicality(features, numbers, older), typicality(features, numbers[:, :1], entry))
+    np.testing.assert_allclose(typicality(features, 0.4, older), typicality(features, (0.4, 9.0), older))
 
 
 def test_too_few_volumes_are_refused(sample: tuple) -> None:
-    features, density, _ = sample
+    features, numbers, _ = sample
     with pytest.raises(ValueError, match="3 volumes or more, found 2"):
-        fit_typicality(features[:4], density[:4], ["a", "a", "b", "b"])
+        fit_typicality(features[:4], numbers[:4], ["a", "a", "b", "b"])
 
 
 def test_scores_come_from_the_cards_entry(sample: tuple) -> None:
     entry = fit_typicality(*sample)
     images = torch.randn(2, 16, 20, generator=torch.Generator().manual_seed(3))
-    expected = typicality(denoising_features(halving, images, GRID).numpy(), 0.3, entry)
-    assert typicality_scores(halving, images, GRID, 0.3, entry) == pytest.approx(expected.tolist())
+    expected = typicality(denoising_features(halving, images, GRID).numpy(), (0.3, 0.1), entry)
+    assert typicality_scores(halving, images, GRID, (0.3, 0.1), entry) == pytest.approx(expected.tolist())
 
 
-def test_a_scan_of_more_views_than_the_fit_has_seen_is_taken_for_its_densest() -> None:
-    assert density_of(22) == pytest.approx(0.0, abs=0.01)
-    assert density_of(60) == density_of(900) == pytest.approx(np.log(60 / 480**0.5))
-    assert density_of(8) == density_of(3) == pytest.approx(-density_of(60))
+def test_a_scan_beyond_the_fit_is_taken_for_its_nearest() -> None:
+    assert covariates_of(22, 0.2) == pytest.approx((0.0, 0.0), abs=0.01)
+    assert covariates_of(120, 3.0) == covariates_of(900, 40.0) == pytest.approx((np.log(120 / 480**0.5), np.log(15)))
+    assert covariates_of(8, 0.03) == covariates_of(3, 0.001) == pytest.approx((np.log(8 / 480**0.5), np.log(0.15)))
+
+
+def test_the_scans_of_the_fit_span_views_and_both_kinds_of_noise() -> None:
+    scans = [CTScan(**scan) for _ in range(30) for scan in typical_scans(np.random.default_rng(_))]
+    assert {scan.geometry for scan in scans} == {"parallel", "fan_flat"}
+    counted = [scan.i0 for scan in scans if scan.i0 is not None]
+    white = [scan.noise_percent for scan in scans if scan.i0 is None]
+    assert len(counted) == len(white) == 90
+    for values, low, high in ((counted, 1e4, 1e7), (white, 0.1, 1.0), ([scan.views for scan in scans], 8, 120)):
+        assert low <= min(values) < 1.2 * low
+        assert high / 1.2 < max(values) <= high
+
+
+def test_the_judged_image_is_converged_whatever_the_rays_weigh() -> None:
+    """A rough image of photon counts has 50 times the noise left, from which no likeness to anything can be read."""
+    volume = synthetic_chest((2, 40, 40), (10.0, 8.0, 8.0))[0]
+    for noise in ({"i0": 1e5}, {"noise_percent": 1.0}):
+        settings = Settings(device="cpu").changed(views=30, **noise)
+        system = prepare(volume, settings, torch.device("cpu"), None).delivered
+        rough = deque(system.classical("tv", 60), 1).pop()
+        *_, image = judged_images(TRUST, system, rough, None)
+        left = system.groups(image).mean(-1)
+        assert bool((left < 3).all()), left
+        older = {"slope": [0.1, 0.1, 0.1]}
+        assert list(judged_images(TRUST, system, rough, older)) == [rough]
+        numbers = numbers_of_slices(TRUST, system)
+        assert numbers.shape == (2, 2)
+        np.testing.assert_array_equal(numbers[1:], numbers_of_slices(TRUST, system.select(slice(1, 2))))
+        assert numbers[0, 0] == pytest.approx(np.log(30 / 480**0.5))
+    assert numbers[0, 1] == pytest.approx(np.log(5), abs=0.1)

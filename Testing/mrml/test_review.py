@@ -276,6 +276,16 @@ def test_bannerRecommendsNoImageWhereNoneExplainsTheData() -> None:
     assert not any("lassical" in text for text, _ in found)
 
 
+def test_anUnlikeImageThatWasKeptIsAWarning() -> None:
+    """Nothing says that no image explains the data; a report of an earlier version has no such entry."""
+    gate = {"score": 3.4, "threshold": 2.0, "passed": False, "blend": 0.0, "sentence": "unlike", "kept": True}
+    assert lines(gate=gate)[1] == (
+        "Unlike the model's training data: score 3.40, limit 2.00; the classical image was found to be no better, so "
+        "the mean stays.", "warning",
+    )
+    assert "no image explains" in lines(gate={**gate, "kept": False})[1][0]
+
+
 def test_percentagesAreOnlyOfManyDrawsOfAPosteriorMethod(application: Application, tmp_path: Path) -> None:
     """Of an earlier version's review, which claimed a level of any draws, nothing is claimed."""
     nodes = publishResult(writeFullResult(tmp_path / "job", SHAPE, spread="posterior"), withDraws=True)

@@ -78,6 +78,11 @@ def _gate(gate: dict | None) -> BannerLine:
     numbers = {"score": f"{gate['score']:.2f}", "limit": f"{gate['threshold']:.2f}"}
     if gate["passed"]:
         return BannerLine(_("Like the model's training data: score {score}, limit {limit}.").format(**numbers), GOOD)
+    # Reports of earlier versions know no image that was kept.
+    if gate.get("kept"):
+        text = _("Unlike the model's training data: score {score}, limit {limit}; the classical image was found to be "
+                 "no better, so the mean stays.")  # fmt: skip
+        return BannerLine(text.format(**numbers), WARNING)
     if gate["blend"]:
         share = _("{share} % of the shown image is the classical one").format(share=f"{100 * gate['blend']:.0f}")
     else:

@@ -49,7 +49,8 @@ def tv_steps(
     W = 1 / standard deviation of the noise; m readings of some weight an image; ``weight``: one value an image,
     in 1 / unit of x.
     Isotropic TV, x >= 0 if ``nonnegative``. ``pace``: ratio of primal to dual step, small because images of about 1
-    meet duals of about 1 only after many rays.
+    meet duals of about 1 only after many rays. Where readings differ in weight, each has a dual step of its own: with
+    one for all, those of little weight would need thousands of iterations.
     Yields an iterate (batch, rows, columns) a step, the last is the result.
     Sources: Chambolle and Pock, doi:10.1007/s10851-010-0251-1; step lengths, doi:10.1109/ICCV.2011.6126441.
     """
@@ -63,7 +64,7 @@ def tv_steps(
     balance = 4.0 / seen.mean((-2, -1), keepdim=True)
     scale = whitening * balance
     tau = pace / (balance * seen + 4.0)
-    step = 1.0 / (pace * (scale * operator.forward(ones)).amax((-2, -1), keepdim=True))
+    step = _dual_step(pace * (scale * operator.forward(ones)), whitening)
     target_data = scale * data
     readings = (whitening > 0).expand_as(data).sum((-2, -1), keepdim=True)  # those with a weight
     radius = balance * (target * readings) ** 0.5
@@ -72,8 +73,7 @@ def tv_steps(
     for _ in range(iterations):
         p = p + step * (scale * operator.forward(ahead) - target_data)
         if weight is None:
-            length = p.square().sum((-2, -1), keepdim=True).sqrt()
-            p = p * (1 - step * radius / length.clamp_min(1e-30)).clamp_min(0)
+            p = _discrepancy(p, step, radius)
         else:
             p = p / (1 + step * balance**2 * weight.to(p).reshape(-1, 1, 1))
         q = q + (0.5 / pace) * gradient(ahead)
@@ -83,3 +83,33 @@ def tv_steps(
             new = new.clamp_min(0)
         ahead, x = 2 * new - x, new
         yield x
+
+
+def _dual_step(rows: Tensor, whitening: Tensor) -> Tensor:
+    """1 / ``rows``, the sums of each row of the operator: their largest for all of an image whose weights are equal."""
+    largest = rows.amax((-2, -1), keepdim=True)
+    weights = whitening.expand_as(rows)
+    least = torch.where(weights > 0, weights, torch.inf).amin((-2, -1), keepdim=True)
+    uneven = weights.amax((-2, -1), keepdim=True) > least
+    if not bool(uneven.any()):
+        return 1.0 / largest
+    # A ray that misses the image, or has no weight, has no row of its own.
+    return 1.0 / torch.where(uneven & (rows > 0), rows, largest)
+
+
+def _discrepancy(p: Tensor, step: Tensor, radius: Tensor, iterations: int = 8) -> Tensor:
+    """The dual variable after its step: that of the ball |u| <= ``radius`` around the scaled data.
+
+    p (1 - 1 / (1 + l / step)) with the multiplier l >= 0 for which |p / (step + l)| = radius, 0 inside of the ball;
+    found by Newton's method on 1 / |p / (step + l)|, which is concave in l and straight where all steps are equal.
+    """
+    length = p.square().sum((-2, -1), keepdim=True).sqrt().clamp_min(1e-30)
+    if step.shape[-2:] == (1, 1):
+        return p * (1 - step * radius / length).clamp_min(0)
+    multiplier = (length / radius - step.amax((-2, -1), keepdim=True)).clamp_min(0)
+    for _ in range(iterations):
+        away = p / (step + multiplier)
+        norm = away.square().sum((-2, -1), keepdim=True).sqrt().clamp_min(1e-10)
+        slope = (away.square() / (step + multiplier)).sum((-2, -1), keepdim=True) / norm**3
+        multiplier = (multiplier + (1 / radius - 1 / norm) / slope.clamp_min(1e-30)).clamp_min(0)
+    return p * multiplier / (step + multiplier)

@@ -6,11 +6,13 @@ typicality from those it lists as training data; neither changes the weights.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..io.folder import left_out, volumes_below
@@ -21,6 +23,7 @@ from ..posterior.typicality import denoising_features, fit_typicality
 from ..priors.library import Prior
 from ..run.costs import fallback_iterations
 from ..run.draws import asked_acquisition
+from ..run.likeness import judged_images, numbers_of_slices
 from ..run.settings import Settings
 from ..training.sources import names_of
 from ..training.units import rule_of
@@ -95,19 +98,23 @@ def scan(
 def fit_scores(prior: Prior, folder: Path, settings: Settings, scans: Scans | None = None) -> dict[str, Any]:
     """The card's typicality, from some slices of every training volume in each scan (None: the modality's)."""
     modality = settings.entry
+    trust, drawn = modality.trust, np.random.default_rng(1)
     features: list[np.ndarray] = []
-    densities: list[float] = []
+    numbers: list[np.ndarray] = []
     groups: list[str] = []
     names, depths = [entry["name"] for entry in prior.card.data], modality.cases.training_depths
     for name, volume in chosen_slices(folder, names, depths, modality):
-        for wanted in scans or modality.cases.calibrated:
+        usual = modality.cases.typical(drawn) if modality.cases.typical else modality.cases.calibrated
+        for wanted in scans or usual:
             problem, asked = scan(volume, wanted, settings, prior)
-            image = _surrogate(problem, asked)
+            rough = _surrogate(problem, asked) if trust.surrogate is None else torch.zeros(0)
+            image = deque(judged_images(trust, problem.delivered, rough, None), 1).pop()
             features.append(denoising_features(prior, image, problem.prior.grid).numpy())
-            densities += [modality.trust.density(problem.delivered)] * problem.slices
+            numbers.append(numbers_of_slices(trust, problem.delivered))
             groups += [name] * problem.slices
         print(f"typicality: {name}", flush=True)
-    return fit_typicality(np.concatenate(features), np.array(densities), groups)
+    made = fit_typicality(np.concatenate(features), np.concatenate(numbers), groups)
+    return {**made, "not_tested": list(modality.cases.untested)} if modality.cases.untested else made
 
 
 def fit_factors(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .prepared import Prepared
 
 
@@ -87,10 +89,12 @@ class Trust:
     ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
     ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
     least spread that is believed; ``fingerprint`` and its ``rule`` in words; ``body``: where in reference images the
-    patient is; ``density``: the number of an acquisition with which typical scores move; ``dose``: of the settings of a
-    scan, and of measured data or None, the number of views and the noise in percent of the largest reading (None where
-    it cannot be told), on which it depends what can be seen; ``classes``: name, least value and upper bound of values
-    of an image whose intervals are calibrated apart.
+    patient is; ``covariates``: of a system, the numbers of its acquisition with which typical scores move, one or a
+    few; ``surrogate``: the iterates of the classical image whose likeness is asked for, network units, where the rough
+    fallback is not converged enough (None: it is); ``dose``: of the settings of a scan, and of measured data or None,
+    the number of views and the noise in percent of the largest reading (None where it cannot be told), on which it
+    depends what can be seen; ``classes``: name, least value and upper bound of values of an image whose intervals are
+    calibrated apart.
     """
 
     value_range: float
@@ -98,11 +102,12 @@ class Trust:
     fingerprint: type[Fingerprint]
     rule: str
     body: Callable[[np.ndarray], np.ndarray]
-    density: Callable[[Any], float]
+    covariates: Callable[[Any], Sequence[float] | float]
     least: float | None = None
     least_fitted: float | None = None
     dose: Callable[[Any, Any], tuple[int, float | None]] | None = None
     classes: tuple[tuple[str, float, float], ...] = ()
+    surrogate: Callable[[Any], Iterator[Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,8 @@ class Cases:
     depths: tuple[float, ...] = (0.25, 0.5, 0.75)
     binned: int = 1
     calibrated: tuple[Mapping[str, Any], ...] = ({},)
+    typical: Callable[[np.random.Generator], Sequence[Mapping[str, Any]]] | None = None
+    untested: tuple[str, ...] = ()
     training_depths: tuple[float, ...] = (0.3, 0.65)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     tissues: tuple[Tissue, ...] = ()

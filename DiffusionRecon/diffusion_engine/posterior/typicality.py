@@ -5,9 +5,11 @@ For a classical image x (so that nothing of the prior is in it yet) and noise n 
     f_s = log mean |D(x + s n; s) - x|^2,
 
 the log of how much the denoiser would change it. Over training images scanned like this one, f is nearly normal, with a
-mean that moves with the density of the scan, a number that its modality gives. The score is the Mahalanobis distance of
-f from there: about 1.6 for typical slices. Too small an f is as telling as too large a one (a plain disc is easier to
-denoise than any patient). Sources of the idea: denoising error as a typicality test, arXiv:2211.07740.
+mean that moves with a few numbers of the scan which its modality gives, such as the logs of its density and noise. The
+score is the Mahalanobis distance of f from there: about 1.6 for typical slices. It is about the object only where x is
+converged: how far iterations have come depends on the noise of the scan. Too small an f is as telling as too large a
+one (a plain disc is easier to denoise than any patient). Sources of the idea: denoising error as a typicality test,
+arXiv:2211.07740.
 """
 
 from __future__ import annotations
@@ -48,10 +50,11 @@ def denoising_features(
     return torch.stack(features, -1).cpu()
 
 
-def fit_typicality(features: np.ndarray, density: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
+def fit_typicality(features: np.ndarray, covariates: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:
     """The card's entry from training images: mean and precision of f, and the thresholds of the gate.
 
-    ``features``: (images, levels); ``density``: of their scans; ``groups``: the volume that each image is from.
+    ``features``: (images, levels); ``covariates``: the numbers of their scans, (images, numbers); ``groups``: the
+    volume that each image is from.
     Every volume is scored by a fit without it; "threshold" is the 95 %, "full" the 99 % quantile of these scores: they
     are the training images' own false-alarm rates. Raises ValueError for fewer than three volumes.
     """
@@ -60,37 +63,53 @@ def fit_typicality(features: np.ndarray, density: np.ndarray, groups: Sequence[s
         raise ValueError(f"expected images of 3 volumes or more, found {len(set(groups))}: give more training data")
     scores = np.concatenate([
         typicality(
-            features[names == name], density[names == name], _fit(features[names != name], density[names != name])
+            features[names == name], covariates[names == name], _fit(features[names != name], covariates[names != name])
         )
         for name in sorted(set(groups))
     ])
     threshold, full = (float(np.quantile(scores, q)) for q in (0.95, 0.99))
     return {
-        **_fit(features, density), "threshold": round(threshold, 4), "full": round(max(full, 1.05 * threshold), 4),
+        **_fit(features, covariates), "threshold": round(threshold, 4), "full": round(max(full, 1.05 * threshold), 4),
         "images": len(features), "volumes": len(set(groups)),
     }
 
 
-def typicality(features: np.ndarray, density: np.ndarray | float, entry: Mapping[str, Any]) -> np.ndarray:
-    """Mahalanobis distances of ``features`` (images, levels) at a ``density`` from the training images of ``entry``."""
-    density = np.broadcast_to(density, len(features))
-    away = features - np.asarray(entry["mean"]) - density[:, None] * np.asarray(entry["slope"])
+def typicality(
+    features: np.ndarray, covariates: np.ndarray | Sequence[float] | float, entry: Mapping[str, Any]
+) -> np.ndarray:
+    """Mahalanobis distances of ``features`` (images, levels) from the training images of ``entry``.
+
+    ``covariates``: (images, numbers), or the numbers of one scan that all are from. An older entry knows the first
+    alone.
+    """
+    slope = np.atleast_2d(entry["slope"])
+    moved = np.atleast_2d(np.asarray(covariates, float))[:, : len(slope)] @ slope
+    away = features - np.asarray(entry["mean"]) - moved
     return np.sqrt(np.einsum("ni,ij,nj->n", away, np.asarray(entry["precision"]), away))
 
 
 def typicality_scores(
-    denoiser: Denoiser, images: Tensor, grid: ImageGrid, density: float, entry: Mapping[str, Any], seed: int = 0
+    denoiser: Denoiser, images: Tensor, grid: ImageGrid, covariates: np.ndarray | Sequence[float] | float,
+    entry: Mapping[str, Any], seed: int = 0,
 ) -> list[float]:
-    """The score of each slice (slices, rows, columns), network units, by the card's ``entry``."""
+    """The score of each slice (slices, rows, columns), network units, by the card's ``entry``.
+
+    ``covariates`` as of :func:`typicality`.
+    """
     features = denoising_features(denoiser, images, grid, entry["sigma"], seed).numpy()
-    return [float(score) for score in typicality(features, density, entry)]
+    return [float(score) for score in typicality(features, covariates, entry)]
 
 
-def _fit(features: np.ndarray, density: np.ndarray) -> dict[str, Any]:
-    design = np.stack([np.ones(len(features)), density], 1)
+def of_rough_images(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry is an older one, fitted to rough images and a single number of the scan."""
+    return np.ndim(entry["slope"]) == 1
+
+
+def _fit(features: np.ndarray, covariates: np.ndarray) -> dict[str, Any]:
+    design = np.column_stack([np.ones(len(features)), covariates])
     line, *_ = np.linalg.lstsq(design, features, rcond=None)
     spread = np.cov((features - design @ line).T)
     return {
-        "sigma": list(SIGMAS), "mean": line[0].round(5).tolist(), "slope": line[1].round(5).tolist(),
+        "sigma": list(SIGMAS), "mean": line[0].round(5).tolist(), "slope": line[1:].round(5).tolist(),
         "precision": np.linalg.inv(np.atleast_2d(spread)).round(4).tolist(),
     }

@@ -188,7 +188,10 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
     limits = [typicality["threshold"], typicality["full"]]
     if not all(map(number, limits)) or not 0 < limits[0] < limits[1]:
         raise ValueError(f"the typicality in the model card {name} needs 0 < threshold < full: calibrate it again")
-    lengths = {len(typicality[key]) for key in ("sigma", "mean", "slope", "precision")}
+    # An older card has one slope a level; a newer one such a row for each number of the scan.
+    slope = typicality["slope"]
+    rows = slope if slope and all(isinstance(row, list) for row in slope) else [slope]
+    lengths = {len(part) for part in (*rows, *(typicality[key] for key in ("sigma", "mean", "precision")))}
     if len(lengths) != 1:
         raise ValueError(f"the typicality in the model card {name} needs a number a noise level: calibrate it again")
 

@@ -43,6 +43,9 @@ class Costs:
         """Seconds for one slice of a run."""
         asked = settings.entry.fallback in settings.methods
         used = fallback_iterations(settings, asked) if asked or self.draw else 0
+        if self.draw and settings.entry.trust.surrogate is not None:
+            # The image whose likeness is asked for takes about as long as the rough one.
+            used += SURROGATE_ITERATIONS
         return used * self.classical_iteration + settings.draws * self.draw + 1e-3
 
     def seconds(self, settings: Settings, slices: int) -> float:

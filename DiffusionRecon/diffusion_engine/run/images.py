@@ -19,6 +19,7 @@ from ..priors.slices import resample
 from ..volume import Volume
 from .costs import SURROGATE_ITERATIONS, Costs, fallback_iterations
 from .draws import diffusion_draws, parts_of
+from .likeness import judged_images, numbers_of_slices
 from .products import DrawProducts
 from .report import Tally
 from .settings import Settings
@@ -124,8 +125,13 @@ def _classical(
         surrogate.append(last)
         # The simulated scan of the residual test has images of its own: nothing is asked about its likeness.
         if into is tally.images and prior.card.typicality:
-            density = entry.trust.density(system)
-            tally.scores += typicality_scores(prior, rough, problem.prior.grid, density, prior.card.typicality)
+            for step, image in enumerate(judged_images(entry.trust, system, rough, prior.card.typicality), 1):
+                last = image
+                if step % 20 == 0:
+                    work = 20 * costs.classical_iteration * (part.stop - part.start)
+                    yield _advanced(problem, tally, part, "likeness", step, SURROGATE_ITERATIONS, work)
+            numbers = numbers_of_slices(entry.trust, system)
+            tally.scores += typicality_scores(prior, last, problem.prior.grid, numbers, prior.card.typicality)
 
 
 def _advanced(

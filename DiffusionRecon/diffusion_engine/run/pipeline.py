@@ -106,7 +106,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
         yield from residual_tests(problem, settings, prior, costs, tally)
         if prior is not None:
             tally.gate = assess(tally.scores, prior.card.typicality, settings.fallback_title)
-            yield from fall_back(problem, settings, tally)
+            yield from fall_back(problem, settings, prior, tally)
             finish_maps(problem, settings, prior, tally)
             calibrate(problem, settings, prior, tally)
         report = make_report(problem, settings, prior, tally, time.perf_counter() - began)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..modalities.contract import Smooth
 from ..modalities.prepared import Prepared
 from ..posterior.calibration import matching_entry
-from ..posterior.gate import blended, without_fallback
+from ..posterior.gate import blended, kept_foretelling, kept_unexplained, without_fallback
 from ..posterior.residual import (
     CONVERGED,
     UNFITTED_SHARE,
@@ -29,6 +29,7 @@ from ..posterior.spread import Spread
 from ..priors.library import Prior
 from .costs import Costs
 from .draws import asked_acquisition
+from .foretold import foretell
 from .images import Progress, chunk_images
 from .report import Tally
 from .settings import Settings
@@ -85,10 +86,13 @@ def _smooth(
     return round(float(found), 4), round(limit, 4)
 
 
-def fall_back(problem: Prepared[Any], settings: Settings, tally: Tally) -> Iterator[Progress]:
+def fall_back(
+    problem: Prepared[Any], settings: Settings, prior: Prior, tally: Tally
+) -> Iterator[Progress]:
     """Blend the mean towards the fallback where the gate did not pass; it is made now if it was not asked for.
 
-    Not where it does not explain the data: then no image is recommended.
+    Not where it does not explain the data, or foretells readings less well than the prior: a mean that explains them
+    then stays, and of one that does not no image is recommended.
     """
     if tally.gate is None or tally.gate.passed:
         return
@@ -104,9 +108,16 @@ def fall_back(problem: Prepared[Any], settings: Settings, tally: Tally) -> Itera
                     yield Progress(name, step, total, tally.fraction)
                 if step == total:
                     classical[chunk] = problem.scale.from_network(image).cpu().numpy()
-    ratio = _ratio(problem.residuals(classical))
+    ratio, title = _ratio(problem.residuals(classical)), settings.fallback_title
+    mean = next((test for test in tally.tests if test.kind == "mean"), None)
     if not _explains(problem, settings, name, classical, ratio):
-        tally.gate = without_fallback(tally.gate, ratio, settings.fallback_title)
+        verdict = kept_unexplained if mean is not None and mean.passed else without_fallback
+        tally.gate = verdict(tally.gate, ratio, title)
+        return
+    explained = mean is not None and mean.explains
+    found = (yield from foretell(problem, settings, prior, tally)) if explained else None
+    if found is not None and found.draw_is_better:
+        tally.gate = kept_foretelling(tally.gate, found.draw, found.classical, title)
         return
     tally.images["fallback"] = blended(tally.gate, tally.images["mean"], classical)
 

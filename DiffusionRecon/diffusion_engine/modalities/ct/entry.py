@@ -14,7 +14,7 @@ from .hu_question import question_hu
 from .scale import HU
 from .scan import CTScan
 from .tissues import HUNTED, LESIONS, TISSUES
-from .trust import TRUST
+from .trust import TRUST, typical_scans
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +92,7 @@ CT = Modality(
             {"geometry": "parallel", "views": 8}, {"geometry": "fan_flat", "views": 60},
         ),
         tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
+        typical=typical_scans, untested=("CT of heads", "children", "large metal implants"),
     ),
     oracles={"tv-oracle": tv_oracle},
     smooth=Smooth(smooth_sums, "scatter, beam hardening or a wrong count of the unattenuated beam"),

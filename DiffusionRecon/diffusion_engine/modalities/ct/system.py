@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...classical.fbp import fbp
@@ -19,6 +20,9 @@ from ...physics.grid import ImageGrid
 from ...physics.noise import typical_noise_std
 from ...sampling.noise import Noise
 from .simulate import readings
+
+LEFT_OUT, FEWEST_VIEWS = 10, 8
+"""One view of so many is left out to be foretold, two at least; nothing of a scan with fewer views."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +88,26 @@ class CTSystem:
         for image in tv_steps(self.measured.scaled(self.water_per_mm, 0.0), iterations=iterations):
             yield image - 1
 
+    def refined(self, iterations: int) -> Iterator[Tensor]:
+        """The iterates of total variation that begin with the filtered image, network units."""
+        start = self.start() + 1
+        for image in tv_steps(self.measured.scaled(self.water_per_mm, 0.0), iterations=iterations, start=start):
+            yield image - 1
+
     def observed(self, clean: Tensor, noise: Noise) -> CTSystem:
         """Line integrals of images on pixels halved, detector bins averaged in pairs, and noise as in these data."""
         ideal = readings(self.attenuation(clean), self.geometry, self.grid)
         return self.with_data(ideal + self.measured.noise_std * noise.normal(ideal))
+
+    def divided(self) -> tuple[CTSystem, CTSystem] | None:
+        """The scan without evenly spread views, a tenth of them and two at least, and these; None for fewer than 8."""
+        count = len(self.geometry.angles_rad)
+        if count < FEWEST_VIEWS:
+            return None
+        every = min(LEFT_OUT, count // 2)
+        places = torch.arange(count, device=self.data.device)
+        apart = places % every == every // 2
+        return self._some(places[~apart]), self._some(places[apart])
 
     def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
         """The likelihood itself: it is Gaussian."""
@@ -119,6 +139,11 @@ class CTSystem:
     def attenuation(self, x: Tensor) -> Tensor:
         """mu = water (1 + x) in 1/mm."""
         return (1.0 + x) * self.water_per_mm
+
+    def _some(self, index: Tensor) -> CTSystem:
+        """The data of some views."""
+        angles = tuple(self.geometry.angles_rad[n] for n in index.tolist())
+        return replace(self, geometry=replace(self.geometry, angles_rad=angles), measured=self.measured.subset(index))
 
     def _filtered(self) -> Tensor:
         return fbp(self.measured.data, self.geometry, self.grid, extend=self.truncated)
