@@ -27,11 +27,11 @@ Rows = list[dict[str, Any]]
 
 
 def maps_of(result: Result) -> dict[str, tuple[np.ndarray, float]]:
-    """The maps of a result by key, (slices, rows, columns), each with its threshold; none where there are none."""
+    """The maps of a result by key, (slices, rows, columns), each with its threshold; none without one."""
     stated = result.report.get("maps") or {}
     return {
         key: (result.volumes[key].array, float(stated[key]["threshold"]))
-        for key in MAPS if key in result.volumes and key in stated
+        for key in MAPS if key in result.volumes and stated.get(key, {}).get("threshold") is not None
     }
 
 

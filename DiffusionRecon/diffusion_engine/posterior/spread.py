@@ -8,9 +8,9 @@ as the network states it: how far the data move an image away from the prior onc
 
 G: a Gaussian window of SMOOTHING pixels in each slice, k: Student's factor for the draws, w: PULL. The interval is
 mean +- k f u, with a factor f of its own for each class of values of the mean (lung, soft tissue, bone, ...): a
-Mondrian conformal predictor, doi:10.1007/b106715. On held-out slices these intervals are narrower than those of s alone, and
-hold the truth inside inserted lesions far more often. That the distance between two fits widens an interval is this
-project's own; w was chosen there. No torch here.
+Mondrian conformal predictor, doi:10.1007/b106715. On held-out slices these intervals are narrower than those of s
+alone, and hold the truth inside inserted lesions far more often. That the distance between two fits widens an interval
+is this project's own; w was chosen there. No torch here.
 """
 
 from __future__ import annotations
