@@ -109,7 +109,7 @@ def test_a_card_without_typicality_gives_no_verdict(small: Volume, tmp_path: Pat
     result = reconstruct(small, SETTINGS, methods=["diffusion"], prior=prior, draws=1)
     assert result.report["gate"] is None
     assert result.report["calibration"] is None
-    assert set(result.volumes) == {"mean", "residual", "data_disagree", "reference"}
+    assert set(result.volumes) == {"mean", "residual", "reference"}
 
 
 def test_a_matching_calibration_rescales_the_spread(small: Volume, tmp_path: Path) -> None:

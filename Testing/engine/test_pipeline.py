@@ -40,14 +40,14 @@ def test_a_run_delivers_every_image_in_hu_on_the_grid_of_the_input(run: list, ch
     volumes = run[-1].volumes
     trusted = run[-1].report["gate"]["passed"]
     assert set(volumes) - {"fallback"} == {
-        "fbp", "tv", "mean", "uncertainty", "not_seen", "not_seen_share", "residual", "data_disagree", "draw_1",
+        "fbp", "tv", "mean", "uncertainty", "not_seen", "not_seen_share", "residual", "prior_decided", "draw_1",
         "draw_2", "reference",
     }
     assert ("fallback" in volumes) != trusted
     for key, volume in volumes.items():
         assert volume.array.dtype == np.float32
         assert volume.array.shape == chest.array.shape
-        assert volume.unit == ("1" if key in ("not_seen_share", "residual", "data_disagree") else "HU")
+        assert volume.unit == ("1" if key in ("not_seen_share", "residual", "prior_decided") else "HU")
         np.testing.assert_array_equal(volume.ijk_to_ras, chest.ijk_to_ras)
         assert np.isfinite(volume.array).all()
     np.testing.assert_allclose(volumes["reference"].array, np.maximum(chest.array, -1000), atol=0.01)
@@ -128,7 +128,7 @@ def test_the_notes_tell_the_limits(run: list) -> None:
 def test_a_seed_gives_the_same_numbers_again(small: Volume) -> None:
     settings = {"views": 12, "draws": 1, "steps": 2, "methods": ["diffusion"], "slices": [0, 1], "pixel_mm": 16.0}
     first, again, other = (reconstruct(small, settings, device="cpu", seed=seed) for seed in (3, 3, 4))
-    assert set(first.volumes) - {"fallback"} == {"mean", "residual", "data_disagree", "reference"}
+    assert set(first.volumes) - {"fallback"} == {"mean", "residual", "reference"}
     for key, volume in first.volumes.items():
         assert volume.array.tobytes() == again.volumes[key].array.tobytes()
     assert first.volumes["mean"].array.tobytes() != other.volumes["mean"].array.tobytes()
