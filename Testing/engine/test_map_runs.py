@@ -119,7 +119,7 @@ def patient(lesion: bool) -> Volume:
 
 
 LOST: dict[str, Any] = {
-    **RUN, "views": 30, "steps": 3, "pixel_mm": 3.0, "noise_percent": 0.3, "sigma_start": 0.02,
+    **RUN, "seed": 11, "views": 30, "steps": 3, "pixel_mm": 3.0, "noise_percent": 0.3, "sigma_start": 0.02,
     "solver_options": {"broad_std": 0.001, "sigma_end": 0.001}, "keep": ["mean", "uncertainty", *BOTH],
 }
 
