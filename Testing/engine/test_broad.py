@@ -129,3 +129,14 @@ def test_the_label_of_a_widened_prior_is_not_that_of_the_posterior() -> None:
     assert method.spread_for("ct", {"broad_std": 0.01}) == "concentrated"
     # What earned its label did so without.
     assert all(getattr(entry.settings, "broad_std", 0.0) == 0 for entry in METHODS.values() if entry.earned)
+
+
+def test_data_of_uneven_weight_take_more_iterations() -> None:
+    """Photon counts: rays through the body weigh a hundredth of those beside it; 8 iterations leave much undone."""
+    data = torch.zeros(1, 16, 16)
+    even = GaussianLikelihood(Identity(), data, torch.full((1, 16, 16), 0.5))
+    uneven = GaussianLikelihood(Identity(), data, torch.logspace(-4, 0, 256).reshape(1, 16, 16))
+    dead = torch.where(torch.arange(16.0) < 14, 0.5, torch.inf).expand(1, 16, 16)
+    some_dead = GaussianLikelihood(Identity(), data, dead)
+    assert [given.iterations(8) for given in (even, uneven, some_dead)] == [8, 24, 8]
+    assert GaussianLikelihood(Identity(), data, torch.tensor(0.5)).iterations(8) == 8

@@ -245,7 +245,7 @@ def test_the_worked_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for number, block in enumerate(blocks(ENGINE, "python"), 1):
         exec(compile(block, f"{ENGINE.name}, example {number}", "exec"), scope)
     expected = {
-        "data_disagree", "fbp", "mean", "not_seen", "not_seen_share", "reference", "residual", "tv", "uncertainty",
+        "fbp", "mean", "not_seen", "not_seen_share", "prior_decided", "reference", "residual", "tv", "uncertainty",
     }
     assert set(scope["result"].volumes) - {"fallback"} == expected
     assert scope["mean"].array.shape == (1, 40, 48)

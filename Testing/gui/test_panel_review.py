@@ -23,7 +23,10 @@ from prepared import SHAPE, OpenPanel, addChest
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 
 WIDTH = 373
-LOOKS = ("uncertainty", "compare", "mean", "draws", "flicker", "difference", "notSeen", "residual")
+LOOKS = (
+    "uncertainty", "compare", "mean", "draws", "flicker", "difference", "notSeen", "residual", "priorDecided",
+    "dataDisagree",
+)
 
 
 def reviewed(openPanel: OpenPanel, folder: Path) -> Panel:

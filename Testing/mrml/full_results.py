@@ -27,9 +27,11 @@ def regionMasks(shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
 
 
 def writeFullResult(
-    folder: str | Path, shape: tuple[int, int, int] = (24, 64, 64), passed: bool = True, **report: object
+    folder: str | Path, shape: tuple[int, int, int] = (24, 64, 64), passed: bool = True, warns: bool = False,
+    **report: object,
 ) -> Path:
-    """Write the folder; `passed`: whether the gate did (else there is a fallback); `report`: keys to replace."""
+    """Write the folder; `passed`: whether the gate did (else there is a fallback); `warns`: whether a map warns of the
+    middle; `report`: keys to replace."""
     folder = writeResultFolder(folder, shape)
     content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     mean, reference = read_volume(folder / "mean.nrrd"), read_volume(folder / "reference.nrrd")
@@ -43,7 +45,13 @@ def writeFullResult(
         "not_seen": ("HU", spread * np.sqrt(share)),
         "not_seen_share": ("1", share),
         "residual": ("1", rng.normal(0, 1, shape) + 6 * masks["strip"]),
+        "prior_decided": ("1", np.zeros(shape)),
+        "data_disagree": ("1", np.zeros(shape)),
     }
+    warned = [index // 2 for index in shape]
+    for key, height in (("prior_decided", 7.0), ("data_disagree", 6.0)):
+        arrays[key][1][tuple(slice(index - 1, index + 2) for index in warned)] = height
+    place = (mean.ijk_to_ras[:3] @ [*warned[::-1], 1.0]).tolist()
     together = rng.normal(0, 1, (DRAWS, 2))
     for number in range(DRAWS):
         draw = mean.array + rng.normal(0, 4, shape)
@@ -77,6 +85,15 @@ def writeFullResult(
                 "coverage90": 0.52,
                 "coverage90_calibrated": 0.9,
                 "sentence": "Calibrated on held-out chests with 60 views.",
+            },
+            "maps": {
+                "prior_decided": {
+                    "threshold": 5.0, "false_alarms_per_32_slices": 0.9, "sentence": "Where the prior decided: 1 place.",
+                    "warnings": [{"ras": place, "z": 7.0, "size_mm": 10.0, "slice": warned[0]}] if warns else [],
+                },
+                "data_disagree": {
+                    "threshold": None, "false_alarms_per_32_slices": None, "sentence": "No threshold.", "warnings": [],
+                },
             },
             **report,
         }

@@ -15,6 +15,7 @@ from diffusion_engine.priors.card import PriorCard, check_use
 from diffusion_engine.run.detection import detection_sentence
 from diffusion_engine.run.presets import PRESETS, available_presets
 from diffusion_engine.run.settings import Settings
+from diffusion_engine.run.surer import surer
 from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 
@@ -74,6 +75,13 @@ class MethodPart(Part):
         return bool(self.solver)
 
     @property
+    def _hasPull(self) -> bool:
+        """Whether a run has a sample with a surer prior, whose difference the map of where the prior decided is."""
+        if self.solver not in listed_methods():
+            return False
+        return surer(Settings(solver=self.solver, draws=int(self.parameters.draws))) is not None
+
+    @property
     def prior(self) -> str:
         """The trained model by name: the chosen one, else the modality's usual one."""
         return self.parameters.prior or self._modality().model
@@ -117,8 +125,9 @@ class MethodPart(Part):
         self._suggest()
         self.showRow("drawsSpinBox", self.diffusion)
         self._updatePrior(modality)
-        for name in ("keepUncertainty", "keepNotSeen", "keepPriorDecided", "keepDataDisagree", "keepDraws"):
+        for name in ("keepUncertainty", "keepNotSeen", "keepDataDisagree", "keepDraws"):
             getattr(self.ui, f"{name}CheckBox").enabled = self.diffusion
+        self.ui.keepPriorDecidedCheckBox.enabled = self._hasPull
 
     def sentence(self) -> str:
         """What the preset is for, "" for one that this version does not have."""
@@ -215,8 +224,6 @@ class MethodPart(Part):
         changes, card = PRESETS[name].changes, self.card()
         if "draws" in changes:
             self.store("draws", changes["draws"])
-        if self.diffusion:  # as the preset's run is worth it
-            self.store("keepPriorDecided", "prior_decided" in changes.get("keep", Settings().keep))
         for field in ("prior", "coupling"):
             # What came with the preset before goes with it, and so do weights that serve one method and no other.
             brought = left is not None and left.changes.get(field) == getattr(self.parameters, field)

@@ -39,8 +39,8 @@ class CommonParameters:
     keepUncertainty: bool = True
     keepNotSeen: bool = True
     keepResidual: bool = True
-    keepPriorDecided: bool = False
-    keepDataDisagree: bool = True
+    keepPriorDecided: bool = True
+    keepDataDisagree: bool = False
     keepDraws: bool = True
     # Advanced
     solver: str = ""

@@ -95,6 +95,7 @@ class _Run:
         self.denoiser, self.likelihood, self.settings, self.condition = denoiser, likelihood, settings, condition
         self.noise, self.slabs, self.device = noise, slabs, likelihood.data.device
         self.parts = slabs.parts(len(likelihood.data))
+        self.iterations = likelihood.iterations(settings.cg_iterations)
         shape = (len(likelihood.data), *likelihood.operator.in_shape)
         self.state, self.estimate, self.change = (torch.zeros(shape) for _ in range(3))
         self.dual = torch.zeros(shape if slabs.weight > 0 else 0)
@@ -118,7 +119,7 @@ class _Run:
                 clean, carried = self._tied(part, sigma, index == 0, carried)
             else:
                 clean = self.likelihood.select(part).proximal(
-                    estimate, self._root(sigma, part), self.settings.cg_iterations, self.settings.cg_tolerance
+                    estimate, self._root(sigma, part), self.iterations, self.settings.cg_tolerance
                 )
             clean = finite(clean, sigma)
             fresh = self.noise.part(call, part.start, x)
@@ -151,7 +152,7 @@ class _Run:
         clean, new = ztv_proximal(
             self.likelihood.select(wide), self._read(self.estimate, wide),
             self._root(sigma, wide), self.slabs.weight,
-            None if cold else dual, self.slabs.sweeps, self.settings.cg_iterations, self.settings.cg_tolerance,
+            None if cold else dual, self.slabs.sweeps, self.iterations, self.settings.cg_tolerance,
         )
         last = min(part.stop, wide.stop - 1)
         self.dual[part.start : last] = new[part.start - low : last - low].cpu()

@@ -54,13 +54,13 @@ def consistency(
     first, count = settings.sigma_start, settings.steps
     levels = [first, 0.0] if count == 1 else poly_grid(first, settings.sigma_end, count).tolist()
     x = start + first * noise.normal(start)
-    local = LocalVariance()
+    local, iterations = LocalVariance(), likelihood.iterations(settings.cg_iterations)
     for index in range(count):
         sigma, following = levels[index], levels[index + 1]
         estimate = denoise(denoiser, x, sigma, condition)
         change = local.update(estimate, sigma) if settings.local_variance else None
         variance = prior_variance(sigma, settings.sigma_data, settings.prior_variance, change)
         root = settings.root(variance, estimate)
-        clean = finite(likelihood.proximal(estimate, root, settings.cg_iterations, settings.cg_tolerance), sigma)
+        clean = finite(likelihood.proximal(estimate, root, iterations, settings.cg_tolerance), sigma)
         yield SolverStep(index + 1, count, sigma, clean)
         x = clean + following * noise.normal(x)

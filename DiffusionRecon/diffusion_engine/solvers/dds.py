@@ -96,7 +96,8 @@ def corrected(
 
     Raises FloatingPointError where x0' is not finite.
     """
-    mirrored, iterations, tolerance = settings.mirrors(index), settings.cg_iterations, settings.cg_tolerance
+    mirrored, tolerance = settings.mirrors(index), settings.cg_tolerance
+    iterations = likelihood.iterations(settings.cg_iterations)
     if settings.products == 0:
         estimate = denoise(denoiser, x, sigma, condition, mirrored)
         variance = settings.variance(sigma, local.update(estimate, sigma))
