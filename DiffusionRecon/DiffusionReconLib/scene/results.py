@@ -101,11 +101,7 @@ def showResidual(nodes: Nodes, opacity: float | None = None) -> None:
 
 
 def showPriorDecided(nodes: Nodes, opacity: float | None = None) -> None:
-<<<<<<< HEAD
     """Where the prior decided, over the mean: how far the data pull it from the prior, in standard deviations."""
-=======
-    """Where the prior decided, over the mean: how far the data pull it away from the prior, in standard deviations."""
->>>>>>> maps
     _showOverlay(nodes, "prior_decided", RESIDUAL_OPACITY if opacity is None else opacity)
 
 
