@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks import few_views, protocol
+from benchmarks import lesion_table as of
 from diffusion_engine.run.presets import PRESETS, Preset
 from diffusion_engine.solvers.listing import Listed, listed_methods
 
@@ -183,12 +184,48 @@ def calibrations() -> str:
         for entry in card["calibration"]:
             title = next((preset.title for preset in PRESETS.values() if _is_of(entry, preset, card["sampler"])), None)
             if title is not None:
-                beam = f"{'parallel' if entry['geometry'] == 'parallel' else 'fan'}, {entry['views']} views"
+                beam = "parallel" if entry["geometry"] == "parallel" else "fan"
+                noise = f"{entry['noise_percent']:.1g} %{' by ray' if entry['noise_range'] > 1.05 else ''}"
+                by_class = entry.get("coverage90_by_class", {})
+                kept = entry.get("contrast_kept")
                 rows.append([
-                    title, f"`{card['name']}`", beam, f"{entry['factor']:.2f}",
+                    title, f"`{card['name']}`", f"{beam}, {entry['views']} views", noise, f"{entry['factor']:.2f}",
                     f"{entry['coverage90']:.2f}", f"{entry['coverage90_calibrated']:.2f}",
+                    " / ".join(f"{share:.2f}" for share in by_class.values()) or "-", f"{entry.get('gain', 0.0):g}",
+                    "-" if kept is None else f"{kept:.2f}",
                 ])
-    return table(["preset", "prior", "scan", "factor", "90 % interval holds", "after calibration"], rows)
+    return table([
+        "preset", "prior", "scan", "noise", "factor", "90 % interval holds", "after calibration",
+        "air and lung / soft / bone", "mean moved by", "contrast of lesions kept",
+    ], rows)
+
+
+def lesions() -> str:
+    """Lesions inserted into real slices, by preset, views and noise."""
+    place = RESULTS / "lesions.json"
+    rows = json.loads(place.read_text(encoding="utf-8")) if place.exists() else []
+    names = dict.fromkeys((row["preset"], row["views"], row["noise"]) for row in rows)
+    return table([
+        "preset", "views", "noise", "lesions", "kept: preset / TV", "good", "clear ones kept or warned of",
+        "coverage inside", "false alarms in 32 slices", "invented a slice: preset / TV",
+    ], [_of_lesions(name, [row for row in rows if (row["preset"], row["views"], row["noise"]) == name])
+        for name in names])
+
+
+def _of_lesions(name: tuple[str, int, str], rows: list[dict[str, Any]]) -> list[str]:
+    found, slices = of.lesion_rows(rows), [row for row in rows if row["kind"] == "slice"]
+    large = [row for row in found if row["diameter_mm"] >= of.LARGE_MM]
+    clear = [row for row in large if row["signal"] > of.CLEAR]
+    low, high = of.GOOD
+    noticed = of.mean(of.is_kept(row) or of.is_warned(row) for row in clear)
+    by_tv = of.mean(of.is_kept(row, "contrast_kept_tv") for row in found)
+    invented = [of.mean(row[key] for row in slices) for key in ("invented", "invented_tv")]
+    return [
+        PRESETS[name[0]].title, str(name[1]), str(name[2]), str(len(found)),
+        f"{of.mean(map(of.is_kept, found))} / {by_tv}", of.mean(low <= row["contrast_kept"] <= high for row in found),
+        f"{noticed} of {len(clear)}", of.mean(row["coverage_inside"] for row in large), of.alarms(slices),
+        " / ".join(invented),
+    ]
 
 
 def _is_of(entry: dict[str, Any], preset: Preset, taught: dict[str, Any]) -> bool:
@@ -226,6 +263,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "truth": truth_in_short,
     "denoising": denoising,
     "calibration": calibrations,
+    "lesions": lesions,
     "methods": methods,
     "modality": modality_example,
 }
