@@ -217,8 +217,7 @@ def test_options_that_a_prior_was_taught_with_are_its_defaults() -> None:
 
 
 def test_shipped_calibrations_are_of_todays_options() -> None:
-    for name, preset in (("ct-body", "standard"), ("ct-body-medium", "few-views-thorough"), ("ct-body-stack", "volume"),
-                         ("ct-body-few", "fast")):
+    for name, preset in (("ct-body", "standard"), ("ct-body-medium", "few-views"), ("ct-body-few", "fast")):
         settings, prior = Settings.from_dict({"preset": preset}), load_prior(name)
         asked = rule.Acquisition(
             CTFingerprint("parallel", 20, 180.0, 0.2), settings.solver, settings.steps, settings.coupling,

@@ -158,7 +158,7 @@ def test_a_lesion_that_a_sure_network_loses_is_warned_of_and_its_twin_is_not(sur
         assert told["false_alarms_per_32_slices"] is not None
         assert without.report["maps"][key]["warnings"] == [], key
         assert without.report["maps"][key]["threshold"] == told["threshold"]
-    assert "1 place stands out" in found.report["maps"]["prior_decided"]["sentence"]
+    assert "out, |z| of" in found.report["maps"]["prior_decided"]["sentence"]
     sentence = without.report["maps"]["prior_decided"]["sentence"]
     assert sentence.endswith("A lesion of which the map shows nothing is not excluded.")
     # Of an image that is unlike the held-out ones it warns too, and says that the rate does not hold.

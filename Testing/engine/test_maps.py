@@ -271,13 +271,15 @@ def test_warned_places_come_first_and_one_that_two_maps_warn_of_is_one() -> None
 
 
 def test_no_finding_is_without_a_voxel() -> None:
-    """A warned region that holds the spread's region whole takes its place; two of one map that meet both stay."""
+    """A warned region that holds the spread's region whole takes its place; peaks of one region are one place."""
     z = disc(SHAPE, (2, 25, 25), 7, 9.0)
-    z[2, 25, 29] = 9.5
-    found = regions_with([warned(PRIOR_DECIDED, z, 4.0, (2, 25, 29), (2, 25, 25))])
-    assert [each.reason for each in found.findings] == [PRIOR_DECIDED, PRIOR_DECIDED]
-    assert found.count == 2
-    assert set(np.unique(found.labels)) == {0, 1, 2}
+    z[2, 25, 26] = 9.5
+    found = regions_with([warned(PRIOR_DECIDED, z, 4.0, (2, 25, 26), (2, 25, 25))])
+    assert [(each.reason, each.z) for each in found.findings] == [(PRIOR_DECIDED, 9.5)]
+    assert found.count == 1
+    assert set(np.unique(found.labels)) == {0, 1}
+    apart = regions_with([warned(PRIOR_DECIDED, z + disc(SHAPE, (2, 8, 8), 3, 6.0), 4.0, (2, 25, 25), (2, 8, 8))])
+    assert [each.z for each in apart.findings] == [9.0, 6.0]
     assert regions_with([]).findings[0].reason == UNCERTAIN
 
 

@@ -88,7 +88,7 @@ def writeFullResult(
             },
             "maps": {
                 "prior_decided": {
-                    "threshold": 5.0, "false_alarms_per_32_slices": 0.9, "sentence": "Where the prior decided: 1 place.",
+                    "threshold": 5.0, "false_alarms_per_32_slices": 0.9, "sentence": "One place.",
                     "warnings": [{"ras": place, "z": 7.0, "size_mm": 10.0, "slice": warned[0]}] if warns else [],
                 },
                 "data_disagree": {

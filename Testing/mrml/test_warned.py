@@ -34,12 +34,13 @@ def nodes(application: Application, tmp_path: Path) -> results.Nodes:
     return publishResult(writeFullResult(tmp_path / "job", SHAPE, warns=True), withDraws=True)
 
 
-def test_mapsAreShownAboutZeroInOneWindow(nodes: results.Nodes) -> None:
+def test_mapsAreShownAboutZeroInOneWindow(nodes: results.Nodes, application: Application) -> None:
+    views = FourViews(application, 64)
     names = [nodes[key].GetName().partition(" (DDS")[0] for key in MAPS]
     assert [name.partition(" map of ")[2] for name in names] == [
         "where the prior decided (standard deviations)", "where data and image disagree (standard deviations)",
     ]
-    (layers, *_) = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    layers = views.slices["Red"].logic.GetSliceCompositeNode()
     looks = (results.showPriorDecided, results.showDataDisagree)
     for key, show, title in zip(MAPS, looks, ("Prior dec.\ns.d.", "Disagree\ns.d."), strict=True):
         display = nodes[key].GetDisplayNode()

@@ -37,10 +37,10 @@ def with_warnings(
 ) -> Regions:
     """The findings of the maps first, those of the largest |z| / threshold before the others, then ``regions``.
 
-    A place that two maps warn of, within APART_MM, is one finding. Its region is what is connected to the peak where
-    the map keeps PEAK_SHARE of it, within REACH_MM; the first of two findings has the voxels that both hold, and one
-    of the spread that has none left goes. Arguments as in :func:`.findings.find_regions`. Raises ValueError for a map
-    of another grid or a place outside it.
+    A finding's region is what is connected to the peak where the map keeps PEAK_SHARE of it, within REACH_MM; a weaker
+    peak in it, or within APART_MM of it, is the same place, of this map or the other one. The first of two findings has
+    the voxels that both hold, and one of the spread that has none left goes. Arguments as in
+    :func:`.findings.find_regions`. Raises ValueError for a map of another grid or a place outside it.
     """
     columns, rows, slices = np.linalg.norm(mean.ijk_to_ras[:3, :3], axis=0).tolist()
     contrast = local_contrast(mean.array, (slices, rows, columns)) if maps else np.zeros(0)
@@ -48,8 +48,8 @@ def with_warnings(
     voxel_mm3 = float(abs(np.linalg.det(mean.ijk_to_ras[:3, :3])))
     totals = {name: int(np.count_nonzero(mask)) for name, mask in segments.items()}
     made = []
-    for peak, reason, z, _ in _merged([each for one in maps for each in _peaks(one, mean)], (slices, rows, columns)):
-        place = _region(z, peak, (slices, rows, columns))
+    peaks = [each for one in maps for each in _peaks(one, mean)]
+    for (peak, reason, z, _), place in _merged(peaks, (slices, rows, columns)):
         widths = np.asarray(uncertainty.array[place], np.float64) * factor
         value = float(np.mean(mean.array[place], dtype=np.float64))
         interval, largest, basis = widths_of(value, draws, widths, factor, place, level)
@@ -96,20 +96,25 @@ def _peaks(one: Warned, mean: Volume) -> list[Peak]:
     return found
 
 
-def _merged(peaks: list[Peak], spacing_mm: tuple[float, float, float]) -> list[Peak]:
-    """The strongest first; one that lies within APART_MM of a stronger one of another map joins it."""
-    kept: list[Peak] = []
+def _merged(peaks: list[Peak], spacing_mm: tuple[float, float, float]) -> list[tuple[Peak, tuple[np.ndarray, ...]]]:
+    """The strongest first, each with its region; one in the region of a stronger one, or near it, joins it."""
+    kept: list[tuple[Peak, tuple[np.ndarray, ...]]] = []
     for peak in sorted(peaks, key=lambda each: -each[3]):
-        at = np.multiply(peak[0], spacing_mm)
-        near = next((
-            n for n, other in enumerate(kept)
-            if other[1] != peak[1] and np.linalg.norm(np.multiply(other[0], spacing_mm) - at) < APART_MM
-        ), None)
-        if near is None:
-            kept.append(peak)
-        else:
-            kept[near] = (kept[near][0], DECIDED_AND_DISAGREE, *kept[near][2:])
+        joined = next((n for n, (_, place) in enumerate(kept) if _joins(peak[0], place, spacing_mm)), None)
+        if joined is None:
+            kept.append((peak, _region(peak[2], peak[0], spacing_mm)))
+        elif kept[joined][0][1] != peak[1]:
+            (index, _, z, strength), place = kept[joined]
+            kept[joined] = (index, DECIDED_AND_DISAGREE, z, strength), place
     return kept
+
+
+def _joins(
+    peak: tuple[int, int, int], place: tuple[np.ndarray, ...], spacing_mm: tuple[float, float, float]
+) -> bool:
+    """Whether a peak lies within APART_MM of a voxel of a region."""
+    squares = sum(((axis - at) * step) ** 2 for axis, at, step in zip(place, peak, spacing_mm, strict=True))
+    return bool(np.min(squares) < APART_MM**2)
 
 
 def _region(
