@@ -15,7 +15,6 @@ from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mea
 from .conjugate_gradient import conjugate_gradient, image_dot, item_dot, ratio
 from .root import Root
 
-
 UNEVEN, SAMPLED = 3, 1 << 16
 """How many times as many iterations data of uneven weight take; readings that tell whether they are."""
 
