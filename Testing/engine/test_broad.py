@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusion_engine.coupling.ztv import couple_z
+from diffusion_engine.likelihoods.conjugate_gradient import conjugate_gradient, item_dot
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.likelihoods.root import Root, broad_spectrum, filtered
 from diffusion_engine.run.slabs import Slabs, dds_in_slabs
@@ -138,5 +139,16 @@ def test_data_of_uneven_weight_take_more_iterations() -> None:
     uneven = GaussianLikelihood(Identity(), data, torch.logspace(-4, 0, 256).reshape(1, 16, 16))
     dead = torch.where(torch.arange(16.0) < 14, 0.5, torch.inf).expand(1, 16, 16)
     some_dead = GaussianLikelihood(Identity(), data, dead)
-    assert [given.iterations(8) for given in (even, uneven, some_dead)] == [8, 24, 8]
-    assert GaussianLikelihood(Identity(), data, torch.tensor(0.5)).iterations(8) == 8
+    assert [given.iterations(8).tolist() for given in (even, uneven, some_dead)] == [[8], [24], [8]]
+    assert GaussianLikelihood(Identity(), data, torch.tensor(0.5)).iterations(8).tolist() == [8]
+    # Each image of a batch by its own data.
+    both = GaussianLikelihood(Identity(), data.repeat(2, 1, 1), torch.cat([even.variance, uneven.variance]))
+    assert both.iterations(8).tolist() == [8, 24]
+
+
+def test_each_item_may_have_its_own_number_of_iterations() -> None:
+    matrix = torch.diag(torch.arange(1.0, 17.0, dtype=torch.float64))
+    right = torch.ones(2, 1, 16, dtype=torch.float64)
+    found = conjugate_gradient(lambda x: x @ matrix, right, torch.tensor([2, 9]), 0.0, item_dot)
+    for n, number in enumerate((2, 9)):
+        torch.testing.assert_close(found[n : n + 1], conjugate_gradient(lambda x: x @ matrix, right[:1], number))

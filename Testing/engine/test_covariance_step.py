@@ -79,7 +79,7 @@ def test_a_step_of_dds_with_products_is_the_exact_posterior_mean(dense) -> None:
     """For a Gaussian prior and c = 1: E[clean | x, y], which a variance for each pixel is far from."""
     sigma, truth = 0.5, smooth(4)
     likelihood, x = scan(dense, truth), truth + 0.5 * images(5)
-    settings = DDSSettings(mirrored=False, cg_iterations=60, cg_tolerance=1e-9, broad_std=0.0)
+    settings = DDSSettings(mirrored=False, cg_iterations=60, cg_tolerance=1e-9, broad_std=0.0, prior_variance=1.0)
     eye = torch.eye(SIZE * SIZE, dtype=torch.float64).reshape(-1, SIZE, SIZE)
     prior = torch.fft.ifft2(SPECTRUM * torch.fft.fft2(eye)).real.flatten(1)
     a = likelihood.operator.matrix

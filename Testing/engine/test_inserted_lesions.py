@@ -22,6 +22,7 @@ from diffusion_engine.modalities.contract import Tissue, Wanted
 from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.prepared import Prepared
 from diffusion_engine.posterior.intervals import spread_factor
+from diffusion_engine.posterior.spread import Spread
 from diffusion_engine.volume import Volume
 
 RAS = np.diag([-1.5, -1.5, 5.0, 1.0])
@@ -188,13 +189,14 @@ def test_columns_by_diameter_and_coverage() -> None:
     assert columns == {"contrast_8mm": [0.4, None], "contrast_15mm": [1.0, None]}
     inside = [parts(own, volume, []) for own in twin.lesions]
     std = np.full(found.shape, 30 / spread_factor(4), np.float32)  # half width 30: 20 off is held, 40 off is not
-    covered = contrast.coverage_inside(found, std, twin, 4, None)
+    spread = Spread(std, 4, found)
+    covered = contrast.coverage_inside(spread, None, twin)
     counts = [int(own.inside.sum()) for own in inside]
     missed = (0.8 * 50 * small[0].coverage(volume)[0] > 30) & inside[0].inside
     assert covered["coverage_inside"] == [pytest.approx(1 - missed.sum() / sum(counts), abs=1e-4), None]
     assert covered["coverage_inside"][0] < 1
     assert covered["coverage_inside_calibrated"] == [None, None]
-    wider = contrast.coverage_inside(found, std, twin, 4, {"factor": 2.0, "floor": 1.0})
+    wider = contrast.coverage_inside(spread, 2 * std, twin)
     assert wider["coverage_inside"] == covered["coverage_inside"]
     assert wider["coverage_inside_calibrated"] == [1.0, None]
 

@@ -90,7 +90,7 @@ def test_a_method_without_room_has_no_map_of_where_the_prior_decided(
 
 
 def test_progress_counts_the_surer_draw(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub_prior(monkeypatch)
+    stub_prior(monkeypatch, typicality=typicality(PASSES))
     steps = [step for step in reconstruct_steps(small, Settings.from_dict(RUN)) if isinstance(step, Progress)]
     stages = list(dict.fromkeys(step.stage for step in steps))
     assert [stage for stage in stages if stage == STAGE or "draw" in stage] == ["draw 1 of 2", "draw 2 of 2", STAGE]
@@ -179,7 +179,7 @@ def test_maps_are_fitted_on_the_held_out_volumes(
     (entry,) = calibrate_maps.fit_maps(prior, tmp_path, settings, 2, [{"views": 12}])
     assert (entry["views"], entry["slices"], entry["draws"], set(entry["maps"])) == (12, 2, 2, set(BOTH))
     path = tmp_path / "mine.json"
-    write_card(replace(prior.card, name="mine"), path)
+    write_card(replace(prior.card, name="mine", maps=[]), path)
     monkeypatch.setattr("diffusion_engine.priors.library.load_prior", lambda *given, **named: prior)
     monkeypatch.setattr(calibrate_maps, "fit_maps", lambda *given: iter([entry]))
     shared = ["calibrate", "--prior", str(path), "--data", str(tmp_path), "--device", "cpu", "--part", "maps"]

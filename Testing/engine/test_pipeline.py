@@ -86,7 +86,7 @@ def test_progress_rises_and_the_result_is_last(run: list, chest: Volume) -> None
     assert fractions[0] == 0
     assert 0.9 < fractions[-1] < 1
     stages = list(dict.fromkeys(step.stage for step in run[:-1]))
-    assert stages[:5] == ["prepare", "fbp", "tv", "draw 1 of 2", "draw 2 of 2"]
+    assert stages[:7] == ["prepare", "fbp", "tv", "likeness", "draw 1 of 2", "draw 2 of 2", "surer"]
     assert all(1 <= step.step <= step.total for step in run[2:-1])
     previews = [step.preview for step in run[:-1] if step.preview is not None]
     assert previews

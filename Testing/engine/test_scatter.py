@@ -147,7 +147,7 @@ def test_a_report_says_what_its_images_do_not_know_of(small: Volume) -> None:
     assert any("three energies and is corrected for water alone" in note for note in notes)
     assert in_words({"geometry": "parallel", "views": 8}) == "parallel, 8 views"
     row = Settings(views=8, **BOTH).to_dict()
-    assert in_words(row) == "parallel, 8 views, 5 % scatter, beam hardening"
+    assert in_words(row) == "parallel, 8 views, 0.2 % noise, 5 % scatter, beam hardening"
 
 
 def test_a_calibration_without_them_is_not_of_a_scan_with_them(small: Volume) -> None:

@@ -342,4 +342,5 @@ def test_one_level_of_the_few_step_sampler_is_a_denoiser_call_and_a_data_step(ca
     x = problem.start + 0.7 * seeded(2).normal(problem.start)
     estimate = problem.denoiser(x[:, None], torch.tensor(0.7))[:, 0]
     g = settings.prior_variance * 0.49 * 0.25 / 0.74
-    torch.testing.assert_close(found[0].estimate, problem.likelihood.proximal(estimate, g, 50, 1e-10))
+    root = settings.root(g, estimate)
+    torch.testing.assert_close(found[0].estimate, problem.likelihood.proximal(estimate, root, 50, 1e-10))

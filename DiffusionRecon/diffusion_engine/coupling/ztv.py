@@ -52,7 +52,7 @@ def clip(p: Tensor, weight: float) -> Tensor:
 
 def ztv_proximal(
     likelihood: GaussianLikelihood, x: Tensor, prior_variance: float | Tensor | Root, weight: float,
-    dual: Tensor | None = None, sweeps: int = 2, iterations: int = 8, tolerance: float = 1e-3,
+    dual: Tensor | None = None, sweeps: int = 2, iterations: int | Tensor = 8, tolerance: float = 1e-3,
 ) -> tuple[Tensor, Tensor]:
     """The minimiser above after ``sweeps`` of ADMM, and v = p + u (slices - 1, rows, columns) for the next call.
 
@@ -62,7 +62,7 @@ def ztv_proximal(
     ``dual``: v of the previous call, None at first. Conjugate gradients run over the whole stack at once and stop
     after ``iterations`` or when its residual has fallen below ``tolerance`` times its start, in each sweep.
     """
-    shape = x.shape
+    shape, most = x.shape, iterations if isinstance(iterations, int) else int(iterations.max())
     root = prior_variance if isinstance(prior_variance, Root) else Root(prior_variance**0.5)
     g = float((root.deviation**2).mean()) if isinstance(root.deviation, Tensor) else root.deviation**2
     u_shape = root.adjoint(x).shape
@@ -85,7 +85,7 @@ def ztv_proximal(
     for _ in range(sweeps):
         pull = z_difference_adjoint((u - z_difference(z)) / g - p)
         right = root.adjoint(pull - likelihood.gradient(z)) - e
-        change = conjugate_gradient(system, right.reshape(1, -1, shape[-1]), iterations, tolerance).reshape(u_shape)
+        change = conjugate_gradient(system, right.reshape(1, -1, shape[-1]), most, tolerance).reshape(u_shape)
         e = e + change
         z = z + root.forward(change)
         moved = z_difference(z)
@@ -126,7 +126,7 @@ class ZTVLikelihood(GaussianLikelihood):
             )
 
     def proximal(
-        self, x: Tensor, prior_variance: float | Tensor | Root, iterations: int = 8, tolerance: float = 1e-3
+        self, x: Tensor, prior_variance: float | Tensor | Root, iterations: int | Tensor = 8, tolerance: float = 1e-3
     ) -> Tensor:
         """argmin_z |z - x|^2 / (2 g) + sum (y - A z)^2 / (2 v) + lambda |D z|_1 after ``sweeps`` of ADMM."""
         if self.weight == 0 or x.shape[0] == 1:

@@ -36,7 +36,7 @@ class SolveSettings:
 
     products: int = 3
     tolerance: float = 1e-3
-    inner_iterations: int = 15
+    inner_iterations: int | Tensor = 15
     inner_tolerance: float = 1e-2
 
     def __post_init__(self) -> None:

@@ -25,21 +25,23 @@ def ratio(above: Tensor, below: Tensor) -> Tensor:
 
 
 def conjugate_gradient(
-    system: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float = 0.0,
+    system: Callable[[Tensor], Tensor], right: Tensor, iterations: int | Tensor, tolerance: float = 0.0,
     dot: Callable[[Tensor, Tensor], Tensor] = image_dot,
 ) -> Tensor:
     """Solve M x = b for a symmetric (complex: Hermitian) positive definite M, from x = 0.
 
     ``right``: (..., rows, columns), or another shape that the inner product ``dot`` takes. Each item stops on its own
-    when |b - M x| < ``tolerance`` |b|; all stop after ``iterations``. Source: Hestenes and Stiefel,
-    doi:10.6028/jres.049.044.
+    when |b - M x| < ``tolerance`` |b|; all stop after ``iterations``, or each after its own number of them (batch,), whole
+    numbers. Source: Hestenes and Stiefel, doi:10.6028/jres.049.044.
     """
     x = torch.zeros_like(right)
     residual, direction = right, right
     square = dot(residual, residual)
     floor = square * tolerance**2
-    for _ in range(iterations):
-        active = square > floor
+    most = iterations if isinstance(iterations, int) else int(iterations.max())
+    limits = iterations if isinstance(iterations, int) else iterations.reshape(-1, *([1] * (square.ndim - 1)))
+    for index in range(most):
+        active = (square > floor) & (index < limits)
         if not bool(active.any()):
             break
         image = system(direction)

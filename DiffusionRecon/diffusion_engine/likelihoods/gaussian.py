@@ -87,18 +87,14 @@ class GaussianLikelihood:
         each = self.variance.expand(self.data.shape)
         return torch.tensor([typical_noise_std(variance) for variance in each], device=self.data.device)
 
-    def iterations(self, usual: int) -> int:
-        """Of conjugate gradients for these data: ``usual``, or UNEVEN times as many where readings differ in weight.
+    def iterations(self, usual: int) -> Tensor:
+        """Of conjugate gradients for each image: ``usual``, or UNEVEN times as many where its readings differ in weight.
 
         They differ where the 90 % quantile of the variance is over twice the 10 % one. Gradients then follow the few
         rays of large weight first, and what the others say comes late.
         """
-        finite = self.variance[torch.isfinite(self.variance)].flatten()
-        some = finite[:: max(1, finite.numel() // SAMPLED)]
-        if some.numel() < 2:
-            return usual
-        low, high = torch.quantile(some.double(), torch.tensor([0.1, 0.9], dtype=torch.float64, device=some.device))
-        return UNEVEN * usual if bool(high > 2 * low) else usual
+        each = [self.variance] if self.variance.ndim < self.data.ndim or len(self.variance) == 1 else list(self.variance)
+        return torch.tensor([UNEVEN * usual if _uneven(own) else usual for own in each], device=self.data.device)
 
     def misfit(self, x: Tensor) -> Tensor:
         """sum_i (y_i - (A x)_i)^2 / (2 v_i) for each image of the batch."""
@@ -132,7 +128,7 @@ class GaussianLikelihood:
         return (squares / share).mean(within)
 
     def proximal(
-        self, x: Tensor, prior_variance: float | Tensor | Root, iterations: int = 8, tolerance: float = 1e-3
+        self, x: Tensor, prior_variance: float | Tensor | Root, iterations: int | Tensor = 8, tolerance: float = 1e-3
     ) -> Tensor:
         """argmin_z (z - x)' C^-1 (z - x) / 2 + sum (y - A z)^2 / (2 v), by conjugate gradients from ``x``.
 
@@ -234,6 +230,15 @@ class GaussianLikelihood:
     def local_gaussian(self, at: Tensor) -> GaussianLikelihood:
         """The likelihood itself, wherever ``at`` is: it is Gaussian."""
         return self
+
+
+def _uneven(variance: Tensor) -> bool:
+    finite = variance[torch.isfinite(variance)].flatten()
+    some = finite[:: max(1, finite.numel() // SAMPLED)].double()
+    if some.numel() < 2:
+        return False
+    low, high = torch.quantile(some, some.new_tensor([0.1, 0.9]))
+    return bool(high > 2 * low)
 
 
 def _square(x: Tensor) -> Tensor:

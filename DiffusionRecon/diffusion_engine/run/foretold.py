@@ -32,8 +32,8 @@ from .settings import Settings
 SLICES = 3
 """Slices that are tried at most: those whose scores are nearest to the deciding one, the median."""
 BETTER = 0.5
-"""Of the mean squared error beyond noise: at equal PSNR a draw of an object of rods had 0.57 of TV's, of a water disc
-that it drew 0.5 dB worse 0.68."""
+"""Of the mean squared error beyond noise: at equal PSNR a draw of an object of rods had 0.57 of the fallback's, of an
+even disc that it drew 0.5 dB worse 0.68."""
 STAGE = "readings left out"
 
 

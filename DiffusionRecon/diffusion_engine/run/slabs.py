@@ -118,8 +118,10 @@ class _Run:
             if self.slabs.weight > 0:
                 clean, carried = self._tied(part, sigma, index == 0, carried)
             else:
-                clean = self.likelihood.select(part).proximal(
-                    estimate, self._root(sigma, part), self.iterations, self.settings.cg_tolerance
+                own = self.likelihood.select(part)
+                clean = own.proximal(
+                    estimate, self._root(sigma, part), own.iterations(self.settings.cg_iterations),
+                    self.settings.cg_tolerance,
                 )
             clean = finite(clean, sigma)
             fresh = self.noise.part(call, part.start, x)
