@@ -31,8 +31,8 @@ def conjugate_gradient(
     """Solve M x = b for a symmetric (complex: Hermitian) positive definite M, from x = 0.
 
     ``right``: (..., rows, columns), or another shape that the inner product ``dot`` takes. Each item stops on its own
-    when |b - M x| < ``tolerance`` |b|; all stop after ``iterations``, or each after its own number of them (batch,), whole
-    numbers. Source: Hestenes and Stiefel, doi:10.6028/jres.049.044.
+    when |b - M x| < ``tolerance`` |b|; all stop after ``iterations``, or each after its own whole number of them,
+    (batch,). Source: Hestenes and Stiefel, doi:10.6028/jres.049.044.
     """
     x = torch.zeros_like(right)
     residual, direction = right, right

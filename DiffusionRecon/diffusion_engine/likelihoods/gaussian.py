@@ -88,12 +88,13 @@ class GaussianLikelihood:
         return torch.tensor([typical_noise_std(variance) for variance in each], device=self.data.device)
 
     def iterations(self, usual: int) -> Tensor:
-        """Of conjugate gradients for each image: ``usual``, or UNEVEN times as many where its readings differ in weight.
+        """Of conjugate gradients for each image: ``usual``, or UNEVEN times as many where readings differ in weight.
 
         They differ where the 90 % quantile of the variance is over twice the 10 % one. Gradients then follow the few
         rays of large weight first, and what the others say comes late.
         """
-        each = [self.variance] if self.variance.ndim < self.data.ndim or len(self.variance) == 1 else list(self.variance)
+        shared = self.variance.ndim < self.data.ndim or len(self.variance) == 1
+        each = [self.variance] if shared else list(self.variance)
         return torch.tensor([UNEVEN * usual if _uneven(own) else usual for own in each], device=self.data.device)
 
     def misfit(self, x: Tensor) -> Tensor:
