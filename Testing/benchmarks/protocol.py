@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "DiffusionRecon"))
 
 from diffusion_engine.__main__ import main as shell
 from diffusion_engine.run.presets import PRESETS
+from diffusion_engine.solvers.listing import listed_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results")
@@ -39,10 +40,14 @@ def weights_of(name: str) -> str:
 
 
 def part_of(preset: str) -> dict[str, Any]:
-    """What a preset's rows depend on: its settings and its prior, with the hash of the weights."""
+    """What a preset's rows depend on: its settings, all options of its method and its prior's weights."""
     changes = {key: value for key, value in PRESETS[preset].changes.items() if key != "preset"}
     prior = changes.pop("prior", DEFAULT_PRIOR)
-    return {"preset": preset, "prior": prior, "weights": weights_of(prior), "settings": changes}
+    usual = {option.name: option.default for option in listed_methods()[changes["solver"]].options}
+    options = {**usual, **changes.get("solver_options", {})}
+    return {
+        "preset": preset, "prior": prior, "weights": weights_of(prior), "settings": changes, "options": options,
+    }
 
 
 def arguments_of(part: dict[str, Any], views: int, data: Path) -> list[str]:
@@ -50,7 +55,7 @@ def arguments_of(part: dict[str, Any], views: int, data: Path) -> list[str]:
     settings = part["settings"]
     methods = [settings["solver"]] if part["preset"] != BESIDE else ["fbp", "tv", "tv-oracle", settings["solver"]]
     given = ["evaluate", "--data", str(data), "--views", str(views), "--methods", ",".join(methods)]
-    given += ["--prior", part["prior"], "--draws", str(settings["draws"]), "--steps", str(settings["steps"])]
+    given += ["--no-lesions", "--prior", part["prior"], "--draws", str(settings["draws"]), "--steps", str(settings["steps"])]
     for name, value in settings.get("solver_options", {}).items():
         given += ["--option", f"{name}={json.dumps(value)}"]
     return given
@@ -67,7 +72,7 @@ def kept_parts(path: Path) -> list[dict[str, Any]]:
 def is_current(part: dict[str, Any]) -> bool:
     """Whether a part was measured with the weights and the settings that its preset has today."""
     today = part_of(part["preset"])
-    return all(part[key] == today[key] for key in today)
+    return all(part.get(key) == today[key] for key in today)
 
 
 def write(path: Path, parts: Sequence[dict[str, Any]]) -> None:
