@@ -73,7 +73,7 @@ def test_reconstruct_runs_a_job_that_can_be_run_again(
     report, files = job.read_result(out)
     assert json.loads(printed[printed.index("\n{") :]) == report
     assert "diffusion" in printed.splitlines()[1]
-    expected = {"fbp", "mean", "uncertainty", "not_seen", "not_seen_share", "residual", "reference"}
+    expected = {"fbp", "mean", "uncertainty", "not_seen", "not_seen_share", "residual", "prior_decided", "reference"}
     assert set(files) - {"fallback"} == expected
     assert report["settings"]["seed"] == 5
     assert report["peak_memory_mb"] > 50

@@ -246,17 +246,17 @@ def test_free_memory_is_what_the_machine_has() -> None:
 
 def test_output_bytes_count_the_selected_part() -> None:
     whole = disk.output_bytes((10, 20, 30), SETTINGS)
-    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 6 + 1)
+    assert whole == 4 * 10 * 20 * 30 * (1 + 2 + 6 + 1 + 1)  # the map of where the prior decided is kept by itself
     part = {**SETTINGS, "slices": [2, 4], "region": [0, 10, 5, 15]}
-    assert disk.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 10
+    assert disk.output_bytes((10, 20, 30), part) == 4 * 2 * 10 * 10 * 11
 
 
-@pytest.mark.parametrize("keep", [{"keep_draws": True}, {"keep": ["mean", "draws"]}])
-def test_output_bytes_count_draws_where_they_are_kept(keep: dict) -> None:
+@pytest.mark.parametrize(("keep", "warning"), [({"keep_draws": True}, 1), ({"keep": ["mean", "draws"]}, 0)])
+def test_output_bytes_count_draws_where_they_are_kept(keep: dict, warning: int) -> None:
     shape, voxels = (10, 20, 30), 6000
     for draws in (1, 7):
         found = disk.output_bytes(shape, {**SETTINGS, **keep, "draws": draws})
-        assert found == 4 * voxels * (1 + 2 + 6 + draws + 1)
+        assert found == 4 * voxels * (1 + 2 + 6 + warning + draws + 1)
         assert disk.draw_bytes(draws, voxels) <= 4 * voxels * draws < found
     assert disk.output_bytes(shape, {**SETTINGS, **keep, "preset": "posterior", "draws": 8}) == (
         disk.output_bytes(shape, {"methods": SETTINGS["methods"], **keep, "preset": "posterior"})

@@ -284,7 +284,7 @@ def test_no_finding_is_without_a_voxel() -> None:
 
 
 def test_a_map_of_another_result_is_refused() -> None:
-    with pytest.raises(ValueError, match="map of 'the prior decided' in the mean's shape"):
+    with pytest.raises(ValueError, match="map of 'the model decided' in the mean's shape"):
         regions_with([warned(PRIOR_DECIDED, np.zeros((4, 40, 41)), 4.0, (1, 1, 1))])
     with pytest.raises(ValueError, match="expected a place within the image"):
         regions_with([warned(PRIOR_DECIDED, np.ones(SHAPE), 4.0, (7, 1, 1))])

@@ -36,7 +36,7 @@ from diffusion_engine.solvers.listing import listed_methods
 place = Path(sys.argv[1])
 card = replace(
     read_card(PRIORS_FOLDER / "ct-body.json"), name="photo-small", modality="photo", unit="1", offset=0.5, scale=0.5,
-    pixel_mm=(0.5, 2.0), calibration=[], typicality={}, weights="photo-small.safetensors",
+    pixel_mm=(0.5, 2.0), calibration=[], maps=[], typicality={}, weights="photo-small.safetensors",
     network={"type": "PatchUNet", "channels": [8, 8], "blocks": 1},
 )
 digest = write_weights(build_network(card), PRIORS_FOLDER / card.weights)
@@ -157,7 +157,9 @@ def in_the_panel(found: dict[str, Any]) -> None:
     assert found["reviewed"]
     assert "Residual test passed" in found["banner"]
     assert "Not for diagnostic use." in found["banner"]
-    images = {"blurred", "mean", "not_seen", "not_seen_share", "reference", "residual", "sharp", "uncertainty"}
+    images = {
+        "blurred", "mean", "not_seen", "not_seen_share", "prior_decided", "reference", "residual", "sharp", "uncertainty",
+    }
     assert set(found["nodes"]) == images | {"draws", "draws_browser", "report"}
     assert found["size"] == [2, 32, 40]
     assert (found["centre"], found["corner"]) == (pytest.approx(1.0, abs=0.3), pytest.approx(0.0, abs=0.3))

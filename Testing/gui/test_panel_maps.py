@@ -47,7 +47,7 @@ def test_standInMapsAreLookedAtAndTheirPlacesComeFirst(openPanel: OpenPanel, tmp
     panel.widget.panel.review.show(publishResult(writeFullResult(tmp_path / "job", SHAPE, warns=True), withDraws=True))
     panel.container.show()
     ui, nodes = panel.widget.ui, panel.widget.panel.review.nodes
-    assert "Where the prior decided: 1 place to look at" in ui.bannerLabel.text
+    assert "Where the model decided: 1 place to look at" in ui.bannerLabel.text
     layers = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
     for name, key in (("priorDecided", "prior_decided"), ("dataDisagree", "data_disagree")):
         getattr(ui, f"{name}Button").click()
@@ -56,7 +56,7 @@ def test_standInMapsAreLookedAtAndTheirPlacesComeFirst(openPanel: OpenPanel, tmp
         assert not ui.verdictLabel.text
     ui.reviewTabs.setCurrentIndex(1)
     ui.findButton.click()
-    assert ui.findingsTable.item(0, 1).text().startswith("The prior decided here: z +7.0")
+    assert ui.findingsTable.item(0, 1).text().startswith("The model decided here: z +7.0")
     assert ui.findingsTable.currentRow() == 0
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     assert red.GetSliceOffset() == pytest.approx(_middle(nodes["mean"])[2], abs=1e-3)

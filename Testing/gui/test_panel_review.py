@@ -357,7 +357,7 @@ def test_standInBannerIsReadableOnLightAndDark(background: str, openPanel: OpenP
         label = panel.widget.ui.bannerLabel
         shown = label.palette.color(QtGui.QPalette.Window).name()
         colours = [part.partition('"')[0] for part in label.text.split('style="color: ')[1:]]
-        assert len(colours) == 5
+        assert len(colours) == 7
         assert min(contrast(colour, shown) for colour in colours) >= 4.5
         other = {"#efefef": "#353535", "#353535": "#efefef"}[background]  # the style is changed while it is on show
         QtWidgets.QApplication.setPalette(QtGui.QPalette(QtGui.QColor(other)))

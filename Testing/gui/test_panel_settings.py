@@ -102,7 +102,7 @@ def test_theBalanceScalesWhatAPresetBrings() -> None:
     method = listed_methods()["dds"]
     parameters = SimpleNamespace(solverOptions="", balance=-1.0)
     assert solverOptions(parameters, method, {"prior_variance": 4.0, "eta": 0.5}) == {"prior_variance": 2.0, "eta": 0.5}
-    assert solverOptions(parameters, method, {}) == {"prior_variance": 0.5}
+    assert solverOptions(parameters, method, {}) == {"prior_variance": 1.0}
     parameters.balance = 0.0
     assert solverOptions(parameters, method, {"prior_variance": 4.0}) == {"prior_variance": 4.0}
 
@@ -169,11 +169,11 @@ def test_standInPresetsAndAdvancedReachTheSettings(openPanel: OpenPanel, tmp_pat
     ui.stepsSpinBox.value = 12
     ui.sigmaStartSpinBox.value = 0.5
     assert [label.text for label in ui.optionsWidget.findChildren(qt.QLabel)][:3] == [
-        "last noise level:", "eta:", "cg iterations:"]
+        "last noise level:", "broad std:", "broad pixels:"]
     editors = ui.optionsWidget.findChildren(qt.QDoubleSpinBox)
     next(editor for editor in editors if "'eta'" in editor.toolTip).value = 0.25
     found = settings()
-    assert found["solver_options"] == {"eta": 0.25, "prior_variance": 0.5}
+    assert found["solver_options"] == {"eta": 0.25, "prior_variance": 1.0}
     assert (found["steps"], found["sigma_start"]) == (12, 0.5)
     assert found.get("preset") is None
     # Coupling, precision and slab; what the method cannot do is said where Apply is disabled.

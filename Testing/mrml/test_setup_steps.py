@@ -506,7 +506,10 @@ def test_rateOfARunGivesItsTimeBack(application: Application) -> None:
     assert rateOf({"seconds": 1.0}, 4) is None
     assert Rate.fromDict(rate.toDict()) == rate
     assert Rate.fromDict({"startSeconds": "no"}) == Rate()
-    assert stepsOf(settings) == pytest.approx(20 + 0.02 * 400)
+    # Two samples of ten steps, the one of a model that counts in full, and total variation.
+    assert stepsOf(settings) == pytest.approx(2 * 10 + 10 + 0.02 * 400)
+    narrow = {**settings, "solver_options": {"broad_std": 0.0}}
+    assert stepsOf(narrow) == pytest.approx(2 * 10 + 0.02 * 400)
 
 
 def test_wordsOfTimeAndShape(application: Application) -> None:

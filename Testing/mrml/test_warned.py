@@ -38,11 +38,11 @@ def test_mapsAreShownAboutZeroInOneWindow(nodes: results.Nodes, application: App
     views = FourViews(application, 64)
     names = [nodes[key].GetName().partition(" (DDS")[0] for key in MAPS]
     assert [name.partition(" map of ")[2] for name in names] == [
-        "where the prior decided (standard deviations)", "where data and image disagree (standard deviations)",
+        "where the model decided (standard deviations)", "where data and image disagree (standard deviations)",
     ]
     layers = views.slices["Red"].logic.GetSliceCompositeNode()
     looks = (results.showPriorDecided, results.showDataDisagree)
-    for key, show, title in zip(MAPS, looks, ("Prior dec.\ns.d.", "Disagree\ns.d."), strict=True):
+    for key, show, title in zip(MAPS, looks, ("Model dec.\ns.d.", "Disagree\ns.d."), strict=True):
         display = nodes[key].GetDisplayNode()
         assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-6.0, 6.0)
         assert display.GetColorNode().GetName() == "Diffusion difference"
@@ -62,15 +62,15 @@ def test_aWarnedPlaceIsTheFirstFindingAndIsJumpedTo(
     views = FourViews(application, 64)
     table = review.makeReview(nodes)
     first, second, third = review.findings(table)
-    assert (first.reason, first.z, second.z, third.z) == ("the prior decided", 7.0, None, None)
+    assert (first.reason, first.z, second.z, third.z) == ("the model decided", 7.0, None, None)
     assert second.reason == "uncertain and not determined by the scan"
     assert first.volume_mm3 == pytest.approx(27 * np.prod(nodes["mean"].GetSpacing()))
     text = words.reasonWords(first, "HU")
-    assert text.startswith("The prior decided here: z +7.0, ")
+    assert text.startswith("The model decided here: z +7.0, ")
     assert text.endswith(" mm")
     review.goToFinding(table, 1)
     outlines = table.GetNodeReference("DiffusionPriors.Review.Segmentation")
-    assert outlines.GetSegmentation().GetNthSegment(0).GetName() == "Finding 1: the prior decided"
+    assert outlines.GetSegmentation().GetNthSegment(0).GetName() == "Finding 1: the model decided"
     for view in views.slices.values():
         inPlane = np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())) @ [*first.peak_ras_mm, 1.0]
         assert abs(inPlane[2]) < 1e-3
@@ -103,12 +103,12 @@ def test_reportsNameTheMapsAndTheirPlaces(nodes: results.Nodes, tmp_path: Path) 
     rows = list(csv.DictReader(lines))
     assert [row["z"] for row in rows] == ["7.0", "", ""]
     page = report.exportHtml(table, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "Where the prior decided: 1 place to look at, limit z 5.0, 0.9 false alarms in 32 ordinary slices." in page
-    assert "The prior decided here: z +7.0" in page
+    assert "Where the model decided: 1 place to look at, limit z 5.0, 0.9 false alarms in 32 ordinary slices." in page
+    assert "The model decided here: z +7.0" in page
     pytest.importorskip("highdicom", reason="highdicom is not installed (it is optional)")
     path = report.exportStructuredReport(table, tmp_path / "review.dcm", [sourceImage()])
     meanings = [str(each.value) for each in pydicom.dcmread(path).iterall() if each.keyword == "CodeMeaning"]
-    assert "Region of a reconstruction in which the prior decided" in meanings
+    assert "Region of a reconstruction in which the model decided" in meanings
     assert meanings.count("Height of the warning map in standard deviations of its null") == 1
 
 

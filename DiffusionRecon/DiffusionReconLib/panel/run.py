@@ -275,5 +275,5 @@ def stageName(name: str) -> str:
     if found:
         return _("Sample {n} of {count}{more}").format(n=found.group(1), count=found.group(2), more=found.group(3))
     if name == "surer":
-        return _("One more sample, with a prior that counts in full")
+        return _("One more sample, in which the model counts in full")
     return name[:1].upper() + name[1:]

@@ -94,7 +94,7 @@ def _gate(gate: dict | None) -> BannerLine:
 def _map(key: str, told: dict) -> BannerLine:
     """What a map warns of. No warning is no good news: what both images lack leaves no trace."""
     titles = {
-        "prior_decided": _("Where the prior decided"), "data_disagree": _("Where the data and this image disagree"),
+        "prior_decided": _("Where the model decided"), "data_disagree": _("Where the data and this image disagree"),
     }
     words = {"title": titles.get(key, key), "limit": f"{told['threshold'] or 0:.1f}", "count": len(told["warnings"])}
     if told["threshold"] is None:

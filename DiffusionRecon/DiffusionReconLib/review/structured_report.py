@@ -39,10 +39,10 @@ REASONS = {
     UNCERTAIN: ("uncertain", "Uncertain region of a reconstruction"),
     NOT_SEEN: ("not-seen", "Region of a reconstruction that the scan does not determine"),
     BOTH: ("uncertain-and-no", "Uncertain region of a reconstruction that the scan does not determine"),
-    PRIOR_DECIDED: ("prior-decided", "Region of a reconstruction in which the prior decided"),
+    PRIOR_DECIDED: ("prior-decided", "Region of a reconstruction in which the model decided"),
     DATA_DISAGREE: ("data-disagree", "Region of a reconstruction with which the data disagree"),
     DECIDED_AND_DISAGREE: (
-        "decided-disagree", "Region of a reconstruction in which the prior decided and with which the data disagree",
+        "decided-disagree", "Region of a reconstruction in which the model decided and with which the data disagree",
     ),
 }
 VERDICTS = {"trust": "Trusted", "doubt": "Doubtful", "rescan": "Needs another scan"}

@@ -23,9 +23,9 @@ def reasonWords(finding: Finding, unit: str) -> str:
     """
     if finding.z is not None:
         warned = {
-            PRIOR_DECIDED: _("The prior decided here: z {z}, {size} mm"),
+            PRIOR_DECIDED: _("The model decided here: z {z}, {size} mm"),
             DATA_DISAGREE: _("The data and this image disagree here: z {z}, {size} mm"),
-            DECIDED_AND_DISAGREE: _("The prior decided here, and the data and this image disagree: z {z}, {size} mm"),
+            DECIDED_AND_DISAGREE: _("The model decided here, and the data and this image disagree: z {z}, {size} mm"),
         }
         return warned[finding.reason].format(z=f"{finding.z:+.1f}", size=f"{diameter_mm(finding.volume_mm3):.0f}")
     places = decimals(finding.spread, finding.contrast or 0.0)

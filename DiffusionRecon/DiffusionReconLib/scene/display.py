@@ -48,7 +48,7 @@ OVERLAYS = {
     "not_seen": Overlay("Not det.\n{unit}"),
     "not_seen_share": Overlay("Not det.\nshare", limit=1.0, hiddenShare=0.5),
     "residual": Overlay("Residual\nnoise s.d.", diverging=True, leastLimit=LEAST_RESIDUAL_WINDOW),
-    "prior_decided": Overlay("Prior dec.\ns.d.", diverging=True, limit=WARNING_WINDOW),
+    "prior_decided": Overlay("Model dec.\ns.d.", diverging=True, limit=WARNING_WINDOW),
     "data_disagree": Overlay("Disagree\ns.d.", diverging=True, limit=WARNING_WINDOW),
     "difference": Overlay("Diff.\n{unit}", diverging=True),
 }

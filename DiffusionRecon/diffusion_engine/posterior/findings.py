@@ -19,8 +19,8 @@ to nothing is nothing."""
 
 UNCERTAIN, NOT_SEEN = "uncertain", "not determined by the scan"
 BOTH = "uncertain and not determined by the scan"
-PRIOR_DECIDED, DATA_DISAGREE = "the prior decided", "the data and this image disagree"
-DECIDED_AND_DISAGREE = "the prior decided, and the data and this image disagree"
+PRIOR_DECIDED, DATA_DISAGREE = "the model decided", "the data and this image disagree"
+DECIDED_AND_DISAGREE = "the model decided, and the data and this image disagree"
 WARNED = (PRIOR_DECIDED, DATA_DISAGREE, DECIDED_AND_DISAGREE)
 """Reasons of findings that a map warned of, see :mod:`.warned`."""
 FROM_DRAWS, FROM_MAP = "draws", "map"

@@ -70,7 +70,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             solver_options={"prior_variance": 2.0},
         ),
         _preset(
-            "posterior", "Moment matched", "8 samples by moment matching, the closest to draws from the posterior",
+            "posterior", "Moment matched", "8 samples by moment matching, the closest to samples of the posterior",
             ("ct",), ("mmps",), solver="tmpd", draws=8, solver_options={"broad_std": 0.012},
         ),
         _preset(
