@@ -158,7 +158,8 @@ def in_the_panel(found: dict[str, Any]) -> None:
     assert "Residual test passed" in found["banner"]
     assert "Not for diagnostic use." in found["banner"]
     images = {
-        "blurred", "mean", "not_seen", "not_seen_share", "prior_decided", "reference", "residual", "sharp", "uncertainty",
+        "blurred", "mean", "not_seen", "not_seen_share", "prior_decided", "reference", "residual", "sharp",
+        "uncertainty",
     }
     assert set(found["nodes"]) == images | {"draws", "draws_browser", "report"}
     assert found["size"] == [2, 32, 40]
@@ -166,4 +167,4 @@ def in_the_panel(found: dict[str, Any]) -> None:
     said, listed, exported = found["looked"]
     assert (said, exported) == ("", True)
     assert "region" in listed
-    assert found["published"] == [sorted(images - {"reference"} | {"report"}), 2]
+    assert found["published"] == [sorted(images - {"reference", "prior_decided"} | {"report"}), 2]
