@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import few_views, protocol
 from benchmarks import lesion_table as of
+from diffusion_engine.modalities.ct.fingerprint import EVEN
 from diffusion_engine.run.presets import PRESETS, Preset
 from diffusion_engine.solvers.listing import Listed, listed_methods
 
@@ -185,7 +186,8 @@ def calibrations() -> str:
             title = next((preset.title for preset in PRESETS.values() if _is_of(entry, preset, card["sampler"])), None)
             if title is not None:
                 beam = "parallel" if entry["geometry"] == "parallel" else "fan"
-                noise = f"{entry['noise_percent']:.1g} %{' by ray' if entry['noise_range'] > 1.05 else ''}"
+                by_ray = " by ray" if entry.get("noise_range", 1.0) > EVEN else ""
+                noise = f"{entry['noise_percent']:.1g} %{by_ray}" if "noise_percent" in entry else "-"
                 by_class = entry.get("coverage90_by_class", {})
                 kept = entry.get("contrast_kept")
                 rows.append([

@@ -116,7 +116,9 @@ def test_calibrations_are_those_of_presets(monkeypatch: pytest.MonkeyPatch) -> N
     others = [{"options": {**usual, "prior_variance": 7.0}}, {"steps": 31}, {"draws": 5}, {"coupling": "noise"}]
     card = {"name": "mine", "sampler": {}, "calibration": [entry, *(entry | other for other in others)]}
     monkeypatch.setattr(table_texts, "cards", lambda: [card])
-    assert table_texts.calibrations().splitlines()[2:] == ["| Standard | `mine` | fan, 60 views | 2.35 | 0.61 | 0.90 |"]
+    assert table_texts.calibrations().splitlines()[2:] == [
+        "| Standard | `mine` | fan, 60 views | - | 2.35 | 0.61 | 0.90 | - | 0 | - |"
+    ]
 
 
 def test_figures_of_other_weights_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +190,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_pictures_are_small_and_shown() -> None:
     texts = "".join((ROOT / place / "README.md").read_text(encoding="utf-8") for place in (".", "DiffusionRecon"))
     pictures = [ROOT / "Resources" / "views.png", *(ROOT / "Resources" / "Screenshots").glob("*.png")]
-    assert len(pictures) == 6
+    assert len(pictures) == 7
     assert [path.name for path in pictures if path.stat().st_size > 200_000 or path.name not in texts] == []
 
 
