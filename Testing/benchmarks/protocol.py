@@ -55,7 +55,8 @@ def arguments_of(part: dict[str, Any], views: int, data: Path) -> list[str]:
     settings = part["settings"]
     methods = [settings["solver"]] if part["preset"] != BESIDE else ["fbp", "tv", "tv-oracle", settings["solver"]]
     given = ["evaluate", "--data", str(data), "--views", str(views), "--methods", ",".join(methods)]
-    given += ["--no-lesions", "--prior", part["prior"], "--draws", str(settings["draws"]), "--steps", str(settings["steps"])]
+    given += ["--no-lesions", "--prior", part["prior"]]
+    given += ["--draws", str(settings["draws"]), "--steps", str(settings["steps"])]
     for name, value in settings.get("solver_options", {}).items():
         given += ["--option", f"{name}={json.dumps(value)}"]
     return given

@@ -427,3 +427,13 @@ def test_a_calibration_must_tell_the_modalitys_own_scan(
         stored = classmethod(lambda cls, made: made["factor"])
 
     assert rule.acquisition_in(broken, replace(TRUST, fingerprint=Spokes)).scan == broken["factor"]
+
+
+@pytest.mark.parametrize("wrong", [{"gain": None}, {"gain": "3"}, {"gain": -1.0}, {"factors": {"soft tissue": 0.0}},
+                                   {"factors": [1.0]}, {"factor": float("nan")}])
+def test_a_card_with_numbers_that_are_none_is_refused(wrong: dict, tmp_path: Path) -> None:
+    content = json.loads((PRIORS_FOLDER / "ct-body.json").read_text(encoding="utf-8"))
+    content["calibration"] = [{**content["calibration"][0], **wrong}]
+    (tmp_path / "mine.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="calibrate it again"):
+        read_card(tmp_path / "mine.json")

@@ -105,9 +105,16 @@ def test_the_pull_of_the_data_moves_mean_and_draws_and_widens_the_spread(
     inside = np.abs(shown) > 0
     assert inside.any()
     assert float(np.corrcoef(shown[inside], away[inside])[0, 1]) > 0.5
+    assert "not moved by the pull" not in " ".join(result.report["notes"])
+    # An image that is unlike is moved all the same, and the note says that it is unlike.
+    stub_prior(monkeypatch, calibration=[entry(None, **known)], typicality=typicality(FAILS))
+    unlike = reconstruct(small, ROOM)
+    assert "This image is unlike those." in " ".join(unlike.report["notes"])
     # What was fitted without a pull is not for a run that has one.
     stub_prior(monkeypatch, calibration=[entry(None, **{**known, "pull": False})])
-    assert not reconstruct(small, ROOM).report["calibration"]["matched"]
+    unknown = reconstruct(small, ROOM).report
+    assert not unknown["calibration"]["matched"]
+    assert "Mean and samples were not moved by the pull of the data" in " ".join(unknown["notes"])
 
 
 def test_a_spread_is_not_calibrated_where_the_image_does_not_explain_the_data(

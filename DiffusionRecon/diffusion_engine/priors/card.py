@@ -159,9 +159,15 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
         if not isinstance(entry, dict) or CALIBRATION_KEYS - set(entry):
             needed = sorted(CALIBRATION_KEYS)
             raise ValueError(f"a calibration in the model card {name} needs {needed}: calibrate it again")
-        for key in ("factor", "floor"):
-            if not number(entry[key]) or not entry[key] > 0:
-                raise ValueError(f"a calibration in the model card {name} has {key} {entry[key]!r}: calibrate it again")
+        by_class, gain = entry.get("factors", {}), entry.get("gain", 0.0)
+        if not isinstance(by_class, dict):
+            raise ValueError(f"a calibration in the model card {name} has factors {by_class!r}: calibrate it again")
+        positive = {"factor": entry["factor"], "floor": entry["floor"], **by_class}
+        for key, value in positive.items():
+            if not number(value) or not value > 0:
+                raise ValueError(f"a calibration in the model card {name} has {key} {value!r}: calibrate it again")
+        if not number(gain) or not gain >= 0:
+            raise ValueError(f"a calibration in the model card {name} has gain {gain!r}: calibrate it again")
     for entry in content.get("detection", []):
         if not isinstance(entry, dict) or DETECTION_KEYS - set(entry) or not isinstance(entry["method"], dict):
             needed = sorted(DETECTION_KEYS)

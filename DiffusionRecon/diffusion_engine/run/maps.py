@@ -114,7 +114,7 @@ def _sentence(
     count = len(found)
     places = "no place stands" if count == 0 else "1 place stands" if count == 1 else f"{count} places stand"
     if alarms is None:
-        rate = f"how often that happens by chance is not known, {doubt}" if doubt else ""
+        rate = f"how often that happens by chance is not known{', ' + doubt if doubt else ''}"
     else:
         rate = f"on ordinary held-out images {alarms:.2g} a {SLICES} slices did"
     end = "" if count else " A lesion of which the map shows nothing is not excluded."

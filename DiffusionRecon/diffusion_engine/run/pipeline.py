@@ -91,7 +91,8 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
         key: np.zeros(problem.shape, np.float32 if key in REAL else problem.array_type)
         for key in product_keys(settings)
     })
-    tally.gain = 0.0 if prior is None else gain_of(problem, settings, prior)
+    gain = None if prior is None else gain_of(problem, settings, prior)
+    tally.gain, tally.unknown_gain = gain or 0.0, gain is None
     costs = measure(problem, settings, prior, tally.gain != 0)
     tally.plan, in_slabs = foresee(extent_of(problem), settings, costs)
     if in_slabs:

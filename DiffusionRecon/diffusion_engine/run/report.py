@@ -20,6 +20,7 @@ from ..priors.library import Prior
 from ..solvers.catalogue import method_named
 from ..solvers.effort import Efforts
 from .settings import Settings
+from .surer import surer
 
 SPREAD_NOTES = {
     "near-posterior": (
@@ -36,6 +37,10 @@ SPREAD_NOTES = {
 """What must be said of draws by the label of their method, where no calibration mends their spread."""
 
 
+NOT_MOVED = (
+    "Mean and samples were not moved by the pull of the data: by how much is not known for this acquisition, so small "
+    "faint lesions may have lost more of their contrast than where it is."
+)
 MOVED = (
     "Mean and samples were moved by {gain:g} times the pull of the data, that is how much they differ from a sample "
     "whose prior counts in full: so much brings back small lesions that were inserted into held-out slices."
@@ -46,7 +51,7 @@ MOVED = (
 class Tally:
     """What a run accumulates: images by key and slice, seconds a method, work done, scores of the slices, verdicts.
 
-    ``gain``: of the pull of the data, by which the mean was moved, see :mod:`.surer`.
+    ``gain``: of the pull of the data, by which the mean was moved, see :mod:`.surer`; ``unknown_gain``: no card says.
     """
 
     images: dict[str, np.ndarray]
@@ -62,6 +67,7 @@ class Tally:
     efforts: Efforts = field(default_factory=Efforts)
     maps: dict[str, dict[str, Any]] = field(default_factory=dict)
     gain: float = 0.0
+    unknown_gain: bool = False
 
     @property
     def fraction(self) -> float:
@@ -93,7 +99,11 @@ def make_report(
         notes.append(SPREAD_NOTES[spread].format(solver=settings.solver.upper()))
     if problem.reference is not None and not _allows_ssim(problem):
         notes.append(f"The images have fewer than {metrics.SSIM_WINDOW} pixels one way: no SSIM is given.")
-    notes += [MOVED.format(gain=tally.gain)] if tally.gain else []
+    if tally.gain:
+        unlike = tally.gate is not None and not tally.gate.passed
+        notes.append(MOVED.format(gain=tally.gain) + (" This image is unlike those." if unlike else ""))
+    elif surer(settings) is not None and tally.unknown_gain:
+        notes.append(NOT_MOVED)
     notes += [] if tally.efforts.sentence is None else [tally.efforts.sentence]
     notes += [verdict.sentence for verdict in (tally.calibration, tally.gate) if verdict is not None]
     notes += [test.statement for test in tally.tests]

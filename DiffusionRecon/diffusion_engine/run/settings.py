@@ -34,7 +34,8 @@ class Settings:
     where no others are given (with another ``solver`` its solver_options do not); ``coupling``: of the slices, by name;
     ``precision``: of the network, out of PRECISIONS ("auto": bfloat16 where the device is faster with it); ``slab``:
     slices that are solved at once, fewer need less memory; coupled ones are solved all together, or where memory does
-    not suffice a slab at a time. Equal seeds give equal draws of a slice, whatever is solved with it. Raises
+    not suffice a slab at a time. Equal seeds give equal draws of a slice, whatever is solved with it, before they
+    are moved by the pull of the data. Raises
     ValueError, one sentence, for unknown names and values out of range.
     """
 

@@ -136,13 +136,13 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
         tally.images["uncertainty"] = spread.calibrated(tally.calibration.entry, trust.classes)
 
 
-def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float:
-    """By how much of the pull the mean of a run is moved: as the card says for this acquisition, else 0."""
+def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float | None:
+    """By how much of the pull the mean of a run is moved: as the card says, None where it does not know."""
     if surer(settings) is None or problem.delivered.complex_images:
-        return 0.0
+        return None
     asked = asked_acquisition(problem, settings, prior)
     entry = matching_entry(entries_for(settings, prior), asked, settings.entry.trust).entry
-    return float((entry or {}).get("gain", 0.0))
+    return None if entry is None else float(entry.get("gain", 0.0))
 
 
 def entries_for(settings: Settings, prior: Prior) -> list[dict[str, Any]]:
