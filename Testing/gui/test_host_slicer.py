@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,8 @@ def test_standInLoopThatHoldsTheLock() -> None:
     stop.set()
     thread.join()
     assert lasted > 0.1  # of which each thousandth would have been a step
-    assert max(after - before for before, after in pairwise(steps)) <= 3
+    # A busy machine gives some ticks more than one step; a thread that ran freely would have made three times as many.
+    assert steps[-1] - steps[0] < 1000 * lasted / 3
 
 
 def test_standInTestingMakesInstallationsBlock(application: GuiApplication) -> None:
