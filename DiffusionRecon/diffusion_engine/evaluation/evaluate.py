@@ -26,10 +26,10 @@ from ..posterior.spread import Spread
 from ..priors.library import Prior, load_prior
 from ..priors.neighbours import slices_apart
 from ..run.drawn import drawn
-from ..run.draws import asked_acquisition
 from ..run.pipeline import choose_device
 from ..run.presets import PRESETS
 from ..run.settings import Settings
+from ..run.verdicts import calibration_for, gain_of
 from ..solvers.catalogue import METHODS as SOLVERS
 from ..volume import Volume
 from .contrast import Twin, columns_of, contrast_kept, coverage_inside, lesions_for
@@ -199,7 +199,7 @@ def _of_lesions(
     images = twin.problem.shown(other.images)
     columns = contrast_kept(problem.shown(made.images), images, problem, twin, settings.entry)
     if other.spread is not None and prior is not None:
-        entry = _card_entry(problem, settings, prior)
+        entry = calibration_for(problem, settings, prior).entry
         known = None if entry is None else other.spread.calibrated(entry, settings.entry.trust.classes)
         columns |= coverage_inside(other.spread, known, twin)
     return columns
@@ -219,22 +219,16 @@ def _run(method: str, problem: Prepared[Any], settings: Settings, prior: Prior |
     else:
         assert prior is not None
         made = drawn(problem, settings, prior)
-        entry = _card_entry(problem, settings, prior)
+        entry = calibration_for(problem, settings, prior).entry
         extra = {"sigma_start": [round(level, 4) for level in made.sigma_start]}
         yield Made(f"{method}-draw", made.first, made.seconds[0], extra)
         if made.spread is None:
             yield Made(method, made.mean, made.seconds[1], extra)
             return
-        gain = float(entry.get("gain", 0.0)) if entry else 0.0
-        spread, mean = made.spread.moved(gain), made.mean if gain == 0 else made.mean + gain * made.spread.away
+        gain = gain_of(problem, settings, prior) or 0.0
+        spread = made.spread.moved(gain)
         trust = _trust(problem, settings, entry, spread)
-        yield Made(method, mean.astype(made.mean.dtype), made.seconds[1], {**extra, **trust}, spread)
-
-
-def _card_entry(problem: Prepared[Any], settings: Settings, prior: Prior) -> Mapping[str, Any] | None:
-    """The calibration of the card that fits the acquisition."""
-    asked = asked_acquisition(problem, settings, prior)
-    return rule.matching_entry(prior.card.calibration, asked, settings.entry.trust).entry
+        yield Made(method, spread.mean if gain else made.mean, made.seconds[1], {**extra, **trust}, spread)
 
 
 def _trust(

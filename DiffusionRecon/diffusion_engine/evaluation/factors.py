@@ -21,7 +21,7 @@ from ..modalities.contract import Trust
 from ..modalities.prepared import Prepared
 from ..posterior import calibration as rule
 from ..posterior.intervals import spread_factor
-from ..posterior.spread import Classes, members
+from ..posterior.spread import Classes, factors_at, members
 from ..priors.library import Prior
 from ..run.drawn import drawn
 from ..run.settings import Settings
@@ -111,10 +111,7 @@ def factors_of(errors: Errors, draws: int, classes: Classes) -> tuple[float, dic
 
 def calibrated(errors: Errors, classes: Classes, factor: float, factors: Mapping[str, float]) -> np.ndarray:
     """f u of every voxel."""
-    own = np.full(errors.width.shape, factor)
-    for name, inside in members(errors.value, classes):
-        own[inside] = factors.get(name, factor)
-    return own * errors.width
+    return factors_at(errors.value, classes, factor, factors) * errors.width
 
 
 def make_entry(parts: Sequence[Errors], acquisition: rule.Acquisition, trust: Trust, slices: int) -> dict[str, Any]:

@@ -58,9 +58,14 @@ def broad_spectrum(shape: Sequence[int], std: float, pixels: float, like: Tensor
         raise ValueError(f"expected a spread of 0 or more and a width above 0, found {std} and {pixels}: correct them")
     if std == 0:
         return None
-    rows, columns = (torch.fft.fftfreq(size, device=like.device) for size in shape)
-    window = torch.exp(-2 * math.pi**2 * pixels**2 * (rows[:, None] ** 2 + columns**2))
+    window = gaussian_window(shape, pixels, like)
     return std * window / window.square().mean().sqrt()
+
+
+def gaussian_window(shape: Sequence[int], pixels: float, like: Tensor) -> Tensor:
+    """exp(-2 pi^2 w^2 |f|^2), the spectrum of a Gaussian of standard deviation w = ``pixels`` and sum 1."""
+    rows, columns = (torch.fft.fftfreq(size, device=like.device) for size in shape)
+    return torch.exp(-2 * math.pi**2 * pixels**2 * (rows[:, None] ** 2 + columns**2))
 
 
 def filtered(z: Tensor, spectrum: Tensor) -> Tensor:

@@ -9,14 +9,13 @@ lesion of the window's shape. Of complex images it is the part along the image: 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..likelihoods.root import filtered
+from ..likelihoods.root import filtered, gaussian_window
 from ..physics.operator import LinearOperator, view_axis
 from ..sampling.noise import Noise
 from .residual_map import residual_map
@@ -60,8 +59,7 @@ def disagreement(likelihood: GaussianLikelihood, x: Tensor, noise: Noise, pixels
 
     ``pixels``: standard deviation of the window.
     """
-    rows, columns = (torch.fft.fftfreq(size, device=x.device) for size in x.shape[-2:])
-    window = torch.exp(-2 * math.pi**2 * pixels**2 * (rows[:, None] ** 2 + columns**2)).to(x.real.dtype)
+    window = gaussian_window(x.shape[-2:], pixels, x).to(x.real.dtype)
     left = likelihood.data - likelihood.operator.forward(x)
     templates = GaussianLikelihood(Templates(likelihood.operator, window), left, likelihood.variance)
     found = residual_map(templates, torch.zeros_like(x), noise)

@@ -69,10 +69,7 @@ class Spread:
         """
         if bool(entry.get("pull", False)) != (self.pull is not None):
             raise ValueError("the calibration and this run differ in whether they know the pull of the data")
-        own = entry.get("factors", {})
-        factor = np.full(self.mean.shape, float(entry["factor"]))
-        for name, inside in members(self.mean, classes):
-            factor[inside] = own.get(name, entry["factor"])
+        factor = factors_at(self.mean, classes, float(entry["factor"]), entry.get("factors", {}))
         return (factor * self.width(entry["floor"])).astype(np.float32)
 
 
@@ -87,6 +84,14 @@ def smoothed(images: np.ndarray) -> np.ndarray:
 def moved_by(pull: np.ndarray, gain: float) -> np.ndarray:
     """gain G d, float32."""
     return (gain * smoothed(pull)).astype(np.float32)
+
+
+def factors_at(mean: np.ndarray, classes: Classes, factor: float, factors: Mapping[str, float]) -> np.ndarray:
+    """f of every voxel: its class's own of ``factors``, or the ``factor`` of all."""
+    own = np.full(mean.shape, factor)
+    for name, inside in members(mean, classes):
+        own[inside] = factors.get(name, factor)
+    return own
 
 
 def members(mean: np.ndarray, classes: Classes) -> list[tuple[str, np.ndarray]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..modalities.contract import Smooth
 from ..modalities.prepared import Prepared
-from ..posterior.calibration import matching_entry
+from ..posterior.calibration import Calibration, matching_entry
 from ..posterior.gate import blended, kept_foretelling, kept_unexplained, without_fallback
 from ..posterior.residual import (
     CONVERGED,
@@ -127,8 +127,8 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
     if "uncertainty" not in tally.images or "uncertainty" not in settings.keep:
         return
     doubt = doubt_of(tally)
-    asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
-    tally.calibration = matching_entry(entries_for(settings, prior), asked, trust, doubt)
+    trust = settings.entry.trust
+    tally.calibration = calibration_for(problem, settings, prior, doubt)
     if tally.calibration.entry is not None:
         spread = Spread(
             tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull")
@@ -140,15 +140,17 @@ def gain_of(problem: Prepared[Any], settings: Settings, prior: Prior) -> float |
     """By how much of the pull the mean of a run is moved: as the card says, None where it does not know."""
     if surer(settings) is None or problem.delivered.complex_images:
         return None
-    asked = asked_acquisition(problem, settings, prior)
-    entry = matching_entry(entries_for(settings, prior), asked, settings.entry.trust).entry
+    entry = calibration_for(problem, settings, prior).entry
     return None if entry is None else float(entry.get("gain", 0.0))
 
 
-def entries_for(settings: Settings, prior: Prior) -> list[dict[str, Any]]:
-    """The card's calibrations that were made with a pull of the data where the run has one, else those without."""
+def calibration_for(
+    problem: Prepared[Any], settings: Settings, prior: Prior, doubt: str = ""
+) -> Calibration:
+    """What the card knows of an acquisition: of the entries made with a pull where the run has one, else without."""
     pull = surer(settings) is not None
-    return [entry for entry in prior.card.calibration if bool(entry.get("pull", False)) == pull]
+    entries = [entry for entry in prior.card.calibration if bool(entry.get("pull", False)) == pull]
+    return matching_entry(entries, asked_acquisition(problem, settings, prior), settings.entry.trust, doubt)
 
 
 def doubt_of(tally: Tally) -> str:

@@ -27,6 +27,7 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..likelihoods.conditional import SolveSettings
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..likelihoods.root import Root
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
@@ -105,7 +106,8 @@ def corrected(
         return estimate, finite(likelihood.proximal(estimate, root, iterations, tolerance), sigma)
     estimate, product = linearise(denoiser, x, sigma, condition, mirrored)
     variance = settings.variance(sigma, local.update(estimate, sigma))
-    cheap, broad = settings.root(variance, estimate), settings.root(0.0, estimate)
+    cheap = settings.root(variance, estimate)
+    broad = Root(0.0, cheap.broad)
     clean = likelihood.conditional_mean(
         estimate, lambda v: settings.prior_variance * sigma**2 * product(v) + broad.covariance(v), cheap.covariance,
         SolveSettings(settings.products, tolerance, iterations),
