@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..physics.noise import typical_noise_std
-from ..physics.operator import LinearOperator, some_views, taken, view_axis
+from ..physics.operator import LinearOperator, NormalOperator, normal, of_images, some_views, taken, view_axis
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
 from .conjugate_gradient import conjugate_gradient, image_dot, item_dot, ratio
@@ -44,9 +44,19 @@ class ScaledOperator:
     def adjoint(self, y: Tensor) -> Tensor:
         return self.operator.adjoint(y) * self.scale
 
+    def normal(self, x: Tensor, variance: Tensor) -> Tensor:
+        """scale^2 A' V^-1 A x."""
+        if isinstance(self.operator, NormalOperator):
+            return self.operator.normal(x, variance) * self.scale**2
+        return self.adjoint(self.forward(x) / variance)
+
     def subset(self, index: slice | Tensor) -> ScaledOperator:
         """The same for some views."""
         return ScaledOperator(some_views(self.operator, index), self.scale)
+
+    def of_images(self, index: slice | Tensor) -> ScaledOperator:
+        """The same for some images."""
+        return ScaledOperator(of_images(self.operator, index), self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +150,7 @@ class GaussianLikelihood:
         root = prior_variance if isinstance(prior_variance, Root) else Root(prior_variance**0.5)
 
         def system(u: Tensor) -> Tensor:
-            return u + root.adjoint(self.operator.adjoint(self.operator.forward(root.forward(u)) / self.variance))
+            return u + root.adjoint(normal(self.operator, root.forward(u), self.variance))
 
         dot = image_dot if root.broad is None else item_dot
         right = -root.adjoint(self.gradient(x))
@@ -219,7 +229,7 @@ class GaussianLikelihood:
         """The likelihood of some images of the batch."""
         own = self.variance.ndim == self.data.ndim and self.variance.shape[0] == self.data.shape[0]
         variance = self.variance[index] if own else self.variance
-        return GaussianLikelihood(self.operator, self.data[index], variance)
+        return GaussianLikelihood(of_images(self.operator, index), self.data[index], variance)
 
     def subset(self, index: slice | Tensor) -> GaussianLikelihood:
         """The likelihood of some views, which lie along the operator's axis: slice(k, None, n) is subset k of n."""
