@@ -148,7 +148,7 @@ def _encoding(header: Any, lines: Lines, block: Any, description: Description, r
     readout = samples if description.oversampling else round(factor * base)
     if samples > readout:
         raise ValueError(
-            f"expected readouts of up to {readout} samples ({base} and an oversampling of {factor:g}), found {samples}: "
+            f"expected readouts of up to {readout} samples ({base}, oversampled by {factor:g}), found {samples}: "
             f"say \"oversampling\" in the description, 1 if the image has {samples} columns"
         )
     name = str(yaps.get("tSequenceFileName", ""))
