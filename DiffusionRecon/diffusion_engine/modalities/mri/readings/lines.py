@@ -100,6 +100,12 @@ def to_grid(lines: Lines, slices: np.ndarray, encoding: Encoding, raw: Raw, read
         centre = np.full(count, samples // 2)
         raw.remark("no_centre_sample", "The file does not state which sample of a readout is k = 0; the middle one "
                                        "was taken.", False)
+    bad = ~np.isfinite(lines.data).all(axis=(1, 2))
+    if bad.any():
+        raise ValueError(
+            f"expected finite samples, found NaN or infinity in {int(bad.sum())} readouts, the first in line "
+            f"{int(lines.index['line'][bad][0])}: leave these readouts out of the file"
+        )
     start = readout // 2 - centre
     if (start < 0).any() or (start + samples > readout).any():
         raise ValueError(
@@ -125,6 +131,8 @@ def covariance(noise: np.ndarray, scale: float, averages: int) -> np.ndarray:
     ``scale``: variance of an imaging sample over that of a noise sample; ``averages``: of the imaging samples.
     """
     flat = np.moveaxis(noise, 1, 0).reshape(noise.shape[1], -1).astype(np.complex128)
+    if not np.isfinite(flat).all():
+        raise ValueError("expected finite noise samples, found NaN or infinity: give another noise scan")
     if flat.shape[1] < 2 * flat.shape[0]:
         raise ValueError(
             f"expected at least {2 * flat.shape[0]} noise samples for {flat.shape[0]} coils, found {flat.shape[1]}: "

@@ -65,8 +65,6 @@ def finished(raw: Raw, description: Description, path: Path) -> KSpace:
     """The k-space of a file with what its description says; raises ValueError, one sentence that names the file."""
     try:
         _described(raw, description)
-        mask = np.broadcast_to(raw.mask, (len(raw.values), *raw.mask.shape[1:]))
-        question_samples(raw.values, mask, description.trust)
         if raw.pixel_mm is None:
             raw.remark("no_pixel_size", NO_PIXEL)
         if raw.ijk_to_ras is None:
@@ -77,6 +75,7 @@ def finished(raw: Raw, description: Description, path: Path) -> KSpace:
             raw.values, raw.mask, raw.slice_spacing_mm or 1.0, raw.pixel_mm, raw.noise_covariance, raw.maps,
             raw.calibration, raw.ijk_to_ras, tuple(raw.remarks),
         )
+        question_samples(kspace.values, kspace.mask, description.trust)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
     facts = {
