@@ -87,9 +87,12 @@ def finished(raw: Raw, description: Description, path: Path) -> KSpace:
 
 
 def _described(raw: Raw, description: Description) -> None:
-    """Put in what the user says; where the file says otherwise, that is remarked."""
+    """Put in what the user says, in the file's own axes; where the file says otherwise, that is remarked."""
     matrix = matrix_of(description)
-    for name, given in (("pixel_mm", description.pixel_mm), ("slice_spacing_mm", description.slice_spacing_mm)):
+    own = (description.slice_spacing_mm, *(description.pixel_mm or (None, None)))
+    apart, tall, wide = (own[n] for n in raw.order)
+    pixel = None if tall is None or wide is None else (tall, wide)
+    for name, given in (("pixel_mm", pixel), ("slice_spacing_mm", apart)):
         stated = getattr(raw, name)
         if given is None or stated == given:
             continue
@@ -99,7 +102,7 @@ def _described(raw: Raw, description: Description) -> None:
             raw.ijk_to_ras = None
         setattr(raw, name, given)
     if matrix is not None:
-        raw.ijk_to_ras = matrix
+        raw.ijk_to_ras = matrix = permuted(matrix, raw.order)
         sizes = np.linalg.norm(matrix[:3, :3], axis=0)
         raw.pixel_mm, raw.slice_spacing_mm = (float(sizes[1]), float(sizes[0])), float(sizes[2])
 
