@@ -155,11 +155,11 @@ def test_exchanged_axes_images_and_noise_are_questioned_and_can_be_vouched_for(t
     many = samples(1, 16, 48, 64)[0]
     path = saved(tmp_path / "k.npy", many)
     exchanged = describe(path, axes=["row", "coil", "column"])
-    with pytest.raises(ValueError, match="expected fewer coils than rows and columns, found 48 coils and 16: are axes"):
+    with pytest.raises(ValueError, match="fewer coils than rows and columns, found 48 coils and 16: are axes"):
         read(path, exchanged)
     rng = np.random.default_rng(0)
     saved(path, rng.standard_normal((64, 64)) + 1j * rng.standard_normal((64, 64)))
-    with pytest.raises(ValueError, match='are axes exchanged, or is this an image.*"trust": true'):
+    with pytest.raises(ValueError, match=r'are axes exchanged, or is this an image.*"trust": true'):
         read(path)
     assert read(path, describe(path, trust=True)).shape == (64, 64)
     middle = np.hypot(*np.indices((64, 64)) - 31.5) < 20

@@ -256,3 +256,35 @@ def test_k_space_that_needs_too_much_memory_is_not_begun(tmp_path: Path, monkeyp
     monkeypatch.setattr(lines, "free_memory_mb", lambda: 0.01)
     with pytest.raises(ValueError, match="fits into 0 MB of free memory"):
         read(path)
+
+
+def test_a_readout_that_becomes_the_slices_takes_its_place_along(tmp_path: Path) -> None:
+    """Gaps in both phase encodings: slices run along the readout, columns along the partitions."""
+    stack = samples(16, 2, 20, 24)
+    volume = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(stack, 0), axis=0, norm="ortho"), 0)
+    pattern = np.random.default_rng(2).random((16, 20)) < 0.7
+    pattern[8], pattern[:, 10] = True, True
+    records = [
+        record(volume[k, :, j], int(j), kspace_encode_step_2=int(k), position=(1.0, 2.0, 3.0))
+        for k, j in np.argwhere(pattern)
+    ]
+    text = header((24, 20, 16), (24, 40, 48), lines=(19, 10))
+    kspace = read(write_ismrmrd(tmp_path / "a.h5", records, text))
+    assert kspace.values.shape == (24, 2, 20, 16)
+    np.testing.assert_array_equal(kspace.mask[0], pattern.T)
+    assert (kspace.slice_spacing_mm, kspace.pixel_mm) == (1, (2, 3))
+    assert kspace.ijk_to_ras is not None
+    np.testing.assert_allclose(kspace.ijk_to_ras[:3, :3], [[0, 0, -1], [0, -2, 0], [3, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(kspace.ijk_to_ras @ [8, 10, 12, 1], [-1, -2, 3, 1], atol=1e-6)
+
+
+def test_gaps_along_all_three_axes_are_refused(tmp_path: Path) -> None:
+    stack = samples(16, 2, 20, 24)
+    pattern = np.random.default_rng(2).random((16, 20)) < 0.7
+    records = [
+        record(stack[k, :, j], int(j), kspace_encode_step_2=int(k), discard_pre=int(j))
+        for k, j in np.argwhere(pattern)
+    ]
+    text = header((24, 20, 16), (24, 40, 48), lines=(19, 10))
+    with pytest.raises(ValueError, match="one fully sampled axis, found gaps along all three"):
+        read(write_ismrmrd(tmp_path / "a.h5", records, text))

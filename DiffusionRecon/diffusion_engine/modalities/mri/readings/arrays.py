@@ -63,7 +63,7 @@ def from_whole(
         raise ValueError(f"{path.name}: expected an oversampling of at least 1, found {factor:g}: correct it")
     bad = int((~np.isfinite(raw.values)).sum())
     if bad:
-        raise ValueError(f"{path.name}: expected finite samples, found {bad} that are NaN or infinite: repair them first")
+        raise ValueError(f"{path.name}: expected finite samples, found {bad} that are NaN or infinite: repair them")
     columns = raw.values.shape[-1]
     size = round(columns / factor)
     if size != columns:
