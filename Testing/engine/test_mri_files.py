@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import types
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from diffusion_engine.commands import scans
+from diffusion_engine.modalities import table
 from diffusion_engine.modalities.mri.files import FILES, KSPACE
 from diffusion_engine.modalities.mri.kspace import KSpace
 from diffusion_engine.modalities.rules import Remark
@@ -114,6 +118,22 @@ def test_raw_data_are_known_by_content_and_other_files_are_not(tmp_path: Path) -
     cut = tmp_path / "cut.h5"
     cut.write_bytes((tmp_path / "no_ending").read_bytes()[:3000])
     assert FILES.recognise(cut, None)  # so that reading says what is wrong with it
+
+
+def test_the_command_line_takes_raw_data_without_a_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = {"mri": types.SimpleNamespace(name="mri", title="MR images", files=FILES)}
+    monkeypatch.setattr(scans, "MODALITIES", entries)
+    monkeypatch.setattr(table, "MODALITIES", entries)
+    path = write_ismrmrd(tmp_path / "a.h5", all_lines(samples()[0]))
+    options = argparse.Namespace(sinogram=path, geometry_file=None, modality=None)
+    np.testing.assert_array_equal(scans.scan_source(options).values, samples())
+    assert options.modality == "mri"
+    assert capsys.readouterr().err.startswith("k-space (ISMRMRD): 1 slice, 3 coils, 24 x 32, fully sampled")
+    (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\n")
+    with pytest.raises(ValueError, match="a sinogram needs its geometry"):
+        scans.scan_source(argparse.Namespace(sinogram=tmp_path / "a.nrrd", geometry_file=None, modality=None))
 
 
 def test_summary_says_what_a_user_asks_first() -> None:

@@ -217,7 +217,7 @@ BOMB = b'<!DOCTYPE x [<!ENTITY a "b">]><ismrmrdHeader>&a;</ismrmrdHeader>'
     (lambda r: r, header((32, 24, 1), (32, 36, 5), recon_fov=(64, 36, 5)), "at least as wide as the image's"),
     (lambda r: [{**each, "flags": flag(NOISE)} for each in r], None, "expected imaging readouts, found none among 24"),
     (lambda r: [record(FULL[0, :2, 0], 0), *r[1:]], None, "same coils and samples, found 2 x 32 and 3 x 32"),
-    (lambda r: [{**each, "data": each["data"] * np.nan} for each in r[:1]] + r[1:], None, "1 readouts, the first in line 0"),
+    (lambda r: [{**r[0], "data": r[0]["data"] * np.nan}, *r[1:]], None, "1 readouts, the first in line 0"),
     (lambda r: [record(np.full((3, 9), np.nan), 0, flag(NOISE)), *r], None, "finite noise samples"),
     (lambda r: [{**each, "data": each["data"] * 0} for each in r[:9]] + r[9:], None, "9 whole lines, exactly zero"),
     (lambda r: [{**r[0], "encoding_space_ref": 1}], None, "expected 1 encodings"),

@@ -73,17 +73,21 @@ def finished(raw: Raw, description: Description, path: Path) -> KSpace:
             raw.remark("no_slice_spacing", NO_DISTANCE)
         kspace = KSpace(
             raw.values, raw.mask, raw.slice_spacing_mm or 1.0, raw.pixel_mm, raw.noise_covariance, raw.maps,
-            raw.calibration, raw.ijk_to_ras, tuple(raw.remarks),
+            raw.calibration, raw.ijk_to_ras, tuple(raw.remarks), _facts(raw),
         )
         question_samples(kspace.values, kspace.mask, description.trust)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
-    facts = {
-        "format": raw.name, "slices": kspace.slices, "coils": kspace.coils, "matrix": list(kspace.shape),
-        "acceleration": round(kspace.acceleration, 3), **raw.facts,
-    }
-    object.__setattr__(kspace, "facts", facts)
     return kspace
+
+
+def _facts(raw: Raw) -> dict[str, Any]:
+    """The summary of the file: what all formats state, then what this one does."""
+    slices, coils, *matrix = raw.values.shape
+    return {
+        "format": raw.name, "slices": slices, "coils": coils, "matrix": matrix,
+        "acceleration": round(raw.mask.size / max(int(np.count_nonzero(raw.mask)), 1), 3), **raw.facts,
+    }
 
 
 def _described(raw: Raw, description: Description) -> None:
