@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from diffusion_engine.modalities.mri.readings.description import read_description
+from diffusion_engine.modalities import mri
+from diffusion_engine.modalities.mri.readings.description import KEYS, read_description
 from diffusion_engine.modalities.mri.readings.formats import read
 from mri_files import describe
 from mri_kspaces import centred_fft, line_mask, samples, smooth_maps
 
+DOCUMENT = Path(mri.__file__).with_name("KSPACE.md")
 FULL = samples(2, 3, 24, 32)
 MASK = line_mask(24, 32)
 
@@ -229,3 +232,12 @@ def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "k.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(ValueError, match="expected whole arrays"):
         read(tmp_path / "k.npy")
+
+
+def test_every_key_of_a_description_is_documented_and_the_example_is_right(tmp_path: Path) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    rows = [row for row in text.partition("## The description")[2].splitlines() if row.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in rows))) == set(KEYS)
+    (example,) = re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)
+    (tmp_path / "k.json").write_text(example, encoding="utf-8")
+    assert read_description(tmp_path / "k.json").mask == "nonzero"

@@ -288,3 +288,25 @@ def test_gaps_along_all_three_axes_are_refused(tmp_path: Path) -> None:
     text = header((24, 20, 16), (24, 40, 48), lines=(19, 10))
     with pytest.raises(ValueError, match="one fully sampled axis, found gaps along all three"):
         read(write_ismrmrd(tmp_path / "a.h5", records, text))
+
+
+def test_averages_halve_the_variance_of_the_noise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    noise = record(rng.standard_normal((3, 500)) + 1j * rng.standard_normal((3, 500)), 0, flag(NOISE))
+    once = [noise, *all_lines(FULL[0])]
+    one = read(write_ismrmrd(tmp_path / "a.h5", once)).noise_covariance
+    two = read(write_ismrmrd(tmp_path / "b.h5", [*once, *all_lines(FULL[0], average=1)])).noise_covariance
+    assert one is not None
+    assert two is not None
+    np.testing.assert_allclose(two, one / 2)
+
+
+def test_a_cut_echo_that_is_oversampled_is_measured_only_where_it_was(tmp_path: Path) -> None:
+    """The first 16 of 64 samples are missing: 8 of the 32 that stay without oversampling."""
+    rng = np.random.default_rng(1)
+    wide = centred_fft(rng.standard_normal((3, 24, 64)) + 9 * (np.hypot(*np.indices((24, 64)) - 12) < 8))
+    records = [record(wide[:, n, 16:], n, center_sample=16) for n in range(24)]
+    text = header((64, 24, 1), (64, 36, 5), (32, 24, 1), (32, 36, 5))
+    kspace = read(write_ismrmrd(tmp_path / "a.h5", records, text))
+    np.testing.assert_array_equal(kspace.mask[0, 0], np.arange(32) >= 8)
+    assert not kspace.values[..., :8].any()
