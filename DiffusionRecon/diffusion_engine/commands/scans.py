@@ -35,8 +35,14 @@ def add(parsers: Parsers) -> None:
 def add_scan(sub: argparse.ArgumentParser) -> None:
     """A scan, measured or to be simulated from a volume; see :func:`scan_source`."""
     _add_volume(sub)
-    sub.add_argument("--sinogram", type=Path, help="measured data instead of --input: NRRD (slices, views, detectors)")
-    sub.add_argument("--geometry", dest="geometry_file", type=Path, help="geometry.json of the sinogram")
+    sub.add_argument(
+        "--sinogram", "--measured", type=Path,
+        help="measured data instead of --input: NRRD (slices, views, detectors), or a file of raw data",
+    )
+    sub.add_argument(
+        "--geometry", "--description", dest="geometry_file", type=Path,
+        help="geometry.json of the sinogram, or the JSON file that describes raw data",
+    )
     _add_acquisition(sub)
 
 
@@ -47,7 +53,8 @@ def scan_source(options: argparse.Namespace) -> Any:
     """
     if options.sinogram is None:
         return _read(options)
-    if options.geometry_file is None:
+    alone = any(entry.files.recognise(options.sinogram, None) for entry in MODALITIES.values())
+    if options.geometry_file is None and not alone:
         raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
     entry = recognised(options.sinogram, options.geometry_file)
     if options.modality not in (None, entry.name):
