@@ -117,7 +117,10 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.settings import Settings
 
     settings = Settings.from_dict(given_settings(options))
-    prior = load_prior(settings.prior, choose_device(settings.device), settings.entry.unit)
+    entry = settings.entry
+    prior = load_prior(
+        settings.prior, choose_device(settings.device), entry.unit, imaginary_std=entry.imaginary_std
+    )
     path = PRIORS_FOLDER / f"{settings.prior}.json"
     path = path if path.exists() else Path(settings.prior)
     read_card(path)  # An adapter's card takes no calibration: refused before any work.
@@ -126,12 +129,12 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
         write_card(replace(read_card(path), typicality=found), path)
         print(f"typical up to a score of {found['threshold']:.2f}, fallback in full from {found['full']:.2f}")
     if options.part != "typicality":
-        for entry in fit_factors(prior, options.data, settings, options.slice_count):
+        for made in fit_factors(prior, options.data, settings, options.slice_count):
             card = read_card(path)
-            write_card(replace(card, calibration=with_entry(card.calibration, entry, settings.entry.trust)), path)
+            write_card(replace(card, calibration=with_entry(card.calibration, made, entry.trust)), path)
             print(
-                f"{settings.entry.in_words(entry)}: factor {entry['factor']:.2f}, coverage of 90 % "
-                f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
+                f"{entry.in_words(made)}: factor {made['factor']:.2f}, coverage of 90 % "
+                f"intervals {made['coverage90']:.3f} -> {made['coverage90_calibrated']:.3f}", flush=True,
             )
     card = read_card(path)
     return {"calibration": card.calibration, "typicality": card.typicality}

@@ -178,7 +178,10 @@ def _surrogate(problem: Prepared[Any], settings: Settings) -> Tensor:
 def _errors(
     problem: Prepared[Any], settings: Settings, prior: Prior, counted: slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    """mean - truth and standard deviation of the draws in the body's voxels of the ``counted`` slices."""
+    """mean - truth and standard deviation of the draws in the body's voxels of the ``counted`` slices.
+
+    In the unit of the modality's rules of trust.
+    """
     assert problem.reference is not None
     whole = slice(0, problem.slices)
     moments = RunningMoments()
@@ -186,5 +189,6 @@ def _errors(
         if state.finished:
             moments.add(problem.scale.from_network(resample(state.estimate, *problem.delivered.grid.shape)))
     inside = settings.entry.trust.body(problem.reference)[counted]
-    error = problem.shown(moments.mean.cpu().numpy()) - problem.reference
-    return error[counted][inside], moments.std.cpu().numpy()[counted][inside]
+    unit = np.float32(settings.entry.trust.unit(problem.scale))
+    error = (problem.shown(moments.mean.cpu().numpy()) - problem.reference) / unit
+    return error[counted][inside], moments.std.cpu().numpy()[counted][inside] / unit

@@ -128,7 +128,9 @@ def evaluate(
     if unknown:
         raise ValueError(f"unknown methods {unknown}: choose from {known}")
     device = choose_device(settings.device)
-    prior = load_prior(settings.prior, device, modality.unit) if set(methods) & set(SOLVERS) else None
+    prior = None
+    if set(methods) & set(SOLVERS):
+        prior = load_prior(settings.prior, device, modality.unit, imaginary_std=modality.imaginary_std)
     for scan in scans:
         for item in items:
             pixel = modality.cases.binned * min(item.volume.spacing_mm[:2]) * 0.999
@@ -142,7 +144,8 @@ def _rows(
     prior: Prior | None,
 ) -> Iterator[dict[str, Any]]:
     assert problem.reference is not None
-    usual = settings.entry.trust.value_range
+    trust = settings.entry.trust
+    usual = trust.value_range * trust.unit(problem.scale)
     for method in methods:
         chosen = replace(settings, solver=method) if method in SOLVERS else settings
         for label, computed, seconds, extra in _run(method, problem, chosen, prior):
@@ -211,7 +214,8 @@ def _trust(
         correlation = rule.error_spread_correlation(error, own)
         columns["coverage90"].append(round(rule.coverage(error, own, settings.draws), 4))
         columns["coverage90_calibrated"].append(
-            None if entry is None else round(rule.coverage(error, rule.rescaled(own, entry), settings.draws), 4)
+            None if entry is None
+            else round(rule.coverage(error, rule.rescaled(own, entry, trust.unit(problem.scale)), settings.draws), 4)
         )
         columns["error_spread_corr"].append(None if correlation is None else round(correlation, 4))
     return columns
@@ -227,7 +231,8 @@ def summary(rows: Sequence[dict[str, Any]], modality: Modality) -> list[str]:
     for words in dict.fromkeys(modality.in_words(row) for row in rows):
         part = [r for r in rows if modality.in_words(r) == words]
         labels = list(dict.fromkeys(r["method"] for r in part))
-        lines.append(f"{words}: PSNR in dB over {modality.trust.value_range:g} {modality.unit}")
+        unit = "network units" if modality.trust.relative else modality.unit
+        lines.append(f"{words}: PSNR in dB over {modality.trust.value_range:g} {unit}")
         lines.append(f"  {'item':<42}{'slice':>6}" + "".join(f"{label:>11}" for label in labels))
         gains: dict[str, list[float]] = {}
         for item, case in dict.fromkeys((r["item"], r["case"]) for r in part):

@@ -124,9 +124,9 @@ def _fits(made: Acquisition, asked: Acquisition) -> bool:
     return same(made) == same(asked) and made.scan.fits(asked.scan)
 
 
-def rescaled(std: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
-    """factor * max(std, floor), float32, in the unit of the spread."""
-    return (entry["factor"] * np.maximum(std, entry["floor"])).astype(np.float32)
+def rescaled(std: np.ndarray, entry: Mapping[str, Any], unit: float = 1.0) -> np.ndarray:
+    """factor * max(std, floor), float32, in the unit of the spread; ``unit``: how much of it the floor counts in."""
+    return (entry["factor"] * np.maximum(std, entry["floor"] * unit)).astype(np.float32)
 
 
 def conformal_factor(

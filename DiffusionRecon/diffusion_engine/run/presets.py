@@ -14,7 +14,8 @@ from ..modalities import table
 class Preset:
     """A named set of settings: ``changes`` are values of :class:`diffusion_engine.run.settings.Settings` by field name.
 
-    ``modalities``: which it is for; ``alternatives``: other solvers that serve the same purpose.
+    ``modalities``: which it is for; ``alternatives``: other solvers that serve the same purpose. One without a solver
+    makes the classical images of the modality, all of them.
     """
 
     name: str
@@ -50,7 +51,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             solver="consistency", prior="ct-body-few", steps=4, draws=4,
         ),
         _preset(
-            "standard", "Standard", "the usual choice: 4 samples of 30 steps", ("ct",), solver="dds", steps=30, draws=4,
+            "standard", "Standard", "the usual choice: 4 samples", ("ct",), solver="dds", draws=4,
         ),
         _preset(
             "few-views", "Few views",
@@ -82,8 +83,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             ("ct",), solver="scd", draws=4,
         ),
         _preset(
-            "classical", "Classical", "without a trained model: filtered backprojection and TV", ("ct",),
-            methods=("fbp", "tv"),
+            "classical", "Classical", "without a trained model: all classical images", ("ct",),
         ),
     )
 })

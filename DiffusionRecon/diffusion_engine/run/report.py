@@ -131,7 +131,8 @@ def _quality(problem: Prepared[Any], settings: Settings, image: np.ndarray) -> d
     if problem.reference is None:
         return {}
     image, reference = problem.cropped(problem.shown(image)), problem.cropped(problem.reference)
-    usual = settings.entry.trust.value_range
+    trust = settings.entry.trust
+    usual = trust.value_range * trust.unit(problem.scale)
     quality = {"psnr": round(metrics.psnr(image, reference, usual), 3)}
     if _allows_ssim(problem):
         quality["ssim"] = round(metrics.ssim(image, reference, usual), 4)

@@ -13,6 +13,8 @@ from ..solvers.listing import check_options, listed_methods
 from .presets import preset_named, serves
 
 KEEP = ("mean", "uncertainty", "not_seen", "residual", "draws")
+RUN_OPTIONS = ("steps", "sigma_start")
+"""Settings of a method that are settings of a run."""
 PRECISIONS: dict[str, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
 """Precisions of the network by name: whether it computes in bfloat16, None where the device decides."""
 
@@ -26,8 +28,8 @@ class Settings:
     classical images and "diffusion" (all, unless given). ``slices``: [first, last) of the input; ``region``: [i0, i1,
     j0, j1), the part of the images to deliver; ``pixel_mm``: of the reconstruction, None chooses one the prior knows.
     ``prior`` (the modality's usual one, unless given): name, or path of a card. ``sigma_start`` None: from the expected
-    error of the start. ``solver``: a method of the catalogue, with its ``solver_options`` by name and ``steps`` (None:
-    as many as it usually takes); ``trust_unit``: go on although the values do not look like the modality's. ``keep``:
+    error of the start, or the modality's usual one. ``solver``: a method of the catalogue, with its ``solver_options``
+    by name and ``steps`` (None: as many as it usually takes); ``trust_unit``: go on although the values do not look like the modality's. ``keep``:
     what of the diffusion result to deliver, out of KEEP (``keep_draws`` adds "draws"); ``preset``: its values stand
     where no others are given (with another ``solver`` its solver_options do not); ``coupling``: of the slices, by name;
     ``precision``: of the network, out of PRECISIONS ("auto": bfloat16 where the device is faster with it); ``slab``:
@@ -116,6 +118,28 @@ class Settings:
         return modality_named(self.modality)
 
     @property
+    def usual(self) -> Mapping[str, Any]:
+        """What stands in this modality in place of the defaults of the method's own settings."""
+        return self.entry.usual.get(self.solver, {})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's options, as usual in this modality where none were given; without ``RUN_OPTIONS``."""
+        return {**{name: value for name, value in self.usual.items() if name not in RUN_OPTIONS}, **self.solver_options}
+
+    @property
+    def first_level(self) -> float | None:
+        """The noise level to begin at that was given or is usual in this modality, None: from the expected error."""
+        usual: float | None = self.usual.get("sigma_start")
+        return usual if self.sigma_start is None else self.sigma_start
+
+    @property
+    def usual_steps(self) -> int | None:
+        """The steps that were given or are usual in this modality, None: as many as the method usually takes."""
+        steps: int | None = self.usual.get("steps")
+        return steps if self.steps is None else self.steps
+
+    @property
     def draws_images(self) -> bool:
         """Whether the run draws images with a prior."""
         return DIFFUSION in self.methods
@@ -191,6 +215,8 @@ def _of_preset(given: Mapping[str, Any]) -> dict[str, Any]:
             "the setting"
         )
     brought = {**preset.changes}
+    if preset.solver is None:
+        brought["methods"] = tuple(image.name for image in modality_named(modality).classical)
     options = dict(brought.pop("solver_options", {}))
     if options and given.get("solver", brought["solver"]) == brought["solver"]:
         brought["solver_options"] = options

@@ -47,7 +47,7 @@ def residual_tests(
     levels = list(tally.sigma_start)
     yield from chunk_images(again, settings, prior, costs, slice(0, 1), tally, copies, None)
     tally.seconds, tally.sigma_start = seconds, levels
-    readings = problem.delivered.data[0].numel()
+    readings = _readings(problem)
     tests = []
     for key, copy in copies.items():
         fitted = entry.is_fitted(key)
@@ -99,7 +99,9 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
     asked, trust = asked_acquisition(problem, settings, prior), settings.entry.trust
     tally.calibration = matching_entry(prior.card.calibration, asked, trust, doubt)
     if tally.calibration.entry is not None:
-        tally.images["uncertainty"] = rescaled(tally.images["uncertainty"], tally.calibration.entry)
+        tally.images["uncertainty"] = rescaled(
+            tally.images["uncertainty"], tally.calibration.entry, trust.unit(problem.scale)
+        )
 
 
 def _ratio(groups: Tensor) -> float:
@@ -108,9 +110,21 @@ def _ratio(groups: Tensor) -> float:
 
 
 def _signal(problem: Prepared[Any], images: np.ndarray) -> float:
-    """Mean square of the data in units of their noise, near ``images`` where that depends on them."""
+    """Mean square of the data in units of their noise, near ``images`` where that depends on them.
+
+    Of the readings that have a weight.
+    """
     likelihood, _ = problem.delivered.physical(problem.network(images))
-    return float((likelihood.data.abs().square() / likelihood.variance).mean())
+    squares = likelihood.data.abs().square() / likelihood.variance
+    used = torch.isfinite(likelihood.variance)
+    return float(squares.mean() if bool(used.all()) else squares[used.expand_as(squares)].mean())
+
+
+def _readings(problem: Prepared[Any]) -> int:
+    """Of a slice, those that have a weight; complex ones count as one."""
+    data, variance = problem.delivered.data, problem.delivered.likelihood.variance
+    used = torch.isfinite(variance)
+    return int(data[0].numel() if bool(used.all()) else used.expand_as(data)[0].sum())
 
 
 def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.ndarray, ratio: float) -> bool:
@@ -124,7 +138,7 @@ def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.
         if trust.least_fitted is not None and float(images.min()) < trust.least_fitted:
             ratio = _ratio(problem.residuals(_raised(images, trust.least_fitted)))
         iterations = settings.iterations(kind) if kind == entry.fallback else CONVERGED
-        readings = problem.delivered.data[0].numel()
+        readings = _readings(problem)
         return ratio <= ceiling(_signal(problem, images), readings, iterations)
     likelihood, image = problem.delivered.physical(problem.network(_raised(images, trust.least)))
     data = likelihood.data
