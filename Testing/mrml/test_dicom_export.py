@@ -94,6 +94,32 @@ def test_fileBelongsToPatientAndStudyAndSaysWhatItIs(nodes: dict[str, slicer.vtk
     assert "not an error bar" in second.SeriesDescription
 
 
+def test_mrImagesAreDerivedMRWithTheirSequence(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
+    from diffusion_engine.volume import Volume
+
+    rng = np.random.default_rng(0)
+    image = Volume(rng.random((3, 8, 9)).astype(np.float32) * 3e-5, oblique(), "a.u.")
+    node, share = nodeFromVolume(image, "head mean"), nodeFromVolume(image.with_array(image.array, "1"), "head share")
+    for each in (node, share):
+        each.SetAttribute("DiffusionPriors.Modality", "mri")
+    share.SetAttribute("DiffusionPriors.Result", "not_seen_share")
+    source = pydicom.Dataset()
+    source.StudyInstanceUID, source.SOPInstanceUID = generate_uid(), generate_uid()
+    source.SOPClassUID, source.EchoTime = dicom_export.MR_STORAGE, "4.5"
+    files = exportSeries(node, tmp_path / "mr", [source])
+    data = [pydicom.dcmread(path) for path in files]
+    assert (data[0].SOPClassUID, data[0].Modality) == ("1.2.840.10008.5.1.4.1.1.4", "MR")
+    assert list(data[0].ImageType[:3]) == ["DERIVED", "SECONDARY", "OTHER"]
+    assert (data[0].EchoTime, data[0].ScanningSequence, data[0].RepetitionTime) == (4.5, "RM", None)
+    uids = {each.SOPInstanceUID for each in data} | {data[0].SeriesInstanceUID, source.SOPInstanceUID}
+    assert len(uids) == len(data) + 2
+    back = read_volume(tmp_path / "mr")
+    assert back.unit == "a.u."
+    np.testing.assert_allclose(back.array, image.array, atol=0.51 * np.ptp(image.array) / 65535)
+    np.testing.assert_allclose(back.ijk_to_ras, oblique(), atol=1e-4)
+    assert pydicom.dcmread(exportSeries(share, tmp_path / "share")[0]).Modality == "OT"
+
+
 def test_withoutSourcesThereIsANewStudyWithoutPatient(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:
     data = pydicom.dcmread(exportSeries(nodes["tv"], tmp_path / "new")[0])
     assert (str(data.PatientName), data.PatientID) == ("", "")

@@ -22,7 +22,10 @@ from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.volumes import volumeFromNode
 
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+MR_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
+# Results that are no intensities; their unit is stored with the code that "a.u." has, too.
+RATIOS = ("not_seen_share", "residual")
 SERIES_NUMBER = 9000
 STORED_MAXIMUM = 65535
 LONGEST_DESCRIPTION = 64
@@ -147,14 +150,18 @@ def _common(
         if name in first and name != "SpecificCharacterSet":
             data[name] = first[name]
     isCT = modality == "CT" and volume.unit == "HU"
-    data.SOPClassUID = CT_STORAGE if isCT else SECONDARY_CAPTURE_STORAGE
-    data.Modality = "CT" if isCT else "OT"
+    isMR = modality == "MRI" and key not in RATIOS
+    data.SOPClassUID = CT_STORAGE if isCT else MR_STORAGE if isMR else SECONDARY_CAPTURE_STORAGE
+    data.Modality = "CT" if isCT else "MR" if isMR else "OT"
     if isCT:
         data.KVP, data.AcquisitionNumber = None, None
+    elif isMR:
+        _mrImage(data, first)
     else:
         data.ConversionType = "WSD"
-    # AXIAL is what CT asks for in the third place, also of an oblique grid.
-    data.ImageType = ["DERIVED", "SECONDARY", "AXIAL", re.sub(r"[^A-Z0-9 _]", "_", key.upper())[:16]]
+    # AXIAL is what CT asks for in the third place, also of an oblique grid; OTHER is what MR has for new kinds.
+    plane = "OTHER" if isMR else "AXIAL"
+    data.ImageType = ["DERIVED", "SECONDARY", plane, re.sub(r"[^A-Z0-9 _]", "_", key.upper())[:16]]
     data.SeriesInstanceUID, data.SeriesNumber = generate_uid(), seriesNumber
     data.SeriesDate, data.SeriesTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
@@ -173,6 +180,19 @@ def _common(
             data[name] = first[name]
     _pixelFormat(data, volume)
     return data
+
+
+def _mrImage(data: pydicom.Dataset, source: pydicom.Dataset) -> None:
+    """What MR images need of their acquisition: as the source states it, else research mode and empty times."""
+    data.ScanningSequence, data.SequenceVariant, data.ScanOptions = "RM", "NONE", ""
+    data.MRAcquisitionType, data.AcquisitionNumber = "", None
+    data.RepetitionTime, data.EchoTime, data.EchoTrainLength = None, None, None
+    for name in (
+        "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime",
+        "EchoTrainLength", "InversionTime", "FlipAngle", "MagneticFieldStrength",
+    ):
+        if name in source:
+            data[name] = source[name]
 
 
 def _seriesDescription(name: str) -> str:

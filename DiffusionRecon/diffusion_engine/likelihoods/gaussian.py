@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..physics.noise import typical_noise_std
-from ..physics.operator import LinearOperator, some_views, taken, view_axis
+from ..physics.operator import LinearOperator, of_images, some_views, taken, view_axis
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
 from .conjugate_gradient import conjugate_gradient, item_dot, ratio
@@ -43,6 +43,10 @@ class ScaledOperator:
     def subset(self, index: slice | Tensor) -> ScaledOperator:
         """The same for some views."""
         return ScaledOperator(some_views(self.operator, index), self.scale)
+
+    def of_images(self, index: slice | Tensor) -> ScaledOperator:
+        """The same for some images."""
+        return ScaledOperator(of_images(self.operator, index), self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +207,7 @@ class GaussianLikelihood:
         """The likelihood of some images of the batch."""
         own = self.variance.ndim == self.data.ndim and self.variance.shape[0] == self.data.shape[0]
         variance = self.variance[index] if own else self.variance
-        return GaussianLikelihood(self.operator, self.data[index], variance)
+        return GaussianLikelihood(of_images(self.operator, index), self.data[index], variance)
 
     def subset(self, index: slice | Tensor) -> GaussianLikelihood:
         """The likelihood of some views, which lie along the operator's axis: slice(k, None, n) is subset k of n."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -62,6 +62,13 @@ class SubsetOperator(Protocol):
     def subset(self, index: slice | Tensor) -> LinearOperator: ...
 
 
+@runtime_checkable
+class OperatorOfImages(Protocol):
+    """An operator that differs from image to image of a batch."""
+
+    def of_images(self, index: slice | Tensor) -> LinearOperator: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Some views of an operator: costs as much as all of them, for operators that are not a SubsetOperator."""
@@ -92,6 +99,10 @@ class Rows:
         whole[along(self.index, self.view_axis)] = y
         return self.operator.adjoint(whole)
 
+    def of_images(self, index: slice | Tensor) -> Rows:
+        """The same views of some images."""
+        return replace(self, operator=of_images(self.operator, index))
+
 
 def view_axis(operator: LinearOperator) -> int:
     """The axis of the data, from the end, along which its views lie: the operator's own, the second last unless named.
@@ -99,6 +110,11 @@ def view_axis(operator: LinearOperator) -> int:
     Views are what a subset is made of: projections, spokes, coils.
     """
     return int(getattr(operator, "view_axis", -2))
+
+
+def of_images(operator: LinearOperator, index: slice | Tensor) -> LinearOperator:
+    """The operator of some images of the batch: itself unless it differs from image to image."""
+    return operator.of_images(index) if isinstance(operator, OperatorOfImages) else operator
 
 
 def along(index: slice | Tensor, axis: int) -> tuple[Any, ...]:

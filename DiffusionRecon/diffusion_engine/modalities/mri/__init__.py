@@ -1,0 +1,1 @@
+"""MRI: from Cartesian k-space of one or several coils, measured or simulated, to images."""

@@ -1,0 +1,1 @@
+"""Files of MR raw data, a module a format, and what is checked about them."""
