@@ -15,7 +15,8 @@ def add(parsers: Parsers) -> None:
     """Register the commands of this file."""
     sub = add_command(
         parsers, "simulate", simulate_command,
-        "Scan a CT volume: writes sinogram.nrrd, geometry.json and reference.nrrd.",
+        "Scan a volume: writes the measured data (of CT sinogram.nrrd and geometry.json, of MRI kspace.h5) and "
+        "reference.nrrd.",
     )
     _add_volume(sub)
     _add_acquisition(sub)
@@ -37,6 +38,10 @@ def add_scan(sub: argparse.ArgumentParser) -> None:
     _add_volume(sub)
     sub.add_argument("--sinogram", type=Path, help="measured data instead of --input: NRRD (slices, views, detectors)")
     sub.add_argument("--geometry", dest="geometry_file", type=Path, help="geometry.json of the sinogram")
+    sub.add_argument("--kspace", type=Path, help="measured data instead of --input: raw data of MRI")
+    sub.add_argument(
+        "--description", dest="geometry_file", type=Path, help="JSON file beside raw data that says what they do not"
+    )
     _add_acquisition(sub)
 
 
@@ -45,23 +50,24 @@ def scan_source(options: argparse.Namespace) -> Any:
 
     Measured data tell their modality, which is then that of the ``options``.
     """
-    if options.sinogram is None:
+    measured_file = options.sinogram or options.kspace
+    if measured_file is None:
         return _read(options)
-    if options.geometry_file is None:
+    if options.sinogram is not None and options.geometry_file is None:
         raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
-    entry = recognised(options.sinogram, options.geometry_file)
+    entry = recognised(measured_file, options.geometry_file)
     if options.modality not in (None, entry.name):
         raise ValueError(
             f"expected measured data of {options.modality}, found {entry.title}: leave out --modality or correct it"
         )
     options.modality = entry.name
-    measured = entry.files.read(options.sinogram, options.geometry_file)
+    measured = entry.files.read(measured_file, options.geometry_file)
     print(entry.files.summarise(measured), file=sys.stderr)
     return measured
 
 
 def _add_volume(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--input", type=Path, help="CT volume in HU: .nrrd, .nii.gz, .mha or a DICOM folder")
+    sub.add_argument("--input", type=Path, help="volume (CT in HU, or MR): .nrrd, .nii.gz, .mha or a DICOM folder")
     sub.add_argument("--slices", help="first,last (last not included)")
 
 
@@ -70,12 +76,16 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--scan", action="append", metavar="NAME=VALUE", help="a setting of the modality's own, by name"
     )
+    sub.add_argument("--acceleration", type=float, help="of MRI: all samples over the measured ones (4)")
     sub.add_argument("--views", type=int, help="projections (60)")
     sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
     sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")
-    sub.add_argument("--noise-percent", type=float, help="Gaussian noise in %% of the largest line integral (0.2)")
+    sub.add_argument(
+        "--noise-percent", type=float, help="Gaussian noise in %% of the largest line integral (0.2), "
+        "of MRI in %% of the brightest image values (1)",
+    )
     sub.add_argument("--i0", type=float, help="Poisson noise instead: photons a ray")
-    sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
+    sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like the unit")
 
 
 def simulate_command(options: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .options import Parsers, add_command, add_coupling, add_methods, add_option
 def add(parsers: Parsers) -> None:
     """Register the commands of this file."""
     sub = add_command(
-        parsers, "evaluate", evaluate_command, "Compare methods on the CT volumes of a folder, without inverse crime."
+        parsers, "evaluate", evaluate_command, "Compare methods on the volumes of a folder, without inverse crime."
     )
     sub.add_argument("--modality", choices=list(MODALITIES), default=FIRST)
     sub.add_argument("--data", type=Path, help="folder of volumes (may be left out with --out)")
@@ -23,9 +23,13 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--files", default="*", help="with --out: pattern of the file names to denoise, such as 'pet*'")
     sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
     sub.add_argument("--unit", help="of the prior, as in training (the modality's); another one needs --out")
-    sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
-    sub.add_argument("--methods", default="fbp,tv,tv-oracle,dds", help="out of fbp, tv, tv-oracle and the solvers")
-    sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
+    sub.add_argument("--views", default="60,20,8", help="of CT: numbers of views (60,20,8)")
+    sub.add_argument("--acceleration", default="4,8", help="of MRI: accelerations (4,8)")
+    sub.add_argument(
+        "--methods", help="out of the modality's classical images, those tuned on the reference, and the solvers (all "
+        "but the solvers, and dds)",
+    )
+    sub.add_argument("--geometries", default="parallel", help="of CT: parallel, fan_flat, fan_curved (parallel)")
     add_methods(sub, draws=8)
     add_coupling(sub)
 
@@ -76,9 +80,13 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     from ..io.folder import left_out
     from ..run.settings import Settings, scan_names
 
-    methods, views = listed(options.methods, str), listed(options.views, int)
-    options.methods = options.views = None
+    methods = None if options.methods is None else listed(options.methods, str)
+    views, accelerations = listed(options.views, int), listed(options.acceleration, float)
+    options.methods = options.views = options.acceleration = None
     settings = Settings.from_dict(given_settings(options))
+    if methods is None:
+        entry = settings.entry
+        methods = [*(image.name for image in entry.classical), *entry.oracles, settings.solver]
     modality, least = settings.entry, settings.entry.cases.smallest_matrix
     items, skipped = find_items(options.data, modality, tied=settings.coupling != "none")
     for line in skipped:
@@ -89,15 +97,18 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             f"{left_out(skipped)}: nothing to evaluate"
         )
     own = scan_names(modality)
-    scans: list[Mapping[str, Any]] = [
-        {"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views
-    ] if {"geometry", "views"} <= own else list(modality.cases.calibrated)
+    scans: list[Mapping[str, Any]] = list(modality.cases.calibrated)
+    if {"geometry", "views"} <= own:
+        scans = [{"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views]
+    elif "acceleration" in own:
+        scans = [{"acceleration": factor} for factor in accelerations]
     rows = []
     for row in evaluate(items, scans, methods, settings):
         rows.append(row)
         print(
             f"{modality.in_words(row)} {row['item']} {row['case']:>3} {row['method']:<9} "
-            f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
+            f"{row['psnr']:.2f} dB  nrmse {row['nrmse']:.3f}  ssim {row['ssim']:.3f}  "
+            f"residual {row['residual_ratio']:.2f}  "
             f"{row['seconds']:.1f} s",
             flush=True,
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...physics.coil_compression import MOST_COILS, coil_compression, mixed
 from ...physics.coil_maps import espirit_maps, given_maps
-from ...physics.mri_noise import whitening
+from ...physics.mri_noise import estimate_noise, whitening
 from ..contract import Remark
 from .kspace import KSpace
 from .sampled import FEWEST_LINES, Sampled
@@ -57,14 +57,13 @@ def channels_of(kspace: KSpace, found: Sampled, device: torch.device, notes: lis
 
 def _covariance(kspace: KSpace, values: Tensor, remarks: list[Remark]) -> Tensor:
     if kspace.noise_covariance is not None:
-        return torch.from_numpy(np.asarray(kspace.noise_covariance, np.complex64)).to(values.device)
-    outer = torch.from_numpy(kspace.mask).to(values.device)
-    rows, columns = kspace.shape
-    y, x = torch.arange(rows) - rows // 2, torch.arange(columns) - columns // 2
-    far = ((y[:, None] / rows) ** 2 + (x / columns) ** 2).sqrt() > 0.42
-    chosen = values.movedim(1, 0)[:, outer & far.to(outer.device)]
-    remarks.append(Remark("noise_estimated", "The noise was estimated from the outermost samples.", False))
-    return chosen @ chosen.mH / chosen.shape[1]
+        return torch.from_numpy(np.asarray(kspace.noise_covariance, np.complex128)).to(values.device)
+    estimate = estimate_noise(values, torch.from_numpy(kspace.mask.copy()).to(values.device))
+    remarks.append(Remark(
+        "noise_estimated",
+        f"No noise scan came with the data: the noise was estimated from the data themselves ({estimate.place}).", False,
+    ))
+    return estimate.covariance
 
 
 def _maps(
@@ -82,5 +81,5 @@ def _maps(
     if apart is not None:
         measured = torch.from_numpy((kspace.calibration != 0).any(1)).to(values.device)
         return torch.cat([espirit_maps(apart[n : n + 1], measured[n : n + 1]) for n in range(kspace.slices)])
-    mask = torch.from_numpy(kspace.mask).to(values.device)
+    mask = torch.from_numpy(kspace.mask.copy()).to(values.device)
     return espirit_maps(values, mask)

@@ -39,7 +39,7 @@ def _best(
     """
     truth = torch.from_numpy(reference).to(system.measured.variance)
     images = torch.stack([
-        deque(solve(system.measured, weight, ITERATIONS), 1).pop() for weight in WEIGHTS
+        deque(solve(system.measured, weight=weight, iterations=ITERATIONS), 1).pop() for weight in WEIGHTS
     ])
     error = (images.abs() - truth).square().mean((-2, -1))
     best = error.argmin(0)

@@ -177,7 +177,7 @@ def _assemble(
     remarks = (*remarks, *channels.remarks)
     notes += [remark.sentence for remark in remarks]
     grid = grid_of(kspace.shape, kspace.ijk_to_ras)
-    masks = torch.from_numpy(kspace.mask).to(device)
+    masks = torch.from_numpy(kspace.mask.copy()).to(device)
     one = masks if (kspace.mask != kspace.mask[:1]).any() else masks[:1]
     phase = _phase(channels, kspace)
     view = ROW_AXIS if found.rows else COLUMN_AXIS

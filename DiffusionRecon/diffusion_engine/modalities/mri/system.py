@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...classical.complex_tv import complex_tv_steps
-from ...classical.sense import sense_steps
+from ...classical.sense import cg_sense_steps, zero_filled
 from ...classical.wavelet import wavelet_steps
 from ...likelihoods.gaussian import GaussianLikelihood
 from ...physics.grid import ImageGrid
@@ -98,16 +98,13 @@ class MRISystem:
 
     def classical(self, name: str, iterations: int) -> Iterator[Tensor]:
         """The zero-filled image or the iterates of SENSE, l1-wavelet or TV, by name, network units."""
-        own = self.likelihood
         if name == "zero-filled":
-            # That of images in the input's unit, whose maps are normalised.
-            operator: Any = self.measured.operator
-            yield operator.adjoint(self.data) / self.unit
+            yield zero_filled(self.measured) / self.unit
         elif name == "sense":
-            yield from sense_steps(own, iterations)
+            yield from cg_sense_steps(self.likelihood, iterations=iterations)
         else:
             solve = {"wavelet": wavelet_steps, "tv": complex_tv_steps}[name]
-            for image in solve(self.measured, self.acquisition.weight(name), iterations):
+            for image in solve(self.measured, weight=self.acquisition.weight(name), iterations=iterations):
                 yield image / self.unit
 
     def observed(self, clean: Tensor, noise: Noise) -> MRISystem:
