@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -35,6 +35,17 @@ def conjugate_gradient(
     doi:10.6028/jres.049.044.
     """
     x = torch.zeros_like(right)
+    for found in conjugate_gradient_steps(system, right, iterations, tolerance, dot):
+        x = found
+    return x
+
+
+def conjugate_gradient_steps(
+    system: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float = 0.0,
+    dot: Callable[[Tensor, Tensor], Tensor] = image_dot,
+) -> Iterator[Tensor]:
+    """The iterates of :func:`conjugate_gradient`, same arguments; none where every item is done at its start."""
+    x = torch.zeros_like(right)
     residual, direction = right, right
     square = dot(residual, residual)
     floor = square * tolerance**2
@@ -49,4 +60,4 @@ def conjugate_gradient(
         new = dot(residual, residual)
         direction = residual + torch.where(active, ratio(new, square), 0.0) * direction
         square = torch.where(active, new, square)
-    return x
+        yield x

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..physics.noise import typical_noise_std
-from ..physics.operator import LinearOperator, of_images, some_views, taken, view_axis
+from ..physics.operator import LinearOperator, NormalOperator, normal, of_images, some_views, taken, view_axis
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
 from .conjugate_gradient import conjugate_gradient, item_dot, ratio
@@ -39,6 +39,12 @@ class ScaledOperator:
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.operator.adjoint(y) * self.scale
+
+    def normal(self, x: Tensor, variance: Tensor) -> Tensor:
+        """scale^2 A' V^-1 A x."""
+        if isinstance(self.operator, NormalOperator):
+            return self.operator.normal(x, variance) * self.scale**2
+        return self.adjoint(self.forward(x) / variance)
 
     def subset(self, index: slice | Tensor) -> ScaledOperator:
         """The same for some views."""
@@ -130,7 +136,7 @@ class GaussianLikelihood:
         deviation = prior_variance**0.5
 
         def system(u: Tensor) -> Tensor:
-            return u + deviation * self.operator.adjoint(self.operator.forward(deviation * u) / self.variance)
+            return u + deviation * normal(self.operator, deviation * u, self.variance)
 
         return x + deviation * conjugate_gradient(system, -deviation * self.gradient(x), iterations, tolerance)
 

@@ -71,6 +71,11 @@ class MultiCoilFourier:
     def out_shape(self) -> tuple[int, ...]:
         return tuple(self.maps.shape[-3:])
 
+    @property
+    def squared_norm(self) -> Tensor:
+        """max_r sum_c |S_c(r)|^2, which |A|^2 does not exceed, as F and M do not lengthen: (slices or 1, 1, 1)."""
+        return self.maps.abs().square().sum(1).amax((-2, -1), keepdim=True)
+
     def forward(self, x: Tensor) -> Tensor:
         """A x: (..., coils, rows, columns), complex."""
         return centred_fft(self.coil_images(x)) * self._measured
@@ -79,14 +84,14 @@ class MultiCoilFourier:
         """A' y: (..., rows, columns), complex; of data the zero-filled image, coils combined by their maps."""
         return self.combined(centred_ifft(y * self._measured))
 
-    def normal(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """A' diag(w) A x in two transforms, without shifts: (..., rows, columns).
+    def normal(self, x: Tensor, variance: Tensor | None = None) -> Tensor:
+        """A' V^-1 A x in two transforms without shifts of coil images: (..., rows, columns).
 
-        ``weight``: real, broadcastable to the data, 1 unless given. A circular convolution is the same wherever the
-        origin is, so only the mask is shifted, which is small.
+        ``variance``: broadcastable to the data, 1 unless given. As a circular convolution is the same wherever the
+        origin is, only the weights are shifted.
         """
-        measured = self._measured if weight is None else self._measured * weight
-        kspace = torch.fft.fft2(self.coil_images(x), norm="ortho") * torch.fft.ifftshift(measured, dim=(-2, -1))
+        weight = self._measured if variance is None else self._measured / variance
+        kspace = torch.fft.fft2(self.coil_images(x), norm="ortho") * torch.fft.ifftshift(weight, dim=(-2, -1))
         return self.combined(torch.fft.ifft2(kspace, norm="ortho"))
 
     def coil_images(self, x: Tensor) -> Tensor:

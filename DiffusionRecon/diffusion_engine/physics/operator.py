@@ -69,6 +69,13 @@ class OperatorOfImages(Protocol):
     def of_images(self, index: slice | Tensor) -> LinearOperator: ...
 
 
+@runtime_checkable
+class NormalOperator(Protocol):
+    """An operator whose A' V^-1 A costs less than its two factors; ``variance``: broadcastable to the data."""
+
+    def normal(self, x: Tensor, variance: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Some views of an operator: costs as much as all of them, for operators that are not a SubsetOperator."""
@@ -115,6 +122,13 @@ def view_axis(operator: LinearOperator) -> int:
 def of_images(operator: LinearOperator, index: slice | Tensor) -> LinearOperator:
     """The operator of some images of the batch: itself unless it differs from image to image."""
     return operator.of_images(index) if isinstance(operator, OperatorOfImages) else operator
+
+
+def normal(operator: LinearOperator, x: Tensor, variance: Tensor) -> Tensor:
+    """A' V^-1 A x, by the operator's own product where it has one."""
+    if isinstance(operator, NormalOperator):
+        return operator.normal(x, variance)
+    return operator.adjoint(operator.forward(x) / variance)
 
 
 def along(index: slice | Tensor, axis: int) -> tuple[Any, ...]:
