@@ -155,9 +155,11 @@ def test_what_a_mask_says() -> None:
     assert found.acceleration == pytest.approx(40 / mask[0].any(1).sum())
     turned = sampled(mask.swapaxes(1, 2))
     assert (turned.rows, turned.pattern, turned.lines) == (False, "uniform", 12)
-    half = mask.copy()
-    half[:, :10] = False
-    assert sampled(half).partial
+    many = np.zeros((1, 240, 12), bool)
+    many[:, 100:140] = many[:, ::4] = True
+    assert not sampled(many).partial
+    many[:, :80] = False
+    assert sampled(many).partial
     rng = np.random.default_rng(1)
     assert sampled(mask & (rng.random(mask.shape) < 0.5) | (np.abs(np.arange(40) - 20) < 4)[None, :, None]).axes == 2
     assert middle_block(np.zeros((8, 8), bool)) == (4, 4, 4, 4)
