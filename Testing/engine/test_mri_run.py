@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 import torch
 from diffusion_engine.evaluation import calibrate
 from diffusion_engine.evaluation.evaluate import Item, evaluate
+from diffusion_engine.modalities import table
 from diffusion_engine.modalities.mri.question import question_mr
 from diffusion_engine.modalities.mri.simulate import ring_of_coils
-from diffusion_engine.modalities import table
 from diffusion_engine.modalities.table import MODALITIES
 from diffusion_engine.phantoms.brain import synthetic_brain
 from diffusion_engine.phantoms.chest import synthetic_chest
@@ -34,7 +33,7 @@ MRI = MODALITIES["mri"]
 
 
 @pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shrinking]:
+def exact(monkeypatch: pytest.MonkeyPatch) -> Shrinking:
     """Whatever prior is asked for is the exact one of white images, which knows pixels of any size."""
     card = replace(
         read_card(SHIPPED / "mr-brain.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(0.5, 8.0)
@@ -42,7 +41,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shrinking]:
     prior = Shrinking(card)
     for place in ("run.pipeline", "evaluation.evaluate"):
         monkeypatch.setattr(f"diffusion_engine.{place}.load_prior", lambda *given, **named: prior)
-    yield prior
+    return prior
 
 
 def run(source: Any = None, **changes: Any) -> Result:
@@ -240,9 +239,12 @@ def test_nan_is_refused() -> None:
 
 
 def test_axes_exchanged_are_refused() -> None:
-    samples = kspace(head(1, 64), matrix=64, field_mm=200.0)
-    with pytest.raises(ValueError, match="rows and columns|mask"):
-        as_measured(samples, mask=samples.mask[:, :, :60].swapaxes(1, 2))
+    volume = head()
+    samples = kspace(volume.crop(rows=(2, 60)))
+    with pytest.raises(ValueError, match="exchange its rows and columns"):
+        as_measured(samples, mask=samples.mask.swapaxes(1, 2))
+    with pytest.raises(ValueError, match="exchange its rows and columns"):
+        as_measured(samples, maps=ring_of_coils(4, (64, 58)).numpy()[None])
 
 
 def test_no_maps_and_no_middle_ask_for_maps() -> None:

@@ -12,7 +12,6 @@ from ..likelihoods.conjugate_gradient import conjugate_gradient_steps, ratio
 from ..likelihoods.gaussian import GaussianLikelihood, ScaledOperator
 from ..physics.operator import LinearOperator, Rows, normal
 
-
 TOLERANCE = 1e-4
 """Of the gradient, in parts of its start: below it rounding grows in what was not measured."""
 

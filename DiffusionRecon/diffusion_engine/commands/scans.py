@@ -87,7 +87,9 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
         "of MRI in %% of the brightest image values (1)",
     )
     sub.add_argument("--i0", type=float, help="Poisson noise instead: photons a ray")
-    sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like the unit")
+    sub.add_argument(
+        "--trust-unit", action="store_true", default=None, help="go on although it does not look like the unit"
+    )
 
 
 def simulate_command(options: argparse.Namespace) -> dict[str, Any]:

@@ -78,5 +78,6 @@ MRI = Modality(
     ),
     solvers=("dds", "tmpd", "mmps"), presets=("standard", "posterior", "classical"),
     oracles={"wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle},
-    usual={"dds": {"steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True}}, imaginary_std=IMAGINARY_STD,
+    usual={"dds": {"steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True}},
+    imaginary_std=IMAGINARY_STD,
 )

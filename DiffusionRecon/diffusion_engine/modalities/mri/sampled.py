@@ -42,10 +42,11 @@ def sampled(masks: np.ndarray) -> Sampled:
     lines = np.flatnonzero(across.any((0, 2)))
     middle = across.shape[1] // 2
     before, after = middle - lines[lines < middle], lines[lines >= middle] - middle
-    reach = min(int(part.max(initial=0)) for part in (before, after)) + 1
+    both = min(int(part.max(initial=0)) for part in (before, after)) + 1
+    beyond = max(int((part > both).sum()) for part in (before, after))
     return Sampled(
         rows, 1 if whole_rows or whole_columns else 2, "uniform" if _even(across.any(0)) else "random",
-        min(middle_lines(mask) for mask in masks), max(int((part > reach).sum()) for part in (before, after)) >= FEWEST_BEYOND,
+        min(middle_lines(mask) for mask in masks), beyond >= FEWEST_BEYOND,
         together.size * len(masks) / int(masks.sum()),
     )
 
