@@ -150,6 +150,18 @@ def test_presets_serve_mri(name: str) -> None:
     assert Settings.from_dict(settings.to_dict()) == settings
 
 
+@pytest.mark.parametrize("solver", ["tmpd", "mmps"])
+def test_methods_of_the_posterior_run_and_find_the_image(exact: Shrinking, solver: str) -> None:
+    """Better than the zero-filled image, with a prior that knows of images only how large they are."""
+    assert solver in listed_methods("mri")
+    volume = head(1, 32)
+    options = {"products": 6, "sigma_max": 3.0}
+    result = run(volume, solver=solver, steps=6, solver_options=options, acs_lines=10, acceleration=2.0,
+                 methods=("zero-filled", "diffusion"))
+    mean, filled = (errors(result.volumes[key].array, volume.array) for key in ("mean", "zero-filled"))
+    assert mean < filled
+
+
 def test_rows_of_an_evaluation(exact: Shrinking, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MRI.cases.fixed == {"matrix": 256, "field_mm": 230.4}
     small = replace(MRI, cases=replace(MRI.cases, fixed={"matrix": 64, "field_mm": 230.0}))
