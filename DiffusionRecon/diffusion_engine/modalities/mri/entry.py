@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,10 +61,20 @@ def tv_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[s
     return best(system, reference)
 
 
+def peer(name: str, system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[str, list[Any]]]:
+    """See :func:`.peers.bart_image`."""
+    from .peers import bart_image
+
+    return bart_image(name, system, reference)
+
+
 def in_words(scan: Mapping[str, Any]) -> str:
     """Such as "8-fold acceleration"."""
     return f"{scan['acceleration']:.3g}-fold acceleration"
 
+
+PEERS = ("bart-wavelet", "bart-tv", "bart-sense")
+"""Images of another program, which are offered where it is installed."""
 
 MRI = Modality(
     name="mri", title="MR images", unit="a.u.", scale=ARBITRARY, scan=MRIScan, group="line",
@@ -77,7 +89,10 @@ MRI = Modality(
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
     ),
     solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
-    oracles={"wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle},
+    oracles={
+        "wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle,
+        **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},
+    },
     usual={"dds": {"steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True}},
     imaginary_std=IMAGINARY_STD,
 )
