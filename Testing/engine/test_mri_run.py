@@ -11,6 +11,7 @@ import torch
 from diffusion_engine.evaluation import calibrate
 from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.modalities import table
+from diffusion_engine.modalities.mri.judge import judge
 from diffusion_engine.modalities.mri.question import question_mr
 from diffusion_engine.modalities.mri.simulate import ring_of_coils
 from diffusion_engine.modalities.table import MODALITIES
@@ -65,6 +66,7 @@ def test_a_volume_runs_to_volumes_of_its_own_unit(exact: Shrinking) -> None:
     assert result.report["intensity"]["network_unit"] == pytest.approx(float(np.percentile(volume.array, 99)), rel=0.3)
     assert mean_test(result)["explains"]
     assert mean_test(result)["group"] == "line"
+    assert len(mean_test(result)["further"]["coil"]) == 4
     assert any("Acquisition simulated" in note for note in result.report["notes"])
 
 
@@ -228,8 +230,11 @@ def test_zero_filled_data_given_as_full_are_refused() -> None:
     # Filled up and interpolated since, so that what was filled holds rounding errors.
     rng = np.random.default_rng(0)
     filled = samples.values + 1e-3 * rng.standard_normal(samples.values.shape).astype(np.complex64)
-    with pytest.raises(ValueError, match="accelerated already"):
-        problem(as_measured(samples, values=filled, mask=np.ones_like(samples.mask)))
+    for known in (samples.noise_covariance, None):
+        given = as_measured(samples, values=filled, mask=np.ones_like(samples.mask), noise_covariance=known)
+        with pytest.raises(ValueError, match="accelerated already"):
+            judge(given)
+        assert judge(as_measured(samples, noise_covariance=known)) == ()
 
 
 def test_a_mask_that_does_not_match_is_refused() -> None:

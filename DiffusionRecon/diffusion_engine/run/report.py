@@ -106,6 +106,7 @@ def make_report(
             {
                 "kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "explains": t.explains, "passed": t.passed,
                 "advice": t.advice, "per_view": t.per_group, "group": t.group,
+                **({"further": dict(t.further)} if t.further else {}),
             }
             for t in tally.tests
         ],

@@ -58,7 +58,13 @@ def residual_tests(
         allowed = UNRESOLVED**2 * _signal(problem, tally.images[key]) if key == "mean" else 0.0
         accepted = accepted_range(expected, readings, fitted=fitted, allowed=allowed)
         explains = _explains(problem, settings, key, tally.images[key], ratio)
-        tests.append(ResidualTest(key, ratio, each, accepted, explains, fitted=fitted, group=entry.group))
+        further = {
+            name: tuple(round(float(v), 3) for v in own.mean(0))
+            for name, own in problem.further_residuals(tally.images[key]).items()
+        }
+        tests.append(ResidualTest(
+            key, ratio, each, accepted, explains, fitted=fitted, group=entry.group, further=further
+        ))
     tally.tests = advised(tests, settings.fallback_title, [own.name for own in entry.classical[::-1]])
 
 

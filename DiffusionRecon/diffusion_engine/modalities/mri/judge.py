@@ -8,9 +8,11 @@ from ...volume import Volume
 from ..contract import Remark
 from .kspace import KSpace
 
+NOISELESS = 0.1
+"""A line that holds less than this share of the noise's energy was not measured, but filled up."""
 FILLED = 100.0
-"""Between lines that were measured and lines that were filled up lies a jump of this factor in their energy; from one
-measured line to the next in order of their energy it is at most about 10."""
+"""Where the noise is not known: between lines that were measured and lines that were filled up lies a jump of this
+factor in their energy; from one measured line to the next in order of their energy it is at most about 10."""
 FEWEST_FILLED = 3
 INTERPOLATED = 6e-3
 """A band of frequencies that holds less than this share of the inner ones' energy was added by interpolation. Found:
@@ -36,7 +38,7 @@ def judge(kspace: KSpace) -> tuple[Remark, ...]:
 
 
 def _empty_lines(kspace: KSpace, axis: int) -> int:
-    """Lines below a jump of FILLED in the mean energy of the measured samples of a line, the most of all slices."""
+    """Lines that were filled up, the most of all slices, by NOISELESS or by FILLED."""
     energy = (np.abs(kspace.values) ** 2).sum(1)
     along = 3 - axis
     count = kspace.mask.sum(along)
@@ -44,8 +46,12 @@ def _empty_lines(kspace: KSpace, axis: int) -> int:
     found = 0
     for own, measured in zip(mean, count > 0, strict=True):
         ordered = np.sort(own[measured])
-        jumps = np.flatnonzero(ordered[1:] > FILLED * ordered[:-1])
-        found = max(found, int(jumps.max(initial=-1)) + 1)
+        if kspace.noise_covariance is not None:
+            below = int((ordered < NOISELESS * np.trace(kspace.noise_covariance).real).sum())
+        else:
+            lower = ordered[: 9 * len(ordered) // 10]
+            below = int(np.flatnonzero(lower[1:] > FILLED * lower[:-1]).max(initial=-1)) + 1
+        found = max(found, below)
     return found if found >= FEWEST_FILLED else 0
 
 

@@ -134,6 +134,10 @@ class MRISystem:
         """Mean of |y - A x|^2 / v over the samples of a coil: (slices, coils)."""
         return self._residual(x).sum((2, 3)) * self.data.shape[1] / self._used().sum((1, 2, 3))[:, None]
 
+    def further_groups(self, x: Tensor) -> dict[str, Tensor]:
+        """:meth:`by_coil`, of several coils."""
+        return {"coil": self.by_coil(x)} if self.data.shape[1] > 1 else {}
+
     @property
     def lines_are_rows(self) -> bool:
         """Whether the lines of phase encoding are rows of k-space."""
