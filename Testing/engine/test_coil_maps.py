@@ -118,5 +118,7 @@ def test_the_block_in_the_middle() -> None:
         calibration_block(kspace, ~mask, 24, 4)
     with pytest.raises(ValueError, match="zero throughout"):
         calibration_block(torch.cat([kspace, kspace * 0]), mask, 24, 4)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        espirit_maps(torch.where(kspace.real > 2, torch.nan, kspace), mask)
     with pytest.raises(ValueError, match="at least 8 x 8"):
         espirit_maps(kspace, lines(32, 17, 5))

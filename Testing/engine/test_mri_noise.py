@@ -107,6 +107,8 @@ def test_noise_refusals() -> None:
         whitening(torch.ones(2, 2, dtype=torch.complex128))
     with pytest.raises(ValueError, match="expected complex k-space"):
         estimate_noise(torch.ones(1, 2, 8, 8), torch.ones(1, 8, 8, dtype=torch.bool))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        estimate_noise(white(1, 4, 8, 8) * torch.nan, torch.ones(1, 8, 8, dtype=torch.bool))
     middle = torch.zeros(1, 32, 32, dtype=torch.bool)
     middle[:, 12:20, 12:20] = True
     with pytest.raises(ValueError, match="too few samples"):

@@ -91,10 +91,12 @@ def calibration_block(kspace: Tensor, measured: Tensor, most: int, least: int) -
     """The largest block about k = 0, at most ``most`` each way, in which every entry is measured.
 
     ``kspace``: (slices, coils, rows, columns); ``measured``: bool (slices or 1, rows, columns). Rows and columns grow
-    together as far as both can, then alone. Raises ValueError where it has fewer than ``least`` each way, or where a
-    slice of it is zero throughout.
+    together as far as both can, then alone. Raises ValueError where it has fewer than ``least`` each way, where a slice
+    of it is zero throughout, or for data that are not finite.
     """
     rows, columns = kspace.shape[-2:]
+    if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
+        raise ValueError("the k-space holds NaN or infinite values: repair or remove those samples")
     whole = measured.all(0)
     size = [0, 0]
     growing = [True, True]
@@ -164,10 +166,11 @@ def _leading(covariance: Tensor, shape: tuple[int, int], crop: float) -> Tensor:
     """The leading eigenvector of G at every pixel where its eigenvalue reaches ``crop``, else 0: (coils, r, c)."""
     coils, size = len(covariance), covariance.shape[-1]
     rows, columns = shape
-    signed = torch.fft.fftfreq(size, 1 / size)
+    like = covariance.real
+    signed = torch.fft.fftfreq(size, 1 / size, dtype=like.dtype, device=like.device)
     # G(r) = sum_k g_k exp(2 pi i k (r - middle) / n): two small matrices, exact at every pixel.
     across = [
-        torch.exp(2j * torch.pi * torch.outer((torch.arange(n) - n // 2) / n, signed).to(torch.complex128))
+        torch.exp(2j * torch.pi * torch.outer((torch.arange(n).to(like) - n // 2) / n, signed))
         for n in (rows, columns)
     ]
     half = torch.einsum("abkl,cl->abkc", covariance, across[1])

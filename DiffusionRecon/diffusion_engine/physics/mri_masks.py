@@ -166,7 +166,7 @@ def _uniform(
 
 
 def _poisson(shape: tuple[int, ...], free: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:
-    """Greedy dart throwing in one random order; the widest radius that leaves enough, then random ones dropped."""
+    """Greedy dart throwing in one random order, with the widest radius at which enough entries find room."""
     order = generator.permutation(np.flatnonzero(free))
     square = sum(np.expand_dims(_centred(n), 1 - axis) ** 2 for axis, n in enumerate(shape) if n > 1)
     growth = 1 + np.broadcast_to(np.sqrt(square), shape).ravel() / max(1.0, float(np.sqrt(square).max()))

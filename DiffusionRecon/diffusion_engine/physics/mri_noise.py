@@ -76,7 +76,7 @@ def whitening(covariance: Tensor) -> Tensor:
         raise ValueError(
             "the noise covariance is not positive: two coils hold the same noise, or one has none; leave one out"
         )
-    return torch.linalg.solve_triangular(factor, torch.eye(len(matrix), dtype=matrix.dtype), upper=False)
+    return torch.linalg.solve_triangular(factor, torch.eye(len(matrix)).to(matrix), upper=False)
 
 
 def estimate_noise(kspace: Tensor, mask: Tensor) -> NoiseEstimate:
@@ -95,6 +95,8 @@ def estimate_noise(kspace: Tensor, mask: Tensor) -> NoiseEstimate:
         raise ValueError(
             f"expected complex k-space (slices, coils, rows, columns), found {kspace.dtype} of {tuple(kspace.shape)}"
         )
+    if not bool(torch.isfinite(torch.view_as_real(kspace)).all()):
+        raise ValueError("the k-space holds NaN or infinite values: repair or remove those samples")
     read = mask.expand(len(kspace), *mask.shape[1:]) & (kspace != 0).any(1)
     found = [
         *_beside(kspace, read), *_beside(kspace.mT, read.mT), *_outer(kspace, read),
@@ -136,9 +138,9 @@ def _along(lines: Tensor) -> Tensor:
 
 def _outer(kspace: Tensor, read: Tensor) -> list[tuple[str, Tensor]]:
     """Samples of the outer measured k-space in groups of neighbours."""
-    square = sum(
-        (((torch.arange(n) - n // 2) / (n / 2)) ** 2).unsqueeze(1 - axis) for axis, n in enumerate(read.shape[-2:])
-    )
+    square = torch.zeros((), device=read.device)
+    for n in read.shape[-2:]:
+        square = square[..., None] + ((torch.arange(n, device=read.device) - n // 2) / (n / 2)) ** 2
     entries = kspace.movedim(1, 0)[:, read & (square >= _OUTER**2)]
     count = entries.shape[1] // _GROUP
     return [("outer k-space", _quietest(entries[:, : count * _GROUP].unflatten(1, (count, _GROUP))))] if count else []
