@@ -242,7 +242,7 @@ def summary(rows: Sequence[dict[str, Any]], modality: Modality) -> list[str]:
                 gains.setdefault(label, []).append(by[label] - by[best])
         means = [np.mean([r["psnr"] for r in part if r["method"] == label]) for label in labels]
         lines.append(f"  {'mean':<42}{'':>6}" + "".join(f"{m:>11.2f}" for m in means))
-        for name in ("nrmse", "ssim", "residual_ratio", "seconds"):
+        for name in [name for name in ("nrmse", "ssim", "residual_ratio", "seconds") if all(name in r for r in part)]:
             values = [np.mean([r[name] for r in part if r["method"] == label]) for label in labels]
             lines.append(f"  {'mean ' + name:<42}{'':>6}" + "".join(f"{v:>11.3f}" for v in values))
         for name in TRUST:
