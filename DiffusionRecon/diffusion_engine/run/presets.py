@@ -15,7 +15,7 @@ class Preset:
     """A named set of settings: ``changes`` are values of :class:`diffusion_engine.run.settings.Settings` by field name.
 
     ``modalities``: which it is for; ``alternatives``: other solvers that serve the same purpose. One without a solver
-    makes the classical images of the modality, all of them.
+    makes the classical images of the modality, all of them, in place of the methods that stand here.
     """
 
     name: str
@@ -84,6 +84,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
         ),
         _preset(
             "classical", "Classical", "without a trained model: all classical images", ("ct",),
+            methods=("fbp", "tv"),
         ),
     )
 })
