@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ..jobs.inside import is_plain
-from ..modalities.table import FIRST
+from ..modalities import table
 from ..run.presets import PRESETS
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -28,7 +28,7 @@ def add_command(
 def add_methods(sub: argparse.ArgumentParser, draws: int | None = None) -> None:
     """Add the options of a diffusion method; with a number of ``draws`` as default, none that choose the method."""
     if draws is None:
-        sub.add_argument("--methods", help="out of fbp, tv, diffusion, with commas (all)")
+        sub.add_argument("--methods", help="the modality's classical images and diffusion, with commas (all)")
         sub.add_argument("--preset", help=", ".join(PRESETS))
         sub.add_argument("--solver", help="a method of the catalogue (dds)")
         add_coupling(sub)
@@ -58,8 +58,8 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given on the command line."""
     from ..run.settings import Settings
 
-    # Options of the first modality's scan that were given for another one are refused by the settings, not left out.
-    names = Settings.names(getattr(options, "modality", None) or FIRST) | Settings.names(FIRST)
+    # Options of one modality's scan that were given for another one are refused by the settings, not left out.
+    names = set[str]().union(*(Settings.names(name) for name in table.MODALITIES))
     given = {key: value for key, value in vars(options).items() if key in names}
     values = {key: value for key, value in given.items() if value is not None and value is not False}
     values.update(named_values(getattr(options, "scan", None) or []))

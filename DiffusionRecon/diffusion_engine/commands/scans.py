@@ -15,7 +15,8 @@ def add(parsers: Parsers) -> None:
     """Register the commands of this file."""
     sub = add_command(
         parsers, "simulate", simulate_command,
-        "Scan a CT volume: writes sinogram.nrrd, geometry.json and reference.nrrd.",
+        "Scan a volume: writes the measured data (of CT sinogram.nrrd and geometry.json, of MRI kspace.h5) and "
+        "reference.nrrd.",
     )
     _add_volume(sub)
     _add_acquisition(sub)
@@ -68,7 +69,7 @@ def scan_source(options: argparse.Namespace) -> Any:
 
 
 def _add_volume(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--input", type=Path, help="CT volume in HU: .nrrd, .nii.gz, .mha or a DICOM folder")
+    sub.add_argument("--input", type=Path, help="volume (CT in HU, or MR): .nrrd, .nii.gz, .mha or a DICOM folder")
     sub.add_argument("--slices", help="first,last (last not included)")
 
 
@@ -77,14 +78,20 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--scan", action="append", metavar="NAME=VALUE", help="a setting of the modality's own, by name"
     )
+    sub.add_argument("--acceleration", type=float, help="of MRI: all samples over the measured ones (4)")
     sub.add_argument("--views", type=int, help="projections (60)")
     sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
     sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")
-    sub.add_argument("--noise-percent", type=float, help="Gaussian noise in %% of the largest line integral (0.2)")
+    sub.add_argument(
+        "--noise-percent", type=float, help="Gaussian noise in %% of the largest line integral (0.2), "
+        "of MRI in %% of the brightest image values (1)",
+    )
     sub.add_argument("--i0", type=float, help="Poisson noise instead: photons a ray")
     sub.add_argument("--scatter-percent", type=float, help="scattered photons, %% of the primary ones (0)")
     sub.add_argument("--beam-hardening", action="store_true", default=None, help="a beam of several energies")
-    sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like HU")
+    sub.add_argument(
+        "--trust-unit", action="store_true", default=None, help="go on although it does not look like the unit"
+    )
 
 
 def simulate_command(options: argparse.Namespace) -> dict[str, Any]:

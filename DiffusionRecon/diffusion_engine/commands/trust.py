@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from ..modalities.contract import Modality
     from ..run.settings import Settings
 
-METHODS, DRAWS = "fbp,tv,tv-oracle,dds", 8
-"""Of a comparison that names no methods or draws, unless presets bring theirs."""
+DRAWS = 8
+"""Of a comparison that names no draws, unless presets bring theirs."""
 PARTS = "what to fit: factors and typicality (both), one of them, or the nulls of the maps that warn (both)"
 
 
 def add(parsers: Parsers) -> None:
     """Register the commands of this file."""
     sub = add_command(
-        parsers, "evaluate", evaluate_command, "Compare methods on the CT volumes of a folder, without inverse crime."
+        parsers, "evaluate", evaluate_command, "Compare methods on the volumes of a folder, without inverse crime."
     )
     sub.add_argument("--modality", choices=list(MODALITIES), default=FIRST)
     sub.add_argument("--data", type=Path, help="folder of volumes (may be left out with --out)")
@@ -42,12 +42,14 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--files", default="*", help="with --out: pattern of the file names to denoise, such as 'pet*'")
     sub.add_argument("--samples", type=int, default=4, help="with --out: draws of the prior alone (4)")
     sub.add_argument("--unit", help="of the prior, as in training (the modality's); another one needs --out")
-    sub.add_argument("--views", default="60,20,8", help="numbers of views (60,20,8)")
+    sub.add_argument("--views", default="60,20,8", help="of CT: numbers of views (60,20,8)")
+    sub.add_argument("--acceleration", default="4,8", help="of MRI: accelerations (4,8)")
     sub.add_argument(
-        "--methods", help=f"out of fbp, tv, tv-oracle and the solvers ({METHODS}; none where presets are given)"
+        "--methods", help="out of the modality's classical images, those tuned on the reference, and the solvers (all "
+        "but the solvers, and dds; none where presets are given)",
     )
     sub.add_argument("--presets", default="", help="presets with commas, each by its own settings; rows have its name")
-    sub.add_argument("--geometries", default="parallel", help="out of parallel, fan_flat, fan_curved (parallel)")
+    sub.add_argument("--geometries", default="parallel", help="of CT: parallel, fan_flat, fan_curved (parallel)")
     sub.add_argument(
         "--noise", action="append", metavar="NAME=VALUE[,NAME=VALUE]",
         help="noise, or other settings of the scan, such as noise_percent=1 or i0=1e5: once for every kind to measure",
@@ -99,20 +101,15 @@ def evaluate_command(options: argparse.Namespace) -> Any:
 
 
 def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Compare methods and presets on sparse-view CT."""
+    """Compare methods and presets on simulated scans."""
     from ..evaluation.evaluate import evaluate, summary
-    from ..run.settings import scan_names
 
-    views, presets = listed(options.views, int), listed(options.presets, str)
-    methods = listed(options.methods or ("" if presets else METHODS), str)
-    options.methods = options.views = None
+    modality, presets = modality_named(options.modality), listed(options.presets, str)
+    usual = [*(image.name for image in modality.classical), *modality.oracles, "dds"]
+    methods = listed(options.methods, str) if options.methods else [] if presets else usual
+    scans = _scans(options, modality)
+    options.methods = options.views = options.acceleration = None
     given = given_settings(options)
-    modality = modality_named(options.modality)
-    scans: list[Mapping[str, Any]] = [
-        {"geometry": beam, "views": count} for beam in listed(options.geometries, str) for count in views
-    ] if {"geometry", "views"} <= scan_names(modality) else list(modality.cases.calibrated)
-    noises = [named_values(kind.split(",")) for kind in options.noise or [""] if kind] or [{}]
-    scans = [{**scan, **noise} for scan in scans for noise in noises]
     rows = []
     for names, settings, called in _compared(given, methods, presets):
         items = _items(options.data, modality, settings.coupling != "none")
@@ -120,12 +117,27 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(row)
             print(
                 f"{modality.in_words(row)} {row['item']} {row['case']:>3} {row['method']:<9} "
-                f"{row['psnr']:.2f} dB  ssim {row['ssim']:.3f}  residual {row['residual_ratio']:.2f}  "
-                f"{row['seconds']:.1f} s",
+                f"{row['psnr']:.2f} dB  nrmse {row['nrmse']:.3f}  ssim {row['ssim']:.3f}  "
+                f"residual {row['residual_ratio']:.2f}  {row['seconds']:.1f} s",
                 flush=True,
             )
     print("\n".join(summary(rows, modality)))
     return rows
+
+
+def _scans(options: argparse.Namespace, modality: Modality) -> list[Mapping[str, Any]]:
+    """The scans to compare on, as settings by name: those of the options that the modality has, in every noise."""
+    from ..run.settings import scan_names
+
+    own = scan_names(modality)
+    scans: list[Mapping[str, Any]] = list(modality.cases.calibrated)
+    if {"geometry", "views"} <= own:
+        beams, views = listed(options.geometries, str), listed(options.views, int)
+        scans = [{"geometry": beam, "views": count} for beam in beams for count in views]
+    elif "acceleration" in own:
+        scans = [{"acceleration": factor} for factor in listed(options.acceleration, float)]
+    noises = [named_values(kind.split(",")) for kind in options.noise or [""] if kind] or [{}]
+    return [{**scan, **noise} for scan in scans for noise in noises]
 
 
 def _compared(
@@ -177,7 +189,10 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.settings import Settings
 
     settings = Settings.from_dict(given_settings(options))
-    prior = load_prior(settings.prior, choose_device(settings.device), settings.entry.unit)
+    entry = settings.entry
+    prior = load_prior(
+        settings.prior, choose_device(settings.device), entry.unit, imaginary_std=entry.imaginary_std
+    )
     path = PRIORS_FOLDER / f"{settings.prior}.json"
     path = path if path.exists() else Path(settings.prior)
     read_card(path)  # An adapter's card takes no calibration: refused before any work.
@@ -186,19 +201,19 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
         write_card(replace(read_card(path), typicality=found), path)
         print(f"typical up to a score of {found['threshold']:.2f}, fallback in full from {found['full']:.2f}")
     if options.part in ("both", "factors"):
-        for entry in fit_factors(prior, options.data, settings, options.slice_count):
+        for made in fit_factors(prior, options.data, settings, options.slice_count):
             card = read_card(path)
-            write_card(replace(card, calibration=with_entry(card.calibration, entry, settings.entry.trust)), path)
+            write_card(replace(card, calibration=with_entry(card.calibration, made, entry.trust)), path)
             print(
-                f"{settings.entry.in_words(entry)}: factor {entry['factor']:.2f}, coverage of 90 % "
-                f"intervals {entry['coverage90']:.3f} -> {entry['coverage90_calibrated']:.3f}", flush=True,
+                f"{entry.in_words(made)}: factor {made['factor']:.2f}, coverage of 90 % "
+                f"intervals {made['coverage90']:.3f} -> {made['coverage90_calibrated']:.3f}", flush=True,
             )
-    for entry in fit_maps(prior, options.data, settings, options.slice_count) if options.part == "maps" else ():
+    for made in fit_maps(prior, options.data, settings, options.slice_count) if options.part == "maps" else ():
         card = read_card(path)
-        write_card(replace(card, maps=with_entry(card.maps, entry, settings.entry.trust)), path)
-        for name, null in entry["maps"].items():
+        write_card(replace(card, maps=with_entry(card.maps, made, entry.trust)), path)
+        for name, null in made["maps"].items():
             print(
-                f"{settings.entry.in_words(entry)}: {name} warns from |z| {null['threshold']:.2f} on, "
+                f"{entry.in_words(made)}: {name} warns from |z| {null['threshold']:.2f} on, "
                 f"{null['false_alarms_per_32_slices']:.2f} false alarms in 32 held-out slices", flush=True,
             )
     card = read_card(path)

@@ -146,7 +146,9 @@ def evaluate(
     if unknown:
         raise ValueError(f"unknown methods {unknown}: choose from {known}")
     device = choose_device(settings.device)
-    prior = load_prior(settings.prior, device, modality.unit) if set(methods) & set(SOLVERS) else None
+    prior = None
+    if set(methods) & set(SOLVERS):
+        prior = load_prior(settings.prior, device, modality.unit, imaginary_std=modality.imaginary_std)
     for scan in scans:
         for item in items:
             pixel = modality.cases.binned * min(item.volume.spacing_mm[:2]) * 0.999
@@ -165,7 +167,8 @@ def _rows(
     methods: Sequence[str], called: Mapping[str, str], prior: Prior | None,
 ) -> Iterator[dict[str, Any]]:
     assert problem.reference is not None
-    usual = settings.entry.trust.value_range
+    trust = settings.entry.trust
+    usual = trust.value_range * trust.unit(problem.scale)
     for method in methods:
         chosen = replace(settings, solver=method) if method in SOLVERS else settings
         all_made = list(_run(method, problem, chosen, prior))
@@ -265,7 +268,8 @@ def summary(rows: Sequence[dict[str, Any]], modality: Modality) -> list[str]:
     for words in dict.fromkeys(modality.in_words(row) for row in rows):
         part = [r for r in rows if modality.in_words(r) == words]
         labels = list(dict.fromkeys(r["method"] for r in part))
-        lines.append(f"{words}: PSNR in dB over {modality.trust.value_range:g} {modality.unit}")
+        unit = "network units" if modality.trust.relative else modality.unit
+        lines.append(f"{words}: PSNR in dB over {modality.trust.value_range:g} {unit}")
         lines.append(f"  {'item':<42}{'slice':>6}" + "".join(f"{label:>11}" for label in labels))
         gains: dict[str, list[float]] = {}
         for item, case in dict.fromkeys((r["item"], r["case"]) for r in part):
@@ -275,7 +279,7 @@ def summary(rows: Sequence[dict[str, Any]], modality: Modality) -> list[str]:
                 gains.setdefault(label, []).append(by[label] - by[best])
         means = [np.mean([r["psnr"] for r in part if r["method"] == label]) for label in labels]
         lines.append(f"  {'mean':<42}{'':>6}" + "".join(f"{m:>11.2f}" for m in means))
-        for name in ("ssim", "residual_ratio", "seconds"):
+        for name in [name for name in ("nrmse", "ssim", "residual_ratio", "seconds") if all(name in r for r in part)]:
             values = [np.mean([r[name] for r in part if r["method"] == label]) for label in labels]
             lines.append(f"  {'mean ' + name:<42}{'':>6}" + "".join(f"{v:>11.3f}" for v in values))
         for name in (*TRUST, *columns_of(modality)):

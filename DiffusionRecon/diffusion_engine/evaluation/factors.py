@@ -66,8 +66,12 @@ def errors_of(
         raise ValueError("a single draw has no spread to calibrate: choose 2 draws or more")
     inside = trust.body(problem.reference)[counted]
     own, width, away = spread[counted], spread.width(trust.floor)[counted], spread.away[counted]
+    unit = np.float32(spread.unit)
+    error, std, width, value, away = (
+        values[inside] / unit for values in (own.mean - problem.reference[counted], own.std, width, own.mean, away)
+    )
     return Errors(
-        (own.mean - problem.reference[counted])[inside], own.std[inside], width[inside], own.mean[inside], away[inside],
+        error, std, width, value, away,
         _lesions(problem, twin, settings, prior, problem.shown(made.first), spread.away), spread.pull is not None,
     )
 

@@ -165,7 +165,10 @@ class Modality:
     ``in_words``: a simulated scan from its settings by name; ``oracles``: images tuned on the reference, by method
     name, for comparison only; ``solvers``: methods that were run in it and did not diverge, beside those whose entries
     in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it;
-    ``smooth``: broad groups of its readings, None where they have no order.
+    ``smooth``: broad groups of its readings, None where they have no order; ``usual``: by method, the values of its
+    settings (``steps`` and ``sigma_start`` among them) that stand here in place of its own defaults; ``imaginary_std``:
+    of what is left in the imaginary part of complex images, network units, where their smooth phase was taken out and a
+    prior shrinks it, see :class:`..priors.library.Prior`; None: it sees both parts.
     """
 
     name: str
@@ -188,6 +191,8 @@ class Modality:
     presets: tuple[str, ...] = ()
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
     smooth: Smooth | None = None
+    usual: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    imaginary_std: float | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -80,6 +80,11 @@ class Prepared(Generic[S]):
         """Mean squared residual of delivered images in units of the noise: (slices, groups)."""
         return self.delivered.groups(self.network(images)).cpu()
 
+    def further_residuals(self, images: np.ndarray) -> dict[str, Tensor]:
+        """The same by other groups of readings, by what one of them is called, where a system has some."""
+        further = getattr(self.delivered, "further_groups", None)
+        return {} if further is None else {name: own.cpu() for name, own in further(self.network(images)).items()}
+
     def classical(self, name: str, iterations: int) -> Tensor:
         """A classical image of all slices, network units."""
         return deque(self.delivered.classical(name, iterations), 1).pop()

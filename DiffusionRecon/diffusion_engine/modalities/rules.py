@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..volume import IntensityScale
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -84,7 +86,7 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Trust:
-    """The rules by which results of a modality are judged, in its unit.
+    """The rules by which results of a modality are judged, in its unit; ``relative``: in network units of each run.
 
     ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
     ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
@@ -108,6 +110,11 @@ class Trust:
     dose: Callable[[Any, Any], tuple[int, float | None]] | None = None
     classes: tuple[tuple[str, float, float], ...] = ()
     surrogate: Callable[[Any], Iterator[Tensor]] | None = None
+    relative: bool = False
+
+    def unit(self, scale: IntensityScale) -> float:
+        """How much of the delivered unit the numbers above count in: 1, or a network unit of a run of this scale."""
+        return scale.scale if self.relative else 1.0
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from types import MappingProxyType
 
 from .contract import Modality
 from .ct.entry import CT
+from .mri.entry import MRI
 
 MODALITIES: Mapping[str, Modality] = MappingProxyType({
     modality.name: modality
     for modality in (
         CT,
+        MRI,
     )
 })
 """In the order in which they are offered."""

@@ -9,8 +9,8 @@ together. Neither detects invented structure: what the scanner cannot see leaves
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 LIMITATION = (
     "A passed test shows consistent data, not absence of invented structure: what the scanner cannot see leaves no "
@@ -53,10 +53,11 @@ TRUST_NONE = (
 class ResidualTest:
     """``ratio`` = |(y - A x) / sigma|^2 / m of an image, by group too, and the range that simulation found normal.
 
-    ``group``: one group of readings in words; ``fitted``: whether the image was made to fit the data; ``explains``:
-    whether the residual is small against the data themselves, see :func:`ceiling`; ``advice``: what to do where it is
-    too large, see :func:`advised`; ``smooth``: mean square of the residual over broad groups of readings, in units of
-    its noise, and the most that is normal; ``causes``: of what is smooth, in words.
+    ``group``: one group of readings in words; ``further``: the ratios by other groups, by what one of them is called;
+    ``fitted``: whether the image was made to fit the data; ``explains``: whether the residual is small against the data
+    themselves, see :func:`ceiling`; ``advice``: what to do where it is too large, see :func:`advised`; ``smooth``: mean
+    square of the residual over broad groups of readings, in units of its noise, and the most that is normal;
+    ``causes``: of what is smooth, in words.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class ResidualTest:
     group: str = "group"
     smooth: tuple[float, float] | None = None
     causes: str = ""
+    further: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -95,8 +97,10 @@ class ResidualTest:
             return f"{found}. {self.misfit}"
         if not self.too_large:
             return f"{found}: the image fits the noise itself, so the stated noise level is likely too high."
-        worst = max(range(len(self.per_group)), key=self.per_group.__getitem__)
-        worst_group = f"the worst {self.group} is number {worst + 1} with {self.per_group[worst]:.2f}"
+        worst_group = ", ".join(
+            f"the worst {name} is number {1 + max(range(len(own)), key=own.__getitem__)} with {max(own):.2f}"
+            for name, own in {self.group: self.per_group, **self.further}.items()
+        )
         if not self.explains:
             return f"{left}, too large a part of the data themselves; {worst_group}. {self.advice}"
         more = f" {self.misfit}" if self.drifts else ""

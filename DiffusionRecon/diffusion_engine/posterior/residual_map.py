@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..likelihoods.gaussian import GaussianLikelihood
+from ..physics.operator import of_images
 from ..sampling.noise import Noise
 
 PROBES = 24
@@ -35,11 +36,12 @@ def residual_map(likelihood: GaussianLikelihood, x: Tensor, noise: Noise) -> Ten
     shape = tuple(operator.out_shape)
     real = x.real
     weights = [torch.ones(shape).to(real)] if shared else [whitening.expand(len(x), *shape)[n] for n in range(len(x))]
-    scales = []
+    scales: list[Tensor] = []
     streams = [noise.common()] if shared else noise.streams(len(x))
     for weight, stream in zip(weights, streams, strict=True):
         probes = torch.from_numpy(stream.standard_normal((PROBES, *shape), np.float32)).to(x) * weight
-        squares = operator.adjoint(probes).abs().square().mean(0)
+        own = of_images(operator, slice(len(scales), len(scales) + 1))
+        squares = own.adjoint(probes).abs().square().mean(0)
         edge = SMOOTHING // 2
         smooth = F.avg_pool2d(squares[None, None], SMOOTHING, 1, edge, count_include_pad=False)[0, 0]
         scales.append(smooth.sqrt())

@@ -34,18 +34,20 @@ Classes = Sequence[tuple[str, float, float]]
 class Spread:
     """What a run knows of its own error: arrays (slices, rows, columns) in the delivered unit.
 
-    ``std``: of ``draws`` draws; ``mean``: of them, real; ``pull``: d above, None where the method has no such thing.
+    ``std``: of ``draws`` draws; ``mean``: of them, real; ``pull``: d above, None where the method has no such thing;
+    ``unit``: what of it floors and classes count in, see :meth:`..rules.Trust.unit`.
     """
 
     std: np.ndarray
     draws: int
     mean: np.ndarray
     pull: np.ndarray | None = None
+    unit: float = 1.0
 
     def __getitem__(self, index: Any) -> Spread:
         """That of some slices."""
         pull = None if self.pull is None else self.pull[index]
-        return Spread(self.std[index], self.draws, self.mean[index], pull)
+        return Spread(self.std[index], self.draws, self.mean[index], pull, self.unit)
 
     def moved(self, gain: float) -> Spread:
         """The same around mean + gain d~."""
@@ -57,8 +59,9 @@ class Spread:
         return np.zeros(self.std.shape) if self.pull is None else smoothed(self.pull)
 
     def width(self, floor: float) -> np.ndarray:
-        """u above, float64."""
-        width = np.maximum(np.sqrt(np.maximum(smoothed(np.square(self.std, dtype=np.float64)), 0.0)), floor)
+        """u above, float64; the ``floor`` counts in ``unit``."""
+        spread = np.sqrt(np.maximum(smoothed(np.square(self.std, dtype=np.float64)), 0.0))
+        width = np.maximum(spread, floor * self.unit)
         return width if self.pull is None else np.hypot(width, PULL / spread_factor(self.draws) * self.away)
 
     def calibrated(self, entry: Mapping[str, Any], classes: Classes) -> np.ndarray:
@@ -69,7 +72,7 @@ class Spread:
         """
         if bool(entry.get("pull", False)) != (self.pull is not None):
             raise ValueError("the calibration and this run differ in whether they know the pull of the data")
-        factor = factors_at(self.mean, classes, float(entry["factor"]), entry.get("factors", {}))
+        factor = factors_at(self.mean / self.unit, classes, float(entry["factor"]), entry.get("factors", {}))
         return (factor * self.width(entry["floor"])).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from ..jobs.forecast import MEGABYTE, MicroRun, forecast
 from ..modalities.prepared import Extent, Prepared
 from ..physics.grid import ImageGrid
 from ..priors.library import Prior
-from ..solvers.listing import listed_methods, working_megabytes
+from ..solvers.listing import listed_method, working_megabytes
 from .settings import Settings
 from .surer import surer_work
 
@@ -78,7 +78,7 @@ def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None, mov
     def step() -> None:
         network.proximal(prior(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
 
-    work = listed_methods()[settings.solver].draw_work(settings.steps, settings.solver_options)
+    work = listed_method(settings.solver, settings.modality).draw_work(settings.steps, settings.options)
     call = _timed(step) / count
     return Costs(iteration, work * call, surer_work(settings) * call, moved)
 
@@ -90,10 +90,10 @@ def foresee(extent: Extent, settings: Settings, costs: Costs) -> tuple[dict[str,
     """
     rows, columns = extent.grid.shape
     diffusion = settings.draws_images
-    method = listed_methods()[settings.solver]
+    method = listed_method(settings.solver, settings.modality)
     split = settings.draws > 1 and "not_seen" in settings.keep
     ways = working_megabytes(
-        method, settings.coupling, settings.solver_options, extent.pixels, extent.slices, settings.slab, split
+        method, settings.coupling, settings.options, extent.pixels, extent.slices, settings.slab, split
     ) if diffusion else [(method.step_megabytes(extent.pixels, min(settings.slab, extent.slices), {}), 0.0)]
     units = settings.draws if diffusion else 1
     base = psutil.Process().memory_info().rss / MEGABYTE + ARRAYS_OF_DATA * 4 * extent.readings / MEGABYTE

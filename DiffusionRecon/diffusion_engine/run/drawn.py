@@ -60,7 +60,9 @@ def drawn(problem: Prepared[Any], settings: Settings, prior: Prior, mean: bool =
         pull = problem.shown(first) - problem.shown(_delivered(problem, last).cpu().numpy())
         seconds = (began, time.perf_counter() - start)
     std = moments.std.cpu().numpy() if mean else np.zeros(problem.shape, np.float32)
-    return Drawn(first, image, Spread(std, settings.draws, problem.shown(image), pull), levels, seconds)
+    unit = settings.entry.trust.unit(problem.scale)
+    spread = Spread(std, settings.draws, problem.shown(image), pull, unit)
+    return Drawn(first, image, spread, levels, seconds)
 
 
 def _delivered(problem: Prepared[Any], state: DrawStep) -> Tensor:

@@ -135,8 +135,8 @@ def first_levels(
     ``surrogate`` as in :func:`diffusion_draws`.
     """
     count = chunk.stop - chunk.start
-    if settings.sigma_start is not None:
-        return [float(settings.sigma_start)] * count
+    if settings.first_level is not None:
+        return [float(settings.first_level)] * count
     whole = problem.prior.select(chunk)
     levels: list[float] = []
     for part in parts_of(slice(0, count), settings.slab):
@@ -160,7 +160,7 @@ def solver_options(settings: Settings, prior: Prior, sigma: float, complex_image
     """
     low, high = (level * math.sqrt(2) if complex_images else level for level in prior.card.sigma)
     return method_named(settings.solver).options(
-        {**taught_options(prior), **settings.solver_options}, steps=settings.steps, sigma_start=sigma,
+        {**taught_options(prior), **settings.options}, steps=settings.usual_steps, sigma_start=sigma,
         sigma_data=prior.card.sigma_data, sigma_max=high, sigma_min=low, rho_max=high, rho_min=low,
     )
 
@@ -178,7 +178,7 @@ def parts_of(chunk: slice, size: int) -> list[slice]:
 
 def steps_of(settings: Settings) -> int | None:
     """The steps that a run's method takes, None where it has no such option."""
-    return getattr(method_named(settings.solver).options(settings.solver_options, steps=settings.steps), "steps", None)
+    return getattr(method_named(settings.solver).options(settings.options, steps=settings.usual_steps), "steps", None)
 
 
 def taught_options(prior: Prior) -> dict[str, Any]:
@@ -190,14 +190,14 @@ def options_of(settings: Settings, prior: Prior) -> dict[str, Any]:
     """All options of a run's method, its defaults too: where a version changes one, what was calibrated before is not
     this run's."""
     usual = {option.name: option.default for option in listed_methods()[settings.solver].options}
-    return {**usual, **taught_options(prior), **settings.solver_options}
+    return {**usual, **taught_options(prior), **settings.options}
 
 
 def asked_acquisition(problem: Prepared[Any], settings: Settings, prior: Prior) -> Acquisition:
     """The acquisition of a run, as a calibration must know it: a start that was set by hand is an option too."""
     options = options_of(settings, prior)
-    if settings.sigma_start is not None:
-        options["sigma_start"] = settings.sigma_start
+    if settings.first_level is not None:
+        options["sigma_start"] = settings.first_level
     scan = settings.entry.trust.fingerprint.of(problem)
     return Acquisition(scan, settings.solver, steps_of(settings), settings.coupling, options, draws=settings.draws)
 
@@ -205,11 +205,11 @@ def asked_acquisition(problem: Prepared[Any], settings: Settings, prior: Prior) 
 def check_method(settings: Settings) -> None:
     """Raise ValueError, before any work, for a method, option or coupling that cannot be used."""
     method = method_named(settings.solver)
-    method.options(settings.solver_options)
+    method.options(settings.options)
     offered = listed_methods(settings.modality)
     if method.name not in offered and settings.draws_images:
         raise ValueError(
             f"the method {method.name} is not offered for {settings.modality}: choose from {sorted(offered)}"
         )
     coupling_named(settings.coupling)
-    check_coupling(settings.coupling, listed_methods()[method.name], settings.solver_options)
+    check_coupling(settings.coupling, listed_methods()[method.name], settings.options)

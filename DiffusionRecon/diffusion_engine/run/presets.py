@@ -14,7 +14,8 @@ from ..modalities import table
 class Preset:
     """A named set of settings: ``changes`` are values of :class:`diffusion_engine.run.settings.Settings` by field name.
 
-    ``modalities``: which it is for; ``alternatives``: other solvers that serve the same purpose.
+    ``modalities``: which it is for; ``alternatives``: other solvers that serve the same purpose. One without a solver
+    makes the classical images of the modality, all of them, in place of the methods that stand here.
     """
 
     name: str
@@ -82,7 +83,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             ("ct",), solver="scd", draws=4,
         ),
         _preset(
-            "classical", "Classical", "without a trained model: filtered backprojection and TV", ("ct",),
+            "classical", "Classical", "without a trained model: all classical images", ("ct",),
             methods=("fbp", "tv"),
         ),
     )

@@ -92,7 +92,7 @@ def make_report(
         image = tally.images["fallback"]
         ratio = float(problem.residuals(image).mean())
         scores["fallback"] = {"residual_ratio": round(ratio, 4), "seconds": 0.0, **_quality(problem, settings, image)}
-    spread = method_named(settings.solver).spread_for(settings.modality, settings.solver_options)
+    spread = method_named(settings.solver).spread_for(settings.modality, settings.options)
     notes = list(problem.notes)
     rescaled = tally.calibration is not None and tally.calibration.entry is not None
     if prior is not None and settings.draws > 1 and spread in SPREAD_NOTES and not rescaled:
@@ -130,7 +130,7 @@ def make_report(
             {
                 "kind": t.kind, "ratio": t.ratio, "accepted": t.accepted, "explains": t.explains, "passed": t.passed,
                 "advice": t.advice, "per_view": t.per_group, "group": t.group, "smooth": t.smooth,
-                "misfit": t.misfit,
+                "misfit": t.misfit, **({"further": dict(t.further)} if t.further else {}),
             }
             for t in tally.tests
         ],
@@ -157,7 +157,8 @@ def _quality(problem: Prepared[Any], settings: Settings, image: np.ndarray) -> d
     if problem.reference is None:
         return {}
     image, reference = problem.cropped(problem.shown(image)), problem.cropped(problem.reference)
-    usual = settings.entry.trust.value_range
+    trust = settings.entry.trust
+    usual = trust.value_range * trust.unit(problem.scale)
     quality = {"psnr": round(metrics.psnr(image, reference, usual), 3)}
     if _allows_ssim(problem):
         quality["ssim"] = round(metrics.ssim(image, reference, usual), 4)

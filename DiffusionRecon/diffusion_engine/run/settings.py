@@ -15,6 +15,8 @@ from .presets import preset_named, serves
 PRIOR_DECIDED, DATA_DISAGREE = "prior_decided", "data_disagree"
 """The maps that warn: where the prior decided, and where the data and the image disagree, see :mod:`.maps`."""
 KEEP = ("mean", "uncertainty", "not_seen", "residual", PRIOR_DECIDED, DATA_DISAGREE, "draws")
+RUN_OPTIONS = ("steps", "sigma_start")
+"""Settings of a method that are settings of a run."""
 PRECISIONS: dict[str, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
 """Precisions of the network by name: whether it computes in bfloat16, None where the device decides."""
 
@@ -28,15 +30,15 @@ class Settings:
     classical images and "diffusion" (all, unless given). ``slices``: [first, last) of the input; ``region``: [i0, i1,
     j0, j1), the part of the images to deliver; ``pixel_mm``: of the reconstruction, None chooses one the prior knows.
     ``prior`` (the modality's usual one, unless given): name, or path of a card. ``sigma_start`` None: from the expected
-    error of the start. ``solver``: a method of the catalogue, with its ``solver_options`` by name and ``steps`` (None:
-    as many as it usually takes); ``trust_unit``: go on although the values do not look like the modality's. ``keep``:
-    what of the diffusion result to deliver, out of KEEP (``keep_draws`` adds "draws"); ``preset``: its values stand
-    where no others are given (with another ``solver`` its solver_options do not); ``coupling``: of the slices, by name;
-    ``precision``: of the network, out of PRECISIONS ("auto": bfloat16 where the device is faster with it); ``slab``:
-    slices that are solved at once, fewer need less memory; coupled ones are solved all together, or where memory does
-    not suffice a slab at a time. Equal seeds give equal draws of a slice, whatever is solved with it, before they
-    are moved by the pull of the data. Raises
-    ValueError, one sentence, for unknown names and values out of range.
+    error of the start, or the modality's usual one. ``solver``: a method of the catalogue, with its ``solver_options``
+    by name and ``steps`` (None: as many as it usually takes); ``trust_unit``: go on although the values do not look
+    like the modality's. ``keep``: what of the diffusion result to deliver, out of KEEP (``keep_draws`` adds "draws");
+    ``preset``: its values stand where no others are given (with another ``solver`` its solver_options do not);
+    ``coupling``: of the slices, by name; ``precision``: of the network, out of PRECISIONS ("auto": bfloat16 where the
+    device is faster with it); ``slab``: slices that are solved at once, fewer need less memory; coupled ones are solved
+    all together, or where memory does not suffice a slab at a time. Equal seeds give equal draws of a slice, whatever
+    is solved with it, before they are moved by the pull of the data. Raises ValueError, one sentence, for unknown
+    names and values out of range.
     """
 
     modality: str
@@ -119,6 +121,28 @@ class Settings:
         return modality_named(self.modality)
 
     @property
+    def usual(self) -> Mapping[str, Any]:
+        """What stands in this modality in place of the defaults of the method's own settings."""
+        return self.entry.usual.get(self.solver, {})
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's options, as usual in this modality where none were given; without ``RUN_OPTIONS``."""
+        return {**{name: value for name, value in self.usual.items() if name not in RUN_OPTIONS}, **self.solver_options}
+
+    @property
+    def first_level(self) -> float | None:
+        """The noise level to begin at that was given or is usual in this modality, None: from the expected error."""
+        usual: float | None = self.usual.get("sigma_start")
+        return usual if self.sigma_start is None else self.sigma_start
+
+    @property
+    def usual_steps(self) -> int | None:
+        """The steps that were given or are usual in this modality, None: as many as the method usually takes."""
+        steps: int | None = self.usual.get("steps")
+        return steps if self.steps is None else self.steps
+
+    @property
     def draws_images(self) -> bool:
         """Whether the run draws images with a prior."""
         return DIFFUSION in self.methods
@@ -194,6 +218,8 @@ def _of_preset(given: Mapping[str, Any]) -> dict[str, Any]:
             "the setting"
         )
     brought = {**preset.changes}
+    if preset.solver is None:
+        brought["methods"] = tuple(image.name for image in modality_named(modality).classical)
     options = dict(brought.pop("solver_options", {}))
     if options and given.get("solver", brought["solver"]) == brought["solver"]:
         brought["solver_options"] = options

@@ -9,7 +9,7 @@ moves the mean and widens the intervals (:mod:`..posterior.spread`), and tells w
 from __future__ import annotations
 
 from ..modalities.contract import DIFFUSION
-from ..solvers.listing import listed_methods
+from ..solvers.listing import listed_method
 from .settings import DATA_DISAGREE, PRIOR_DECIDED, Settings
 
 PULL = "pull"
@@ -21,9 +21,9 @@ STAGE = "surer"
 
 def surer(settings: Settings) -> Settings | None:
     """The settings of that draw; None where the method leaves no room for what the network missed, or draws once."""
-    method = listed_methods()[settings.solver]
+    method = listed_method(settings.solver, settings.modality)
     own = {option.name: option.default for option in method.options}
-    room = {**own, **settings.solver_options}.get("broad_std", 0.0)
+    room = {**own, **settings.options}.get("broad_std", 0.0)
     if not settings.draws_images or settings.draws < 2 or not room:
         return None
     stated = {name: value for name, value in STATED.items() if name in own}
@@ -35,7 +35,9 @@ def surer(settings: Settings) -> Settings | None:
 def surer_work(settings: Settings) -> float:
     """Network calls that it costs a slice; 0 where there is none."""
     asked = surer(settings)
-    return 0.0 if asked is None else listed_methods()[asked.solver].draw_work(asked.steps, asked.solver_options)
+    return 0.0 if asked is None else listed_method(asked.solver, asked.modality).draw_work(
+        asked.steps, asked.options
+    )
 
 
 def map_keys(settings: Settings) -> list[str]:

@@ -55,7 +55,7 @@ def residual_tests(
     levels = list(tally.sigma_start)
     yield from chunk_images(again, settings, prior, costs, slice(0, 1), tally, copies, None)
     tally.seconds, tally.sigma_start = seconds, levels
-    readings = problem.delivered.data[0].numel()
+    readings = _readings(problem)
     tests = []
     copies.pop(PULL, None)
     for key, copy in copies.items():
@@ -67,7 +67,13 @@ def residual_tests(
         allowed = UNRESOLVED**2 * _signal(problem, tally.images[key]) if key == "mean" else 0.0
         accepted = accepted_range(expected, readings, fitted=fitted, allowed=allowed)
         explains = _explains(problem, settings, key, tally.images[key], ratio)
-        test = ResidualTest(key, ratio, each, accepted, explains, fitted=fitted, group=entry.group)
+        test = ResidualTest(
+            key, ratio, each, accepted, explains, fitted=fitted, group=entry.group,
+            further={
+                name: tuple(round(float(v), 3) for v in own.mean(0))
+                for name, own in problem.further_residuals(tally.images[key]).items()
+            },
+        )
         if fitted and entry.smooth is not None:
             smooth = _smooth(problem, again, entry.smooth, middle, tally.images[key], copy)
             test = replace(test, smooth=smooth, causes=entry.smooth.causes)
@@ -131,7 +137,8 @@ def calibrate(problem: Prepared[Any], settings: Settings, prior: Prior, tally: T
     tally.calibration = calibration_for(problem, settings, prior, doubt)
     if tally.calibration.entry is not None:
         spread = Spread(
-            tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull")
+            tally.images["uncertainty"], settings.draws, problem.shown(tally.images["mean"]), tally.images.get("pull"),
+            trust.unit(problem.scale),
         )
         tally.images["uncertainty"] = spread.calibrated(tally.calibration.entry, trust.classes)
 
@@ -170,9 +177,21 @@ def _ratio(groups: Tensor) -> float:
 
 
 def _signal(problem: Prepared[Any], images: np.ndarray) -> float:
-    """Mean square of the data in units of their noise, near ``images`` where that depends on them."""
+    """Mean square of the data in units of their noise, near ``images`` where that depends on them.
+
+    Of the readings that have a weight.
+    """
     likelihood, _ = problem.delivered.physical(problem.network(images))
-    return float((likelihood.data.abs().square() / likelihood.variance).mean())
+    squares = likelihood.data.abs().square() / likelihood.variance
+    used = torch.isfinite(likelihood.variance)
+    return float(squares.mean() if bool(used.all()) else squares[used.expand_as(squares)].mean())
+
+
+def _readings(problem: Prepared[Any]) -> int:
+    """Of a slice, those that have a weight; complex ones count as one."""
+    data, variance = problem.delivered.data, problem.delivered.likelihood.variance
+    used = torch.isfinite(variance)
+    return int(data[0].numel() if bool(used.all()) else used.expand_as(data)[0].sum())
 
 
 def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.ndarray, ratio: float) -> bool:
@@ -186,7 +205,7 @@ def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.
         if trust.least_fitted is not None and float(images.min()) < trust.least_fitted:
             ratio = _ratio(problem.residuals(_raised(images, trust.least_fitted)))
         iterations = settings.iterations(kind) if kind == entry.fallback else CONVERGED
-        readings = problem.delivered.data[0].numel()
+        readings = _readings(problem)
         return ratio <= ceiling(_signal(problem, images), readings, iterations)
     likelihood, image = problem.delivered.physical(problem.network(_raised(images, trust.least)))
     data = likelihood.data

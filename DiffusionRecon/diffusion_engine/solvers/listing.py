@@ -6,7 +6,7 @@ The table is written from the catalogue by ``python -m diffusion_engine.solvers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +88,34 @@ class Listed:
 
 
 def listed_methods(modality: str | None = None) -> dict[str, Listed]:
-    """The methods by name, those for one modality when it is given: their own entries name it, or its entry them."""
-    beside = MODALITIES[modality].solvers if modality is not None and modality in MODALITIES else ()
+    """The methods by name, those for one modality when it is given: their own entries name it, or its entry them.
+
+    Of a modality that has other usual values, these are the defaults.
+    """
+    known = MODALITIES.get(modality) if modality is not None else None
+    beside = known.solvers if known is not None else ()
     methods = {}
     for entry in LISTED:
         options = tuple(Option(name, default, *range_of(entry["name"], name)) for name, default in entry["options"])
         several = {key: tuple(entry[key]) for key in ("modalities", "earned", "likelihoods")}
         method = Listed(**{**entry, **several, "options": options})
         if modality is None or modality in method.modalities or method.name in beside:
-            methods[method.name] = method
+            methods[method.name] = method if known is None else _as_usual(method, known.usual.get(method.name, {}))
     return methods
+
+
+def listed_method(name: str, modality: str) -> Listed:
+    """A method with its defaults in a modality, whether or not that offers it."""
+    return listed_methods(modality).get(name) or listed_methods()[name]
+
+
+def _as_usual(method: Listed, usual: Mapping[str, Any]) -> Listed:
+    """The method with other defaults, and the work of as many steps."""
+    if not usual:
+        return method
+    options = tuple(replace(option, default=usual.get(option.name, option.default)) for option in method.options)
+    work = method.draw_work(usual.get("steps"), usual)
+    return replace(method, options=options, steps=usual.get("steps", method.steps), work=work)
 
 
 def listed_couplings() -> dict[str, str]:

@@ -1,0 +1,86 @@
+"""From the samples of coils to channels of white noise and their maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...physics.coil_compression import MOST_COILS, coil_compression, mixed
+from ...physics.coil_maps import espirit_maps, given_maps
+from ...physics.mri_noise import estimate_noise, whitening
+from ..contract import Remark
+from .kspace import KSpace
+from .sampled import FEWEST_LINES, Sampled
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """``data`` and ``maps``: (slices, channels, rows, columns), complex, on the device, the data 0 where not measured.
+
+    ``std``: of a complex sample of every channel, the input's unit: their noise is white and equal. ``remarks``: on
+    where maps and noise come from.
+    """
+
+    data: Tensor
+    maps: Tensor
+    std: float
+    remarks: tuple[Remark, ...]
+
+
+def channels_of(kspace: KSpace, found: Sampled, device: torch.device, notes: list[str]) -> Channels:
+    """Whiten the noise, compress more than MOST_COILS coils, and take or estimate the maps.
+
+    Raises ValueError where there are neither maps nor calibration lines to estimate them from.
+    """
+    remarks: list[Remark] = []
+    values = torch.from_numpy(kspace.values).to(device)
+    covariance = _covariance(kspace, values, remarks)
+    level = float(covariance.diagonal().real.mean()) ** 0.5
+    # Whitened so that the mean noise of the coils stays: the images keep the file's unit.
+    matrix = level * whitening(covariance).to(torch.complex64)
+    given = None if kspace.maps is None else mixed(matrix, torch.from_numpy(np.array(kspace.maps)).to(device))
+    apart = None if kspace.calibration is None else mixed(matrix, torch.from_numpy(kspace.calibration).to(device))
+    values = mixed(matrix, values)
+    if kspace.coils > MOST_COILS:
+        fewer = coil_compression(values, MOST_COILS)
+        values = mixed(fewer.matrix, values)
+        given, apart = (None if part is None else mixed(fewer.matrix, part) for part in (given, apart))
+        notes.append(
+            f"{kspace.coils} coils were combined to {MOST_COILS} channels, which hold {100 * fewer.energy:.1f} % of "
+            "their energy."
+        )
+    return Channels(values, _maps(kspace, found, values, given, apart, remarks), level, tuple(remarks))
+
+
+def _covariance(kspace: KSpace, values: Tensor, remarks: list[Remark]) -> Tensor:
+    if kspace.noise_covariance is not None:
+        return torch.from_numpy(np.asarray(kspace.noise_covariance, np.complex128)).to(values.device)
+    estimate = estimate_noise(values, torch.from_numpy(kspace.mask.copy()).to(values.device))
+    remarks.append(Remark(
+        "noise_estimated",
+        f"No noise scan came with the data: the noise was estimated from the data themselves ({estimate.place}).",
+        False,
+    ))
+    return estimate.covariance
+
+
+def _maps(
+    kspace: KSpace, found: Sampled, values: Tensor, given: Tensor | None, apart: Tensor | None, remarks: list[Remark]
+) -> Tensor:
+    if given is not None:
+        return given_maps(given, given.shape[1], kspace.shape)
+    if kspace.coils == 1:
+        return torch.ones_like(values)
+    if apart is None and found.lines < FEWEST_LINES:
+        raise ValueError(
+            f"expected coil maps, or {FEWEST_LINES} fully sampled lines or more in the middle of k-space to estimate "
+            f"them from, found {found.lines}: give the maps or a calibration scan"
+        )
+    if apart is not None:
+        measured = torch.from_numpy((kspace.calibration != 0).any(1)).to(values.device)
+        return torch.cat([espirit_maps(apart[n : n + 1], measured[n : n + 1]) for n in range(kspace.slices)])
+    mask = torch.from_numpy(kspace.mask.copy()).to(values.device)
+    return espirit_maps(values, mask)
