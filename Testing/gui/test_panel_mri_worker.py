@@ -49,8 +49,8 @@ def test_standInMRFromVolumeToFindings(openPanel: OpenPanel) -> None:
         found)
     assert correlation(found["wavelet"]) > 0.97
     assert correlation(found["mean"]) > 0.9
-    assert ui.resultComboBox.currentText.startswith("Head: DDS, 3")
-    assert "-fold" in found["mean"].GetName()
+    assert ui.resultComboBox.currentText.startswith("Head: DDS, 4-fold acceleration, ")
+    assert "4-fold acceleration" in found["mean"].GetName()
     ui.uncertaintyButton.click()
     ui.findButton.click()
     assert "Not for diagnostic use" in ui.bannerLabel.text

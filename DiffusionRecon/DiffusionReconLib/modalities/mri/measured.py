@@ -55,7 +55,6 @@ def measuredMRI(path: Path, description: Path | None, answers: Mapping[str, Any]
     described = said(path, description or descriptionBeside(path), answers)
     files = (str(path), str(described) if isinstance(described, Path) else described)
     given = described or None
-    parts(path, given)
     largest = max(place.stat().st_size for place in parts(path, given).copies.values())
     if largest > LONGEST_LOOK_BYTES:
         text = _("A large file ({size:.0f} MB): the run alone reads it.").format(size=largest / 1e6)
@@ -66,6 +65,9 @@ def measuredMRI(path: Path, description: Path | None, answers: Mapping[str, Any]
         text = _("'{name}' is looked at by the run: the first Apply sets up what is needed ({package}).").format(
             name=path.name, package=error.name)
         return MeasuredMRI((text,), None, files)
+    if "maps" in answers and kspace.maps is None:
+        raise ValueError(_("'{name}' brings no place for coil maps: leave them out, they are estimated.").format(
+            name=path.name))
     if kspace.pixel_mm is None:
         raise ValueError(_("'{name}' does not say how wide its pixels are: enter the pixel size, which is the field of "
                            "view over the matrix.").format(name=path.name))
