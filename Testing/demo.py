@@ -1,7 +1,8 @@
-"""Simulates a sparse-view CT scan and reconstructs it by FBP, TV and a diffusion prior, with an uncertainty map.
+"""Simulates a sparse scan and reconstructs it classically and with a diffusion prior, with an uncertainty map.
 
-Without --input it scans a built-in synthetic chest. Leaves in the output folder the volumes (.nrrd), result.json, a
-Slicer scene (scene.mrb) and a picture of its views (views.png). The first call sets up an environment of its own.
+Of CT few views, with --modality mri k-space of few lines. Without --input it scans a built-in synthetic chest or head.
+Leaves in the output folder the volumes (.nrrd), result.json, a Slicer scene (scene.mrb) and a picture of its views
+(views.png). The first call sets up an environment of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from demo_report import Bar, files_table, methods_table
 from environment import ROOT, prepare
 
 CHEST_SHAPE, CHEST_SPACING_MM = (256, 256), (8.0, 1.5, 1.5)
+HEAD_SHAPE, HEAD_SPACING_MM = (256, 256), (5.0, 0.9, 0.9)
+SLICES = {"ct": 8, "mri": 2}
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -29,9 +32,11 @@ class BadInput(Exception):
 def parse(arguments: list) -> argparse.Namespace:
     """The command line; argparse itself ends with code 2 and one line on bad values."""
     parser = argparse.ArgumentParser(prog="demo.py", description=__doc__)
-    parser.add_argument("--input", type=Path, help="CT volume: .nrrd, .nii.gz or a folder of DICOM slices")
+    parser.add_argument("--modality", choices=list(SLICES), default="ct", help="of the scan (ct)")
+    parser.add_argument("--input", type=Path, help="CT or MR volume: .nrrd, .nii.gz or a folder of DICOM slices")
     parser.add_argument("--assume-hu", action="store_true", help="take the input as CT in HU whatever it looks like")
-    parser.add_argument("--slices", type=_whole(1, 4096), default=8, help="slices from the middle of the input (8)")
+    parser.add_argument("--slices", type=_whole(1, 4096), help="slices from the middle of the input (8, of MRI 2)")
+    parser.add_argument("--acceleration", type=_acceleration, default=4.0, help="of MRI: all samples over measured (4)")
     parser.add_argument("--views", type=_whole(2, 4096), default=60, help="projections of the simulated scan (60)")
     parser.add_argument("--arc", type=_degrees, default=180.0, help="degrees that the views cover (180)")
     parser.add_argument("--draws", type=_whole(1, 1024), default=4, help="samples drawn with the diffusion prior (4)")
@@ -39,16 +44,23 @@ def parse(arguments: list) -> argparse.Namespace:
     parser.add_argument("--seed", type=_whole(0, 2**31 - 1), default=0, help="of noise and samples (0)")
     parser.add_argument("--gui", action="store_true", help="open the module's panel instead, on a stand-in for Slicer")
     parser.add_argument("--out", type=Path, default=ROOT / "demo-output", help="output folder (demo-output)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.slices = options.slices or SLICES[options.modality]
+    return options
 
 
 def load(options: argparse.Namespace):
-    """The volume to scan, in HU, and label values for the scene (body 1, lungs 2, bone 3, nodules 4) where known."""
+    """The volume to scan, and label values for the scene (body 1, lungs 2, bone 3, nodules 4) where known."""
     import numpy as np
     from diffusion_engine.io.images import read_volume
-    from diffusion_engine.modalities.ct.hu_question import question_hu
+    from diffusion_engine.modalities.table import MODALITIES
     from diffusion_engine.volume import Volume, check_image
 
+    entry = MODALITIES[options.modality]
+    if options.input is None and options.modality == "mri":
+        from diffusion_engine.phantoms.brain import synthetic_brain
+
+        return synthetic_brain((options.slices, *HEAD_SHAPE), HEAD_SPACING_MM, seed=0)[0], None
     if options.input is None:
         from diffusion_engine.phantoms.chest import synthetic_chest
 
@@ -62,12 +74,19 @@ def load(options: argparse.Namespace):
         first = max(0, (whole.array.shape[0] - options.slices) // 2)
         volume = whole.crop(slices=(first, min(whole.array.shape[0], first + options.slices)))
         check_image(volume)
-        question = None if options.assume_hu else question_hu(volume)
+        question = None if options.assume_hu else entry.question(volume)
     except ValueError as error:
         raise BadInput(str(error)) from error
     if question is not None:
         raise BadInput(f"{question} If it is, add --assume-hu.")
-    return Volume(volume.array.astype(np.float32), volume.ijk_to_ras, "HU"), None
+    return Volume(volume.array.astype(np.float32), volume.ijk_to_ras, entry.unit), None
+
+
+def scan_of(options: argparse.Namespace) -> tuple:
+    """The settings of the simulated scan, and it in words."""
+    if options.modality == "mri":
+        return {"acceleration": options.acceleration}, f"{options.acceleration:g}-fold accelerated"
+    return {"views": options.views, "arc_degrees": options.arc}, f"{options.views} views over {options.arc:g} degrees"
 
 
 def reconstruct(volume, settings: dict, folder: Path) -> dict:
@@ -147,11 +166,13 @@ def main(options: argparse.Namespace) -> int:
         volume, labels = load(options)
         staging = make_staging(out)
         slices, rows, columns = volume.array.shape
-        print(f"Scanning {'the synthetic chest' if options.input is None else options.input}: {slices} slices of "
-              f"{rows} x {columns}, {options.views} views over {options.arc:g} degrees", flush=True)
+        scan, words = scan_of(options)
+        phantom = "the synthetic head" if options.modality == "mri" else "the synthetic chest"
+        print(f"Scanning {phantom if options.input is None else options.input}: {slices} slices of "
+              f"{rows} x {columns}, {words}", flush=True)
         settings = {
-            "modality": "ct", "views": options.views, "arc_degrees": options.arc, "draws": options.draws,
-            "device": options.device, "seed": options.seed, "keep_draws": True,
+            "modality": options.modality, **scan, "draws": options.draws, "device": options.device,
+            "seed": options.seed, "keep_draws": True, **({"trust_unit": True} if options.assume_hu else {}),
         }
         with tempfile.TemporaryDirectory(prefix="diffusion-demo-", ignore_cleanup_errors=True) as temporary:
             folder = Path(temporary) / "job"
@@ -202,6 +223,16 @@ def _whole(low: int, high: int):
         return int(text)
 
     return number
+
+
+def _acceleration(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 32:
+        raise argparse.ArgumentTypeError(f"expected an acceleration from 1 to 32, found {text!r}")
+    return value
 
 
 def _degrees(text: str) -> float:

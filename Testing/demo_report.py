@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-METHODS = {"fbp": "FBP", "tv": "TV", "diffusion": "diffusion prior"}
+METHODS = {
+    "fbp": "FBP", "zero-filled": "zero-filled", "sense": "CG-SENSE", "wavelet": "l1-wavelet", "tv": "TV",
+    "diffusion": "diffusion prior",
+}
 SPREADS = {
     "posterior": "posterior spread under this prior",
     "near-posterior": "spread near a posterior's, not an error bar",

@@ -201,6 +201,8 @@ def test_units_and_neighbours_change_nothing(steps: Callable[[GaussianLikelihood
     batch = last(steps(both))
     torch.testing.assert_close(batch[1:2], found)
     assert not bool(batch[2].any())
+    factor = torch.tensor([1.0, 1e-4, 1e3], dtype=torch.float64).reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(last(steps(replace(both, variance=both.variance * factor))), batch)
     silent = torch.ones(4, 1, 1, dtype=torch.float64)
     silent[2] = torch.inf
     changed = replace(likelihood, variance=likelihood.variance * silent)

@@ -217,7 +217,7 @@ BOMB = b'<!DOCTYPE x [<!ENTITY a "b">]><ismrmrdHeader>&a;</ismrmrdHeader>'
     (lambda r: r, header((32, 24, 1), (32, 36, 5), recon_fov=(64, 36, 5)), "at least as wide as the image's"),
     (lambda r: [{**each, "flags": flag(NOISE)} for each in r], None, "expected imaging readouts, found none among 24"),
     (lambda r: [record(FULL[0, :2, 0], 0), *r[1:]], None, "same coils and samples, found 2 x 32 and 3 x 32"),
-    (lambda r: [{**each, "data": each["data"] * np.nan} for each in r[:1]] + r[1:], None, "1 readouts, the first in line 0"),
+    (lambda r: [{**r[0], "data": r[0]["data"] * np.nan}, *r[1:]], None, "1 readouts, the first in line 0"),
     (lambda r: [record(np.full((3, 9), np.nan), 0, flag(NOISE)), *r], None, "finite noise samples"),
     (lambda r: [{**each, "data": each["data"] * 0} for each in r[:9]] + r[9:], None, "9 whole lines, exactly zero"),
     (lambda r: [{**r[0], "encoding_space_ref": 1}], None, "expected 1 encodings"),
@@ -256,3 +256,57 @@ def test_k_space_that_needs_too_much_memory_is_not_begun(tmp_path: Path, monkeyp
     monkeypatch.setattr(lines, "free_memory_mb", lambda: 0.01)
     with pytest.raises(ValueError, match="fits into 0 MB of free memory"):
         read(path)
+
+
+def test_a_readout_that_becomes_the_slices_takes_its_place_along(tmp_path: Path) -> None:
+    """Gaps in both phase encodings: slices run along the readout, columns along the partitions."""
+    stack = samples(16, 2, 20, 24)
+    volume = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(stack, 0), axis=0, norm="ortho"), 0)
+    pattern = np.random.default_rng(2).random((16, 20)) < 0.7
+    pattern[8], pattern[:, 10] = True, True
+    records = [
+        record(volume[k, :, j], int(j), kspace_encode_step_2=int(k), position=(1.0, 2.0, 3.0))
+        for k, j in np.argwhere(pattern)
+    ]
+    text = header((24, 20, 16), (24, 40, 48), lines=(19, 10))
+    kspace = read(write_ismrmrd(tmp_path / "a.h5", records, text))
+    assert kspace.values.shape == (24, 2, 20, 16)
+    np.testing.assert_array_equal(kspace.mask[0], pattern.T)
+    assert (kspace.slice_spacing_mm, kspace.pixel_mm) == (1, (2, 3))
+    assert kspace.ijk_to_ras is not None
+    np.testing.assert_allclose(kspace.ijk_to_ras[:3, :3], [[0, 0, -1], [0, -2, 0], [3, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(kspace.ijk_to_ras @ [8, 10, 12, 1], [-1, -2, 3, 1], atol=1e-6)
+
+
+def test_gaps_along_all_three_axes_are_refused(tmp_path: Path) -> None:
+    stack = samples(16, 2, 20, 24)
+    pattern = np.random.default_rng(2).random((16, 20)) < 0.7
+    records = [
+        record(stack[k, :, j], int(j), kspace_encode_step_2=int(k), discard_pre=int(j))
+        for k, j in np.argwhere(pattern)
+    ]
+    text = header((24, 20, 16), (24, 40, 48), lines=(19, 10))
+    with pytest.raises(ValueError, match="one fully sampled axis, found gaps along all three"):
+        read(write_ismrmrd(tmp_path / "a.h5", records, text))
+
+
+def test_averages_halve_the_variance_of_the_noise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    noise = record(rng.standard_normal((3, 500)) + 1j * rng.standard_normal((3, 500)), 0, flag(NOISE))
+    once = [noise, *all_lines(FULL[0])]
+    one = read(write_ismrmrd(tmp_path / "a.h5", once)).noise_covariance
+    two = read(write_ismrmrd(tmp_path / "b.h5", [*once, *all_lines(FULL[0], average=1)])).noise_covariance
+    assert one is not None
+    assert two is not None
+    np.testing.assert_allclose(two, one / 2)
+
+
+def test_a_cut_echo_that_is_oversampled_is_measured_only_where_it_was(tmp_path: Path) -> None:
+    """The first 16 of 64 samples are missing: 8 of the 32 that stay without oversampling."""
+    rng = np.random.default_rng(1)
+    wide = centred_fft(rng.standard_normal((3, 24, 64)) + 9 * (np.hypot(*np.indices((24, 64)) - 12) < 8))
+    records = [record(wide[:, n, 16:], n, center_sample=16) for n in range(24)]
+    text = header((64, 24, 1), (64, 36, 5), (32, 24, 1), (32, 36, 5))
+    kspace = read(write_ismrmrd(tmp_path / "a.h5", records, text))
+    np.testing.assert_array_equal(kspace.mask[0, 0], np.arange(32) >= 8)
+    assert not kspace.values[..., :8].any()

@@ -94,3 +94,20 @@ def test_what_belongs_to_the_samples_must_fit_them(given: dict, sentence: str) -
 def test_geometry_that_agrees_is_kept() -> None:
     kspace = KSpace(samples(), FULL, slice_spacing_mm=5.0, pixel_mm=(1.0, 0.9), ijk_to_ras=PLACE)
     np.testing.assert_array_equal(kspace.ijk_to_ras, PLACE)
+
+
+def test_exchanged_rows_and_columns_keep_every_sample_at_its_place() -> None:
+    mask = line_mask(24, 32)
+    kspace = KSpace(
+        samples(2) * mask, mask, 5.0, (1.0, 0.9), maps=smooth_maps(3)[None], ijk_to_ras=PLACE, calibration=samples(2)
+    )
+    turned = kspace.exchanged()
+    np.testing.assert_array_equal(turned.values, kspace.values.swapaxes(2, 3))
+    assert turned.maps is not None
+    np.testing.assert_array_equal(turned.maps[0], smooth_maps(3).astype(np.complex64).swapaxes(1, 2))
+    assert (turned.shape, turned.pixel_mm) == ((32, 24), (0.9, 1.0))
+    assert turned.ijk_to_ras is not None
+    np.testing.assert_array_equal(turned.ijk_to_ras @ [3, 7, 1, 1], PLACE @ [7, 3, 1, 1])
+    back = turned.exchanged()
+    for name in ("values", "mask", "maps", "calibration", "ijk_to_ras"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(kspace, name))

@@ -126,8 +126,9 @@ def test_the_proximal_point_solves_its_equation() -> None:
     own, x = operator(6, 8, 2, 2), random(2, 6, 8)
     variance = own.variance(torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64))
     likelihood = GaussianLikelihood(own, own.forward(random(2, 6, 8, seed=3)), variance)
-    found = likelihood.proximal(x, 0.3, 200, 1e-12)
-    torch.testing.assert_close(found + 0.3 * likelihood.gradient(found), x)
+    for some in (likelihood, likelihood.scaled(3.0, 0.5), likelihood.subset(slice(0, None, 2))):
+        found = some.proximal(x, 0.3, 300, 1e-12)
+        torch.testing.assert_close(found + 0.3 * some.gradient(found), x)
 
 
 def test_operator_refusals() -> None:
@@ -165,8 +166,8 @@ def test_virtual_coils_keep_the_energy_that_they_say() -> None:
     kept = mixed(one.matrix, kspace).norm() ** 2 / kspace.norm() ** 2
     assert one.energy == pytest.approx(float(kept), abs=1e-12)
     assert 0.8 < one.energy < 0.97
-    turned = coil_compression(kspace * torch.exp(torch.tensor(0.7j)), 2)
-    torch.testing.assert_close(turned.matrix, two.matrix)
+    largest = two.matrix.gather(1, two.matrix.abs().argmax(1, keepdim=True))
+    torch.testing.assert_close(largest, largest.abs().to(largest.dtype))
     assert coil_compression(kspace).matrix.shape == (5, 5)
 
 

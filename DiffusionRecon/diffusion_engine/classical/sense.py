@@ -12,6 +12,9 @@ from ..likelihoods.conjugate_gradient import conjugate_gradient_steps, ratio
 from ..likelihoods.gaussian import GaussianLikelihood, ScaledOperator
 from ..physics.operator import LinearOperator, Rows, normal
 
+TOLERANCE = 1e-4
+"""Of the gradient, in parts of its start: below it rounding grows in what was not measured."""
+
 
 def zero_filled(likelihood: GaussianLikelihood) -> Tensor:
     """A' y: the coils' images of the data with zeros elsewhere, combined by their maps: (batch, rows, columns)."""
@@ -23,12 +26,13 @@ def cg_sense_steps(likelihood: GaussianLikelihood, *, iterations: int = 20) -> I
 
     Nothing is added that keeps noise small: stopping early is all its regularisation. The error against the truth falls
     for some iterations and then grows, the sooner the more data are missing and the noisier they are; the likelihood's
-    residual tells when the data are met. Yields an iterate (batch, rows, columns) a step, the last is the result.
-    Sources: Pruessmann et al., doi:10.1002/mrm.1241; Qu et al. on stopping, doi:10.1016/j.jmr.2007.05.004.
+    residual tells when the data are met. An image whose gradient is TOLERANCE of its start goes no further. Yields an
+    iterate (batch, rows, columns) a step, the last is the result.
+    Sources: Pruessmann et al., doi:10.1002/mrm.1241; Qu et al. on stopping, doi:10.1002/mrm.20648.
     """
     scaled = scaled_problem(likelihood)
     yield from conjugate_gradient_steps(
-        lambda x: normal(likelihood.operator, x, scaled.variance), scaled.adjoint, iterations
+        lambda x: normal(likelihood.operator, x, scaled.variance), scaled.adjoint, iterations, TOLERANCE
     )
 
 
@@ -45,7 +49,9 @@ class ScaledProblem(NamedTuple):
 
 def scaled_problem(likelihood: GaussianLikelihood) -> ScaledProblem:
     """The data term that weights of penalties are relative to."""
-    variance = likelihood.variance / likelihood.variance.amin()
+    own = likelihood.variance.ndim == likelihood.data.ndim
+    axes = tuple(range(1 if own else 0, likelihood.variance.ndim))  # images of their own variance have their own v0
+    variance = likelihood.variance / (likelihood.variance.amin(axes, keepdim=True) if axes else likelihood.variance)
     adjoint = likelihood.operator.adjoint(likelihood.data / variance)
     return ScaledProblem(variance, adjoint, adjoint.abs().amax((-2, -1), keepdim=True))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ..jobs.inside import is_plain
-from ..modalities.table import MODALITIES
+from ..modalities import table
 from ..run.presets import PRESETS
 
 Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -59,7 +59,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.settings import Settings
 
     # Options of one modality's scan that were given for another one are refused by the settings, not left out.
-    names = set().union(*(Settings.names(name) for name in MODALITIES))
+    names = set[str]().union(*(Settings.names(name) for name in table.MODALITIES))
     given = {key: value for key, value in vars(options).items() if key in names}
     values = {key: value for key, value in given.items() if value is not None and value is not False}
     values.update(named_values(getattr(options, "scan", None) or []))

@@ -36,11 +36,13 @@ def add(parsers: Parsers) -> None:
 def add_scan(sub: argparse.ArgumentParser) -> None:
     """A scan, measured or to be simulated from a volume; see :func:`scan_source`."""
     _add_volume(sub)
-    sub.add_argument("--sinogram", type=Path, help="measured data instead of --input: NRRD (slices, views, detectors)")
-    sub.add_argument("--geometry", dest="geometry_file", type=Path, help="geometry.json of the sinogram")
-    sub.add_argument("--kspace", type=Path, help="measured data instead of --input: raw data of MRI")
     sub.add_argument(
-        "--description", dest="geometry_file", type=Path, help="JSON file beside raw data that says what they do not"
+        "--sinogram", "--measured", type=Path,
+        help="measured data instead of --input: NRRD (slices, views, detectors), or a file of raw data",
+    )
+    sub.add_argument(
+        "--geometry", "--description", dest="geometry_file", type=Path,
+        help="geometry.json of the sinogram, or the JSON file that describes raw data",
     )
     _add_acquisition(sub)
 
@@ -50,18 +52,18 @@ def scan_source(options: argparse.Namespace) -> Any:
 
     Measured data tell their modality, which is then that of the ``options``.
     """
-    measured_file = options.sinogram or options.kspace
-    if measured_file is None:
+    if options.sinogram is None:
         return _read(options)
-    if options.sinogram is not None and options.geometry_file is None:
+    alone = any(entry.files.recognise(options.sinogram, None) for entry in MODALITIES.values())
+    if options.geometry_file is None and not alone:
         raise ValueError("a sinogram needs its geometry: give --geometry geometry.json")
-    entry = recognised(measured_file, options.geometry_file)
+    entry = recognised(options.sinogram, options.geometry_file)
     if options.modality not in (None, entry.name):
         raise ValueError(
             f"expected measured data of {options.modality}, found {entry.title}: leave out --modality or correct it"
         )
     options.modality = entry.name
-    measured = entry.files.read(measured_file, options.geometry_file)
+    measured = entry.files.read(options.sinogram, options.geometry_file)
     print(entry.files.summarise(measured), file=sys.stderr)
     return measured
 
@@ -85,7 +87,9 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
         "of MRI in %% of the brightest image values (1)",
     )
     sub.add_argument("--i0", type=float, help="Poisson noise instead: photons a ray")
-    sub.add_argument("--trust-unit", action="store_true", default=None, help="go on although it does not look like the unit")
+    sub.add_argument(
+        "--trust-unit", action="store_true", default=None, help="go on although it does not look like the unit"
+    )
 
 
 def simulate_command(options: argparse.Namespace) -> dict[str, Any]:

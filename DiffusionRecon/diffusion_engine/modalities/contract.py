@@ -164,10 +164,11 @@ class Modality:
     not look like this modality; ``simulate``: a measurement from a volume, its reference image and facts for a report;
     ``in_words``: a simulated scan from its settings by name; ``oracles``: images tuned on the reference, by method
     name, for comparison only; ``solvers``: methods that were run in it and did not diverge, beside those whose entries
-    in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it; ``usual``: by
-    method, the values of its settings (``steps`` and ``sigma_start`` among them) that stand here in place of its own
-    defaults; ``imaginary_std``: of what is left in the imaginary part of complex images, network units, where their
-    smooth phase was taken out and a prior shrinks it, see :class:`..priors.library.Prior`; None: it sees both parts.
+    in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it;
+    ``usual``: by method, the values of its settings (``steps`` and ``sigma_start`` among them) that stand here in place
+    of its own defaults; ``imaginary_std``: of what is left in the imaginary part of complex images, network units,
+    where their smooth phase was taken out and a prior shrinks it, see :class:`..priors.library.Prior`; None: it sees
+    both parts.
     """
 
     name: str

@@ -48,9 +48,9 @@ def synthetic_brain(
         for name, part in parts.items():
             masks[name][k] = part
         rng = np.random.default_rng((seed, 3, k))
-        texture = ndimage.gaussian_filter(rng.standard_normal(shape[1:]).astype(np.float32), 1.2 / edge / 2)
+        texture = ndimage.gaussian_filter(rng.standard_normal(shape[1:]).astype(np.float32), 0.6 / edge)
         array[k] *= 1 + 0.02 * texture / max(float(texture.std()), 1e-6)
-        array[k] *= 1 + 0.15 * (0.6 * y[:, None] / HALF_LENGTH_MM - 0.4 * x[None, :] / HALF_WIDTH_MM) / 1.0
+        array[k] *= 1 + 0.15 * (0.6 * y[:, None] / HALF_LENGTH_MM - 0.4 * x[None, :] / HALF_WIDTH_MM)
     matrix = np.diag([-spacing_mm[2], -spacing_mm[1], spacing_mm[0], 1.0])
     matrix[:3, 3] = (-x[0], -y[0], z[0])
     return Volume(np.maximum(array, 0.0), matrix, "a.u."), masks
@@ -83,13 +83,11 @@ def _slice(
         np.cos(wave[0] * x + wave[1] * y + wave[2] * z + wave[3]) for wave in waves
     ) / np.sqrt(len(waves) / 2)
     sulcus = np.clip(folds - 0.55, 0, None) * FOLD_MM
-    fissure = 2.2 - np.abs(x) - 0.03 * np.clip(depth - 60, 0, None) * 4
+    fissure = 2.2 - np.abs(x) - 0.12 * np.clip(depth - 60, 0, None)
     tissue = depth - LAYERS_MM[3] - sulcus
     inside = [depth, depth - LAYERS_MM[1], depth - LAYERS_MM[2], np.minimum(tissue, -fissure)]
     white = np.minimum(depth - LAYERS_MM[4] - 1.25 * sulcus - 1.2 - 1.2 * np.sin(folds), -fissure - 2.0)
-    ventricles = np.maximum(
-        _ellipse(y - 2.0, np.abs(x) - 9.0 - 0.12 * np.abs(y), 30.0, 5.5), np.full(np.broadcast(y, x).shape, abs(z) - 18.0)
-    )
+    ventricles = np.maximum(_ellipse(y - 2.0, np.abs(x) - 9.0 - 0.12 * np.abs(y), 30.0, 5.5), abs(z) - 18.0)
     nuclei = _ellipse(y - 4.0, np.abs(x) - 25.0, 17.0, 8.0) + 0.35 * abs(z)
     lesion = np.sqrt((y - 26.0) ** 2 + (x - 36.0) ** 2 + (z - 3.0) ** 2) - LESION_MM
     image = np.zeros(np.broadcast(y, x).shape, np.float32)

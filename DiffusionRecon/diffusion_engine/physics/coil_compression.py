@@ -26,7 +26,7 @@ def coil_compression(kspace: Tensor, coils: int = MOST_COILS) -> CoilCompression
     that of all. One matrix for all slices. Each row's largest entry is real and positive, so that the same data give
     the same coils. An array of no more coils is turned, and keeps all.
     Raises ValueError for data that are not complex, not finite or zero throughout, or fewer than one virtual coil.
-    Source: Huang et al., doi:10.1016/j.mri.2007.04.012.
+    Source: Huang et al., doi:10.1016/j.mri.2007.04.010.
     """
     if kspace.ndim != 4 or not kspace.is_complex():
         raise ValueError(

@@ -127,10 +127,10 @@ def _grid(kspace: Tensor) -> tuple[int, int]:
 
 
 def _padded(block: Tensor, rows: int, columns: int) -> Tensor:
-    """A block about k = 0 in a k-space of zeros; scaled so that the image keeps its values."""
+    """A block about k = 0 in a k-space of zeros."""
     whole = block.new_zeros((*block.shape[:-2], rows, columns))
     whole[..., _middle(rows, block.shape[-2]), _middle(columns, block.shape[-1])] = block
-    return whole * (rows * columns / (block.shape[-2] * block.shape[-1])) ** 0.5
+    return whole
 
 
 def _hann(size: int) -> Tensor:

@@ -63,7 +63,7 @@ def whitening(covariance: Tensor) -> Tensor:
 
     Data, maps and coil images become W y (:func:`.coil_compression.mixed`); noise is then independent in all coils,
     with E|n|^2 = 1. Raises ValueError for a matrix that is not Hermitian and positive.
-    Source: Pruessmann et al., doi:10.1002/mrm.1241, appendix B.
+    Source: Pruessmann et al., doi:10.1002/mrm.1241.
     """
     matrix = covariance.to(torch.complex128)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:

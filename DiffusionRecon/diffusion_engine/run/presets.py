@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({
             solver="consistency", prior="ct-body-few", steps=4, draws=4,
         ),
         _preset(
-            "standard", "Standard", "the usual choice: 4 samples", ("ct",), solver="dds", draws=4,
+            "standard", "Standard", "the usual choice: 4 samples of 30 steps", ("ct",), solver="dds", steps=30, draws=4,
         ),
         _preset(
             "few-views", "Few views",

@@ -29,13 +29,13 @@ class Settings:
     j0, j1), the part of the images to deliver; ``pixel_mm``: of the reconstruction, None chooses one the prior knows.
     ``prior`` (the modality's usual one, unless given): name, or path of a card. ``sigma_start`` None: from the expected
     error of the start, or the modality's usual one. ``solver``: a method of the catalogue, with its ``solver_options``
-    by name and ``steps`` (None: as many as it usually takes); ``trust_unit``: go on although the values do not look like the modality's. ``keep``:
-    what of the diffusion result to deliver, out of KEEP (``keep_draws`` adds "draws"); ``preset``: its values stand
-    where no others are given (with another ``solver`` its solver_options do not); ``coupling``: of the slices, by name;
-    ``precision``: of the network, out of PRECISIONS ("auto": bfloat16 where the device is faster with it); ``slab``:
-    slices that are solved at once, fewer need less memory; coupled ones are solved all together, or where memory does
-    not suffice a slab at a time. Equal seeds give equal draws of a slice, whatever is solved with it. Raises
-    ValueError, one sentence, for unknown names and values out of range.
+    by name and ``steps`` (None: as many as it usually takes); ``trust_unit``: go on although the values do not look
+    like the modality's. ``keep``: what of the diffusion result to deliver, out of KEEP (``keep_draws`` adds "draws");
+    ``preset``: its values stand where no others are given (with another ``solver`` its solver_options do not);
+    ``coupling``: of the slices, by name; ``precision``: of the network, out of PRECISIONS ("auto": bfloat16 where the
+    device is faster with it); ``slab``: slices that are solved at once, fewer need less memory; coupled ones are solved
+    all together, or where memory does not suffice a slab at a time. Equal seeds give equal draws of a slice, whatever
+    is solved with it. Raises ValueError, one sentence, for unknown names and values out of range.
     """
 
     modality: str

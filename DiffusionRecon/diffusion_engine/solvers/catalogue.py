@@ -38,7 +38,7 @@ METHODS: dict[str, Method] = {
     for method in (
         Method(
             "dds", "Decomposed diffusion sampling", "fast and accurate images from a linear scan", dds, DDSSettings,
-            "concentrated", "image", ("ct",), "30", "arXiv:2303.05754",
+            "concentrated", "image", ("ct", "mri"), "30", "arXiv:2303.05754",
             work=30, stacks=True,
         ),
         Method(

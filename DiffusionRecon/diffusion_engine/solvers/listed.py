@@ -19,7 +19,7 @@ LISTED: list[dict[str, Any]] = [
         "title": "Decomposed diffusion sampling",
         "purpose": "fast and accurate images from a linear scan",
         "spread": "concentrated",
-        "modalities": ["ct"],
+        "modalities": ["ct", "mri"],
         "calls": "30",
         "source": "arXiv:2303.05754",
         "steps": 30,

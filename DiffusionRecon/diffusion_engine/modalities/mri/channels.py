@@ -61,7 +61,8 @@ def _covariance(kspace: KSpace, values: Tensor, remarks: list[Remark]) -> Tensor
     estimate = estimate_noise(values, torch.from_numpy(kspace.mask.copy()).to(values.device))
     remarks.append(Remark(
         "noise_estimated",
-        f"No noise scan came with the data: the noise was estimated from the data themselves ({estimate.place}).", False,
+        f"No noise scan came with the data: the noise was estimated from the data themselves ({estimate.place}).",
+        False,
     ))
     return estimate.covariance
 

@@ -76,7 +76,8 @@ MRI = Modality(
         smallest_matrix=128, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
     ),
-    solvers=("dds", "tmpd", "mmps"), presets=("standard", "posterior", "classical"),
+    solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
     oracles={"wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle},
-    usual={"dds": {"steps": 60, "sigma_start": 1.0, "sigma_end": 0.005}}, imaginary_std=IMAGINARY_STD,
+    usual={"dds": {"steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True}},
+    imaginary_std=IMAGINARY_STD,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,21 @@ class KSpace:
     def acceleration(self) -> float:
         """All entries of k-space over the measured ones; 1 when fully sampled."""
         return self.mask.size / int(self.mask.sum())
+
+    def exchanged(self) -> KSpace:
+        """The same acquisition with rows and columns exchanged, its geometry along: no value changes."""
+
+        def swapped(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else np.ascontiguousarray(np.swapaxes(array, -1, -2))
+
+        values, mask = swapped(self.values), swapped(self.mask)
+        assert values is not None
+        assert mask is not None
+        matrix = None if self.ijk_to_ras is None else self.ijk_to_ras[:, [1, 0, 2, 3]]
+        return replace(
+            self, values=values, mask=mask, maps=swapped(self.maps), calibration=swapped(self.calibration),
+            pixel_mm=None if self.pixel_mm is None else (self.pixel_mm[1], self.pixel_mm[0]), ijk_to_ras=matrix,
+        )
 
     def _checked_mask(self) -> np.ndarray:
         slices, _, rows, columns = self.values.shape

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...physics.masked_fourier import centred_ifft
 from .sampled import middle_block
 
+
 def middle_window(mask: np.ndarray) -> Tensor:
     """h above: (rows, columns), 1 at frequency zero, equally wide in parts of the field's frequencies along both axes.
 

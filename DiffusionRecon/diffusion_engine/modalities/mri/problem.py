@@ -17,7 +17,7 @@ from ...physics.mri import COLUMN_AXIS, ROW_AXIS, MultiCoilFourier
 from ...priors.card import PriorCard
 from ...priors.slices import resample, working_pixels
 from ...volume import Volume, check_image
-from ..contract import Asked, Remark
+from ..contract import Asked
 from ..prepared import Extent, Prepared, check_region, flipped_bounds, no_limit
 from .channels import Channels, channels_of
 from .grids import flipped, flipped_mask, flipped_matrix, grid_of, on_matrix, recentred
@@ -291,7 +291,8 @@ def _on_other_pixels(
     back = np.linalg.inv(other.ijk_to_ras) @ volume.ijk_to_ras
     bounds: list[int] = []
     for axis, size in ((0, other.array.shape[2]), (1, other.array.shape[1])):
-        start, stop = (back[axis, axis] * (edge - 0.5) + back[axis, 3] + 0.5 for edge in region[2 * axis : 2 * axis + 2])
+        edges = region[2 * axis : 2 * axis + 2]
+        start, stop = (back[axis, axis] * (edge - 0.5) + back[axis, 3] + 0.5 for edge in edges)
         low = min(max(int(np.floor(start + 1e-6)), 0), size - 1)
         bounds += [low, min(max(int(np.ceil(stop - 1e-6)), low + 1), size)]
     return bounds[0], bounds[1], bounds[2], bounds[3]

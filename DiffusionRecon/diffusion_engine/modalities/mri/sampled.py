@@ -11,9 +11,8 @@ import numpy as np
 
 FEWEST_LINES = 8
 """Of a middle that tells maps or phase."""
-LOPSIDED = 0.9
-"""Where k-space reaches less far to one side than this part of the other, and the difference is wider than the largest
-gap between lines, one side was left out."""
+FEWEST_BEYOND = 6
+"""Lines on one side of k-space that are further out than any on the other: then part of that was left out."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,12 @@ def sampled(masks: np.ndarray) -> Sampled:
     across = masks if rows else masks.swapaxes(1, 2)
     lines = np.flatnonzero(across.any((0, 2)))
     middle = across.shape[1] // 2
-    before, after = middle - int(lines.min()), int(lines.max()) - middle + 1
-    near, far = sorted((before, after))
-    gap = int(np.diff(lines).max(initial=1))
+    before, after = middle - lines[lines < middle], lines[lines >= middle] - middle
+    both = min(int(part.max(initial=0)) for part in (before, after)) + 1
+    beyond = max(int((part > both).sum()) for part in (before, after))
     return Sampled(
         rows, 1 if whole_rows or whole_columns else 2, "uniform" if _even(across.any(0)) else "random",
-        min(middle_lines(mask) for mask in masks), near < LOPSIDED * far and far - near > 2 * gap,
+        min(middle_lines(mask) for mask in masks), beyond >= FEWEST_BEYOND,
         together.size * len(masks) / int(masks.sum()),
     )
 

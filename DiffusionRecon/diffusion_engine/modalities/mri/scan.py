@@ -16,9 +16,9 @@ class MRIScan:
 
     ``acceleration``: all samples over the measured ones; ``pattern`` out of PATTERNS, of lines, or with ``axes`` 2 of
     single samples (as of a 3D acquisition), ``elliptical`` then without the corners of k-space; ``acs_lines``: fully
-    sampled lines in the middle of k-space, from which coil maps and phase are estimated; ``coils``: of a ring around the
-    patient (1: a single coil of even sensitivity); ``noise_percent``: standard deviation of a complex sample in percent
-    of the 99.5th percentile of the image; ``phase_radians``: range of the image's smooth, quadratic phase;
+    sampled lines in the middle of k-space, from which coil maps and phase are estimated; ``coils``: of a ring around
+    the patient (1: a single coil of even sensitivity); ``noise_percent``: standard deviation of a complex sample in
+    percent of the 99.5th percentile of the image; ``phase_radians``: range of the image's smooth, quadratic phase;
     ``partial_fourier``: the part of the lines that is used, from one side on (1: all). These describe a simulation and
     are ignored for measured data, as are ``matrix`` and ``field_mm``: rows and columns, and their field of view (None:
     those of the volume, on the pixels that are asked for). ``sense_iterations``, ``wavelet_iterations`` and

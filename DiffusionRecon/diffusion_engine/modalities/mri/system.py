@@ -155,7 +155,7 @@ class MRISystem:
             "type": "cartesian", "acceleration": round(own.acceleration, 3), "pattern": own.pattern,
             "axes": own.axes, "acs_lines": own.acs_lines, "coils": own.coils, "channels": own.channels,
             "noise_percent": round(own.noise_percent, 4), "partial": own.partial,
-            "lines": int(len(self.measured_lines)), "lines_along": "rows" if self.lines_are_rows else "columns",
+            "lines": len(self.measured_lines), "lines_along": "rows" if self.lines_are_rows else "columns",
         }
 
     def _mask(self) -> Tensor:

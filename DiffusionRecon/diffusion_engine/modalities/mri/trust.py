@@ -21,7 +21,7 @@ LEAST, MOST = 2.0, 12.0
 
 
 def body(reference: np.ndarray) -> np.ndarray:
-    """The patient in magnitudes (slices, rows, columns): the largest bright parts, holes such as bone and air filled."""
+    """The patient in magnitudes (slices, rows, columns): bright parts, their holes (bone, air) filled."""
     from scipy import ndimage
 
     bright = reference > BODY_SHARE * np.percentile(reference, 99.9)

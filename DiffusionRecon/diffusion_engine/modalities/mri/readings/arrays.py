@@ -32,9 +32,6 @@ def kspace_of(array: np.ndarray, path: Path, description: Description, name: str
         if not np.iscomplexobj(values):
             raise ValueError(f"expected complex numbers, found {values.dtype}: a magnitude has lost its phase")
         values = values.astype(np.complex64)
-        if not np.isfinite(values).all():
-            bad = int((~np.isfinite(values)).sum())
-            raise ValueError(f"expected finite samples, found {bad} that are NaN or infinite: repair them first")
         pattern = None
         if description.pattern is not None:
             kept = tuple(axis for axis in axes if axis not in ("coil", "average", "contrast", "repetition"))
@@ -51,7 +48,7 @@ def kspace_of(array: np.ndarray, path: Path, description: Description, name: str
         mask = measured(values, description, pattern)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
-    raw = Raw(name, values, mask, description.pixel_mm, description.slice_spacing_mm, maps=maps)
+    raw = Raw(name, values, mask, maps=maps)
     for kind, sentence in remarks:
         raw.remark(kind, sentence)
     return from_whole(raw, description, path, "partition" in axes)
@@ -64,6 +61,9 @@ def from_whole(
     factor = description.oversampling or oversampling or 1.0
     if factor < 0.99:
         raise ValueError(f"{path.name}: expected an oversampling of at least 1, found {factor:g}: correct it")
+    bad = int((~np.isfinite(raw.values)).sum())
+    if bad:
+        raise ValueError(f"{path.name}: expected finite samples, found {bad} that are NaN or infinite: repair them")
     columns = raw.values.shape[-1]
     size = round(columns / factor)
     if size != columns:

@@ -28,7 +28,7 @@ def load_array(path: Path, variable: str | None) -> np.ndarray:
         if variable not in found:
             raise ValueError(f"expected '{variable}' in {path}, found {', '.join(found) or 'nothing'}: correct it")
         return found[variable]
-    large = [name for name, value in found.items() if value.ndim >= 2 and min(value.shape) > 1]
+    large = [name for name, value in found.items() if sum(size > 1 for size in value.shape) >= 2]
     if len(large) != 1:
         raise ValueError(
             f"expected one array in {path}, found {', '.join(large) or 'none'}: name the k-space as \"variable\" in "

@@ -73,23 +73,30 @@ def finished(raw: Raw, description: Description, path: Path) -> KSpace:
             raw.remark("no_slice_spacing", NO_DISTANCE)
         kspace = KSpace(
             raw.values, raw.mask, raw.slice_spacing_mm or 1.0, raw.pixel_mm, raw.noise_covariance, raw.maps,
-            raw.calibration, raw.ijk_to_ras, tuple(raw.remarks),
+            raw.calibration, raw.ijk_to_ras, tuple(raw.remarks), _facts(raw),
         )
         question_samples(kspace.values, kspace.mask, description.trust)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
-    facts = {
-        "format": raw.name, "slices": kspace.slices, "coils": kspace.coils, "matrix": list(kspace.shape),
-        "acceleration": round(kspace.acceleration, 3), **raw.facts,
-    }
-    object.__setattr__(kspace, "facts", facts)
     return kspace
 
 
+def _facts(raw: Raw) -> dict[str, Any]:
+    """The summary of the file: what all formats state, then what this one does."""
+    slices, coils, *matrix = raw.values.shape
+    return {
+        "format": raw.name, "slices": slices, "coils": coils, "matrix": matrix,
+        "acceleration": round(raw.mask.size / max(int(np.count_nonzero(raw.mask)), 1), 3), **raw.facts,
+    }
+
+
 def _described(raw: Raw, description: Description) -> None:
-    """Put in what the user says; where the file says otherwise, that is remarked."""
+    """Put in what the user says, in the file's own axes; where the file says otherwise, that is remarked."""
     matrix = matrix_of(description)
-    for name, given in (("pixel_mm", description.pixel_mm), ("slice_spacing_mm", description.slice_spacing_mm)):
+    own = (description.slice_spacing_mm, *(description.pixel_mm or (None, None)))
+    apart, tall, wide = (own[n] for n in raw.order)
+    pixel = None if tall is None or wide is None else (tall, wide)
+    for name, given in (("pixel_mm", pixel), ("slice_spacing_mm", apart)):
         stated = getattr(raw, name)
         if given is None or stated == given:
             continue
@@ -99,7 +106,7 @@ def _described(raw: Raw, description: Description) -> None:
             raw.ijk_to_ras = None
         setattr(raw, name, given)
     if matrix is not None:
-        raw.ijk_to_ras = matrix
+        raw.ijk_to_ras = matrix = permuted(matrix, raw.order)
         sizes = np.linalg.norm(matrix[:3, :3], axis=0)
         raw.pixel_mm, raw.slice_spacing_mm = (float(sizes[1]), float(sizes[0])), float(sizes[2])
 

@@ -1,0 +1,328 @@
+"""MRI through a run: samples to volumes, the rule for complex images, the residual test, what must not pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusion_engine.evaluation import calibrate
+from diffusion_engine.evaluation.evaluate import Item, evaluate
+from diffusion_engine.modalities import table
+from diffusion_engine.modalities.mri.question import question_mr
+from diffusion_engine.modalities.mri.simulate import ring_of_coils
+from diffusion_engine.modalities.table import MODALITIES
+from diffusion_engine.phantoms.brain import synthetic_brain
+from diffusion_engine.phantoms.chest import synthetic_chest
+from diffusion_engine.posterior.calibration import rescaled
+from diffusion_engine.priors.adapter_card import SHIPPED
+from diffusion_engine.priors.card import read_card
+from diffusion_engine.run import draws as draws_module
+from diffusion_engine.run.pipeline import Result, reconstruct
+from diffusion_engine.run.presets import PRESETS
+from diffusion_engine.run.settings import Settings
+from diffusion_engine.solvers.listing import listed_method, listed_methods
+from diffusion_engine.volume import Volume
+from mri_scans import as_measured, asked, errors, head, kspace, problem
+from small_modalities import Shrinking
+from stub_priors import stub_prior
+
+MRI = MODALITIES["mri"]
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> Shrinking:
+    """Whatever prior is asked for is the exact one of white images, which knows pixels of any size."""
+    card = replace(
+        read_card(SHIPPED / "mr-brain.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(0.5, 8.0)
+    )
+    prior = Shrinking(card)
+    for place in ("run.pipeline", "evaluation.evaluate"):
+        monkeypatch.setattr(f"diffusion_engine.{place}.load_prior", lambda *given, **named: prior)
+    return prior
+
+
+def run(source: Any = None, **changes: Any) -> Result:
+    settings = asked(**{"draws": 2, "steps": 4, "slab": 4, **changes})
+    return reconstruct(head() if source is None else source, settings)
+
+
+def mean_test(result: Result, kind: str = "mean") -> dict[str, Any]:
+    return next(test for test in result.report["residual_tests"] if test["kind"] == kind)
+
+
+def test_a_volume_runs_to_volumes_of_its_own_unit(exact: Shrinking) -> None:
+    result = run(acceleration=1.5, noise_percent=0.5)
+    volume = head()
+    for key in ("zero-filled", "sense", "wavelet", "tv", "mean", "uncertainty", "not_seen", "residual", "reference"):
+        assert result.volumes[key].array.dtype == np.float32, key
+        assert result.volumes[key].array.shape == volume.array.shape, key
+    assert errors(result.volumes["mean"].array, volume.array) < 0.12
+    assert errors(result.volumes["wavelet"].array, volume.array) < 0.12
+    assert result.report["metrics"]["diffusion"]["psnr"] > 25
+    assert result.report["intensity"]["network_unit"] == pytest.approx(float(np.percentile(volume.array, 99)), rel=0.3)
+    assert mean_test(result)["explains"]
+    assert mean_test(result)["group"] == "line"
+    assert any("Acquisition simulated" in note for note in result.report["notes"])
+
+
+def test_samples_from_a_file_run_without_a_reference(exact: Shrinking) -> None:
+    result = run(as_measured(kspace()))
+    assert "reference" not in result.volumes
+    assert errors(result.volumes["mean"].array, head().array) < 0.5
+    np.testing.assert_allclose(result.volumes["mean"].ijk_to_ras, head().ijk_to_ras, atol=1e-9)
+
+
+def test_half_of_the_noise_in_the_real_part_and_a_shrunk_imaginary_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network sees the real part alone, at sigma / sqrt(2); the imaginary one shrinks by t^2 / (t^2 + s^2 / 2)."""
+    prior = replace(stub_prior(monkeypatch), imaginary_std=0.05)
+    x = torch.complex(torch.full((2, 1, 8, 8), 3.0), torch.full((2, 1, 8, 8), -1.0)).requires_grad_()
+    found = prior(x, torch.tensor(0.1))
+    torch.testing.assert_close(found.real, x.real * 0.25 / (0.25 + 0.005))
+    torch.testing.assert_close(found.imag, x.imag * 0.0025 / (0.0025 + 0.005))
+    product, = torch.autograd.grad(found, x, 2j * torch.ones_like(x))
+    torch.testing.assert_close(product, torch.full_like(x, 2j / 3))
+
+
+def test_the_modality_s_rule_reaches_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    class Stopped(Exception):
+        pass
+
+    def load(*given: Any, **named: Any) -> None:
+        told.append(named["imaginary_std"])
+        raise Stopped
+
+    for place in ("run.pipeline", "evaluation.evaluate"):
+        monkeypatch.setattr(f"diffusion_engine.{place}.load_prior", load)
+    with pytest.raises(Stopped):
+        run()
+    with pytest.raises(Stopped):
+        next(evaluate([], [], ["dds"], asked()))
+    assert told == [MRI.imaginary_std] * 2 == [0.05] * 2
+    assert MODALITIES["ct"].imaginary_std is None
+
+
+def test_usual_values_of_a_method_stand_for_its_defaults(exact: Shrinking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this modality alone, where none are given; the panel's table shows them as the defaults."""
+    usual = MRI.usual["dds"]
+    seen = []
+    monkeypatch.setattr(draws_module, "method_named", _watched(seen))
+    run(steps=None, draws=1)
+    assert (seen[-1].steps, seen[-1].sigma_start, seen[-1].sigma_end) == (
+        usual["steps"], usual["sigma_start"], usual["sigma_end"]
+    )
+    run(steps=3, sigma_start=0.5, solver_options={"sigma_end": 0.02}, draws=1)
+    assert (seen[-1].steps, seen[-1].sigma_start, seen[-1].sigma_end) == (3, 0.5, 0.02)
+    listed = listed_method("dds", "mri")
+    assert {option.name: option.default for option in listed.options}["sigma_end"] == usual["sigma_end"]
+    assert listed.steps == usual["steps"]
+    assert listed_methods("ct")["dds"] == listed_methods()["dds"] != listed
+    assert Settings(modality="mri", solver="tmpd").options == {}
+    assert Settings(modality="mri").changed(solver="tmpd").solver_options == {}
+
+
+def _watched(seen: list[Any]) -> Any:
+    from diffusion_engine.solvers.catalogue import method_named
+
+    def named(name: str) -> Any:
+        method = method_named(name)
+
+        def solve(denoiser: Any, likelihood: Any, start: Any, settings: Any, *rest: Any) -> Any:
+            seen.append(settings)
+            return method.solve(denoiser, likelihood, start, replace(settings, steps=2), *rest)
+
+        return replace(method, solve=solve)
+
+    return named
+
+
+@pytest.mark.parametrize("name", ["standard", "posterior", "classical"])
+def test_presets_serve_mri(name: str) -> None:
+    settings = Settings(modality="mri", preset=name)
+    assert settings.solver in (PRESETS[name].solver, "dds")
+    if name == "classical":
+        assert settings.methods == ("zero-filled", "sense", "tv", "wavelet")
+        assert Settings(preset=name).methods == ("fbp", "tv")
+    assert Settings.from_dict(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize("solver", ["tmpd", "mmps"])
+def test_methods_of_the_posterior_run_and_find_the_image(exact: Shrinking, solver: str) -> None:
+    """Better than the zero-filled image, with a prior that knows of images only how large they are."""
+    assert solver in listed_methods("mri")
+    volume = head(1, 32)
+    options = {"products": 6, "sigma_max": 3.0}
+    result = run(volume, solver=solver, steps=6, solver_options=options, acs_lines=10, acceleration=2.0,
+                 methods=("zero-filled", "diffusion"))
+    mean, filled = (errors(result.volumes[key].array, volume.array) for key in ("mean", "zero-filled"))
+    assert mean < filled
+
+
+def test_rows_of_an_evaluation(exact: Shrinking, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MRI.cases.fixed == {"matrix": 256, "field_mm": 230.4}
+    small = replace(MRI, cases=replace(MRI.cases, fixed={"matrix": 64, "field_mm": 230.0}))
+    monkeypatch.setattr(table, "MODALITIES", {**MODALITIES, "mri": small})
+    methods = ["zero-filled", "wavelet-oracle", "dds"]
+    settings = asked(draws=2, steps=3)
+    rows = list(evaluate([Item("head", head(2, 48), (3, 5))], [{"acceleration": 2.0}], methods, settings))
+    assert [row["method"] for row in rows] == [
+        name for name in ("zero-filled", "wavelet-oracle", "dds-draw", "dds") for _ in range(2)
+    ]
+    for row in rows:
+        assert row["acceleration"] == 2.0
+        assert 0 < row["nrmse"] < 1
+        assert 5 < row["psnr"] < 60
+        assert 0 < row["ssim"] <= 1
+    best = {row["method"]: row["nrmse"] for row in rows}
+    assert best["wavelet-oracle"] < best["zero-filled"]
+    assert all(row["weight_is_inside"] for row in rows if row["method"] == "wavelet-oracle")
+
+
+def test_errors_of_a_calibration_are_in_network_units(exact: Shrinking) -> None:
+    ready, settings = problem(head(1, 48)), asked(draws=2, steps=3)
+    error, spread = calibrate._errors(ready, settings, exact, slice(0, 1))
+    large = problem(Volume(head(1, 48).array * 50, head(1, 48).ijk_to_ras, "a.u."))
+    again, _ = calibrate._errors(large, settings, exact, slice(0, 1))
+    np.testing.assert_allclose(again, error, atol=1e-3)
+    assert float(np.abs(error).max()) < 2
+    assert spread.dtype == np.float32
+    entry = {"factor": 2.0, "floor": 0.01}
+    np.testing.assert_allclose(rescaled(np.array([0.0, 1.0]), entry, 50.0), [1.0, 2.0])
+
+
+# What must not pass.
+
+
+def test_wrong_maps_do_not_explain_the_data(exact: Shrinking) -> None:
+    """Given maps whose coils are exchanged, or whose rows and columns are."""
+    right = ring_of_coils(4, (64, 64)).numpy()
+    samples = kspace(acceleration=2.0)
+    assert mean_test(run(as_measured(samples, maps=right[None])))["explains"]
+    for wrong in (right[::-1].copy(), right.swapaxes(1, 2).copy()):
+        test = mean_test(run(as_measured(samples, maps=wrong[None])))
+        assert not test["explains"]
+        assert not test["passed"]
+
+
+def test_a_line_that_moved_is_found(exact: Shrinking) -> None:
+    """The patient moved while one strong line was read: its phase is another one."""
+    samples = kspace(acceleration=2.0)
+    values = samples.values.copy()
+    lines = np.flatnonzero(samples.mask[0].any(1))
+    moved = int(lines[np.argmin(np.abs(lines - 35))])
+    values[:, :, moved] *= np.exp(1j * (1.5 + 0.2 * np.arange(64))).astype(np.complex64)
+    given = as_measured(replace(samples, values=values), maps=ring_of_coils(4, (64, 64)).numpy()[None])
+    test = mean_test(run(given))
+    assert not test["passed"]
+    assert lines[int(np.argmax(test["per_view"]))] == moved
+
+
+def test_zero_filled_data_given_as_full_are_refused() -> None:
+    samples = kspace(acceleration=3.0)
+    with pytest.raises(ValueError, match="filled"):
+        problem(as_measured(samples, mask=np.ones_like(samples.mask)))
+    # Filled up and interpolated since, so that what was filled holds rounding errors.
+    rng = np.random.default_rng(0)
+    filled = samples.values + 1e-3 * rng.standard_normal(samples.values.shape).astype(np.complex64)
+    with pytest.raises(ValueError, match="accelerated already"):
+        problem(as_measured(samples, values=filled, mask=np.ones_like(samples.mask)))
+
+
+def test_a_mask_that_does_not_match_is_refused() -> None:
+    samples = kspace(acceleration=3.0)
+    with pytest.raises(ValueError, match="mask"):
+        problem(as_measured(samples, mask=np.roll(samples.mask, 1, 1)))
+
+
+def test_nan_is_refused() -> None:
+    samples = kspace()
+    values = samples.values.copy()
+    values[0, 0, 32, 32] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        as_measured(samples, values=values)
+    broken = head()
+    broken.array[0, 3, 3] = np.nan
+    with pytest.raises(ValueError, match="finite voxels"):
+        problem(broken)
+
+
+def test_axes_exchanged_are_refused() -> None:
+    volume = head()
+    samples = kspace(volume.crop(rows=(2, 60)))
+    with pytest.raises(ValueError, match="exchange its rows and columns"):
+        as_measured(samples, mask=samples.mask.swapaxes(1, 2))
+    with pytest.raises(ValueError, match="exchange its rows and columns"):
+        as_measured(samples, maps=ring_of_coils(4, (64, 58)).numpy()[None])
+
+
+def test_no_maps_and_no_middle_ask_for_maps() -> None:
+    samples = kspace(acs_lines=4, acceleration=4.0)
+    with pytest.raises(ValueError, match="give the maps or a calibration scan"):
+        problem(as_measured(samples))
+
+
+def test_pixels_that_are_not_known_are_asked_for() -> None:
+    samples = as_measured(kspace(), pixel_mm=None, ijk_to_ras=None)
+    with pytest.raises(ValueError, match="give pixel_mm"):
+        problem(samples)
+    ready = problem(samples, pixel_mm=2.0)
+    assert ready.delivered.grid.pixel_mm == pytest.approx((2.0, 2.0))
+    assert any("where in the patient" in note for note in ready.notes)
+
+
+@pytest.mark.parametrize("size", [63, 65])
+def test_odd_sizes_work(size: int) -> None:
+    volume = head(1, size)
+    ready = problem(volume, acceleration=1.0, noise_percent=0.01)
+    image = ready.scale.from_network(ready.delivered.start()).numpy()
+    assert errors(image, volume.array) < 0.05
+
+
+def test_images_that_are_too_small_are_refused() -> None:
+    with pytest.raises(ValueError, match="too few to scan"):
+        problem(head(1, 12))
+
+
+def test_other_images_posing_as_mr_are_questioned() -> None:
+    chest, _ = synthetic_chest((1, 48, 48), (10.0, 7.0, 7.0))
+    ct = Volume(chest.array, chest.ijk_to_ras, "a.u.")
+    assert "CT in HU" in (question_mr(ct) or "")
+    assert "HU" in (question_mr(chest) or "")
+    uptake = np.abs(np.random.default_rng(0).normal(0.3, 0.1, (4, 40, 40))).astype(np.float32)
+    uptake[:, 10:12, 10:12] = 2.0
+    pet = Volume(uptake, np.diag([-4.0, -4.0, 4.0, 1.0]), "a.u.")
+    assert "PET" in (question_mr(pet) or "")
+    labels = Volume((head().array > 300).astype(np.uint8), head().ijk_to_ras, "a.u.")
+    assert "labels" in (question_mr(labels) or "")
+    assert "no signal" in (question_mr(Volume(np.zeros((1, 9, 9)), np.eye(4), "a.u.")) or "")
+    assert question_mr(head()) is None
+    assert question_mr(synthetic_brain((3, 96, 96), (20.0, 2.4, 2.4))[0]) is None
+    with pytest.raises(ValueError, match="trust_unit"):
+        problem(ct)
+
+
+def test_an_interpolated_volume_is_told() -> None:
+    volume = head(1, 48)
+    spectrum = np.fft.fftshift(np.fft.fft2(volume.array[0]))
+    wide = np.pad(spectrum, 24)
+    image = np.abs(np.fft.ifft2(np.fft.ifftshift(wide))).astype(np.float32)[None]
+    place = volume.ijk_to_ras @ np.diag([0.5, 0.5, 1, 1])
+    assert any("interpolated" in note for note in problem(Volume(image, place, "a.u.")).notes)
+    assert not any("interpolated" in note for note in problem(volume).notes)
+
+
+def test_a_brain_is_the_same_on_every_grid() -> None:
+    fine, masks = synthetic_brain((1, 96, 96), (5.0, 2.4, 2.4))
+    coarse, _ = synthetic_brain((1, 48, 48), (5.0, 4.8, 4.8))
+    binned = fine.bin_in_plane(2)
+    inside = binned.array > 100
+    assert float(np.abs(binned.array - coarse.array)[inside].mean()) < 0.1 * float(binned.array[inside].mean())
+    assert masks["lesion"].sum() > 0
+    assert masks["brain"].sum() > masks["white"].sum() > masks["fluid"].sum()
+    np.testing.assert_array_equal(synthetic_brain((1, 48, 48), (5.0, 4.8, 4.8))[0].array, coarse.array)
+    with pytest.raises(ValueError, match="spacing"):
+        synthetic_brain((1, 8, 8), (1.0, 0.0, 1.0))
