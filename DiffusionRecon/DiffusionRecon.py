@@ -88,10 +88,11 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
     ) -> dict[str, Any]:
         """Simulate a sparse scan of a volume, reconstruct it, and return the result's nodes by their key.
 
-        `settings`: the engine's (modality, views, arc_degrees or acceleration, draws, slices, region, seed, device, ...;
-        slices and region are indices of the node's own voxels). `progress` is called with each message of the engine (a dict with "event",
-        "stage", "fraction", "seconds_left", ...) and cancels by returning False. Blocks until the end. Raises
-        ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then as it was.
+        `settings`: the engine's (modality, views, arc_degrees or acceleration, draws, slices, region, seed, device,
+        ...; slices and region are indices of the node's own voxels). `progress` is called with each message of the
+        engine (a dict with "event", "stage", "fraction", "seconds_left", ...) and cancels by returning False. Blocks
+        until the end. Raises ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then
+        as it was.
         """
         from DiffusionReconLib.jobs.runs import Request
 
@@ -103,8 +104,8 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
     ) -> dict[str, Any]:
         """Reconstruct measured data of settings["modality"] (by default CT).
 
-        CT: a sinogram, NRRD (slices, views, detectors), with the path of its geometry JSON. Raw data of MR: a file, with
-        the path of the JSON that says what it does not, or the same as a dict, or nothing.
+        CT: a sinogram, NRRD (slices, views, detectors), with the path of its geometry JSON. Raw data of MR: a file,
+        with the path of the JSON that says what it does not, or the same as a dict, or nothing.
         """
         from DiffusionReconLib.jobs.runs import Request
 

@@ -33,7 +33,7 @@ def addHead(shape: tuple[int, int, int] = SHAPE) -> Any:
 
 def kspaceArray(shape: tuple[int, int, int] = SHAPE, coils: int = 4, every: int = 2, middle: int = 16) -> np.ndarray:
     """(slices, coils, rows, columns) of the head: every second line and those in the middle, 0 elsewhere."""
-    slices, rows, columns = shape
+    _slices, rows, columns = shape
     y, x = np.mgrid[-1:1:rows * 1j, -1:1:columns * 1j]
     angles = 2 * np.pi * np.arange(coils) / coils
     maps = np.stack([

@@ -1,4 +1,4 @@
-"""MRI in the panel on the stand-in: volumes that are recognised, acquisitions, k-space files and what is asked of them."""
+"""MRI in the panel on the stand-in: recognised volumes, acquisitions, k-space files and what is asked of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import slicer
-import slicer.util
 from diffusion_engine.jobs.job import read_job
 from diffusion_engine.modalities.mri.entry import MRI as OF_ENGINE
 from diffusion_engine.modalities.mri.files import FILES
@@ -53,7 +51,7 @@ def test_standInAnMRVolumeIsRecognised(openPanel: OpenPanel, monkeypatch: pytest
     ui = panel.widget.ui
     addHead()
     assert ui.modalityComboBox.currentText == "MRI"
-    assert ui.purposeLabel.text.startswith("Simulates an accelerated acquisition of this MR volume")
+    assert ui.purposeLabel.text.startswith("Simulates an accelerated scan of this MR volume")
     assert ui.accelerationSpinBox.isVisibleTo(ui.kspaceDetailsCollapsibleButton)
     assert not ui.viewsSpinBox.isVisibleTo(panel.container)
     assert not ui.kspacePathEdit.isVisibleTo(panel.container)
@@ -106,7 +104,9 @@ def test_everyPresetOfMRHasASentenceAndItsModel() -> None:
     assert (card.modality, card.unit) == (MRI.name, MRI.units[0])
 
 
-@pytest.mark.parametrize(("part", "preset"), [("BRAIN", None), ("", None), ("KNEE", "classical"), ("c spine", "classical")])
+@pytest.mark.parametrize(("part", "preset"), [
+    ("BRAIN", None), ("", None), ("KNEE", "classical"), ("c spine", "classical"),
+])
 def test_thePresetThatFitsABodyPart(part: str, preset: str | None) -> None:
     found = suggest(MRIAcquisition(), None, part)
     assert (found.presets[0] if found else None) == preset

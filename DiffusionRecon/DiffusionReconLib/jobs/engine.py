@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 import slicer
 from slicer.i18n import tr as _
@@ -32,7 +32,7 @@ Message = dict
 Progress = Callable[[Message], "bool | None"]
 Prepare = Callable[[Path], Generator[None, None, None]]
 """Steps of some milliseconds each, which read the scene and write the job into its folder."""
-Description = Union[str, Path, Mapping[str, Any], None]
+Description = str | Path | Mapping[str, Any] | None
 """What describes measured data: the path of a JSON file, its content, or nothing."""
 
 

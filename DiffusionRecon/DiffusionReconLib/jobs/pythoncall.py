@@ -9,7 +9,7 @@ from typing import Any
 def pythonCall(
     settings: dict[str, Any], inputID: str | None, measured: tuple[str, Any] | None, folderName: str = ""
 ) -> str:
-    """Source text that runs the same reconstruction: of the volume node `inputID`, or of `measured` data and their description."""
+    """Source text that runs the same reconstruction: of the volume node `inputID`, or of `measured` data."""
     lines = ["import slicer", "from DiffusionRecon import DiffusionReconLogic", ""]
     lines += [f"settings = {pprint.pformat(settings, indent=1, width=100, sort_dicts=False)}"]
     folder = f", folderName={folderName!r}" if folderName else ""

@@ -19,7 +19,7 @@ import slicer.util
 import vtk
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs.job import read_result
-from diffusion_engine.modalities.table import modality_named
+from diffusion_engine.modalities.table import FIRST, modality_named
 from diffusion_engine.volume import Volume
 from slicer.i18n import tr as _
 
@@ -137,7 +137,7 @@ def scanWords(report: dict) -> str:
     """The scan of a result in a few words of its modality, such as "60 views"; "" where the report does not tell."""
     known = {"geometry": "", **report.get("settings", {}), **report.get("geometry", {})}
     try:
-        return modality_named(str(report["modality"]).lower()).in_words(known).rpartition(", ")[2]
+        return modality_named(str(report.get("modality", FIRST)).lower()).in_words(known).rpartition(", ")[2]
     except (KeyError, ValueError):
         return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -108,7 +108,7 @@ class Parts:
     written: Mapping[str, Any] = field(default_factory=dict)
 
 
-Described = Union[Path, Mapping[str, Any], None]
+Described = Path | Mapping[str, Any] | None
 """What describes measured data: a JSON file, its content, or nothing."""
 
 

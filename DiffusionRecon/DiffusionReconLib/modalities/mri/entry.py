@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from diffusion_engine.modalities.mri.entry import MRI as OF_ENGINE
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.modalities.contract import AcquisitionPreset, MeasuredSummary, Modality, Suggestion
@@ -30,7 +31,7 @@ def _acquisition(**changes: Any) -> Mapping[str, Any]:
 
 
 SENTENCES: Mapping[str, str] = MappingProxyType({
-    "standard": _("The usual choice: 4 samples of 60 steps."),
+    "standard": _("The usual choice: 4 samples of {n} steps.").format(n=OF_ENGINE.usual["dds"]["steps"]),
     "posterior": _("8 samples whose mean and spread are near the posterior's."),
     "classical": _("Without a trained model: zero-filled, CG-SENSE, total variation and l1-wavelet."),
 })
@@ -38,7 +39,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType({
 MRI = Modality(
     name="mri",
     title=_("MRI"),
-    purpose=_("Simulates an accelerated acquisition of this MR volume, or reconstructs measured k-space. For research."),
+    purpose=_("Simulates an accelerated scan of this MR volume, or reconstructs measured k-space. For research."),
     units=("a.u.",),
     dicom=("MR",),
     model="mr-brain",

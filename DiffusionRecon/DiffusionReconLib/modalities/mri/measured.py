@@ -160,9 +160,14 @@ def _lines(kspace: Any) -> list[str]:
     facts, lines = kspace.facts, []
     if facts.get("protocol"):
         lines.append(_("Protocol {name}").format(name=facts["protocol"]))
-    noise = _("noise of the coils known from a noise scan") if kspace.noise_covariance is not None else _(
-        "noise is estimated from the data")
-    maps = _("coil maps given") if kspace.maps is not None else _(
-        "coil maps are estimated from the calibration that was acquired apart") if kspace.calibration is not None else _(
-        "coil maps are estimated from the middle of k-space") if kspace.coils > 1 else _("one coil")
-    return [*lines, f"{maps[:1].upper()}{maps[1:]}; {noise}"]
+    if kspace.maps is not None:
+        maps = _("Coil maps given")
+    elif kspace.coils == 1:
+        maps = _("One coil")
+    elif kspace.calibration is not None:
+        maps = _("Coil maps are estimated from the calibration that was acquired apart")
+    else:
+        maps = _("Coil maps are estimated from the middle of k-space")
+    known = kspace.noise_covariance is not None
+    noise = _("noise known from a noise scan") if known else _("noise is estimated from the data")
+    return [*lines, f"{maps}; {noise}"]

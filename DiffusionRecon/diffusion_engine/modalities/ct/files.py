@@ -79,9 +79,8 @@ def parts(path: Path, description: Described) -> Parts:
     if not path.is_file() or path.suffix.lower() != ".nrrd":
         raise ValueError(f"The sinogram must be an existing .nrrd file, but '{path}' is not: choose another one.")
     if not isinstance(description, Path) or not description.is_file() or description.suffix.lower() != ".json":
-        raise ValueError(
-            f"The geometry must be an existing .json file, but '{description or str()}' is not: choose another one."
-        )
+        given = "" if description is None else description
+        raise ValueError(f"The geometry must be an existing .json file, but '{given}' is not: choose another one.")
     try:
         content = json.loads(description.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:

@@ -36,7 +36,9 @@ def parts(path: Path, description: Described) -> Parts:
         if not isinstance(named, str) or named in ("full", "nonzero"):
             continue
         if isinstance(description, Path) and Path(named).is_absolute():
-            raise ValueError(f"expected the name of a file beside {description} as {key}, found '{named}': put it there")
+            raise ValueError(
+                f"expected the name of a file beside {description} as {key}, found '{named}': put it there"
+            )
         further = _copies(folder / named, f"{NAME}.{key}")
         copies.update(further)
         written[key] = next(iter(further))
