@@ -1,4 +1,4 @@
-"""Reconstruction of CT from few views with a diffusion prior, and a map of its uncertainty: the Slicer module.
+"""Reconstruction of CT and MR from sparse data with a diffusion prior, and a map of its uncertainty: the module.
 
 Thin on purpose: nodes, results and the engine's process are in DiffusionReconLib, the mathematics in diffusion_engine.
 """
@@ -54,8 +54,9 @@ class DiffusionRecon(ScriptedLoadableModule):
         ]
         parent.contributors = ["DiffusionPriors contributors"]
         parent.helpText = _(
-            "Reconstructs CT from few views with FBP, total variation and a diffusion prior, and maps how far "
-            "its estimates spread. Choose a CT volume, of which a scan is simulated, or a measured sinogram. "
+            "Reconstructs CT from few views and MR images from few samples with classical methods and a diffusion "
+            "prior, and maps how far its estimates spread. Choose a CT or MR volume, of which a scan is simulated, or "
+            "measured data. "
             "Needs Slicer 5.12 or newer. Not for diagnostic use."
         )
         parent.acknowledgementText = _("Built on PyTorch, MONAI, SimpleITK and 3D Slicer.")
@@ -85,26 +86,31 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
     def reconstruct(
         self, inputVolumeNode: Any, settings: dict | None = None, progress: Any = None, folderName: str = ""
     ) -> dict[str, Any]:
-        """Simulate a sparse-view scan of a volume, reconstruct it, and return the result's nodes by their key.
+        """Simulate a sparse scan of a volume, reconstruct it, and return the result's nodes by their key.
 
-        `settings`: the engine's (views, arc_degrees, draws, slices, region, seed, device, ...; slices and region are
-        indices of the node's own voxels). `progress` is called with each message of the engine (a dict with "event",
-        "stage", "fraction", "seconds_left", ...) and cancels by returning False. Blocks until the end. Raises
-        ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then as it was.
+        `settings`: the engine's (modality, views, arc_degrees or acceleration, draws, slices, region, seed, device,
+        ...; slices and region are indices of the node's own voxels). `progress` is called with each message of the
+        engine (a dict with "event", "stage", "fraction", "seconds_left", ...) and cancels by returning False. Blocks
+        until the end. Raises ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then
+        as it was.
         """
         from DiffusionReconLib.jobs.runs import Request
 
         return self._run(Request(dict(settings or {}), inputVolumeNode, None, folderName), progress)
 
     def reconstructMeasured(
-        self, sinogramPath: str | Path, geometryPath: str | Path, settings: dict | None = None, progress: Any = None,
+        self, dataPath: str | Path, description: Any = "", settings: dict | None = None, progress: Any = None,
         folderName: str = "",
     ) -> dict[str, Any]:
-        """Reconstruct a measured sinogram, NRRD (slices, views, detectors), with its geometry JSON."""
+        """Reconstruct measured data of settings["modality"] (by default CT).
+
+        CT: a sinogram, NRRD (slices, views, detectors), with the path of its geometry JSON. Raw data of MR: a file,
+        with the path of the JSON that says what it does not, or the same as a dict, or nothing.
+        """
         from DiffusionReconLib.jobs.runs import Request
 
-        files = (str(sinogramPath), str(geometryPath))
-        return self._run(Request(dict(settings or {}), None, files, folderName), progress)
+        described = str(description) if isinstance(description, Path) else description
+        return self._run(Request(dict(settings or {}), None, (str(dataPath), described), folderName), progress)
 
     def start(self, inputVolumeNode: Any, settings: dict | None = None) -> Any:
         """Start a reconstruction and return it at once, to be polled, published (`publish`) and closed."""
@@ -120,7 +126,7 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         if request.measured is not None:
             prepare = reconstructFrom(*request.measured, request.settings)
         elif request.inputNode is None:
-            raise ValueError(_("No input volume is chosen: choose a CT volume."))
+            raise ValueError(_("No input volume is chosen: choose a volume."))
         else:
             prepare = simulateFrom(request.inputNode, request.settings)
         if self._runner is None:  # another runner brings its own Python

@@ -35,9 +35,11 @@ COMPARED = "DiffusionCompare"
 
 
 class Session:
-    """A window of the stand-in with panel, chest and views, of which pictures are taken."""
+    """A window of the stand-in with panel, the patient that `add` puts into the scene, and views, to take pictures."""
 
-    def __init__(self, application: Any, folder: Path | None, style: str, scales: list[int]) -> None:
+    def __init__(
+        self, application: Any, folder: Path | None, style: str, scales: list[int], add: Callable[[], tuple[Any, Any]],
+    ) -> None:
         from host.window import arrange
 
         usePalette(style)
@@ -47,7 +49,7 @@ class Session:
         self.panel = application.openPanel(ROOT / "DiffusionRecon" / "DiffusionRecon.py")
         self.ui = self.panel.widget.ui
         self.views = application.app.layoutManager().fourViews()
-        self.node, self.segmentation = addPatient()
+        self.node, self.segmentation = add()
         self.window = arrange(application, self.panel, *SIZE)
         self.splitter = self.window.centralWidget()
         self.splitter.widget(0).setMinimumWidth(PANEL_WIDTH)
@@ -267,7 +269,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def take(application: Any, folder: Path | None, style: str, scales: list[int]) -> None:
     """All pictures of a style."""
-    takeAll(Session(application, folder, style, scales))
+    takeAll(Session(application, folder, style, scales, addPatient))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from diffusion_engine.modalities.mri.sampled import middle_block, sampled
 from diffusion_engine.modalities.mri.scale import network_unit
 from diffusion_engine.modalities.mri.scan import PATTERNS, MRIScan
 from diffusion_engine.modalities.mri.simulate import quadratic_phase, ring_of_coils
-from diffusion_engine.modalities.mri.trust import body, density_of
+from diffusion_engine.modalities.mri.trust import body, covariate_of
 from diffusion_engine.modalities.prepared import no_limit
 from diffusion_engine.modalities.table import MODALITIES
 from diffusion_engine.physics import mri_masks
@@ -305,8 +305,8 @@ def test_fingerprints() -> None:
         MRIFingerprint.stored({**made.entry(), "acceleration": 0})
 
 
-def test_density_falls_with_the_acceleration() -> None:
-    assert density_of(2.0) > density_of(4.0) > density_of(12.0) == density_of(50.0)
+def test_covariate_falls_with_the_acceleration() -> None:
+    assert covariate_of(2.0) > covariate_of(4.0) > covariate_of(12.0) == covariate_of(50.0)
 
 
 @pytest.mark.parametrize("wrong", [

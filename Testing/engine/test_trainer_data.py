@@ -182,7 +182,7 @@ def test_an_mr_prior_that_looks_at_neighbours(folder: Path, tmp_path: Path, monk
         data=folder, exclude=("two",), steps=2, device="cpu", unit="a.u.", sees="neighbours", flip=True, files="mr*"
     )
     card = run.train_prior(asked, out, "mr")
-    assert (card["modality"], card["unit"], card["scale"], card["sigma_data"]) == ("mr", "a.u.", 1.0, 0.3)
+    assert (card["modality"], card["unit"], card["scale"], card["sigma_data"]) == ("mri", "a.u.", 1.0, 0.3)
     assert "99.5th percentile" in card["scale_rule"]
     assert (card["network"]["inputs"], card["network"]["outputs"]) == (7, 1)
     assert card["training"]["flip"] is True

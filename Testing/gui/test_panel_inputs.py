@@ -186,12 +186,13 @@ def test_standInWithoutAnInputTheModelsAndPresetsCanBeLookedAt(openPanel: OpenPa
     assert ui.partCollapsibleButton.text == "Part of the volume"
     assert ui.estimateLabel.text == plainToolTip(ui.applyButton) == "Choose an input volume first"
     assert ui.acquisitionPresetComboBox.isVisibleTo(panel.container)
-    assert not ui.modalityComboBox.isVisibleTo(panel.container)
     node = addChest()
     # What neither DICOM nor a unit names is asked for.
-    slicer.util.updateVolumeFromArray(node, abs(slicer.util.arrayFromVolume(node)))
+    unit = slicer.vtkCodedEntry()
+    unit.SetValueSchemeMeaning("Bq/ml", "UCUM", "Becquerels/milliliter")
+    node.SetVoxelValueUnits(unit)
     panel.widget.panel.update()
-    assert ui.modalityComboBox.isVisibleTo(panel.container)
+    assert (ui.modalityComboBox.isVisibleTo(panel.container), ui.modalityComboBox.currentText) == (True, "")
     assert plainToolTip(ui.applyButton).startswith("Choose the modality")
     assert not ui.acquisitionPresetComboBox.isVisibleTo(panel.container)
     choose(ui.modalityComboBox, "CT")

@@ -124,7 +124,8 @@ def test_standInTheModalityIsRecognisedByDicomOrUnit(withPhoto: None) -> None:
     assert table.recognised("XC", "HU") == "photo"
     assert table.recognised("", "1") == "photo"
     assert table.recognised("US", "HU") is None
-    assert table.recognised("", "a.u.") is None
+    assert table.recognised("", "a.u.") == "mri"
+    assert table.recognised("", "SUV") is None
 
 
 def test_standInMeasuredDataAreNotReadAsTheVolumesModality(

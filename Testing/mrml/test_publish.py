@@ -115,6 +115,9 @@ def test_labelTellsMethodViewsAndTime() -> None:
     assert publish.resultLabel(diffusion, time) == "TMPD, 60 views, 14:32"
     classical = {"method": "tv", "solver": None, "settings": {"views": 20}}
     assert publish.resultLabel(classical, time) == "TV, 20 views, 14:32"
+    accelerated = {**diffusion, "modality": "mri", "geometry": {"acceleration": 3.96}, "settings": {"acceleration": 8}}
+    assert publish.resultLabel(accelerated, time) == "TMPD, 3.96-fold acceleration, 14:32"
+    assert publish.resultLabel({**diffusion, "modality": "us"}, time) == "TMPD, 14:32"
 
 
 def test_twoResultsNeverCarryOneName(inputNode: slicer.vtkMRMLScalarVolumeNode, jobFolder: Path) -> None:

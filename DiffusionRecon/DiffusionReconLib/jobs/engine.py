@@ -8,13 +8,12 @@ main thread, so that Slicer stays responsive: no thread, which would stand still
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +24,6 @@ LAST_EVENTS = ("done", "cancelled", "error")
 LOG_LINES = 20
 POLL_SECONDS = 0.05
 END_SECONDS = 20.0
-VARIANCE = "geometry.variance.nrrd"
 PREPARE_SECONDS = 0.01
 """How long one poll may prepare the job."""
 
@@ -34,6 +32,8 @@ Message = dict
 Progress = Callable[[Message], "bool | None"]
 Prepare = Callable[[Path], Generator[None, None, None]]
 """Steps of some milliseconds each, which read the scene and write the job into its folder."""
+Description = str | Path | Mapping[str, Any] | None
+"""What describes measured data: the path of a JSON file, its content, or nothing."""
 
 
 class EngineProcess(Protocol):
@@ -220,54 +220,27 @@ def simulateFrom(node: slicer.vtkMRMLScalarVolumeNode, settings: dict) -> Prepar
     return prepare
 
 
-def reconstructFrom(sinogramPath: str | Path, geometryPath: str | Path, settings: dict) -> Prepare:
-    """Prepares a job that reconstructs a measured sinogram (NRRD) with its geometry (JSON).
+def reconstructFrom(dataPath: str | Path, description: Description, settings: dict) -> Prepare:
+    """Prepares a job that reconstructs measured data of the settings' modality.
 
-    The files are copied, with that of the noise which the geometry may name beside it, so that the job folder alone
-    repeats the job. Raises ValueError for a missing or wrong file.
+    `description`: the path of the JSON file that describes them, its content, or "" where there is none. The files are
+    copied, with those that the description names, so that the job folder alone repeats the job. Raises ValueError for a
+    missing or wrong file.
     """
+    from diffusion_engine.jobs.job import JOB, modality_of, write_json
+
     from DiffusionReconLib.jobs.job_input import copyInSteps
 
-    sinogram, geometry = Path(sinogramPath), Path(geometryPath)
-    if not sinogram.is_file() or sinogram.suffix.lower() != ".nrrd":
-        raise ValueError(_(
-            "The sinogram must be an existing .nrrd file, but '{path}' is not: choose another one."
-        ).format(path=sinogram))
-    if not geometry.is_file() or geometry.suffix.lower() != ".json":
-        raise ValueError(_(
-            "The geometry must be an existing .json file, but '{path}' is not: choose another one."
-        ).format(path=geometry))
-    try:
-        described = json.loads(geometry.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(_("The geometry '{path}' is not valid JSON ({reason}): write it again.").format(
-            path=geometry, reason=error)) from error
-    variance = _besideGeometry(geometry, described)
+    given = Path(description) if isinstance(description, (str, Path)) and str(description) else description or None
+    parts = modality_of(settings).files.parts(Path(dataPath), given)
 
     def prepare(folder: Path) -> Generator[None, None, None]:
-        yield from copyInSteps(sinogram, folder / "sinogram.nrrd")
-        yield from copyInSteps(geometry, folder / "geometry.json")
-        if variance is not None:
-            yield from copyInSteps(variance, folder / VARIANCE)
-            text = json.dumps({**described, "variance": VARIANCE}, indent=2)
-            (folder / "geometry.json").write_text(text, encoding="utf-8")
-        job: dict[str, Any] = {
-            "kind": "measured", "input": "sinogram.nrrd", "geometry": "geometry.json", "settings": settings,
-        }
-        (folder / "job.json").write_text(json.dumps(job, indent=2), encoding="utf-8")
+        for name, source in parts.copies.items():
+            yield from copyInSteps(source, folder / name)
+        for name, content in parts.written.items():
+            write_json(folder / name, content)
+        write_json(folder / JOB, {
+            "kind": "measured", "input": parts.input, "geometry": parts.description, "settings": settings,
+        })
 
     return prepare
-
-
-def _besideGeometry(geometry: Path, described: Any) -> Path | None:
-    """The file of the readings' variance that a geometry names, beside it; None where it names none."""
-    from diffusion_engine.jobs.inside import is_plain
-
-    name = described.get("variance") if isinstance(described, dict) else None
-    if name is None:
-        return None
-    if not is_plain(name) or not geometry.with_name(name).is_file():
-        raise ValueError(_(
-            "The variance must be the name of a file beside '{path}', but {name!r} is not: put it there."
-        ).format(path=geometry, name=name))
-    return geometry.with_name(name)

@@ -55,15 +55,23 @@ def currentSlice(node: slicer.vtkMRMLScalarVolumeNode) -> int:
     return k
 
 
-def slicesOfMeasured(parameters: Any, count: int) -> tuple[int, int] | None:
-    """[first, last) slices of measured data with `count` slices, None for all; there is no view to take one from."""
+def slicesOfMeasured(parameters: Any, count: int | None) -> tuple[int, int] | None:
+    """[first, last) slices of measured data with `count` slices, None for all; there is no view to take one from.
+
+    `count` None: how many there are is not known, and the run refuses those that there are not. Raises ValueError.
+    """
     if parameters.extent == "all":
         return None
     if parameters.extent == "range":
         first, last = int(parameters.firstSlice), int(parameters.lastSlice)
-        if not 0 <= first <= last < count:
+        if count is not None and not 0 <= first <= last < count:
             raise ValueError(_outside(first, last, count))
         return first, last + 1
+    if count is None:
+        raise ValueError(_(
+            "How many slices there are is found by the run: choose all of them or slices by number under Part of the "
+            "volume."
+        ))
     wanted = min(int(parameters.sliceCount), count)
     first = (count - wanted) // 2
     return first, first + wanted

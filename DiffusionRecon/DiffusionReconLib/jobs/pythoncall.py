@@ -7,15 +7,15 @@ from typing import Any
 
 
 def pythonCall(
-    settings: dict[str, Any], inputID: str | None, measured: tuple[str, str] | None, folderName: str = ""
+    settings: dict[str, Any], inputID: str | None, measured: tuple[str, Any] | None, folderName: str = ""
 ) -> str:
-    """Source text that runs the same reconstruction: of the volume node `inputID`, or of `measured` files."""
+    """Source text that runs the same reconstruction: of the volume node `inputID`, or of `measured` data."""
     lines = ["import slicer", "from DiffusionRecon import DiffusionReconLogic", ""]
     lines += [f"settings = {pprint.pformat(settings, indent=1, width=100, sort_dicts=False)}"]
     folder = f", folderName={folderName!r}" if folderName else ""
     if measured is not None:
-        sinogram, geometry = measured
-        lines += [f"nodes = DiffusionReconLogic().reconstructMeasured(\n    {sinogram!r},\n    {geometry!r},\n"
+        data, description = measured
+        lines += [f"nodes = DiffusionReconLogic().reconstructMeasured(\n    {data!r},\n    {description!r},\n"
                   f"    settings{folder})"]
     else:
         lines += [f"volume = slicer.mrmlScene.GetNodeByID({inputID!r})",

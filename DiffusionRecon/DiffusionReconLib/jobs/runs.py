@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import slicer
 
-from DiffusionReconLib.jobs.engine import Message, Reconstruction
+from DiffusionReconLib.jobs.engine import Description, Message, Reconstruction
 from DiffusionReconLib.jobs.failures import isGone
 
 
@@ -19,7 +19,7 @@ class Request:
 
     settings: dict[str, Any]
     inputNode: slicer.vtkMRMLScalarVolumeNode | None = None
-    measured: tuple[str, str] | None = None
+    measured: tuple[str, Description] | None = None
     folderName: str = ""
     name: str = ""
 

@@ -24,12 +24,13 @@ class AcquisitionPreset:
 class MeasuredSummary:
     """What measured data hold: `lines` are short phrases, `shape` the image's slices, rows and columns.
 
-    `files`: what a run reads; `remarks`: sentences on what does not look right.
+    `shape` None: the run alone reads it. `files`: the data and what describes them: the path of a JSON file, its
+    content, or "". `remarks`: sentences on what does not look right.
     """
 
     lines: tuple[str, ...]
-    shape: tuple[int, int, int]
-    files: tuple[str, str]
+    shape: tuple[int, int, int] | None
+    files: tuple[str, str | Mapping[str, Any]]
     remarks: tuple[str, ...] = ()
 
     @property

@@ -7,9 +7,11 @@ from types import MappingProxyType
 
 from DiffusionReconLib.modalities.contract import Modality
 from DiffusionReconLib.modalities.ct.entry import CT
+from DiffusionReconLib.modalities.mri.entry import MRI
 
 MODALITIES: Mapping[str, Modality] = MappingProxyType({
     "ct": CT,
+    "mri": MRI,
 })
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.jobs.extent import slicesOfMeasured
 from DiffusionReconLib.jobs.failures import sentenceOf
 from DiffusionReconLib.modalities import table
 from DiffusionReconLib.modalities.contract import MeasuredSummary, Modality, Suggestion, presetOf
@@ -72,7 +73,9 @@ class InputsPart(Part):
 
     def extent(self) -> Extent:
         """Slices and region to reconstruct; raises ValueError when there are none."""
-        return self._extent.extent(self.parameters.inputVolume, self._summary.shape[0] if self._measuring else None)
+        if self._measuring:
+            return slicesOfMeasured(self.parameters, self._sliceCount()), None
+        return self._extent.extent(self.parameters.inputVolume, None)
 
     def scan(self) -> dict[str, Any]:
         """The engine's settings of the acquisition: measured data bring their own."""
@@ -80,7 +83,7 @@ class InputsPart(Part):
         own = {} if self._measuring else modality.scanSettings(self._acquisitions[modality.name].values)
         return {"modality": modality.name, **own}
 
-    def shape(self) -> tuple[tuple[int, int, int], tuple[float, float] | None]:
+    def shape(self) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
         """Slices, rows and columns of the whole image, and its pixels in mm (None where not known)."""
         if self._measuring:
             return self._summary.shape, None
@@ -150,7 +153,7 @@ class InputsPart(Part):
 
     def _sliceCount(self) -> int | None:
         if self._measuring:
-            return self._summary.shape[0] if self._summary else None
+            return self._summary.shape[0] if self._summary and self._summary.shape else None
         node = self.parameters.inputVolume
         return None if node is None or node.GetImageData() is None else node.GetImageData().GetDimensions()[2]
 

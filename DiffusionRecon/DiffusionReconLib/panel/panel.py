@@ -109,6 +109,9 @@ class Panel:
             return
         settings = self.settings()
         shape, pixelMm = self.inputs.shape()
+        if shape is None:
+            self.method.showReason(_("How long it takes is said when the run has begun."))
+            return
         if settings.get("slices") is not None:
             first, last = settings["slices"]
             shape = (last - first, *shape[1:])

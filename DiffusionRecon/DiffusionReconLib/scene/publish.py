@@ -19,6 +19,7 @@ import slicer.util
 import vtk
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs.job import read_result
+from diffusion_engine.modalities.table import FIRST, modality_named
 from diffusion_engine.volume import Volume
 from slicer.i18n import tr as _
 
@@ -129,12 +130,18 @@ def resultName(key: str, report: dict, unit: str) -> str:
 
 
 def resultLabel(report: dict, time: datetime.datetime) -> str:
-    """What tells one result from another of the same input: method, views, time, as in "TMPD, 60 views, 14:32"."""
-    parts = [(report.get("solver") or report["method"]).upper()]
-    views = report.get("geometry", {}).get("views") or report.get("settings", {}).get("views")
-    if views:
-        parts.append(f"{views} views")
-    return ", ".join([*parts, f"{time:%H:%M}"])
+    """What tells one result from another of the same input: method, scan, time, as in "TMPD, 60 views, 14:32"."""
+    parts = [(report.get("solver") or report["method"]).upper(), scanWords(report), f"{time:%H:%M}"]
+    return ", ".join(part for part in parts if part)
+
+
+def scanWords(report: dict) -> str:
+    """The scan of a result in a few words of its modality, such as "60 views"; "" where the report does not tell."""
+    known = {"geometry": "", **report.get("settings", {}), **report.get("geometry", {})}
+    try:
+        return modality_named(str(report.get("modality", FIRST)).lower()).in_words(known).rpartition(", ")[2]
+    except (KeyError, ValueError):
+        return ""
 
 
 def _freeLabel(baseName: str, label: str) -> str:

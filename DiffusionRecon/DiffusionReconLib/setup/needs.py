@@ -46,6 +46,7 @@ NEEDS = (
     Need("safetensors", "safetensors", "0.4", 0.01),
     Need("scipy", "scipy", "1.10", 0.2),
     Need("psutil", "psutil", "5.9", 0.01),
+    Need("h5py", "h5py", "3.8", 0.02),
 )
 
 

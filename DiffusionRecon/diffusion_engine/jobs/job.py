@@ -38,7 +38,7 @@ WRITE_AGAIN = "write the job again"
 class Job:
     """What job.json says: the kind of job, its files (names within the folder) and the settings as plain values.
 
-    ``geometry``: the file that describes measured data, None where they need none.
+    ``geometry``: the file that describes measured data, None where there is none and they need none.
     """
 
     kind: str
@@ -105,7 +105,8 @@ def read_job(folder: str | os.PathLike[str]) -> Job:
     if not isinstance(job.settings, dict):
         raise ValueError(f"expected settings as names and values, found {job.settings!r}: {WRITE_AGAIN}")
     files = job.modality.files
-    if (job.kind == "measured" and files.described) != (job.geometry is not None):
+    lacking = job.geometry is None and files.described
+    if lacking if job.kind == "measured" else job.geometry is not None:
         raise ValueError(f"expected a geometry with measured data and only there, found {job.geometry!r}: write it")
     inside(place, job.input, "the job's input", WRITE_AGAIN)
     if job.geometry is not None:

@@ -118,13 +118,47 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Measured data that lie anywhere, as the files of a job's folder.
+
+    ``copies``: where each file is now, by its name in the folder; ``written``: JSON files by name that are made anew;
+    ``input`` and ``description``: names of the data and of what describes them (None: nothing does).
+    """
+
+    input: str
+    description: str | None
+    copies: Mapping[str, Path]
+    written: Mapping[str, Any] = field(default_factory=dict)
+
+
+Described = Path | Mapping[str, Any] | None
+"""What describes measured data: a JSON file, its content, or nothing."""
+
+
+def plain_parts(path: Path, description: Described) -> Parts:
+    """A file and its description under names of their own; raises ValueError where one of them is not there."""
+    name = "measured" + path.suffix.lower()
+    copies: dict[str, Path] = {name: path}
+    written: dict[str, Any] = {}
+    if isinstance(description, Path):
+        copies["description.json"] = description
+    elif description is not None:
+        written["description.json"] = dict(description)
+    for each in copies.values():
+        if not each.is_file():
+            raise ValueError(f"expected a file of measured data at {each}, found none: check the path")
+    return Parts(name, None if description is None else "description.json", copies, written)
+
+
+@dataclass(frozen=True)
 class Files:
     """Measured data on disk.
 
     ``names``: of the files in a job's folder; ``described``: whether the data need a description beside them.
     ``recognise``: whether a file, with its description or None, is data of this modality; ``read``: these data;
     ``write``: into a folder, returns the names of data and description; ``named``: further files that a description
-    (JSON) names, by what they are; ``size``: bytes; ``summarise``: one line for the user.
+    (JSON) names, by what they are; ``size``: bytes; ``summarise``: one line for the user; ``parts``: what of data that
+    lie anywhere comes into a job's folder.
     """
 
     names: tuple[str, ...]
@@ -135,6 +169,7 @@ class Files:
     size: Callable[[Any], int]
     summarise: Callable[[Any], str]
     named: Callable[[Any], Mapping[str, object]] = lambda description: {}
+    parts: Callable[[Path, Described], Parts] = plain_parts
 
 
 @dataclass(frozen=True)

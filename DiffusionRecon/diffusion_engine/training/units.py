@@ -90,7 +90,7 @@ UNITS: dict[str, UnitRule] = {
     for rule in (
         UnitRule("HU", "ct", 1000.0, "1000 HU = 1", AIR_HU, 1.1, 400.0, 0.5, 0.02, (64, 128), (-1.0, 0.6)),
         UnitRule(
-            "a.u.", "mr", None, "99.5th percentile of a volume's foreground (above 10 % of the 99.9th) = 1",
+            "a.u.", "mri", None, "99.5th percentile of a volume's foreground (above 10 % of the 99.9th) = 1",
             0.0, 0.6, 200.0, 0.3, 0.02, (64, 128), (0.0, 1.0),
         ),
         UnitRule("SUV", "pet", 10.0, "SUV 10 = 1", 0.0, 0.0, 200.0, 0.1, 0.005, (32, 64), (0.0, 0.7)),

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...jobs.inside import is_plain
 from ..contract import Files
+from ..rules import Described, Parts
 
 if TYPE_CHECKING:
     from .measurement import Measurement
@@ -71,4 +74,29 @@ def named(description: Any) -> Mapping[str, object]:
     return {} if name is None else {"the variance of the job's input": name}
 
 
-FILES = Files((SINOGRAM, GEOMETRY, VARIANCE), True, recognise, read, write, size, summarise, named)
+def parts(path: Path, description: Described) -> Parts:
+    """Sinogram, geometry, and the file of the variance that the geometry may name beside it; raises ValueError."""
+    if not path.is_file() or path.suffix.lower() != ".nrrd":
+        raise ValueError(f"The sinogram must be an existing .nrrd file, but '{path}' is not: choose another one.")
+    if not isinstance(description, Path) or not description.is_file() or description.suffix.lower() != ".json":
+        given = "" if description is None else description
+        raise ValueError(f"The geometry must be an existing .json file, but '{given}' is not: choose another one.")
+    try:
+        content = json.loads(description.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The geometry '{description}' is not valid JSON ({error}): write it again.") from error
+    found = Parts(SINOGRAM, GEOMETRY, {SINOGRAM: path, GEOMETRY: description})
+    name = next(iter(named(content).values()), None)
+    if name is None:
+        return found
+    if not is_plain(name) or not description.with_name(str(name)).is_file():
+        raise ValueError(
+            f"The variance must be the name of a file beside '{description}', but {name!r} is not: put it there."
+        )
+    return replace(
+        found, copies={SINOGRAM: path, VARIANCE: description.with_name(str(name))},
+        written={GEOMETRY: {**content, "variance": VARIANCE}},
+    )
+
+
+FILES = Files((SINOGRAM, GEOMETRY, VARIANCE), True, recognise, read, write, size, summarise, named, parts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..contract import Files
+from .parts import parts
 
 if TYPE_CHECKING:
     from .kspace import KSpace
@@ -75,4 +76,4 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-FILES = Files((KSPACE,), False, recognise, read, write, size, summarise, named)
+FILES = Files((KSPACE,), False, recognise, read, write, size, summarise, named, parts)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 ACCELERATION_TOLERANCE, ACS_FACTOR, NOISE_FACTOR, COIL_FACTOR = 0.15, 1.5, 2.0, 2.0
 
 RULE = (
-    "the pattern of the samples, their acceleration within 15 % or between two that were calibrated, the fully sampled lines within a factor of 1.5, the "
-    "noise and the number of coils within a factor of 2, partial Fourier or not, pixels that the prior knows"
+    "the pattern of the samples, their acceleration within 15 % or between two that were calibrated, the fully sampled "
+    "lines within a factor of 1.5, the noise and the number of coils within a factor of 2, partial Fourier or not, "
+    "pixels that the prior knows"
 )
 
 
