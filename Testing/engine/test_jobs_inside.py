@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusion_engine.checks import is_plain
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.jobs import job, process, worker
-from diffusion_engine.jobs.inside import is_plain
 from diffusion_engine.modalities.ct.files import GEOMETRY, SINOGRAM
 from diffusion_engine.modalities.ct.measurement import Measurement
 from diffusion_engine.physics.ct_geometry import CTGeometry

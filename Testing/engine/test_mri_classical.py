@@ -106,7 +106,7 @@ def test_cg_sense_reaches_the_least_squares_image() -> None:
     likelihood = replace(likelihood, variance=likelihood.variance * torch.linspace(1, 3, 6).double()[:, None, None])
     matrix, data = dense(likelihood)
     expected = torch.linalg.lstsq(matrix, data).solution.reshape(1, 14, 12)
-    found = list(cg_sense_steps(likelihood, iterations=400))
+    found = list(cg_sense_steps(likelihood, iterations=400, tolerance=0.0))
     torch.testing.assert_close(found[-1], expected, rtol=0, atol=1e-6)
     misfits = [float(likelihood.misfit(x)) for x in found[:30]]
     assert all(later <= earlier for earlier, later in pairwise(misfits))

@@ -300,7 +300,8 @@ def test_fingerprints() -> None:
         assert not made.fits(replace(made, **{name: value * far})), name
     assert not made.fits(replace(made, partial=True))
     assert not made.fits(replace(made, pattern="uniform"))
-    assert made.distance(replace(made, acceleration=2 * made.acceleration)) == pytest.approx(np.log(2))
+    assert made.offset(replace(made, acceleration=2 * made.acceleration)) == pytest.approx(-np.log(2))
+    assert made.offset(replace(made, partial=True)) is None
     with pytest.raises(ValueError, match="acceleration"):
         MRIFingerprint.stored({**made.entry(), "acceleration": 0})
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.evaluation import calibrate
 from diffusion_engine.evaluation.evaluate import Item, evaluate
+from diffusion_engine.evaluation.factors import errors_of
 from diffusion_engine.modalities import table
 from diffusion_engine.modalities.mri.judge import judge
 from diffusion_engine.modalities.mri.question import question_mr
@@ -17,7 +17,7 @@ from diffusion_engine.modalities.mri.simulate import ring_of_coils
 from diffusion_engine.modalities.table import MODALITIES
 from diffusion_engine.phantoms.brain import synthetic_brain
 from diffusion_engine.phantoms.chest import synthetic_chest
-from diffusion_engine.posterior.calibration import rescaled
+from diffusion_engine.posterior.spread import Spread
 from diffusion_engine.priors.adapter_card import SHIPPED
 from diffusion_engine.priors.card import read_card
 from diffusion_engine.run import draws as draws_module
@@ -186,14 +186,22 @@ def test_rows_of_an_evaluation(exact: Shrinking, monkeypatch: pytest.MonkeyPatch
 
 def test_errors_of_a_calibration_are_in_network_units(exact: Shrinking) -> None:
     ready, settings = problem(head(1, 48)), asked(draws=2, steps=3)
-    error, spread = calibrate._errors(ready, settings, exact, slice(0, 1))
+    found = errors_of(ready, None, settings, exact, slice(0, 1))
     large = problem(Volume(head(1, 48).array * 50, head(1, 48).ijk_to_ras, "a.u."))
-    again, _ = calibrate._errors(large, settings, exact, slice(0, 1))
-    np.testing.assert_allclose(again, error, atol=1e-3)
-    assert float(np.abs(error).max()) < 2
-    assert spread.dtype == np.float32
+    again = errors_of(large, None, settings, exact, slice(0, 1))
+    for name in ("error", "std", "width", "value"):
+        np.testing.assert_allclose(getattr(again, name), getattr(found, name), atol=1e-3)
+    assert float(np.abs(found.error).max()) < 2
+
+
+def test_floor_of_a_calibrated_spread_counts_in_network_units() -> None:
     entry = {"factor": 2.0, "floor": 0.01}
-    np.testing.assert_allclose(rescaled(np.array([0.0, 1.0]), entry, 50.0), [1.0, 2.0])
+    wide = Spread(np.ones((1, 9, 9)), 2, np.zeros((1, 9, 9)), unit=50.0)
+    np.testing.assert_allclose(wide.calibrated(entry, ()), 2.0)
+    np.testing.assert_allclose(replace(wide, std=np.zeros((1, 9, 9))).calibrated(entry, ()), 1.0)
+    bright = replace(wide, mean=np.full((1, 9, 9), 60.0))
+    classes = (("dark", -1.0, 1.0), ("bright", 1.0, 2.0))
+    np.testing.assert_allclose(bright.calibrated({**entry, "factors": {"bright": 3.0}}, classes), 3.0)
 
 
 # What must not pass.

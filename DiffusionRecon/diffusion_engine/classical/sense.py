@@ -21,18 +21,20 @@ def zero_filled(likelihood: GaussianLikelihood) -> Tensor:
     return likelihood.operator.adjoint(likelihood.data)
 
 
-def cg_sense_steps(likelihood: GaussianLikelihood, *, iterations: int = 20) -> Iterator[Tensor]:
+def cg_sense_steps(
+    likelihood: GaussianLikelihood, *, iterations: int = 20, tolerance: float = TOLERANCE
+) -> Iterator[Tensor]:
     """Conjugate gradients on A' V^-1 A x = A' V^-1 y, from x = 0.
 
     Nothing is added that keeps noise small: stopping early is all its regularisation. The error against the truth falls
     for some iterations and then grows, the sooner the more data are missing and the noisier they are; the likelihood's
-    residual tells when the data are met. An image whose gradient is TOLERANCE of its start goes no further. Yields an
+    residual tells when the data are met. An image whose gradient is ``tolerance`` of its start goes no further. Yields an
     iterate (batch, rows, columns) a step, the last is the result.
     Sources: Pruessmann et al., doi:10.1002/mrm.1241; Qu et al. on stopping, doi:10.1002/mrm.20648.
     """
     scaled = scaled_problem(likelihood)
     yield from conjugate_gradient_steps(
-        lambda x: normal(likelihood.operator, x, scaled.variance), scaled.adjoint, iterations, TOLERANCE
+        lambda x: normal(likelihood.operator, x, scaled.variance), scaled.adjoint, iterations, tolerance
     )
 
 

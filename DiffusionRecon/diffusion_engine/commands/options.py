@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from ..jobs.inside import is_plain
+from ..checks import is_plain
 from ..modalities import table
 from ..run.presets import PRESETS
 

@@ -8,12 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-
-def is_plain(name: object) -> bool:
-    """Whether this names a file within a folder: no path, no drive, nothing that leads up or elsewhere."""
-    if not isinstance(name, str) or not name or name in (".", "..") or "\0" in name:
-        return False
-    return not any(sign in name for sign in ("/", "\\", *((":",) if os.name == "nt" else ())))
+from ..checks import is_plain
 
 
 def inside(place: Path, name: object, what: str, remedy: str) -> Path:

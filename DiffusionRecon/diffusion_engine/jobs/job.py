@@ -18,7 +18,7 @@ from ..io.images import write_volume
 from ..modalities.contract import Modality
 from ..modalities.table import FIRST, MODALITIES, modality_named
 from ..volume import Volume
-from .inside import inside, is_plain, named_files, readable, result_path
+from .inside import inside, named_files, readable, result_path
 
 JOB, RESULT, LOG, CANCEL, LOCK = "job.json", "result.json", "worker.log", "cancel", "run.lock"
 STAGING, DRAWS = "outputs.part", "draws.part"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...jobs.inside import is_plain
+from ...checks import is_plain
 from ..contract import Files
 from ..rules import Described, Parts
 

@@ -79,7 +79,7 @@ def _maps(
             f"expected coil maps, or {FEWEST_LINES} fully sampled lines or more in the middle of k-space to estimate "
             f"them from, found {found.lines}: give the maps or a calibration scan"
         )
-    if apart is not None:
+    if apart is not None and kspace.calibration is not None:
         measured = torch.from_numpy((kspace.calibration != 0).any(1)).to(values.device)
         return torch.cat([espirit_maps(apart[n : n + 1], measured[n : n + 1]) for n in range(kspace.slices)])
     mask = torch.from_numpy(kspace.mask.copy()).to(values.device)

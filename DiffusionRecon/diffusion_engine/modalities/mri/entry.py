@@ -93,6 +93,8 @@ MRI = Modality(
         "wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle,
         **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},
     },
-    usual={"dds": {"steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True, "broad_std": 0.0, "prior_variance": 1.0}},
+    usual={"dds": {
+        "steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True, "broad_std": 0.0, "prior_variance": 1.0,
+    }},
     imaginary_std=IMAGINARY_STD,
 )

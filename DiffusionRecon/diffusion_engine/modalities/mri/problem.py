@@ -73,9 +73,10 @@ def scanned(volume: Volume, asked: Asked, card: PriorCard | None, foreseen: Fore
     if min(coarse) < FEWEST:
         raise ValueError(f"the images have {coarse} pixels, too few to scan: expected at least {FEWEST} x {FEWEST}")
     samples = 2 * len(volume.array) * scan.coils * coarse[0] * coarse[1]
-    grid = ImageGrid(*coarse, tuple(
+    height, width = (
         size * own / new for size, own, new in zip(fine, volume.spacing_mm[1::-1], coarse, strict=True)
-    ))
+    )
+    grid = ImageGrid(*coarse, (height, width))
     foreseen(Extent(len(volume.array), grid, grid if card is None else prior_grid(grid, card, []), samples))
     detail = question_of_detail(volume)
     if detail is not None:
@@ -176,6 +177,7 @@ def _assemble(
     channels = channels_of(kspace, found, device, notes)
     remarks = (*remarks, *channels.remarks)
     notes += [remark.sentence for remark in remarks]
+    assert kspace.ijk_to_ras is not None
     grid = grid_of(kspace.shape, kspace.ijk_to_ras)
     masks = torch.from_numpy(kspace.mask.copy()).to(device)
     one = masks if (kspace.mask != kspace.mask[:1]).any() else masks[:1]
@@ -251,7 +253,7 @@ def upright(kspace: KSpace, flips: tuple[int, ...]) -> KSpace:
     mask = flipped_mask(kspace.mask, flips)
     values = turned(kspace.values)
     assert values is not None
-    maps = None if kspace.maps is None else np.flip(kspace.maps, [axis + 1 for axis in flips])
+    maps = None if kspace.maps is None else np.flip(kspace.maps, tuple(axis + 1 for axis in flips))
     calibration = turned(kspace.calibration)
     if calibration is not None and kspace.calibration is not None:
         measured = flipped_mask((kspace.calibration != 0).any(1), flips)

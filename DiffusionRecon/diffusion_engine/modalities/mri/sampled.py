@@ -45,7 +45,7 @@ def sampled(masks: np.ndarray) -> Sampled:
     both = min(int(part.max(initial=0)) for part in (before, after)) + 1
     beyond = max(int((part > both).sum()) for part in (before, after))
     return Sampled(
-        rows, 1 if whole_rows or whole_columns else 2, "uniform" if _even(across.any(0)) else "random",
+        rows, 1 if whole_rows or whole_columns else 2, "uniform" if _even(np.asarray(across.any(0))) else "random",
         min(middle_lines(mask) for mask in masks), beyond >= FEWEST_BEYOND,
         together.size * len(masks) / int(masks.sum()),
     )

@@ -103,7 +103,7 @@ class MRISystem:
         elif name == "sense":
             yield from cg_sense_steps(self.likelihood, iterations=iterations)
         else:
-            solve = {"wavelet": wavelet_steps, "tv": complex_tv_steps}[name]
+            solve = wavelet_steps if name == "wavelet" else complex_tv_steps
             for image in solve(self.measured, weight=self.acquisition.weight(name), iterations=iterations):
                 yield image / self.unit
 
