@@ -28,8 +28,8 @@ def cg_sense_steps(
 
     Nothing is added that keeps noise small: stopping early is all its regularisation. The error against the truth falls
     for some iterations and then grows, the sooner the more data are missing and the noisier they are; the likelihood's
-    residual tells when the data are met. An image whose gradient is ``tolerance`` of its start goes no further. Yields an
-    iterate (batch, rows, columns) a step, the last is the result.
+    residual tells when the data are met. An image whose gradient is ``tolerance`` of its start goes no further. Yields
+    an iterate (batch, rows, columns) a step, the last is the result.
     Sources: Pruessmann et al., doi:10.1002/mrm.1241; Qu et al. on stopping, doi:10.1002/mrm.20648.
     """
     scaled = scaled_problem(likelihood)

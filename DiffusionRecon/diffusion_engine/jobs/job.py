@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..checks import is_plain
 from ..io.images import write_volume
 from ..modalities.contract import Modality
 from ..modalities.table import FIRST, MODALITIES, modality_named

@@ -94,7 +94,8 @@ MRI = Modality(
         **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},
     },
     usual={"dds": {
-        "steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True, "broad_std": 0.0, "prior_variance": 1.0,
+        "steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True, "broad_std": 0.0,
+        "prior_variance": 1.0,
     }},
     imaginary_std=IMAGINARY_STD,
 )
