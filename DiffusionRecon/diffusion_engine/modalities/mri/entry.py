@@ -13,7 +13,7 @@ from ...volume import Volume
 from ..contract import Asked, Cases, Classical, Modality
 from .files import FILES
 from .question import question_mr
-from .scale import ARBITRARY, IMAGINARY_STD
+from .scale import ARBITRARY
 from .scan import MRIScan
 from .trust import TRUST
 
@@ -97,5 +97,4 @@ MRI = Modality(
         "steps": 30, "sigma_start": 1.0, "sigma_end": 0.005, "antithetic": True, "broad_std": 0.0,
         "prior_variance": 1.0,
     }},
-    imaginary_std=IMAGINARY_STD,
 )
