@@ -15,6 +15,7 @@ from .files import FILES
 from .question import question_mr
 from .scale import ARBITRARY
 from .scan import MRIScan
+from .tissues import HUNTED, LESIONS, TISSUES
 from .trust import TRUST
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ MRI = Modality(
     cases=Cases(
         smallest_matrix=128, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
+        tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
     solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
     oracles={

@@ -5,7 +5,7 @@
 Coil maps that carry it, S exp(i phi), leave an image that is real but for noise and what of its phase is not smooth: so
 a network of magnitudes can judge the real part. How large the imaginary part is shows in the middle of k-space, too:
 
-    t^2 = BEYOND (mean over the object of (Im x_m)^2 - v f / 2),   x_m = sum_c conj(S_c exp(i phi)) F^-1 k_c
+    t^2 = mean over the object of (Im x_m)^2 - v f / 2,   x_m = sum_c conj(S_c exp(i phi)) F^-1 k_c
 
 of the whole fully sampled middle, f its share of k-space, v the noise variance of a complex sample. Source of the phase
 from the middle: homodyne detection, doi:10.1109/42.79473. The estimate of t is this project's own.
@@ -20,8 +20,6 @@ from torch import Tensor
 from ...physics.masked_fourier import centred_ifft
 from .sampled import middle_block
 
-BEYOND = 2.0
-"""As much again of the imaginary part lies outside of the middle of k-space."""
 LEAST, MOST = 0.005, 0.25
 """Of t, network units: below the first nothing is gained, beyond the second the phase is not smooth."""
 OBJECT_SHARE = 0.1
@@ -70,5 +68,5 @@ def imaginary_std(kspace: Tensor, maps: Tensor, masks: np.ndarray, std: float, u
         share = (bottom - top) * (right - left) / mask.size
         squares += float(image.imag[inside].square().sum()) - int(inside.sum()) * std**2 * share / 2
         count += int(inside.sum())
-    t = (BEYOND * max(squares, 0.0) / max(count, 1)) ** 0.5 / unit
+    t = (max(squares, 0.0) / max(count, 1)) ** 0.5 / unit
     return max(t, LEAST) if t <= MOST else None
