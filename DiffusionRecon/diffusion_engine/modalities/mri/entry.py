@@ -16,7 +16,7 @@ from .question import question_mr
 from .scale import ARBITRARY
 from .scan import MRIScan
 from .tissues import HUNTED, LESIONS, TISSUES
-from .trust import TRUST
+from .trust import TRUST, typical_scans
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +88,7 @@ MRI = Modality(
     cases=Cases(
         smallest_matrix=128, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
+        typical=typical_scans, untested=("children", "large metal implants"),
         tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
     solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
