@@ -96,7 +96,8 @@ class Trust:
     fallback is not converged enough (None: it is); ``dose``: of the settings of a scan, and of measured data or None,
     the number of views and the noise in percent of the largest reading (None where it cannot be told), on which it
     depends what can be seen; ``classes``: name, least value and upper bound of values of an image whose intervals are
-    calibrated apart.
+    calibrated apart; ``noise_share``: the largest share of the data's norm that may be noise
+    (None: the usual one).
     """
 
     value_range: float
@@ -111,6 +112,7 @@ class Trust:
     classes: tuple[tuple[str, float, float], ...] = ()
     surrogate: Callable[[Any], Iterator[Tensor]] | None = None
     relative: bool = False
+    noise_share: float | None = None
 
     def unit(self, scale: IntensityScale) -> float:
         """How much of the delivered unit the numbers above count in: 1, or a network unit of a run of this scale."""
