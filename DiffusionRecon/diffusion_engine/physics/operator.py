@@ -140,8 +140,16 @@ def normal(operator: LinearOperator, x: Tensor, variance: Tensor) -> Tensor:
 
 
 def on_support(operator: LinearOperator, x: Tensor) -> Tensor:
-    """Images (..., rows, columns) within the operator's support, 0 outside; themselves where it knows of none."""
-    return x * operator.support if isinstance(operator, BoundedSupport) else x
+    """Images (..., rows, columns) within the support of the operator, or of the one it wraps; 0 outside.
+
+    Themselves where neither knows of one.
+    """
+    while not isinstance(operator, BoundedSupport):
+        inner = getattr(operator, "operator", None)
+        if inner is None:
+            return x
+        operator = inner
+    return x * operator.support
 
 
 def along(index: slice | Tensor, axis: int) -> tuple[Any, ...]:

@@ -17,8 +17,8 @@ FLOOR = 0.002
 BODY_SHARE = 0.1
 """The patient is brighter than this share of a stack's 99.9th percentile; air, noise and artefacts are not."""
 NOISE_SHARE = 0.5
-"""Signal lies in the middle of k-space, and what was read beyond it is noise in good scans too. Found: shares of 0.06 to
-0.42 on real acquisitions of brains and phantoms; 1 is noise alone, which an image of many coils fits to half.
+"""Signal lies in the middle of k-space, and what was read beyond it is noise in good scans too. Found: shares of 0.06
+to 0.42 on real acquisitions of brains and phantoms; 1 is noise alone, which an image of many coils fits to half.
 """
 LEAST, MOST = 2.0, 12.0
 """Accelerations beyond these are taken for the nearer one: the fit of typical scores has seen no others."""
@@ -42,6 +42,4 @@ def covariates(system: Any) -> float:
     return covariate_of(system.acquisition.acceleration)
 
 
-TRUST = Trust(
-    RANGE, FLOOR, MRIFingerprint, RULE, body, covariates, relative=True, noise_share=NOISE_SHARE,
-)
+TRUST = Trust(RANGE, FLOOR, MRIFingerprint, RULE, body, covariates, relative=True, noise_share=NOISE_SHARE)
