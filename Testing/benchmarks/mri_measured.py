@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         modality="mri", preset="standard", draws=options.draws, seed=options.seed, device="cpu",
         prior=options.prior or entry.default_prior,
     )
-    prior = load_prior(settings.prior, CPU, entry.unit, imaginary_std=entry.imaginary_std)
+    prior = load_prior(settings.prior, CPU, entry.unit)
     kspace = read(path)
     rows = [residual_row(kspace, settings)]
     print(rows[0])
