@@ -11,6 +11,7 @@ fully sampled axis is transformed. Source: Pruessmann et al., doi:10.1002/mrm.12
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -75,6 +76,11 @@ class MultiCoilFourier:
     def squared_norm(self) -> Tensor:
         """max_r sum_c |S_c(r)|^2, which |A|^2 does not exceed, as F and M do not lengthen: (slices or 1, 1, 1)."""
         return self.maps.abs().square().sum(1).amax((-2, -1), keepdim=True)
+
+    @cached_property
+    def support(self) -> Tensor:
+        """Where some coil sees the image: (slices or 1, rows, columns). Outside it is 0, as in A' of any data."""
+        return (self.maps != 0).any(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """A x: (..., coils, rows, columns), complex."""

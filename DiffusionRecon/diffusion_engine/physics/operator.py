@@ -76,6 +76,14 @@ class NormalOperator(Protocol):
     def normal(self, x: Tensor, variance: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class BoundedSupport(Protocol):
+    """An operator that knows where images can be other than 0: ``support``, bool (images or 1, rows, columns)."""
+
+    @property
+    def support(self) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Some views of an operator: costs as much as all of them, for operators that are not a SubsetOperator."""
@@ -129,6 +137,19 @@ def normal(operator: LinearOperator, x: Tensor, variance: Tensor) -> Tensor:
     if isinstance(operator, NormalOperator):
         return operator.normal(x, variance)
     return operator.adjoint(operator.forward(x) / variance)
+
+
+def on_support(operator: LinearOperator, x: Tensor) -> Tensor:
+    """Images (..., rows, columns) within the support of the operator, or of the one it wraps; 0 outside.
+
+    Themselves where neither knows of one.
+    """
+    while not isinstance(operator, BoundedSupport):
+        inner = getattr(operator, "operator", None)
+        if inner is None:
+            return x
+        operator = inner
+    return x * operator.support
 
 
 def along(index: slice | Tensor, axis: int) -> tuple[Any, ...]:
