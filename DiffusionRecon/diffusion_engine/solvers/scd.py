@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ..classical.tv import gradient, gradient_adjoint
 from ..denoiser import Denoiser
+from ..likelihoods.contract import weighted_readings
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.implicit import proximal
 from ..priors.lora import LowRank
@@ -136,7 +137,7 @@ def adapt_step(
     misfit = likelihood.residual_ratio(clean).mean()
     differences = gradient(clean)
     length = (differences.abs().square().sum(-3, keepdim=True) + SMOOTHING**2).sqrt()
-    share = 2 / likelihood.data.numel()
+    share = 2 / int(weighted_readings(likelihood, clean).sum())
     objective = misfit + share * settings.tv_weight * length.sum()
     if not bool(torch.isfinite(objective)):
         raise FloatingPointError(f"the misfit is not finite at noise level {sigma:.3g}: lower the learning rate")
