@@ -175,7 +175,7 @@ LISTED: list[dict[str, Any]] = [
             ["snr", 0.16],
             ["predictor", "ancestral"],
             ["coils", "combined"],
-            ["iterations", 3],
+            ["iterations", 1],
             ["every", 10],
         ],
     },

@@ -88,7 +88,10 @@ MRI = Modality(
         smallest_matrix=128, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
     ),
-    solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
+    solvers=(
+        "consistency", "pigdm", "diffpir", "ddnm", "ccdf", "r2d2", "hijack", "song", "dps", "mcg", "red_diff", "ilvr",
+    ),
+    presets=("standard", "posterior", "classical"),
     oracles={
         "wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle,
         **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},
