@@ -70,7 +70,7 @@ SOLVERS: dict[str, tuple[str, dict[str, Any], float]] = {
     "pigdm": ("pigdm", LEVELS, 0.4), "dps": ("dps", {**LEVELS, "steps": 60}, 0.6), "mcg": ("mcg", LEVELS, 0.6),
     "red_diff": ("red_diff", LEVELS, 0.6), "song": ("song", LEVELS, 0.6), "ccdf": ("ccdf", {**LEVELS, "iterations": 2}, 0.7),
     "consistency": ("consistency", {"steps": 8, "sigma_start": 1.0}, 0.5), "pfgm": ("pfgm", LEVELS, 0.6),
-    "score_mri": ("score_mri", LEVELS, 0.6), "score_mri, separate": ("score_mri", {**LEVELS, "coils": "separate"}, 0.6),
+    "score_mri": ("score_mri", LEVELS, 0.6), "score_mri, separate": ("score_mri", {**LEVELS, "channels": "separate"}, 0.6),
     "r2d2": ("r2d2", {**LEVELS, "factor": 6.0}, 0.6),
 }
 
@@ -172,7 +172,7 @@ def test_one_coil_ends_with_the_measured_samples_and_both_variants_are_one() -> 
     one = replace(problem, likelihood=likelihood, start=single.adjoint(likelihood.data))
     found = [
         draws_of("score_mri", one, 1, steps=6, **options)
-        for options in ({}, {"coils": "separate", "every": 1000}, {"coils": "separate", "every": 1})
+        for options in ({}, {"channels": "separate", "every": 1000}, {"channels": "separate", "every": 1})
     ]
     torch.testing.assert_close(single.forward(found[0]), likelihood.data, rtol=1e-4, atol=1e-4)
     for other in found[1:]:
@@ -184,14 +184,14 @@ def test_separate_coils_keep_their_own_samples_until_they_are_tied() -> None:
     problem = small()
     residual = {}
     for every in (1000, 2):
-        found = draws_of("score_mri", problem, 1, steps=12, coils="separate", every=every)
+        found = draws_of("score_mri", problem, 1, steps=12, channels="separate", every=every)
         residual[every] = float(problem.likelihood.residual_ratio(found))
         assert distance(found, problem.exact) < 0.7 * distance(problem.start, problem.exact)
     assert residual[1000] != residual[2]
     turned = 2.0 * problem.likelihood.operator.maps  # type: ignore[attr-defined]
     other = replace(problem.likelihood.operator, maps=turned)  # type: ignore[type-var]
     scaled = GaussianLikelihood(other, 2.0 * problem.likelihood.data, problem.likelihood.variance)
-    options = {"steps": 4, "coils": "separate"}
+    options = {"steps": 4, "channels": "separate"}
     torch.testing.assert_close(
         draws_of("score_mri", replace(problem, likelihood=scaled), 1, **options),
         draws_of("score_mri", problem, 1, **options),
@@ -202,10 +202,10 @@ def test_separate_coils_need_coil_maps() -> None:
     problem = small()
     plain = MaskedFourier(torch.ones(SIZE, SIZE, dtype=torch.bool))
     likelihood = GaussianLikelihood(plain, plain.forward(problem.exact), torch.tensor(1.0))
-    with pytest.raises(ValueError, match="need an acquisition with coil maps, found MaskedFourier: choose combined"):
-        next(score_mri(problem.denoiser, likelihood, problem.start, ScoreMRISettings(coils="separate"), seeded(0)))
-    with pytest.raises(ValueError, match="one of \\('combined', 'separate'\\) as the option coils"):
-        METHODS["score_mri"].options({"coils": "both"})
+    with pytest.raises(ValueError, match="found MaskedFourier: choose combined channels"):
+        next(score_mri(problem.denoiser, likelihood, problem.start, ScoreMRISettings(channels="separate"), seeded(0)))
+    with pytest.raises(ValueError, match="one of \\('combined', 'separate'\\) as the option channels"):
+        METHODS["score_mri"].options({"channels": "both"})
 
 
 # R2D2+

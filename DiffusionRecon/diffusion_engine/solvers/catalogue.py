@@ -70,7 +70,7 @@ METHODS: dict[str, Method] = {
             work=60,
         ),
         Method(
-            "score_mri", "Score-MRI", "baseline: measured k-space put back after every move, coils together or apart",
+            "score_mri", "Score-MRI", "baseline: measured k-space put back after every move",
             score_mri, ScoreMRISettings, "concentrated", "image", ("mri",), "100", "arXiv:2110.05243",
             work=100,
         ),

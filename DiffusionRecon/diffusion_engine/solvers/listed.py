@@ -159,7 +159,7 @@ LISTED: list[dict[str, Any]] = [
     {
         "name": "score_mri",
         "title": "Score-MRI",
-        "purpose": "baseline: measured k-space put back after every move, coils together or apart",
+        "purpose": "baseline: measured k-space put back after every move",
         "spread": "concentrated",
         "modalities": ["mri"],
         "calls": "100",
@@ -174,7 +174,7 @@ LISTED: list[dict[str, Any]] = [
             ["sigma_end", 0.01],
             ["snr", 0.16],
             ["predictor", "ancestral"],
-            ["coils", "combined"],
+            ["channels", "combined"],
             ["iterations", 1],
             ["every", 10],
         ],

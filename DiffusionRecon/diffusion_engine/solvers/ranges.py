@@ -36,7 +36,7 @@ OWN_RANGES: dict[tuple[str, str], Range] = {
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "family": ("gaussian", "poisson", "gamma"), "predictor": ("ancestral", "reverse_diffusion"),
-    "coils": ("combined", "separate"),
+    "channels": ("combined", "separate"),
 }
 """The values of options that are words."""
 

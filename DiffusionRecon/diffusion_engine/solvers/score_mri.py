@@ -6,17 +6,17 @@
 
 with the score s = (D(x; sigma) - x) / sigma^2 of complex images, and the replacement after the corrector, too. Unlike
 Song's projection it puts the measured entries back without noise, at every level. The method trusts the data wholly;
-draws are concentrated. Of one coil A^+ = A' is exact, and the measured entries are those of the result. Of several coils
+draws are concentrated. Of one channel A^+ = A' is exact, and the measured entries are those of the result. Of several
 there are two variants:
 
-``coils`` "combined": x is the image that all coils see, A^+ is cut short: one iteration of conjugate gradients is a step
-along A' of the best length (more follow the noise of the data where coils hardly tell aliases apart: 3 made it worse).
-``coils`` "separate": the image of each coil, z_c = |S_c| x, is drawn by itself, its own measured entries put back; then
-x = sum_c |S_c| z_c / sum_c |S_c|^2, which is their root of the sum of squares where they agree. Every ``every`` levels
-they are made to agree, z_c = |S_c| x (the hybrid variant); 1000: never. A call then costs as much as all coils.
+``channels`` "combined": x is the image that all channels see, A^+ is cut short: one iteration of conjugate gradients is
+a step along A' of the best length (more follow the noise of the data where channels hardly tell aliases apart).
+``channels`` "separate": the image of each channel, z_c = |S_c| x, is drawn by itself, its own measured entries put back;
+then x = sum_c |S_c| z_c / sum_c |S_c|^2, which is the root of their sum of squares where they agree. Every ``every``
+levels they are made to agree, z_c = |S_c| x (the hybrid variant); 1000: never. A call costs as much as all channels.
 
-Sources: arXiv:2110.05243, algorithms 2 to 5; start, arXiv:2112.05146. Taking the phases of the maps out of the coil
-images, so that a network of nearly real images can judge them, is this project's own.
+Sources: arXiv:2110.05243, algorithms 2 to 5; start, arXiv:2112.05146. Taking the phases of the weights S_c out of the
+images of channels, so that a network of nearly real images can judge them, is this project's own.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..likelihoods.conjugate_gradient import ratio
 from ..likelihoods.gaussian import GaussianLikelihood
-from ..physics.masked_fourier import centred_fft, centred_ifft
-from ..physics.mri import COIL_AXIS, MultiCoilFourier
+from ..physics.operator import ChannelOperator
 from ..sampling.grids import geometric_grid
 from ..sampling.langevin import corrector
 from ..sampling.movers import predictor_named
@@ -41,15 +40,17 @@ from .contract import SolverStep, denoise, finite
 from .projection import project
 
 
+CHANNELS = -3
+"""The axis of the state along which separate channels lie."""
 Measured = Callable[[Tensor, int], Tensor]
 """(state, number of the level) -> the state with the measured entries put back."""
 
 
 @dataclass(frozen=True)
 class ScoreMRISettings(AnnealedSettings):
-    """Levels, noise levels (network units, of complex noise of that variance), corrector, predictor, coils.
+    """Levels, noise levels (network units, of complex noise of that variance), corrector, predictor, channels.
 
-    ``iterations``: of A^+ where coils are combined. The published predictor, reverse_diffusion, lacks the factor
+    ``iterations``: of A^+ where channels are combined. The published predictor, reverse_diffusion, lacks the factor
     sigma' / sigma of the noise and needs many levels.
     """
 
@@ -57,7 +58,7 @@ class ScoreMRISettings(AnnealedSettings):
     sigma_start: float = 1.0
     snr: float = 0.16
     predictor: str = "ancestral"
-    coils: str = "combined"
+    channels: str = "combined"
     iterations: int = 1
     every: int = 10
 
@@ -68,15 +69,15 @@ def score_mri(
 ) -> Iterator[SolverStep]:
     """One draw for each complex image of the batch; the last step's estimate is the result; two calls a level.
 
-    ``likelihood``: of masked Fourier samples, of one or several coils; ``start``: (batch, rows, columns), complex, such
-    as the zero-filled image. Raises ValueError for real images, or separate coils of an operator that has none;
+    ``likelihood``: of masked Fourier samples, of one or several channels; ``start``: (batch, rows, columns), complex, such
+    as the zero-filled image. Raises ValueError for real images, or separate channels of an operator that has none;
     FloatingPointError where an estimate is not finite.
     """
     if not start.is_complex():
         raise ValueError(
             f"Score-MRI replaces frequencies and needs complex images, found {start.dtype}: give a complex start"
         )
-    if settings.coils == "separate":
+    if settings.channels == "separate":
         yield from _separate(denoiser, likelihood, start, settings, noise, condition)
         return
 
@@ -106,23 +107,24 @@ def _separate(
     denoiser: Denoiser, likelihood: GaussianLikelihood, start: Tensor, settings: ScoreMRISettings, noise: Noise,
     condition: Tensor | None,
 ) -> Iterator[SolverStep]:
-    """The same with a state (batch, coils, rows, columns): coil images with the phases of their maps taken out."""
+    """The same with a state (batch, channels, rows, columns): their images without the phases of their weights."""
     operator = likelihood.operator
-    if not isinstance(operator, MultiCoilFourier):
+    if not isinstance(operator, ChannelOperator):
         raise ValueError(
-            f"separate coils need an acquisition with coil maps, found {type(operator).__name__}: choose combined coils"
+            "separate channels need a measurement of several with their weights, found "
+            f"{type(operator).__name__}: choose combined channels"
         )
     size = operator.maps.abs()
     turn = torch.where(size > 0, operator.maps / size.clamp_min(torch.finfo(size.dtype).tiny), 1.0)
     # In the unit of the network the largest root of the sum of squares is 1.
     whole = operator.squared_norm.sqrt()[:, None]
-    size, data, mask = size / whole, likelihood.data / whole, operator.mask[:, None]
+    size, data = size / whole, likelihood.data / whole
 
     def combined(z: Tensor) -> Tensor:
-        return ratio((z * size).sum(COIL_AXIS), size.square().sum(COIL_AXIS))
+        return ratio((z * size).sum(CHANNELS), size.square().sum(CHANNELS))
 
     def measured(z: Tensor, level: int) -> Tensor:
-        own = centred_ifft(torch.where(mask, data, centred_fft(z * turn))) * turn.conj()
+        own = operator.put_back(z * turn, data) * turn.conj()
         return size * combined(own)[:, None] if (level + 1) % settings.every == 0 else own
 
     def each(x: Tensor, sigma: Tensor, seen: Tensor | None = None) -> Tensor:
