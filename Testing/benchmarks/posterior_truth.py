@@ -177,7 +177,7 @@ def _draws(method: Method, denoiser: Counted, problem: TruthProblem, case: Case,
 
 
 def score(draws: Tensor, truth: Truth) -> dict[str, float | None]:
-    """The table's figures for draws (n, rows, columns) of one posterior; intervals of complex ones are of their parts."""
+    """The table's figures for draws (n, rows, columns) of one posterior; of complex ones, intervals of their parts."""
     count = len(draws)
     found = truth.coordinates(draws).double()
     ratio = found.var(0) / truth.variance.double()

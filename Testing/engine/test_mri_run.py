@@ -156,7 +156,7 @@ def test_presets_serve_mri(name: str) -> None:
 
 @pytest.mark.parametrize("solver", ["tmpd", "mmps"])
 def test_draws_by_moment_matching_are_the_exact_posterior_s(exact: Shrinking, solver: str) -> None:
-    """Of white images: mean and covariance solve (I / g + A' V^-1 A) m = A' V^-1 y, g = 0.25, which one probe traces."""
+    """Of white images: (I / g + A' V^-1 A) m = A' V^-1 y, g = 0.25; the covariance is traced by one probe."""
     assert solver in listed_methods("mri")
     scan = {"solver": solver, "steps": 16, "solver_options": {"sigma_max": 8.0}, "acs_lines": 10, "acceleration": 2.0}
     settings = asked(draws=6, **scan)
@@ -200,6 +200,18 @@ def test_rows_of_an_evaluation(exact: Shrinking, monkeypatch: pytest.MonkeyPatch
     best = {row["method"]: row["nrmse"] for row in rows}
     assert best["wavelet-oracle"] < best["zero-filled"]
     assert all(row["weight_is_inside"] for row in rows if row["method"] == "wavelet-oracle")
+
+
+def test_every_method_that_is_offered_has_its_row(exact: Shrinking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the one that adapts the prior's network: here there is none."""
+    small = replace(MRI, cases=replace(MRI.cases, fixed={"matrix": 32, "field_mm": 230.0}))
+    monkeypatch.setattr(table, "MODALITIES", {**MODALITIES, "mri": small})
+    methods = [name for name in listed_methods("mri") if name != "scd"]
+    assert {"dds", "tmpd", "mmps", "score_mri", "csgm", "ilvr", "r2d2"} <= set(methods)
+    item, settings = Item("head", head(1, 32), (3,)), asked(draws=1, steps=2, acs_lines=10)
+    rows = list(evaluate([item], [{"acceleration": 2.0}], methods, settings, lesions=False))
+    assert [row["method"] for row in rows] == [label for name in methods for label in (f"{name}-draw", name)]
+    assert all(np.isfinite(row["nrmse"]) for row in rows)
 
 
 def test_errors_of_a_calibration_are_in_network_units(exact: Shrinking) -> None:

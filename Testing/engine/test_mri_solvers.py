@@ -66,11 +66,14 @@ LEVELS = {"steps": 20, "sigma_start": 1.0}
 SOLVERS: dict[str, tuple[str, dict[str, Any], float]] = {
     "dds": ("dds", LEVELS, 0.4), "dds, products": ("dds", {**LEVELS, "products": 3}, 0.4),
     "tmpd": ("tmpd", {"steps": 20, "sigma_max": 20.0}, 0.4), "mmps": ("mmps", {"steps": 20, "sigma_max": 20.0}, 0.4),
+    "tmpd, broad": ("tmpd", {"steps": 20, "sigma_max": 20.0, "broad_std": 0.05}, 0.4),
+    "dds, broad": ("dds", {**LEVELS, "broad_std": 0.05}, 0.4),
     "csgm": ("csgm", LEVELS, 0.5), "diffpir": ("diffpir", LEVELS, 0.5), "ddnm": ("ddnm", LEVELS, 0.5),
     "pigdm": ("pigdm", LEVELS, 0.4), "dps": ("dps", {**LEVELS, "steps": 60}, 0.6), "mcg": ("mcg", LEVELS, 0.6),
-    "red_diff": ("red_diff", LEVELS, 0.6), "song": ("song", LEVELS, 0.6), "ccdf": ("ccdf", {**LEVELS, "iterations": 2}, 0.7),
-    "consistency": ("consistency", {"steps": 8, "sigma_start": 1.0}, 0.5), "pfgm": ("pfgm", LEVELS, 0.6),
-    "score_mri": ("score_mri", LEVELS, 0.6), "score_mri, separate": ("score_mri", {**LEVELS, "channels": "separate"}, 0.6),
+    "red_diff": ("red_diff", LEVELS, 0.6), "song": ("song", LEVELS, 0.6),
+    "ccdf": ("ccdf", {**LEVELS, "iterations": 2}, 0.7), "pfgm": ("pfgm", LEVELS, 0.6),
+    "consistency": ("consistency", {"steps": 8, "sigma_start": 1.0}, 0.5), "score_mri": ("score_mri", LEVELS, 0.6),
+    "score_mri, separate": ("score_mri", {**LEVELS, "channels": "separate"}, 0.6),
     "r2d2": ("r2d2", {**LEVELS, "factor": 6.0}, 0.6),
 }
 

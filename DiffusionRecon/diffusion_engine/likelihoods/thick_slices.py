@@ -2,8 +2,8 @@
 
     y_k = (x_(f k) + ... + x_(f k + f - 1)) / f + n,   A A' = I / f
 
-Its proximal step is exact in one go: z = x + A' (y - A x) / (1 / f + v / g). Unlike other measurements it ties the slices
-of a batch. Source of the task: two perpendicular models (TPDM), arXiv:2303.08440, which estimate thin slices from it.
+Its proximal step is exact in one go: z = x + A' (y - A x) / (1 / f + v / g). Unlike other measurements it ties the
+slices of a batch. Source of the task: two perpendicular models (TPDM), arXiv:2303.08440, which estimate thin slices.
 """
 
 from __future__ import annotations

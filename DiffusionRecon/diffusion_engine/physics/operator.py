@@ -78,7 +78,7 @@ class NormalOperator(Protocol):
 
 @runtime_checkable
 class ChannelOperator(Protocol):
-    """Channels that see the image times weights of their own, each by the same orthonormal scan of which a part is known.
+    """Channels that see the image times weights of their own, each by the same orthonormal scan, part of it measured.
 
     ``maps``: the weights (images or 1, channels, rows, columns); ``squared_norm``: the largest sum of their squares,
     (images or 1, 1, 1); ``put_back``: images of the channels (..., channels, rows, columns) with what was measured of

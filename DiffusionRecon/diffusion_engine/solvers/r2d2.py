@@ -1,4 +1,4 @@
-"""Regularised reverse diffusion (R2D2+): joint denoising and super-resolution, with the low frequencies of an image kept.
+"""Regularised reverse diffusion (R2D2+): joint denoising and super-resolution, the low frequencies of an image kept.
 
     x = start, at its own noise level sigma_0                                              (no noise is added)
     x0 = D(x; sigma)

@@ -11,8 +11,8 @@ there are two variants:
 
 ``channels`` "combined": x is the image that all channels see, A^+ is cut short: one iteration of conjugate gradients is
 a step along A' of the best length (more follow the noise of the data where channels hardly tell aliases apart).
-``channels`` "separate": the image of each channel, z_c = |S_c| x, is drawn by itself, its own measured entries put back;
-then x = sum_c |S_c| z_c / sum_c |S_c|^2, which is the root of their sum of squares where they agree. Every ``every``
+``channels`` "separate": each channel's image, z_c = |S_c| x, is drawn by itself, its own measured entries put back; then
+x = sum_c |S_c| z_c / sum_c |S_c|^2, which is the root of their sum of squares where they agree. Every ``every``
 levels they are made to agree, z_c = |S_c| x (the hybrid variant); 1000: never. A call costs as much as all channels.
 
 Sources: arXiv:2110.05243, algorithms 2 to 5; start, arXiv:2112.05146. Taking the phases of the weights S_c out of the
@@ -38,7 +38,6 @@ from ..sampling.noise import Noise
 from .annealed import AnnealedSettings
 from .contract import SolverStep, denoise, finite
 from .projection import project
-
 
 CHANNELS = -3
 """The axis of the state along which separate channels lie."""
@@ -69,8 +68,8 @@ def score_mri(
 ) -> Iterator[SolverStep]:
     """One draw for each complex image of the batch; the last step's estimate is the result; two calls a level.
 
-    ``likelihood``: of masked Fourier samples, of one or several channels; ``start``: (batch, rows, columns), complex, such
-    as the zero-filled image. Raises ValueError for real images, or separate channels of an operator that has none;
+    ``likelihood``: of masked Fourier samples, of one or several channels; ``start``: (batch, rows, columns), complex,
+    such as the zero-filled image. Raises ValueError for real images, or separate channels of an operator that has none;
     FloatingPointError where an estimate is not finite.
     """
     if not start.is_complex():
@@ -127,8 +126,8 @@ def _separate(
         own = operator.put_back(z * turn, data) * turn.conj()
         return size * combined(own)[:, None] if (level + 1) % settings.every == 0 else own
 
-    def each(x: Tensor, sigma: Tensor, seen: Tensor | None = None) -> Tensor:
-        clean = denoiser(x[:, 0].flatten(0, 1)[:, None], sigma, seen)[:, 0]
+    def each(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        clean = denoiser(x[:, 0].flatten(0, 1)[:, None], sigma, condition)[:, 0]
         return clean.unflatten(0, (len(x), -1))[:, None]
 
     for step in _sampled(each, size * start[:, None], measured, settings, noise, condition):
