@@ -78,7 +78,7 @@ def lines(size: int, count: int, seed: int) -> Tensor:
 
 
 def parts(x: Tensor) -> Tensor:
-    """Complex images (n, rows, columns) as real vectors (n, 2 rows columns): all real parts, then the imaginary ones."""
+    """Complex images (n, rows, columns) as real vectors (n, 2 rows columns): real parts, then imaginary ones."""
     return torch.cat([x.real.flatten(1), x.imag.flatten(1)], 1)
 
 

@@ -11,12 +11,12 @@ there are two variants:
 
 ``channels`` "combined": x is the image that all channels see, A^+ is cut short: one iteration of conjugate gradients is
 a step along A' of the best length (more follow the noise of the data where channels hardly tell aliases apart).
-``channels`` "separate": each channel's image, z_c = |S_c| x, is drawn by itself, its own measured entries put back; then
-x = sum_c |S_c| z_c / sum_c |S_c|^2, which is the root of their sum of squares where they agree. Every ``every``
+``channels`` "separate": each channel's image, z_c = |S_c| x, is drawn by itself, its own measured entries put back;
+then x = sum_c |S_c| z_c / sum_c |S_c|^2, which is the root of their sum of squares where they agree. Every ``every``
 levels they are made to agree, z_c = |S_c| x (the hybrid variant); 1000: never. A call costs as much as all channels.
 
-Sources: arXiv:2110.05243, algorithms 2 to 5; start, arXiv:2112.05146. Taking the phases of the weights S_c out of the
-images of channels, so that a network of nearly real images can judge them, is this project's own.
+Sources: arXiv:2110.05243, algorithm 2 and those of several receivers; start, arXiv:2112.05146. Taking the phases of the
+weights S_c out of the images, so that a network of nearly real images can judge them, is this project's own.
 """
 
 from __future__ import annotations
