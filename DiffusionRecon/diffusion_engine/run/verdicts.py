@@ -189,7 +189,9 @@ def _signal(problem: Prepared[Any], images: np.ndarray) -> float:
 
 def _readings(problem: Prepared[Any]) -> int:
     """Of a slice, those that have a weight; complex ones count as one."""
-    data, variance = problem.delivered.data, problem.delivered.likelihood.variance
+    data, variance = problem.delivered.data, getattr(problem.delivered.likelihood, "variance", None)
+    if variance is None:
+        return int(data[0].numel())
     used = torch.isfinite(variance)
     return int(data[0].numel() if bool(used.all()) else used.expand_as(data)[0].sum())
 
