@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.mri import MultiCoilFourier
 from diffusion_engine.priors.analytic import GaussianDenoiser
+from diffusion_engine.priors.real_part import RealPart
 from torch import Tensor
 from truth_problems import Case, Truth, TruthProblem, case_of, gaussian_content
 from truth_scans import hartley, power_law
@@ -25,28 +25,12 @@ SCANS: tuple[tuple[int, float], ...] = ((14, 0.05), (10, 0.2))
 """Lines of 32 that are measured, and the standard deviation of a complex sample's noise."""
 
 
-@dataclass(frozen=True, eq=False)
-class PartsDenoiser:
-    """D(x; s) = D_real(Re x; s / sqrt 2) + i Im x t^2 / (t^2 + s^2 / 2): exact, noise has half its variance in a part.
-
-    ``real``: of real images; ``imaginary_std``: t, of white imaginary parts.
-    """
-
-    real: GaussianDenoiser
-    imaginary_std: float
-
-    def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
-        half = sigma / math.sqrt(2)
-        share = self.imaginary_std**2 / (self.imaginary_std**2 + half**2)
-        return torch.complex(self.real(x.real, half), share * x.imag)
-
-
 def coils_fourier(
     draws: int = 200, size: int = 32, coils: int = 4, scans: tuple[tuple[int, float], ...] = SCANS
 ) -> TruthProblem:
     """Power-law real parts and small imaginary ones, lines of k-space dense in the middle, four coils in a ring."""
     spectrum = power_law(size)
-    prior = PartsDenoiser(GaussianDenoiser(torch.zeros(size, size), spectrum), IMAGINARY_STD)
+    prior = RealPart(GaussianDenoiser(torch.zeros(size, size), spectrum), IMAGINARY_STD)
     cases = [
         _case(spectrum, MultiCoilFourier(ring(coils, size), lines(size, count, 90 + number)), noise, 80 + number)
         for number, (count, noise) in enumerate(scans)

@@ -16,14 +16,16 @@ from diffusion_engine.likelihoods.contract import weighted_readings
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.physics.masked_fourier import MaskedFourier, centred_fft
 from diffusion_engine.physics.mri import MultiCoilFourier
+from diffusion_engine.priors.real_part import RealPart
 from diffusion_engine.sampling.noise import Noise, seeded
 from diffusion_engine.solvers.catalogue import METHODS
 from diffusion_engine.solvers.contract import linearise
 from diffusion_engine.solvers.ilvr import low_pass
 from diffusion_engine.solvers.moment_matching import jacobian_spectrum
+from diffusion_engine.solvers.scd import with_adapter
 from diffusion_engine.solvers.score_mri import ScoreMRISettings, score_mri
 from diffusion_engine.solvers.tpdm import guided
-from torch import Tensor
+from torch import Tensor, nn
 
 SIZE, DRAWS, NOISE = 12, 4, 0.05
 
@@ -99,6 +101,38 @@ def test_denoisers_of_an_image_take_complex_ones(name: str) -> None:
     assert float(found.imag.abs().mean()) < 0.7 * float(noisy.imag.abs().mean())
 
 
+class Blurring(nn.Module):
+    """A network of real images that only knows that they are smooth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular", bias=False)
+        nn.init.constant_(self.filter.weight, 1 / 9)
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        found: Tensor = self.filter(x) / (1 + sigma**2)
+        return found
+
+
+def test_a_network_of_the_real_part_is_adapted_to_the_data() -> None:
+    """The adapters are in the network alone; the imaginary part shrinks as without them."""
+    network = Blurring()
+    prior = RealPart(network, 0.05)
+    adapted, adapter = with_adapter(prior, 4)
+    assert isinstance(adapted, RealPart)
+    assert (adapted.denoiser, adapted.imaginary_std) == (adapter, 0.05)
+    options = {"steps": 4, "sigma_start": 1.0, "skip": 2, "last": 1, "inner_steps": 3, "first_inner_steps": 3}
+    problem = replace(small(), denoiser=prior)
+    found = draws_of("scd", problem, 1, **options)
+    plain = draws_of("scd", problem, 1, **{**options, "inner_steps": 0, "first_inner_steps": 0})
+    assert not torch.equal(found, plain)
+    assert bool(torch.isfinite(found.abs()).all())
+    torch.testing.assert_close(network.filter.weight, torch.full((1, 1, 3, 3), 1 / 9))
+    with pytest.raises(ValueError, match="function has none to adapt"):
+        with_adapter(RealPart(lambda x, sigma, condition=None: x, 0.05), 2)
+
+
 # What a data step makes of complex readings, and of those that were not taken.
 
 
@@ -159,7 +193,7 @@ def test_gains_of_the_parts_are_measured_apart() -> None:
     real, imaginary = jacobian_spectrum(counted, seeded(4).normal(x))
     assert len(calls) == 1
     torch.testing.assert_close(imaginary, torch.full_like(imaginary, 0.05**2 / (0.05**2 + sigma**2 / 2)))
-    spectrum = problem.denoiser.real.spectrum
+    spectrum = problem.denoiser.denoiser.spectrum
     assert float((real[0] - spectrum / (spectrum + sigma**2 / 2)).abs().max()) < 0.05
     assert real.max() > 4 * imaginary.max()
 

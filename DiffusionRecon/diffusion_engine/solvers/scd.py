@@ -29,6 +29,7 @@ from ..likelihoods.contract import weighted_readings
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.implicit import proximal
 from ..priors.lora import LowRank
+from ..priors.real_part import RealPart
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
@@ -109,8 +110,11 @@ def with_adapter(denoiser: Denoiser, rank: int) -> tuple[Denoiser, LowRank]:
     """The denoiser called with low-rank adapters, zero at first, and the adapters; raises ValueError if it has none.
 
     A denoiser can be adapted when it is a module, or offers ``adaptable()``: its network, and what makes a denoiser of
-    an adapted one.
+    an adapted one. Of a network that judges the real part of complex images it is that network.
     """
+    if isinstance(denoiser, RealPart):
+        inner, adapter = with_adapter(denoiser.denoiser, rank)
+        return replace(denoiser, denoiser=inner), adapter
     if hasattr(denoiser, "adaptable"):
         network, around = denoiser.adaptable()
         adapter = LowRank(network, rank)
