@@ -108,6 +108,10 @@ class MultiCoilFourier:
         """sum_c conj(S_c) x_c of coil images (..., coils, rows, columns): (..., rows, columns)."""
         return (images * self._maps(images).conj()).sum(COIL_AXIS)
 
+    def put_back(self, images: Tensor, data: Tensor) -> Tensor:
+        """F^-1 (M y + (1 - M) F x) of coil images x (..., coils, rows, columns) and ``data`` y of that shape."""
+        return centred_ifft(torch.where(self._measured, data, centred_fft(images)))
+
     def variance(self, level: Tensor) -> Tensor:
         """The variance of the data: ``level``, E|n|^2 a number or of each coil; infinite where nothing is measured.
 

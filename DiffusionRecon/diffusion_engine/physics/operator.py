@@ -84,6 +84,24 @@ class BoundedSupport(Protocol):
     def support(self) -> Tensor: ...
 
 
+@runtime_checkable
+class ChannelOperator(Protocol):
+    """Channels that see the image times weights of their own, each by the same orthonormal scan, part of it measured.
+
+    ``maps``: the weights (images or 1, channels, rows, columns); ``squared_norm``: the largest sum of their squares,
+    (images or 1, 1, 1); ``put_back``: images of the channels (..., channels, rows, columns) with what was measured of
+    them in place of what they would have given.
+    """
+
+    @property
+    def maps(self) -> Tensor: ...
+
+    @property
+    def squared_norm(self) -> Tensor: ...
+
+    def put_back(self, images: Tensor, data: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Some views of an operator: costs as much as all of them, for operators that are not a SubsetOperator."""

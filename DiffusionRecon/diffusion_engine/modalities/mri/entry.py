@@ -91,7 +91,10 @@ MRI = Modality(
         typical=typical_scans, untested=("children", "large metal implants"),
         tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
-    solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
+    solvers=(
+        "consistency", "pigdm", "diffpir", "ddnm", "ccdf", "r2d2", "hijack", "song", "dps", "mcg", "red_diff", "ilvr",
+    ),
+    presets=("standard", "posterior", "classical"),
     oracles={
         "wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle,
         **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},
