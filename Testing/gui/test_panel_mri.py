@@ -25,7 +25,7 @@ from DiffusionReconLib.modalities.mri.acquisition import MRIAcquisition, answers
 from DiffusionReconLib.modalities.mri.entry import MRI, suggest
 from DiffusionReconLib.panel.method import PRIORS_FOLDER
 from host.pythonqt import plainToolTip
-from mr_inputs import addHead, kspaceArray, writeArray, writeKSpace
+from mr_inputs import addHead, addMRHead, kspaceArray, writeArray, writeKSpace
 from prepared import OpenPanel, addChest
 
 
@@ -49,7 +49,7 @@ def kspacePanel(openPanel: OpenPanel) -> Any:
 def test_standInAnMRVolumeIsRecognised(openPanel: OpenPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     panel = openPanel()
     ui = panel.widget.ui
-    addHead()
+    addMRHead(panel)
     assert ui.modalityComboBox.currentText == "MRI"
     assert ui.purposeLabel.text.startswith("Simulates an accelerated scan of this MR volume")
     assert ui.accelerationSpinBox.isVisibleTo(ui.kspaceDetailsCollapsibleButton)
@@ -67,10 +67,39 @@ def test_standInAnMRVolumeIsRecognised(openPanel: OpenPanel, monkeypatch: pytest
     assert table.recognised("MR", "HU") == "mri"
 
 
+def test_standInAVolumeWithoutUnitIsAskedAbout(openPanel: OpenPanel) -> None:
+    """Such a file may be of any kind: MRI is proposed, and nothing runs before an answer, which stays with the volume."""
+    panel = openPanel()
+    ui, parameters = panel.widget.ui, panel.widget.logic.getParameterNode()
+    head, other, chest = addHead(), addHead(), addChest()
+    parameters.inputVolume = head
+    assert ui.modalityComboBox.currentText == "MRI"
+    assert ui.modalityQuestionLabel.isVisibleTo(panel.container)
+    assert "Is 'Head' MRI? Neither DICOM nor a unit says so." in ui.modalityQuestionLabel.text
+    assert not ui.applyButton.enabled
+    assert plainToolTip(ui.applyButton) == "Confirm the modality of 'Head' first, or choose another one"
+    with pytest.raises(ValueError, match="Confirm the modality"):
+        panel.widget.panel.request()
+    ui.modalityQuestionLabel.linkActivated.emit("mri")
+    assert ui.applyButton.enabled
+    assert not ui.modalityQuestionLabel.isVisibleTo(panel.container)
+    parameters.inputVolume = chest
+    assert (ui.modalityComboBox.currentText, ui.applyButton.enabled) == ("CT", True)
+    parameters.inputVolume = other
+    assert not ui.applyButton.enabled
+    parameters.inputVolume = head
+    assert (ui.modalityComboBox.currentText, ui.applyButton.enabled) == ("MRI", True)
+    # A modality that was chosen is an answer too.
+    parameters.inputVolume = other
+    choose(ui.modalityComboBox, "CT")
+    assert not ui.modalityQuestionLabel.isVisibleTo(panel.container)
+    assert ui.applyButton.enabled
+
+
 def test_standInAnAcquisitionBecomesTheEnginesSettings(openPanel: OpenPanel) -> None:
     panel = openPanel()
     ui = panel.widget.ui
-    addHead()
+    addMRHead(panel)
     choose(ui.acquisitionPresetComboBox, "8-fold, points (3D)")
     assert (ui.accelerationSpinBox.value, ui.samplingComboBox.currentText) == (8.0, "Poisson disc")
     ui.acsSpinBox.value, ui.coilsSpinBox.value = 20, 12

@@ -10,7 +10,7 @@ import pytest
 import slicer
 import slicer.util
 from DiffusionReconLib.scene import results
-from mr_inputs import addHead, headArray, writeArray
+from mr_inputs import addMRHead, headArray, writeArray
 from prepared import OpenPanel, idle, leftovers
 
 SECONDS = 300.0
@@ -36,7 +36,7 @@ def correlation(node: Any) -> float:
 def test_standInMRFromVolumeToFindings(openPanel: OpenPanel) -> None:
     panel = openPanel()
     ui = panel.widget.ui
-    addHead()
+    addMRHead(panel)
     choose(ui.acquisitionPresetComboBox, "4-fold, random lines")
     choose(ui.deviceComboBox, "CPU")
     ui.acsSpinBox.value = 12

@@ -63,7 +63,7 @@ class AdvancedPart(Part):
         self._coupling.show(self.parameters.coupling)
         method, trouble = None, ""
         try:
-            method = chosenMethod(self.parameters)
+            method = chosenMethod(self.parameters, self._modality().name)
         except ValueError as error:
             trouble = str(error)
         if method is None:

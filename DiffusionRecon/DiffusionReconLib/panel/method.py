@@ -77,9 +77,10 @@ class MethodPart(Part):
     @property
     def _hasPull(self) -> bool:
         """Whether a run has a sample with a surer prior, whose difference the map of where the prior decided is."""
-        if self.solver not in listed_methods():
+        modality = self._modality().name
+        if self.solver not in listed_methods(modality):
             return False
-        return surer(Settings(solver=self.solver, draws=int(self.parameters.draws))) is not None
+        return surer(Settings(modality=modality, solver=self.solver, draws=int(self.parameters.draws))) is not None
 
     @property
     def prior(self) -> str:

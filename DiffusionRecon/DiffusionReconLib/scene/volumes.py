@@ -29,6 +29,8 @@ QUANTITIES = {
     "SUV": ("126401", "DCM", "SUVbw"),
     "Bq/mL": ("110822", "DCM", "Radioactivity Concentration"),
 }
+# Of what modality a volume is, where it was reconstructed here or a user has said so.
+MODALITY_ATTRIBUTE = "DiffusionPriors.Modality"
 # What tells the volumes of a result from others: the key that each is known by in it.
 RESULT_ATTRIBUTE = "DiffusionPriors.Result"
 # The key of the estimate that is shown while a run goes on, and removed with its end.
