@@ -58,6 +58,7 @@ class CountsSystem:
     emission: PoissonEmission
     noise_std: float = 1.0
     complex_images: bool = False
+    imaginary_std: float | None = None
     conversion: dict[str, float] = field(default_factory=dict)
 
     @property

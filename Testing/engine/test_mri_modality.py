@@ -18,7 +18,7 @@ from diffusion_engine.modalities.mri.grids import (
     recentred,
     rescaled_matrix,
 )
-from diffusion_engine.modalities.mri.phase import middle_window, smooth_phase
+from diffusion_engine.modalities.mri.phase import LEAST, imaginary_std, middle_window, smooth_phase
 from diffusion_engine.modalities.mri.sampled import middle_block, sampled
 from diffusion_engine.modalities.mri.scale import network_unit
 from diffusion_engine.modalities.mri.scan import PATTERNS, MRIScan
@@ -323,3 +323,33 @@ def test_one_coil_works() -> None:
     ready = problem(coils=1, acceleration=1.5)
     assert isinstance(ready.delivered.likelihood, GaussianLikelihood)
     assert errors(ready.scale.from_network(ready.delivered.start()).numpy(), ready.reference) < 0.3
+
+
+@pytest.mark.parametrize("rough", [0.0, 0.05, 0.2])
+def test_spread_of_the_imaginary_part_follows_the_phase_that_is_not_smooth(rough: float) -> None:
+    """Two thirds to three times of the true one, whatever the noise; the smooth phase counts for nothing."""
+    shape = (96, 96)
+    yy, xx = torch.meshgrid(torch.linspace(-1, 1, 96), torch.linspace(-1, 1, 96), indexing="ij")
+    size = ((yy**2 + xx**2) < 0.6).float() * (1 + 0.3 * torch.cos(9 * xx))
+    phase = 2 * xx + rough * torch.cos(60 * xx + 5 * yy)
+    maps = ring_of_coils(4, shape)[None]
+    mask = np.zeros((1, *shape), bool)
+    mask[:, 36:60] = True
+    mask[:, ::4] = True
+    for std in (0.001, 0.05):
+        generator = torch.Generator().manual_seed(0)
+        noise = std * torch.randn((1, 4, *shape), generator=generator, dtype=torch.complex64)
+        samples = (centred_fft(maps * size * torch.polar(torch.ones(shape), phase)) + noise) * torch.from_numpy(mask)
+        turned = maps * torch.polar(torch.ones(1, *shape), smooth_phase(samples, maps, middle_window(mask[0])))[:, None]
+        found = imaginary_std(samples, turned, mask, std, 1.0)
+        true = float((size[size > 0] * torch.sin(rough * torch.cos(60 * xx + 5 * yy))[size > 0]).square().mean().sqrt())
+        assert found is not None
+        assert 2 / 3 * true <= found <= max(3 * true, 0.04)
+
+
+def test_a_phase_that_is_not_smooth_is_left_to_the_prior() -> None:
+    mask = np.ones((1, 32, 32), bool)
+    samples = centred_fft(torch.full((1, 1, 32, 32), 1j))
+    assert imaginary_std(samples, torch.ones(1, 1, 32, 32), mask, 0.0, 1.0) is None
+    assert imaginary_std(samples, torch.ones(1, 1, 32, 32), ~mask, 0.0, 1.0) is None
+    assert imaginary_std(samples, torch.full((1, 1, 32, 32), 1j), mask, 0.0, 1.0) == LEAST

@@ -20,6 +20,7 @@ from diffusion_engine.phantoms.chest import synthetic_chest
 from diffusion_engine.posterior.spread import Spread
 from diffusion_engine.priors.adapter_card import SHIPPED
 from diffusion_engine.priors.card import read_card
+from diffusion_engine.priors.real_part import for_images
 from diffusion_engine.run import draws as draws_module
 from diffusion_engine.run.pipeline import Result, reconstruct
 from diffusion_engine.run.presets import PRESETS
@@ -79,7 +80,7 @@ def test_samples_from_a_file_run_without_a_reference(exact: Shrinking) -> None:
 
 def test_half_of_the_noise_in_the_real_part_and_a_shrunk_imaginary_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network sees the real part alone, at sigma / sqrt(2); the imaginary one shrinks by t^2 / (t^2 + s^2 / 2)."""
-    prior = replace(stub_prior(monkeypatch), imaginary_std=0.05)
+    prior = for_images(stub_prior(monkeypatch), 0.05)
     x = torch.complex(torch.full((2, 1, 8, 8), 3.0), torch.full((2, 1, 8, 8), -1.0)).requires_grad_()
     found = prior(x, torch.tensor(0.1))
     torch.testing.assert_close(found.real, x.real * 0.25 / (0.25 + 0.005))
@@ -88,24 +89,18 @@ def test_half_of_the_noise_in_the_real_part_and_a_shrunk_imaginary_one(monkeypat
     torch.testing.assert_close(product, torch.full_like(x, 2j / 3))
 
 
-def test_the_modality_s_rule_reaches_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
+def test_the_acquisition_s_imaginary_part_reaches_the_denoiser(
+    exact: Shrinking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float | None] = []
 
-    class Stopped(Exception):
-        pass
+    def wrapped(denoiser: Any, imaginary_std: float | None) -> Any:
+        told.append(imaginary_std)
+        return for_images(denoiser, imaginary_std)
 
-    def load(*given: Any, **named: Any) -> None:
-        told.append(named["imaginary_std"])
-        raise Stopped
-
-    for place in ("run.pipeline", "evaluation.evaluate"):
-        monkeypatch.setattr(f"diffusion_engine.{place}.load_prior", load)
-    with pytest.raises(Stopped):
-        run()
-    with pytest.raises(Stopped):
-        next(evaluate([], [], ["dds"], asked()))
-    assert told == [MRI.imaginary_std] * 2 == [0.05] * 2
-    assert MODALITIES["ct"].imaginary_std is None
+    monkeypatch.setattr(draws_module, "for_images", wrapped)
+    run(draws=1)
+    assert set(told) == {problem().delivered.imaginary_std}
 
 
 def test_usual_values_of_a_method_stand_for_its_defaults(exact: Shrinking, monkeypatch: pytest.MonkeyPatch) -> None:

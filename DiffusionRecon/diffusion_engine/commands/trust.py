@@ -190,9 +190,7 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
 
     settings = Settings.from_dict(given_settings(options))
     entry = settings.entry
-    prior = load_prior(
-        settings.prior, choose_device(settings.device), entry.unit, imaginary_std=entry.imaginary_std
-    )
+    prior = load_prior(settings.prior, choose_device(settings.device), entry.unit)
     path = PRIORS_FOLDER / f"{settings.prior}.json"
     path = path if path.exists() else Path(settings.prior)
     read_card(path)  # An adapter's card takes no calibration: refused before any work.

@@ -146,9 +146,7 @@ def evaluate(
     if unknown:
         raise ValueError(f"unknown methods {unknown}: choose from {known}")
     device = choose_device(settings.device)
-    prior = None
-    if set(methods) & set(SOLVERS):
-        prior = load_prior(settings.prior, device, modality.unit, imaginary_std=modality.imaginary_std)
+    prior = load_prior(settings.prior, device, modality.unit) if set(methods) & set(SOLVERS) else None
     for scan in scans:
         for item in items:
             pixel = modality.cases.binned * min(item.volume.spacing_mm[:2]) * 0.999

@@ -91,11 +91,16 @@ class Lesion:
 
 def region(image: np.ndarray, pixel_mm: tuple[float, float], tissue: Tissue, body: np.ndarray) -> np.ndarray:
     """Where a slice (rows, columns) holds a tissue, within its ``body``; ``pixel_mm``: of rows and columns."""
+    mean, variance = local_moments(image, pixel_mm)
+    return (mean >= tissue.low) & (mean <= tissue.high) & (variance <= tissue.rough**2) & body
+
+
+def local_moments(image: np.ndarray, pixel_mm: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance within AROUND_MM of a slice, fine noise smoothed away."""
     fine = ndimage.gaussian_filter(image.astype(np.float64), [FINE_MM / width for width in pixel_mm])
     around = [AROUND_MM / width for width in pixel_mm]
     mean = ndimage.gaussian_filter(fine, around)
-    variance = np.maximum(ndimage.gaussian_filter(fine**2, around) - mean**2, 0)
-    return (mean >= tissue.low) & (mean <= tissue.high) & (variance <= tissue.rough**2) & body
+    return mean, np.maximum(ndimage.gaussian_filter(fine**2, around) - mean**2, 0)
 
 
 def patient(image: np.ndarray, modality: Modality) -> np.ndarray:
@@ -109,8 +114,8 @@ def patient(image: np.ndarray, modality: Modality) -> np.ndarray:
 def regions(volume: Volume, index: int, modality: Modality) -> dict[str, np.ndarray]:
     """The tissues of a slice by name, see :func:`region`."""
     image, body = volume.array[index], patient(volume.array[index], modality)
-    pixel = (volume.spacing_mm[1], volume.spacing_mm[0])
-    return {tissue.name: region(image, pixel, tissue, body) for tissue in modality.cases.tissues}
+    pixel, unit = (volume.spacing_mm[1], volume.spacing_mm[0]), modality.trust.unit_of(image)
+    return {tissue.name: region(image / unit, pixel, tissue, body) for tissue in modality.cases.tissues}
 
 
 def placed(
@@ -133,7 +138,7 @@ def placed(
     }
     rows, columns = (np.arange(n) * width for n, width in zip(volume.array.shape[1:], pixel, strict=True))
     away = np.full(volume.array.shape[1:], np.inf)
-    matrix = volume.ijk_to_ras
+    matrix, mean = volume.ijk_to_ras, local_moments(volume.array[index], pixel)[0]
     found: list[Lesion] = []
     for want in wanted:
         ratio, turn, where = generator.uniform(1, LONGEST), generator.uniform(0, math.pi), generator.random()
@@ -145,9 +150,10 @@ def placed(
         row, column = places[int(where * len(places))].tolist()
         away = np.minimum(away, np.hypot(rows[:, None] - rows[row], columns[None] - columns[column]) - reach)
         right, down = (matrix[:3, n] / np.linalg.norm(matrix[:3, n]) for n in (0, 1))
+        contrast = want.contrast * (float(mean[row, column]) if want.share else 1.0)
         axis = math.cos(turn) * right + math.sin(turn) * down
         found.append(Lesion(
-            want.tissue, index, _point(matrix, (column, row, index)), want.diameter_mm, want.contrast, float(ratio),
+            want.tissue, index, _point(matrix, (column, row, index)), want.diameter_mm, contrast, float(ratio),
             (float(axis[0]), float(axis[1]), float(axis[2])),
         ))
     return found

@@ -72,7 +72,9 @@ class System(Protocol):
     """Data bound to one grid; images (slices, rows, columns) are in network units, which are converted here alone.
 
     ``likelihood``: of images in network units. ``data``: as they came, first axis the slices. ``noise_std``: one
-    typical standard deviation of them. ``complex_images``: whether images are complex numbers. ``conversion``: the
+    typical standard deviation of them. ``complex_images``: whether images are complex numbers; ``imaginary_std``: of
+    what is left in their imaginary part, network units, where their smooth phase was taken out, see
+    :class:`..priors.real_part.RealPart`; None: a prior sees both parts, or they are real. ``conversion``: the
     numbers by name by which images in the unit of the physics become those of the modality's unit, for the report.
     """
 
@@ -90,6 +92,9 @@ class System(Protocol):
 
     @property
     def complex_images(self) -> bool: ...
+
+    @property
+    def imaginary_std(self) -> float | None: ...
 
     @property
     def conversion(self) -> Mapping[str, float]: ...
@@ -166,9 +171,7 @@ class Modality:
     name, for comparison only; ``solvers``: methods that were run in it and did not diverge, beside those whose entries
     in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it;
     ``smooth``: broad groups of its readings, None where they have no order; ``usual``: by method, the values of its
-    settings (``steps`` and ``sigma_start`` among them) that stand here in place of its own defaults; ``imaginary_std``:
-    of what is left in the imaginary part of complex images, network units, where their smooth phase was taken out and a
-    prior shrinks it, see :class:`..priors.library.Prior`; None: it sees both parts.
+    settings (``steps`` and ``sigma_start`` among them) that stand here in place of its own defaults.
     """
 
     name: str
@@ -192,7 +195,6 @@ class Modality:
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
     smooth: Smooth | None = None
     usual: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    imaginary_std: float | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:

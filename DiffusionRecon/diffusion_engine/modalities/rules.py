@@ -86,7 +86,7 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Trust:
-    """The rules by which results of a modality are judged, in its unit; ``relative``: in network units of each run.
+    """The rules by which results of a modality are judged, in its unit, or where that has no meaning in network units.
 
     ``value_range``: of the values that a reader looks at, for PSNR and SSIM; ``least``: the least possible value,
     ``least_fitted``: how low the noise of a fitted image may reach (None: there are no such limits); ``floor``: the
@@ -96,7 +96,8 @@ class Trust:
     fallback is not converged enough (None: it is); ``dose``: of the settings of a scan, and of measured data or None,
     the number of views and the noise in percent of the largest reading (None where it cannot be told), on which it
     depends what can be seen; ``classes``: name, least value and upper bound of values of an image whose intervals are
-    calibrated apart.
+    calibrated apart; ``relative``: of images, how much of their own values a network unit is, where the numbers above
+    count in network units (None: in the modality's unit).
     """
 
     value_range: float
@@ -110,11 +111,15 @@ class Trust:
     dose: Callable[[Any, Any], tuple[int, float | None]] | None = None
     classes: tuple[tuple[str, float, float], ...] = ()
     surrogate: Callable[[Any], Iterator[Tensor]] | None = None
-    relative: bool = False
+    relative: Callable[[np.ndarray], float] | None = None
 
     def unit(self, scale: IntensityScale) -> float:
         """How much of the delivered unit the numbers above count in: 1, or a network unit of a run of this scale."""
-        return scale.scale if self.relative else 1.0
+        return 1.0 if self.relative is None else scale.scale
+
+    def unit_of(self, images: np.ndarray) -> float:
+        """The same for images without a run."""
+        return 1.0 if self.relative is None else self.relative(images)
 
 
 @dataclass(frozen=True)
@@ -174,8 +179,8 @@ class Files:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Where known lesions can be inserted: voxels whose local mean lies between ``low`` and ``high``, in the modality's
-    unit, and whose local standard deviation, fine noise smoothed away, is at most ``rough``."""
+    """Where known lesions can be inserted: voxels whose local mean lies between ``low`` and ``high``, and whose local
+    standard deviation, fine noise smoothed away, is at most ``rough``; in the unit of the modality's rules of trust."""
 
     name: str
     low: float
@@ -185,11 +190,15 @@ class Tissue:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A lesion to insert: into which tissue by name, its diameter, and what it adds in the modality's unit."""
+    """A lesion to insert: into which tissue by name, its diameter, and what it adds in the modality's unit.
+
+    ``share``: the contrast is a share of the local mean instead.
+    """
 
     tissue: str
     diameter_mm: float
     contrast: float
+    share: bool = False
 
 
 @dataclass(frozen=True)

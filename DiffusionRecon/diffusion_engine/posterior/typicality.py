@@ -34,19 +34,18 @@ def denoising_features(
 ) -> Tensor:
     """f above: (slices, levels), float64.
 
-    ``images``: (slices, rows, columns) in network units, real or complex; ``grid``: the prior's, to which they are
-    resampled. All slices get the same noise, so that none depends on its neighbours.
+    ``images``: (slices, rows, columns) in network units, of complex ones the magnitude counts; ``grid``: the prior's,
+    to which they are resampled. All slices get the same noise, so that none depends on its neighbours.
     """
     generator = torch.Generator().manual_seed(seed)
-    clean = resample(images, *grid.shape)[:, None]
+    clean = resample(images.abs() if images.is_complex() else images, *grid.shape)[:, None]
     place = positions(*grid.shape, grid.pixel_mm, grid.centre_mm).to(clean.device)
     features = []
-    kind = torch.complex64 if clean.is_complex() else torch.float32
     for sigma in sigmas:
-        noise = torch.randn((1, 1, *grid.shape), generator=generator, dtype=kind).to(clean)
+        noise = torch.randn((1, 1, *grid.shape), generator=generator, ).to(clean)
         with torch.no_grad():
             change = denoiser(clean + sigma * noise, torch.tensor(sigma), place) - clean
-        features.append(change.abs().double().square().mean((1, 2, 3)).clamp_min(1e-30).log())
+        features.append(change.double().square().mean((1, 2, 3)).clamp_min(1e-30).log())
     return torch.stack(features, -1).cpu()
 
 

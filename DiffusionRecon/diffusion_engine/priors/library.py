@@ -13,7 +13,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..denoiser import EDMDenoiser, as_column
+from ..denoiser import EDMDenoiser
 from .adapter_card import SHIPPED, AdapterCard, adapted_card, base_card_path, is_adapter, read_adapter, read_any_card
 from .card import PriorCard, read_card, sha256
 from .foreign.families import FAMILIES
@@ -35,7 +35,6 @@ class Prior:
     denoiser: EDMDenoiser | ImportedDenoiser
     device: torch.device
     bf16: bool
-    imaginary_std: float | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         """D(x; sigma) in batches of bounded memory, with gradients only if ``x`` or the network asks for them.
@@ -47,18 +46,10 @@ class Prior:
 
             D(x; sigma) = D(Re x; sigma / sqrt(2)) + i D(Im x; sigma / sqrt(2)),
 
-        as arXiv:2110.05243 uses networks of real images. With an ``imaginary_std`` t the smooth phase was taken out of
-        the images: the network judges the real part, and what is left in the imaginary one is normal, of deviation t,
-
-            D(x; sigma) = D(Re x; sigma / sqrt(2)) + i Im x t^2 / (t^2 + sigma^2 / 2).
+        as arXiv:2110.05243 uses networks of real images; where their phase is known see :class:`.real_part.RealPart`.
         """
         if x.is_complex():
-            half = sigma / math.sqrt(2)
-            real = self(x.real, half, condition)
-            if self.imaginary_std is None:
-                return torch.complex(real, self(x.imag, half, condition))
-            share = self.imaginary_std**2 / (self.imaginary_std**2 + as_column(half, x.real) ** 2)
-            return torch.complex(real, x.imag * share)
+            return torch.complex(*(self(part, sigma / math.sqrt(2), condition) for part in (x.real, x.imag)))
         each = condition is not None and condition.ndim == x.ndim and len(condition) == len(x)
         # On a processor one image a call: as fast, and none depends on those beside it by another order of rounding.
         alone = self.device.type == "cpu" and not each
@@ -101,15 +92,13 @@ def list_priors(folder: Path = PRIORS_FOLDER) -> list[PriorCard]:
 
 
 def load_prior(
-    name: str, device: str | torch.device = "cpu", unit: str | None = "HU", bf16: bool | None = None,
-    imaginary_std: float | None = None,
+    name: str, device: str | torch.device = "cpu", unit: str | None = "HU", bf16: bool | None = None
 ) -> Prior:
     """Load a shipped prior by name, or any by the path of its card, after checking hash, shapes and unit.
 
     The path of an adapter's card gives its base prior with the adapter added.
     ``unit``: that it must have, None for any. ``bf16``: compute in bfloat16; by default where :func:`suits_bf16`, for
-    imported networks never: they were trained to be exact at noise levels that it cannot resolve. ``imaginary_std``:
-    of complex images, see :class:`Prior`. Raises ValueError.
+    imported networks never: they were trained to be exact at noise levels that it cannot resolve. Raises ValueError.
     """
     path = PRIORS_FOLDER / f"{name}.json"
     if not path.exists():
@@ -121,7 +110,7 @@ def load_prior(
             )
     if is_adapter(path):
         adapter = read_adapter(path)
-        base = load_prior(str(base_card_path(adapter, path)), device, unit, bf16, imaginary_std)
+        base = load_prior(str(base_card_path(adapter, path)), device, unit, bf16)
         read_adapter_weights(path, adapter, base.denoiser.network).merge()
         return replace(base, card=adapted_card(base.card, adapter))
     card = read_card(path)
@@ -138,7 +127,7 @@ def load_prior(
     network.eval().requires_grad_(False)
     own = isinstance(denoiser, EDMDenoiser)
     suited = own and suits_bf16(device, card.sigma[0], card.sigma_data)
-    return Prior(card, denoiser, device, suited if bf16 is None else bf16, imaginary_std)
+    return Prior(card, denoiser, device, suited if bf16 is None else bf16)
 
 
 def build_denoiser(card: PriorCard) -> EDMDenoiser | ImportedDenoiser:

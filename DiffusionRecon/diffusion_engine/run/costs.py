@@ -17,6 +17,7 @@ from ..jobs.forecast import MEGABYTE, MicroRun, forecast
 from ..modalities.prepared import Extent, Prepared
 from ..physics.grid import ImageGrid
 from ..priors.library import Prior
+from ..priors.real_part import for_images
 from ..solvers.listing import listed_method, working_megabytes
 from .settings import Settings
 from .surer import surer_work
@@ -73,10 +74,10 @@ def measure(problem: Prepared[Any], settings: Settings, prior: Prior | None, mov
     place = positions(*grid.shape, grid.pixel_mm).to(problem.device)
     kind = torch.complex64 if working.complex_images else torch.float32
     image = torch.zeros((count, *grid.shape), dtype=kind, device=problem.device)
-    network = working.local_gaussian(image)
+    network, denoiser = working.local_gaussian(image), for_images(prior, working.imaginary_std)
 
     def step() -> None:
-        network.proximal(prior(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
+        network.proximal(denoiser(image[:, None], torch.tensor(0.2), place)[:, 0], 0.04)
 
     work = listed_method(settings.solver, settings.modality).draw_work(settings.steps, settings.options)
     call = _timed(step) / count

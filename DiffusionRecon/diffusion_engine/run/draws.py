@@ -22,6 +22,7 @@ from ..posterior.calibration import Acquisition
 from ..priors.card import NEIGHBOURS, VOLUME, check_use
 from ..priors.library import Prior
 from ..priors.neighbours import DownwardStack
+from ..priors.real_part import for_images
 from ..priors.slices import resample
 from ..sampling.noise import Noise
 from ..solvers.catalogue import method_named
@@ -76,6 +77,7 @@ def diffusion_draws(
     denoiser = coupling.denoiser(prior, spacing)
     if settings.coupling in (NEIGHBOURS, VOLUME) and turn_of(problem.frame).downward:
         denoiser = DownwardStack(denoiser)
+    denoiser = for_images(denoiser, system.imaginary_std)
 
     def start(part: slice | Tensor) -> Tensor:
         return system.select(part).start()

@@ -76,10 +76,7 @@ def reconstruct_steps(source: Any, settings: Settings, folder: Path | None = Non
     check_method(settings)
     prior = None
     if settings.draws_images:
-        prior = load_prior(
-            settings.prior, device, settings.entry.unit, bf16=PRECISIONS[settings.precision],
-            imaginary_std=settings.entry.imaginary_std,
-        )
+        prior = load_prior(settings.prior, device, settings.entry.unit, bf16=PRECISIONS[settings.precision])
         check_use(prior.card, settings.solver, settings.coupling)
         check_calibrations([*prior.card.calibration, *prior.card.maps], settings.entry.trust)
     problem = settings.entry.prepare(

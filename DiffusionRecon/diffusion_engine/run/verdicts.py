@@ -55,7 +55,7 @@ def residual_tests(
     levels = list(tally.sigma_start)
     yield from chunk_images(again, settings, prior, costs, slice(0, 1), tally, copies, None)
     tally.seconds, tally.sigma_start = seconds, levels
-    readings = _readings(problem, tally.images[best])
+    readings = _readings(problem)
     tests = []
     copies.pop(PULL, None)
     for key, copy in copies.items():
@@ -187,11 +187,13 @@ def _signal(problem: Prepared[Any], images: np.ndarray) -> float:
     return float(squares.mean() if bool(used.all()) else squares[used.expand_as(squares)].mean())
 
 
-def _readings(problem: Prepared[Any], images: np.ndarray) -> int:
-    """Of a slice, those that have a weight, near ``images`` where that depends on them; complex ones count as one."""
-    likelihood, _ = problem.delivered.physical(problem.network(images))
-    used = torch.isfinite(likelihood.variance)
-    return int(likelihood.data[0].numel() if bool(used.all()) else used.expand_as(likelihood.data)[0].sum())
+def _readings(problem: Prepared[Any]) -> int:
+    """Of a slice, those that have a weight; complex ones count as one."""
+    data, variance = problem.delivered.data, getattr(problem.delivered.likelihood, "variance", None)
+    if variance is None:
+        return int(data[0].numel())
+    used = torch.isfinite(variance)
+    return int(data[0].numel() if bool(used.all()) else used.expand_as(data)[0].sum())
 
 
 def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.ndarray, ratio: float) -> bool:
@@ -205,7 +207,7 @@ def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.
         if trust.least_fitted is not None and float(images.min()) < trust.least_fitted:
             ratio = _ratio(problem.residuals(_raised(images, trust.least_fitted)))
         iterations = settings.iterations(kind) if kind == entry.fallback else CONVERGED
-        readings = _readings(problem, images)
+        readings = _readings(problem)
         return ratio <= ceiling(_signal(problem, images), readings, iterations)
     likelihood, image = problem.delivered.physical(problem.network(_raised(images, trust.least)))
     data = likelihood.data

@@ -74,6 +74,7 @@ class PhotoSystem:
     measured: GaussianLikelihood
     blur: Blur
     complex_images = False
+    imaginary_std = None
     data = property(lambda self: self.measured.data)
     noise_std = property(lambda self: self.blur.noise_std)
     conversion = property(lambda self: {})

@@ -62,6 +62,10 @@ class CTSystem:
         return False
 
     @property
+    def imaginary_std(self) -> None:
+        return None
+
+    @property
     def conversion(self) -> dict[str, float]:
         """HU = 1000 (mu / water - 1)."""
         return {"water_per_mm": self.water_per_mm}

@@ -23,7 +23,7 @@ from .channels import Channels, channels_of
 from .grids import flipped, flipped_mask, flipped_matrix, grid_of, on_matrix, recentred
 from .judge import judge, question_of_detail
 from .kspace import KSpace
-from .phase import middle_window, smooth_phase
+from .phase import imaginary_std, middle_window, smooth_phase
 from .question import question_mr
 from .sampled import Sampled, sampled
 from .scale import network_unit, scale_of
@@ -196,11 +196,14 @@ def _assemble(
         operator = MultiCoilFourier(maps * turned[:, None], mask, view)
         variance = operator.variance(torch.tensor(channels.std**2, device=device))
         likelihood = GaussianLikelihood(operator, data * operator.mask[:, None], variance)
-        return MRISystem(pixels, likelihood, unit, acquisition)
+        return MRISystem(pixels, likelihood, unit, acquisition, left)
 
+    left: float | None = None
     plain = on(grid, 1.0, _acquisition(found, kspace, channels, asked, 1.0))
     unit = network_unit(plain.start().abs().cpu().numpy())
     acquisition = _acquisition(found, kspace, channels, asked, unit)
+    turned_maps = channels.maps * torch.polar(torch.ones_like(phase), phase)[:, None]
+    left = imaginary_std(channels.data, turned_maps, kspace.mask, channels.std, unit)
     delivered = on(grid, unit, acquisition)
     working = grid if card is None else prior_grid(grid, card, notes)
     first = asked.slices[0] if asked.slices is not None else 0

@@ -15,9 +15,6 @@ FOREGROUND_SHARE, BRIGHTEST, PERCENTILE = 0.1, 99.9, 99.5
 ARBITRARY = IntensityScale("a.u.", 0.0, 1.0)
 """Between network units and themselves: of the modality as a whole, whose runs each have a scale of their own."""
 
-IMAGINARY_STD = 0.05
-"""Standard deviation of what is left in the imaginary part once the smooth phase is removed, network units."""
-
 
 def network_unit(magnitude: np.ndarray) -> float:
     """The value that becomes 1: the 99.5th percentile of the foreground of magnitudes of any shape.

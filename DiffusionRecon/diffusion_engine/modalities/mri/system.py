@@ -53,13 +53,15 @@ class Acquisition:
 class MRISystem:
     """Samples on a matrix; images are complex, their smooth phase is removed, a network unit is ``unit`` of the input.
 
-    ``measured``: the likelihood of images in the input's unit, whose variance is infinite where nothing was measured.
+    ``measured``: the likelihood of images in the input's unit, whose variance is infinite where nothing was measured;
+    ``imaginary_std``: of what is left in the imaginary part, network units; None: the phase is not smooth.
     """
 
     grid: ImageGrid
     measured: GaussianLikelihood
     unit: float
     acquisition: Acquisition
+    imaginary_std: float | None = None
 
     complex_images = True
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..contract import Trust
 from .fingerprint import RULE, MRIFingerprint
+from .scale import network_unit
 
 RANGE = 1.0
 """Of the values that a reader looks at: from nothing to the 99.5th percentile of the foreground."""
@@ -38,4 +39,4 @@ def covariates(system: Any) -> float:
     return covariate_of(system.acquisition.acceleration)
 
 
-TRUST = Trust(RANGE, FLOOR, MRIFingerprint, RULE, body, covariates, relative=True)
+TRUST = Trust(RANGE, FLOOR, MRIFingerprint, RULE, body, covariates, relative=network_unit)
