@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from diffusion_engine.modalities.table import modality_named
+from diffusion_engine.modalities.table import MODALITIES, modality_named
 from diffusion_engine.run.presets import preset_named
-from diffusion_engine.run.settings import Settings
+from diffusion_engine.run.settings import PHASE, Settings
 from diffusion_engine.solvers.listing import Listed, check_coupling, listed_couplings, listed_method, listed_methods
 from slicer.i18n import tr as _
 
 BALANCE_OPTION = "prior_variance"
 KEPT = {
     "keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual",
-    "keepPriorDecided": "prior_decided", "keepDataDisagree": "data_disagree", "keepDraws": "draws",
+    "keepPriorDecided": "prior_decided", "keepDataDisagree": "data_disagree", "keepPhase": PHASE, "keepDraws": "draws",
 }
 
 
@@ -28,7 +28,7 @@ def engineSettings(
     `scan`: the modality and what describes a simulated scan; `model`: the trained model where none was chosen. Raises
     ValueError, one sentence, for values that the engine does not take.
     """
-    settings = {**scan, **methodSettings(parameters, model, scan["modality"]), **outputSettings(parameters)}
+    settings = {**scan, **methodSettings(parameters, model, scan["modality"]), **outputSettings(parameters, scan["modality"])}
     settings["seed"], settings["device"] = int(parameters.seed), parameters.device
     settings["slab"] = int(parameters.slab)
     if slices is not None:
@@ -119,10 +119,16 @@ def storedOptions(parameters: Any) -> dict[str, dict[str, Any]]:
     return {name: options for name, options in content.items() if isinstance(options, dict)}
 
 
-def outputSettings(parameters: Any) -> dict[str, Any]:
-    """What to deliver: the mean always, the rest as chosen."""
-    kept = [key for name, key in KEPT.items() if getattr(parameters, name)]
+def outputSettings(parameters: Any, modality: str) -> dict[str, Any]:
+    """What to deliver: the mean always, the rest as chosen, the phase where images of the `modality` have one."""
+    kept = [key for name, key in KEPT.items() if getattr(parameters, name) and (key != PHASE or hasPhase(modality))]
     return {"keep": ["mean", *kept], "keep_draws": bool(parameters.keepDraws)}
+
+
+def hasPhase(modality: str) -> bool:
+    """Whether images of a modality are complex, so that their phase can be delivered."""
+    known = MODALITIES.get(modality)
+    return known is not None and known.phase
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.jobs.estimate import Estimate, Rate, estimate, rateOf, timeText, workingShape
+from DiffusionReconLib.jobs.settings import hasPhase
 from DiffusionReconLib.jobs.trained_priors import ownCards
 from DiffusionReconLib.modalities.contract import Modality, Suggestion
 from DiffusionReconLib.panel.part import Choices, Part, setText
@@ -129,6 +130,7 @@ class MethodPart(Part):
         for name in ("keepUncertainty", "keepNotSeen", "keepDataDisagree", "keepDraws"):
             getattr(self.ui, f"{name}CheckBox").enabled = self.diffusion
         self.ui.keepPriorDecidedCheckBox.enabled = self._hasPull
+        self.ui.keepPhaseCheckBox.enabled = hasPhase(modality)
 
     def sentence(self) -> str:
         """What the preset is for, "" for one that this version does not have."""

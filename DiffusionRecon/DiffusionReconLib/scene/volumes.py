@@ -22,6 +22,7 @@ UNITS = {
     "SUV": ("{SUVbw}g/ml", "Standardized Uptake Value body weight"),
     "Bq/mL": ("Bq/ml", "Becquerels/milliliter"),
     "a.u.": ("1", "no units"),
+    "rad": ("rad", "radian"),
 }
 # Quantity: (code, scheme, meaning), where DICOM has one for the unit.
 QUANTITIES = {

@@ -90,7 +90,7 @@ MRI = Modality(
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
         tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
-    solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
+    phase=True, solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
     oracles={
         "wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle,
         **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},
