@@ -41,12 +41,18 @@ def test_standInMRFromVolumeToFindings(openPanel: OpenPanel) -> None:
     choose(ui.deviceComboBox, "CPU")
     ui.acsSpinBox.value = 12
     ui.stepsSpinBox.value, ui.drawsSpinBox.value, ui.sliceCountSpinBox.value = 4, 2, 1
+    ui.keepPhaseCheckBox.checked = True
     ui.applyButton.click()
     idle(panel, SECONDS)
     assert ui.statusLabel.text == "Done."
     found = nodes()
-    assert {"mean", "uncertainty", "not_seen", "residual", "reference", "zero-filled", "sense", "tv", "wavelet"} <= set(
-        found)
+    assert {"mean", "uncertainty", "not_seen", "residual", "reference", "zero-filled", "sense", "tv", "wavelet",
+            "phase"} <= set(found)
+    assert "phase (rad) (" in found["phase"].GetName()
+    assert found["phase"].GetVoxelValueUnits().GetCodeValue() == "rad"
+    display = found["phase"].GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((-np.pi, np.pi))
+    assert 2 < np.ptp(slicer.util.arrayFromVolume(found["phase"])) <= 2 * np.pi
     assert correlation(found["wavelet"]) > 0.97
     assert correlation(found["mean"]) > 0.9
     assert ui.resultComboBox.currentText.startswith("Head: DDS, 4-fold acceleration, ")
