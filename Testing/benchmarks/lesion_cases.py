@@ -18,7 +18,7 @@ from diffusion_engine.training.units import rule_of
 SMALLEST_MATRIX, MOST = 128, 6
 """Rows and columns that slices must have; lesions a slice."""
 NOISES = ("noise_percent=0.2", "i0=1e5", "noise_percent=1")
-WITHOUT = ("not_seen", "residual", "draws")
+WITHOUT = ("not_seen", "residual", "phase", "draws")
 """What is not kept of a run: the rest is what the rows are about."""
 
 

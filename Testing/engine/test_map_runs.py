@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def test_progress_counts_the_surer_draw(small: Volume, monkeypatch: pytest.Monke
 class SurePrior(Prior):
     """Takes every image for the same ``image``, and is sure of it."""
 
-    image: Tensor
+    image: Tensor = field(kw_only=True)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.image.expand_as(x) + 1e-3 * (x - self.image)

@@ -66,6 +66,41 @@ def test_the_input_s_direction_of_axes_comes_back() -> None:
         np.testing.assert_allclose(np.flip(ready.reference, axes), turned.array, atol=1.0)
 
 
+@pytest.mark.parametrize("axes", [(), (1,), (2,), (1, 2)])
+def test_exchanged_rows_and_columns_come_back(axes: tuple[int, ...]) -> None:
+    """A stack whose rows run from side to side, as heads were often read, stands upright for the prior."""
+    volume = head(2, 48).crop(rows=(2, 46))
+    place = volume.ijk_to_ras[:, [1, 0, 2, 3]]
+    stored = np.ascontiguousarray(np.flip(volume.array.swapaxes(1, 2), axes))
+    turned = Volume(stored, flipped_matrix(place, stored.shape[1:], axes), "a.u.")
+    region = (4, 40, 10, 30)
+    ready = problem(turned, acceleration=1.0, noise_percent=0.01)
+    assert ready.exchanged
+    assert ready.delivered.grid.shape == (44, 48)
+    assert not any("not axial" in note for note in ready.notes)
+    own = problem(volume, acceleration=1.0, noise_percent=0.01)
+    np.testing.assert_allclose(ready.reference, own.reference, atol=1.0)
+    image = ready.deliver(ready.scale.from_network(ready.delivered.start()).numpy())
+    np.testing.assert_allclose(image.ijk_to_ras, turned.ijk_to_ras, atol=1e-9)
+    inside = body(stored)
+    assert errors(image.array[inside], stored[inside]) < 5e-3
+    part = problem(turned, acceleration=1.0, noise_percent=0.01, region=region)
+    own_part = part.deliver(part.scale.from_network(part.delivered.start()).numpy())
+    cut = turned.crop(columns=region[:2], rows=region[2:])
+    np.testing.assert_allclose(own_part.ijk_to_ras, cut.ijk_to_ras, atol=1e-9)
+    assert errors(own_part.array, cut.array) < 0.02
+    standing = ready.standing
+    assert standing.array.shape == (2, 44, 48)
+    np.testing.assert_allclose(standing.ijk_to_ras, turned.ijk_to_ras[:, [1, 0, 2, 3]])
+
+
+def test_slices_that_are_not_axial_stay_as_they_are() -> None:
+    volume = head(2, 48)
+    ready = problem(Volume(volume.array, volume.ijk_to_ras[:, [0, 2, 1, 3]], "a.u."))
+    assert (ready.exchanged, ready.flips) == (False, ())
+    assert any("not axial" in note for note in ready.notes)
+
+
 def test_the_phase_is_taken_out_of_the_images() -> None:
     """Little is left in the imaginary part, far less than the real part lost nothing to."""
     ready = problem(acceleration=1.0, noise_percent=0.01, phase_radians=8.0)

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.__main__ import _parser
+from diffusion_engine.commands.options import given_settings
 from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.evaluation.factors import errors_of
 from diffusion_engine.likelihoods.conditional import SolveSettings
 from diffusion_engine.modalities import table
+from diffusion_engine.modalities.mri.grids import flipped_matrix
 from diffusion_engine.modalities.mri.judge import judge
 from diffusion_engine.modalities.mri.question import question_mr
-from diffusion_engine.modalities.mri.simulate import ring_of_coils
+from diffusion_engine.modalities.mri.simulate import quadratic_phase, ring_of_coils
+from diffusion_engine.modalities.mri.trust import body
 from diffusion_engine.modalities.table import MODALITIES
 from diffusion_engine.phantoms.brain import synthetic_brain
 from diffusion_engine.phantoms.chest import synthetic_chest
@@ -72,6 +76,33 @@ def test_a_volume_runs_to_volumes_of_its_own_unit(exact: Shrinking) -> None:
     assert mean_test(result)["group"] == "line"
     assert len(mean_test(result)["further"]["coil"]) == 4
     assert any("Acquisition simulated" in note for note in result.report["notes"])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_phase_is_delivered_on_request(exact: Shrinking, turned: bool) -> None:
+    """That of the mean with what was taken out of it, in radians, in the input's own order of axes."""
+    volume = head()
+    if turned:
+        place = flipped_matrix(volume.ijk_to_ras[:, [1, 0, 2, 3]], (64, 64), (1,))
+        volume = Volume(np.ascontiguousarray(volume.array.swapaxes(1, 2)[:, ::-1]), place, "a.u.")
+    scan = {"acceleration": 1.0, "noise_percent": 0.05, "coils": 1, "phase_radians": 9.0, "keep": ("mean", "phase")}
+    found = run(volume, **scan).volumes["phase"]
+    assert found.unit == "rad"
+    np.testing.assert_allclose(found.ijk_to_ras, volume.ijk_to_ras, atol=1e-9)
+    off = np.exp(1j * (found.array[0] - quadratic_phase((64, 64), 9.0, 0).numpy()))[body(volume.array)[0]]
+    assert float(np.abs(off - 1).mean()) < 0.03
+    classical = run(volume, **scan, preset="classical")
+    assert "mean" not in classical.volumes
+    off = np.exp(1j * (classical.volumes["phase"].array - found.array))[body(volume.array)]
+    assert float(np.abs(off - 1).mean()) < 0.05
+
+
+def test_a_phase_is_asked_for_where_there_is_one() -> None:
+    assert "phase" not in Settings(modality="mri").keep
+    with pytest.raises(ValueError, match="expected no 'phase' in keep, as images of ct have none"):
+        Settings(keep=("mean", "phase"))
+    options = _parser().parse_args(["reconstruct", "--out", "x", "--modality", "mri", "--keep", "mean,phase"])
+    assert Settings.from_dict(given_settings(options)).keep == ("mean", "phase")
 
 
 def test_samples_from_a_file_run_without_a_reference(exact: Shrinking) -> None:

@@ -31,6 +31,13 @@ def addHead(shape: tuple[int, int, int] = SHAPE) -> Any:
     return slicer.util.addVolumeFromArray(headArray(shape).astype(np.int16), matrix, "Head")
 
 
+def addMRHead(panel: Any) -> Any:
+    """The head in the scene, and the panel's question answered."""
+    node = addHead()
+    panel.widget.ui.modalityQuestionLabel.linkActivated.emit("mri")
+    return node
+
+
 def kspaceArray(shape: tuple[int, int, int] = SHAPE, coils: int = 4, every: int = 2, middle: int = 16) -> np.ndarray:
     """(slices, coils, rows, columns) of the head: every second line and those in the middle, 0 elsewhere."""
     _slices, rows, columns = shape

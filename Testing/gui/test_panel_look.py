@@ -236,7 +236,7 @@ def test_standInFromVolumeToApplyWithoutScrolling(
     turn()
     assert ui.suggestionLabel.isVisible() == (scan == "Sparse view, 8")
     assert shownAbove(panel, ui.applyButton, CONTROLS) == [
-        "sourceComboBox", "inputSelector", "acquisitionPresetComboBox", "presetComboBox"]
+        "modalityComboBox", "sourceComboBox", "inputSelector", "acquisitionPresetComboBox", "presetComboBox"]
     folded = shownAbove(panel, ui.applyButton, ("ctkCollapsibleButton",))
     assert folded == ["inputsCollapsibleButton", "acquisitionCollapsibleButton", "partCollapsibleButton",
                       "methodCollapsibleButton"]

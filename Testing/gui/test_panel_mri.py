@@ -17,6 +17,7 @@ from diffusion_engine.run.presets import available_presets
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
 from DiffusionReconLib.jobs.engine import reconstructFrom
+from DiffusionReconLib.jobs.estimate import stepsOf
 from DiffusionReconLib.jobs.extent import slicesOfMeasured
 from DiffusionReconLib.modalities import table
 from DiffusionReconLib.modalities.contract import presetOf
@@ -25,7 +26,7 @@ from DiffusionReconLib.modalities.mri.acquisition import MRIAcquisition, answers
 from DiffusionReconLib.modalities.mri.entry import MRI, suggest
 from DiffusionReconLib.panel.method import PRIORS_FOLDER
 from host.pythonqt import plainToolTip
-from mr_inputs import addHead, kspaceArray, writeArray, writeKSpace
+from mr_inputs import addHead, addMRHead, kspaceArray, writeArray, writeKSpace
 from prepared import OpenPanel, addChest
 
 
@@ -49,7 +50,7 @@ def kspacePanel(openPanel: OpenPanel) -> Any:
 def test_standInAnMRVolumeIsRecognised(openPanel: OpenPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     panel = openPanel()
     ui = panel.widget.ui
-    addHead()
+    addMRHead(panel)
     assert ui.modalityComboBox.currentText == "MRI"
     assert ui.purposeLabel.text.startswith("Simulates an accelerated scan of this MR volume")
     assert ui.accelerationSpinBox.isVisibleTo(ui.kspaceDetailsCollapsibleButton)
@@ -67,10 +68,39 @@ def test_standInAnMRVolumeIsRecognised(openPanel: OpenPanel, monkeypatch: pytest
     assert table.recognised("MR", "HU") == "mri"
 
 
+def test_standInAVolumeWithoutUnitIsAskedAbout(openPanel: OpenPanel) -> None:
+    """Such a file may be of any kind: MRI is proposed, and nothing runs before an answer, which stays with the volume."""
+    panel = openPanel()
+    ui, parameters = panel.widget.ui, panel.widget.logic.getParameterNode()
+    head, other, chest = addHead(), addHead(), addChest()
+    parameters.inputVolume = head
+    assert ui.modalityComboBox.currentText == "MRI"
+    assert ui.modalityQuestionLabel.isVisibleTo(panel.container)
+    assert "Is 'Head' MRI? Neither DICOM nor a unit says so." in ui.modalityQuestionLabel.text
+    assert not ui.applyButton.enabled
+    assert plainToolTip(ui.applyButton) == "Confirm the modality of 'Head' first, or choose another one"
+    with pytest.raises(ValueError, match="Confirm the modality"):
+        panel.widget.panel.request()
+    ui.modalityQuestionLabel.linkActivated.emit("mri")
+    assert ui.applyButton.enabled
+    assert not ui.modalityQuestionLabel.isVisibleTo(panel.container)
+    parameters.inputVolume = chest
+    assert (ui.modalityComboBox.currentText, ui.applyButton.enabled) == ("CT", True)
+    parameters.inputVolume = other
+    assert not ui.applyButton.enabled
+    parameters.inputVolume = head
+    assert (ui.modalityComboBox.currentText, ui.applyButton.enabled) == ("MRI", True)
+    # A modality that was chosen is an answer too.
+    parameters.inputVolume = other
+    choose(ui.modalityComboBox, "CT")
+    assert not ui.modalityQuestionLabel.isVisibleTo(panel.container)
+    assert ui.applyButton.enabled
+
+
 def test_standInAnAcquisitionBecomesTheEnginesSettings(openPanel: OpenPanel) -> None:
     panel = openPanel()
     ui = panel.widget.ui
-    addHead()
+    addMRHead(panel)
     choose(ui.acquisitionPresetComboBox, "8-fold, points (3D)")
     assert (ui.accelerationSpinBox.value, ui.samplingComboBox.currentText) == (8.0, "Poisson disc")
     ui.acsSpinBox.value, ui.coilsSpinBox.value = 20, 12
@@ -85,6 +115,53 @@ def test_standInAnAcquisitionBecomesTheEnginesSettings(openPanel: OpenPanel) -> 
     assert (panel.widget.panel.inputs.scan()["axes"], panel.widget.panel.inputs.scan()["elliptical"]) == (1, False)
     panel.widget.logic.getParameterNode().mri.plane = "helix"
     assert plainToolTip(ui.applyButton) == "This version has no undersampling of 'helix': choose another one."
+
+
+def test_standInThePhaseIsThereOnRequest(openPanel: OpenPanel) -> None:
+    """For images that are complex numbers; what was chosen for them is not asked of others."""
+    panel = openPanel()
+    ui, settings = panel.widget.ui, panel.widget.panel.settings
+    node = addMRHead(panel)
+    assert ui.keepPhaseCheckBox.enabled
+    assert "phase" not in settings()["keep"]
+    ui.keepPhaseCheckBox.checked = True
+    assert "phase" in settings()["keep"]
+    panel.widget.logic.getParameterNode().inputVolume = addChest()
+    assert not ui.keepPhaseCheckBox.enabled
+    assert "phase" not in settings()["keep"]
+    assert ui.applyButton.enabled
+    panel.widget.logic.getParameterNode().inputVolume = node
+    assert "phase" in settings()["keep"]
+
+
+def test_standInTheClassicalPresetMakesTheImagesOfMRI(openPanel: OpenPanel) -> None:
+    panel = openPanel()
+    addMRHead(panel)
+    choose(panel.widget.ui.presetComboBox, "Classical")
+    asked = panel.widget.panel.settings()
+    assert asked["methods"] == ["zero-filled", "sense", "tv", "wavelet"]
+    assert panel.widget.ui.applyButton.enabled
+    assert not panel.widget.ui.keepPriorDecidedCheckBox.enabled
+    panel.widget.logic.getParameterNode().inputVolume = addChest()
+    assert panel.widget.panel.settings()["methods"] == ["fbp", "tv"]
+
+
+def test_standInDefaultsAreThoseUsualInMRI(openPanel: OpenPanel) -> None:
+    """Of the options, of the steps, and of the room for lesions, without which no map of the prior's decisions is."""
+    panel = openPanel()
+    ui, usual = panel.widget.ui, OF_ENGINE.usual["dds"]
+    addMRHead(panel)
+    choose(ui.solverComboBox, "Decomposed diffusion sampling")
+    editor, option = panel.widget.panel.advanced._editors["sigma_end"]
+    assert editor.value == option.default == usual["sigma_end"]
+    editor.value = 0.01
+    assert panel.widget.panel.settings()["solver_options"] == {"sigma_end": 0.01}
+    editor.value = usual["sigma_end"]
+    assert "solver_options" not in panel.widget.panel.settings()
+    asked = panel.widget.panel.settings()
+    longer = {**asked, "steps": 2 * usual["steps"]}
+    assert stepsOf(longer) > 1.5 * stepsOf(asked) > 1.5 * stepsOf({**asked, "steps": usual["steps"] // 2})
+    assert ui.keepPriorDecidedCheckBox.enabled == bool(usual.get("broad_std", 1))
 
 
 def test_everyMRAcquisitionPresetIsRecognisedAndAccepted() -> None:

@@ -10,7 +10,7 @@ import pytest
 import slicer
 import slicer.util
 from DiffusionReconLib.scene import results
-from mr_inputs import addHead, headArray, writeArray
+from mr_inputs import addMRHead, headArray, writeArray
 from prepared import OpenPanel, idle, leftovers
 
 SECONDS = 300.0
@@ -36,17 +36,23 @@ def correlation(node: Any) -> float:
 def test_standInMRFromVolumeToFindings(openPanel: OpenPanel) -> None:
     panel = openPanel()
     ui = panel.widget.ui
-    addHead()
+    addMRHead(panel)
     choose(ui.acquisitionPresetComboBox, "4-fold, random lines")
     choose(ui.deviceComboBox, "CPU")
     ui.acsSpinBox.value = 12
     ui.stepsSpinBox.value, ui.drawsSpinBox.value, ui.sliceCountSpinBox.value = 4, 2, 1
+    ui.keepPhaseCheckBox.checked = True
     ui.applyButton.click()
     idle(panel, SECONDS)
     assert ui.statusLabel.text == "Done."
     found = nodes()
-    assert {"mean", "uncertainty", "not_seen", "residual", "reference", "zero-filled", "sense", "tv", "wavelet"} <= set(
-        found)
+    assert {"mean", "uncertainty", "not_seen", "residual", "reference", "zero-filled", "sense", "tv", "wavelet",
+            "phase"} <= set(found)
+    assert "phase (rad) (" in found["phase"].GetName()
+    assert found["phase"].GetVoxelValueUnits().GetCodeValue() == "rad"
+    display = found["phase"].GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == pytest.approx((-np.pi, np.pi))
+    assert 2 < np.ptp(slicer.util.arrayFromVolume(found["phase"])) <= 2 * np.pi
     assert correlation(found["wavelet"]) > 0.97
     assert correlation(found["mean"]) > 0.9
     assert ui.resultComboBox.currentText.startswith("Head: DDS, 4-fold acceleration, ")

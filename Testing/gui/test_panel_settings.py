@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -12,11 +13,13 @@ import qt
 import slicer
 import slicer.util
 from diffusion_engine.run.presets import PRESETS
+from diffusion_engine.run.settings import Settings
 from diffusion_engine.solvers.listing import listed_methods
 from DiffusionReconLib.jobs.settings import solverOptions
 from DiffusionReconLib.panel.parameters import ReconParameters
 from host.application import saveBundle
 from host.pythonqt import plainToolTip
+from mr_inputs import addMRHead
 from prepared import OpenPanel, addChest, idle, makeRunner, nodeIDs, useRunner, writeSinogram
 
 import DiffusionRecon
@@ -263,6 +266,13 @@ def test_standInCopyAsPythonRunsTheSame(
     assert set(nodeIDs()) > before
 
 
+def printedSettings(heading: str) -> dict[str, Any]:
+    """Those of the console script in a section of the module's document."""
+    text = (Path(DiffusionRecon.__file__).parent / "README.md").read_text(encoding="utf-8")
+    section = text[text.index(f"\n## {heading}\n") :].partition("settings = ")[2]
+    return ast.literal_eval(section.partition("nodes =")[0].strip())
+
+
 def test_standInTheManualsCallIsThePanelsOwn(openPanel: OpenPanel) -> None:
     """The console script of the tutorial has the settings that its clicks give."""
     panel = openPanel()
@@ -270,9 +280,18 @@ def test_standInTheManualsCallIsThePanelsOwn(openPanel: OpenPanel) -> None:
     ui = panel.widget.ui
     choose(ui.acquisitionPresetComboBox, "Sparse view, 20")
     ui.sliceCountSpinBox.value = 3
-    text = (Path(DiffusionRecon.__file__).parent / "README.md").read_text(encoding="utf-8")
-    printed = text[text.index("    settings = {") :].split("    nodes =")[0].partition("=")[2]
-    assert ast.literal_eval(printed.strip()) == panel.widget.panel.settings()
+    assert printedSettings("From the console") == panel.widget.panel.settings()
+
+
+def test_standInTheManualsCallOfAnotherModalityIsThePanelsOwn(openPanel: OpenPanel) -> None:
+    """That of the first acquisition; its slices are of another volume, and what is kept is the engine's own choice."""
+    panel = openPanel()
+    addMRHead(panel)
+    choose(panel.widget.ui.acquisitionPresetComboBox, "4-fold, random lines")
+    printed = printedSettings("MRI")
+    wanted = Settings.from_dict(printed)
+    others = {"slices": wanted.slices, "keep": wanted.keep, "keep_draws": wanted.keep_draws}
+    assert Settings.from_dict({**panel.widget.panel.settings(), **others}) == wanted
 
 
 def test_standInThePanelKnowsTheWidgetsOfItsFilesAlone(openPanel: OpenPanel) -> None:

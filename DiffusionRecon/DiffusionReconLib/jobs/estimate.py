@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from diffusion_engine.modalities.table import FIRST
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.run.surer import surer_work
-from diffusion_engine.solvers.listing import Listed, listed_methods, working_megabytes
+from diffusion_engine.solvers.listing import Listed, listed_method, working_megabytes
 from slicer.i18n import tr as _
 
 MEGAPIXEL = 1e6
@@ -69,13 +70,13 @@ def stepsOf(settings: Mapping[str, Any]) -> float:
     classical = CLASSICAL_SHARE * (asked.iterations(fallback) if shown else SURROGATE_ITERATIONS * asked.draws_images)
     if not asked.draws_images:
         return classical
-    work = asked.draws * methodOf(settings).draw_work(asked.steps, asked.solver_options)
+    work = asked.draws * methodOf(settings).draw_work(asked.steps, asked.options)
     return classical + work + surer_work(asked)
 
 
 def methodOf(settings: Mapping[str, Any]) -> Listed:
     """The diffusion method of a run, the usual one where none is named."""
-    return listed_methods()[settings.get("solver", "dds")]
+    return listed_method(settings.get("solver", "dds"), settings.get("modality", FIRST))
 
 
 def rateOf(report: Mapping[str, Any], slices: int) -> Rate | None:

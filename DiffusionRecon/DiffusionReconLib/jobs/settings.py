@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from diffusion_engine.modalities.table import MODALITIES, modality_named
 from diffusion_engine.run.presets import preset_named
-from diffusion_engine.run.settings import Settings
-from diffusion_engine.solvers.listing import Listed, check_coupling, listed_couplings, listed_methods
+from diffusion_engine.run.settings import PHASE, Settings
+from diffusion_engine.solvers.listing import Listed, check_coupling, listed_couplings, listed_method, listed_methods
 from slicer.i18n import tr as _
 
 BALANCE_OPTION = "prior_variance"
 KEPT = {
     "keepUncertainty": "uncertainty", "keepNotSeen": "not_seen", "keepResidual": "residual",
-    "keepPriorDecided": "prior_decided", "keepDataDisagree": "data_disagree", "keepDraws": "draws",
+    "keepPriorDecided": "prior_decided", "keepDataDisagree": "data_disagree", "keepPhase": PHASE, "keepDraws": "draws",
 }
 
 
@@ -27,7 +28,7 @@ def engineSettings(
     `scan`: the modality and what describes a simulated scan; `model`: the trained model where none was chosen. Raises
     ValueError, one sentence, for values that the engine does not take.
     """
-    settings = {**scan, **methodSettings(parameters, model), **outputSettings(parameters)}
+    settings = {**scan, **methodSettings(parameters, model, scan["modality"]), **outputSettings(parameters, scan["modality"])}
     settings["seed"], settings["device"] = int(parameters.seed), parameters.device
     settings["slab"] = int(parameters.slab)
     if slices is not None:
@@ -40,12 +41,15 @@ def engineSettings(
     return settings
 
 
-def methodSettings(parameters: Any, model: str) -> dict[str, Any]:
-    """The preset's settings with what was chosen over them; `model`: the trained model where none was chosen."""
+def methodSettings(parameters: Any, model: str, modality: str) -> dict[str, Any]:
+    """The preset's settings with what was chosen over them; `model`: the trained model where none was chosen.
+
+    Without a method they are the classical images of the `modality`, all of them.
+    """
     settings = dict(preset_named(parameters.preset).changes)
-    method = chosenMethod(parameters)
+    method = chosenMethod(parameters, modality)
     if method is None:
-        return _plain(settings)
+        return _plain({**settings, "methods": [image.name for image in modality_named(modality).classical]})
     settings.update(solver=method.name, draws=int(parameters.draws), prior=parameters.prior or model)
     if parameters.solver:  # a method by its name is no longer the preset
         settings["preset"] = None
@@ -62,18 +66,18 @@ def methodSettings(parameters: Any, model: str) -> dict[str, Any]:
     return _plain(settings)
 
 
-def chosenMethod(parameters: Any) -> Listed | None:
+def chosenMethod(parameters: Any, modality: str) -> Listed | None:
     """The diffusion method of a run: by name, else the preset's; None for classical methods alone.
 
-    Raises ValueError for a name that this version does not have, as a scene of another one may bring.
+    Its options have the defaults that are usual in the `modality`. Raises ValueError for a name that this version does
+    not have, as a scene of another one may bring.
     """
     name = parameters.solver or preset_named(parameters.preset).solver
     if name is None:
         return None
-    methods = listed_methods()
-    if name not in methods:
+    if name not in listed_methods():
         raise ValueError(_("This version has no method '{name}': choose another preset or method.").format(name=name))
-    return methods[name]
+    return listed_method(name, modality)
 
 
 def chosenCoupling(parameters: Any, method: Listed, options: Mapping[str, Any]) -> str:
@@ -115,10 +119,16 @@ def storedOptions(parameters: Any) -> dict[str, dict[str, Any]]:
     return {name: options for name, options in content.items() if isinstance(options, dict)}
 
 
-def outputSettings(parameters: Any) -> dict[str, Any]:
-    """What to deliver: the mean always, the rest as chosen."""
-    kept = [key for name, key in KEPT.items() if getattr(parameters, name)]
+def outputSettings(parameters: Any, modality: str) -> dict[str, Any]:
+    """What to deliver: the mean always, the rest as chosen, the phase where images of the `modality` have one."""
+    kept = [key for name, key in KEPT.items() if getattr(parameters, name) and (key != PHASE or hasPhase(modality))]
     return {"keep": ["mean", *kept], "keep_draws": bool(parameters.keepDraws)}
+
+
+def hasPhase(modality: str) -> bool:
+    """Whether images of a modality are complex, so that their phase can be delivered."""
+    known = MODALITIES.get(modality)
+    return known is not None and known.phase
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from DiffusionReconLib.modalities.contract import Modality
 from DiffusionReconLib.modalities.ct.entry import CT
 from DiffusionReconLib.modalities.mri.entry import MRI
 
+NO_UNIT = "a.u."
+"""The unit of images whose values have none: of whatever kind they are."""
+
 MODALITIES: Mapping[str, Modality] = MappingProxyType({
     "ct": CT,
     "mri": MRI,
@@ -21,3 +24,8 @@ def recognised(dicom: str, unit: str) -> str | None:
         if dicom in modality.dicom or (not dicom and unit in modality.units):
             return modality.name
     return None
+
+
+def proven(dicom: str, unit: str) -> bool:
+    """Whether what :func:`recognised` finds is known: DICOM names it, or a unit that only such images have."""
+    return bool(dicom) or unit != NO_UNIT

@@ -43,7 +43,8 @@ class AdvancedPart(Part):
         self._precision.fill(PRECISIONS)
         self._coupling = self.choices("couplingComboBox", "coupling")
         self._coupling.fill((name, title[:1].upper() + title[1:]) for name, title in listed_couplings().items())
-        self._built: str | None = None
+        self._built: Listed | None = None
+        ui.optionsWidget.setVisible(False)
         self._editors: dict[str, tuple[Any, Option]] = {}
         self._doctor: Any = None
         self._timer = qt.QTimer()
@@ -63,7 +64,7 @@ class AdvancedPart(Part):
         self._coupling.show(self.parameters.coupling)
         method, trouble = None, ""
         try:
-            method = chosenMethod(self.parameters)
+            method = chosenMethod(self.parameters, self._modality().name)
         except ValueError as error:
             trouble = str(error)
         if method is None:
@@ -118,11 +119,10 @@ class AdvancedPart(Part):
         self.appendLog([_("Copied:"), text])
 
     def _build(self, method: Listed | None) -> None:
-        """Make an editor for each parameter of a method, unless they are there."""
-        name = method.name if method else ""
-        if name == self._built:
+        """Make an editor for each parameter of a method, unless they are there with the same defaults."""
+        if method == self._built:
             return
-        self._built = name
+        self._built = method
         layout = self.ui.optionsWidget.layout()
         while layout.rowCount():
             layout.removeRow(0)
@@ -175,11 +175,11 @@ class AdvancedPart(Part):
         if self.parameters is None or self._built is None:
             return
         options = storedOptions(self.parameters)
-        own = options.setdefault(self._built, {})
+        own = options.setdefault(self._built.name, {})
         if value == broughtOptions(self.parameters).get(option.name, option.default):
             own.pop(option.name, None)
         else:
             own[option.name] = value
         if not own:
-            options.pop(self._built)
+            options.pop(self._built.name)
         self.store("solverOptions", json.dumps(options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -14,7 +15,9 @@ from DiffusionReconLib.modalities.contract import MeasuredSummary, Modality, Sug
 from DiffusionReconLib.panel.acquisition import AcquisitionPart
 from DiffusionReconLib.panel.extent import Extent, ExtentPart
 from DiffusionReconLib.panel.part import Choices, Part, setText
+from DiffusionReconLib.panel.tones import PLAIN, toneColour
 from DiffusionReconLib.scene.volumes import (
+    MODALITY_ATTRIBUTE,
     PREVIEW,
     RESULT_ATTRIBUTE,
     checkedMatrix,
@@ -27,10 +30,14 @@ CUSTOM = "custom"
 
 
 class InputsPart(Part):
-    """The section Inputs; `scrolled` is called when the view that is followed shows another slice."""
+    """The section Inputs; `changed` is called when the view that is followed shows another slice, or a volume's
+    modality was confirmed.
+    """
 
-    def __init__(self, ui: Any, scrolled: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
         super().__init__(ui)
+        self._changed = changed
+        ui.modalityQuestionLabel.connect("linkActivated(QString)", self._confirm)
         self._source = self.choices("sourceComboBox", "source")
         self._source.fill([("volume", _("Simulate a scan of a volume")), ("measured", _("Measured data"))])
         self._modality = self.choices("modalityComboBox", "modality")
@@ -39,15 +46,21 @@ class InputsPart(Part):
         self._acquisitions = {
             name: AcquisitionPart(ui, modality, ui.acquisitionPlace) for name, modality in table.MODALITIES.items()
         }
-        self._extent = ExtentPart(ui, scrolled)
+        self._extent = ExtentPart(ui, changed)
         self._looked: tuple[Any, ...] | None = None
         self._summary: MeasuredSummary | None = None
         self._trouble = ""
         self._guessed: str | None = None
+        self._proven = True
 
     @property
     def _measuring(self) -> bool:
         return self.parameters.source == "measured"
+
+    @property
+    def _asking(self) -> bool:
+        """Whether the modality of the volume is a proposal that waits for an answer."""
+        return not (self._measuring or self.parameters.modality or self._guessed is None or self._proven)
 
     @property
     def modality(self) -> Modality | None:
@@ -123,6 +136,8 @@ class InputsPart(Part):
             return str(error)
         if self.modality is None:
             return _("Choose the modality: neither DICOM nor the unit of the volume tells it")
+        if self._asking:
+            return _("Confirm the modality of '{name}' first, or choose another one").format(name=node.GetName())
         return ""
 
     def setParameters(self, parameters: Any) -> None:
@@ -136,10 +151,11 @@ class InputsPart(Part):
         measured, node = self._measuring, self.parameters.inputVolume
         self._source.show(self.parameters.source)
         self.ui.volumeGroup.setVisible(not measured)
-        self._guessed = None if measured else _guess(node)
+        self._guessed, self._proven = (None, True) if measured else _guess(node)
         modality = self.modality
         self._modality.show(modality.name if modality else "")
         self.ui.modalityGroup.setVisible(len(table.MODALITIES) > 1 or (modality is None and node is not None))
+        self._ask(node)
         setText(self.ui.purposeLabel, self.shown.purpose)
         # Without an input there is nothing to guess from: the first modality stands for what could be set.
         usable = self.shown if modality is not None or (not measured and node is None) else None
@@ -185,6 +201,23 @@ class InputsPart(Part):
         remarked = self._summary is not None and bool(self._summary.remarks)
         setText(self.ui.measuredSummaryLabel, text, bool(self._trouble) or remarked)
 
+    def _ask(self, node: Any) -> None:
+        """Ask whether a volume of which nothing tells the modality is what is proposed, to be answered by one press."""
+        if not self._asking:
+            setText(self.ui.modalityQuestionLabel, "")
+            return
+        text = _("Is '{name}' {modality}? Neither DICOM nor a unit says so. Press here if it is, or choose another "
+                 "modality above.").format(name=node.GetName(), modality=self.shown.title)
+        colour = toneColour(self.ui.modalityQuestionLabel, PLAIN)  # a link's own may be unreadable
+        link = f'<a href="{self._guessed}" style="color: {colour}">{escape(text, quote=False)}</a>'
+        setText(self.ui.modalityQuestionLabel, link)
+
+    def _confirm(self, name: str) -> None:
+        """The volume is of this modality: it is known by it from now on, whatever else is chosen meanwhile."""
+        if self.parameters is not None and self.parameters.inputVolume is not None:
+            self.parameters.inputVolume.SetAttribute(MODALITY_ATTRIBUTE, name)
+            self._changed()
+
     def _takePreset(self, name: str) -> None:
         modality = self.shown
         preset = next((each for each in modality.presets if each.name == name), None)
@@ -192,9 +225,12 @@ class InputsPart(Part):
             self._acquisitions[modality.name].take(preset.values)
 
 
-def _guess(node: Any) -> str | None:
-    """The modality of a volume, None where neither DICOM nor its unit tells."""
+def _guess(node: Any) -> tuple[str | None, bool]:
+    """The modality of a volume, None where neither DICOM nor its unit tells, and whether it is more than a proposal."""
     if node is None or node.GetImageData() is None:
-        return None
-    dicom = dicomModality(node)
-    return table.recognised(dicom, "" if dicom else unitOfNode(node))
+        return None, True
+    dicom, said = dicomModality(node), node.GetAttribute(MODALITY_ATTRIBUTE)
+    if not dicom and said in table.MODALITIES:
+        return said, True
+    unit = "" if dicom else unitOfNode(node)
+    return table.recognised(dicom, unit), table.proven(dicom, unit)

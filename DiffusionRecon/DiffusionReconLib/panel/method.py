@@ -20,6 +20,7 @@ from diffusion_engine.solvers.listing import listed_methods
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.jobs.estimate import Estimate, Rate, estimate, rateOf, timeText, workingShape
+from DiffusionReconLib.jobs.settings import hasPhase
 from DiffusionReconLib.jobs.trained_priors import ownCards
 from DiffusionReconLib.modalities.contract import Modality, Suggestion
 from DiffusionReconLib.panel.part import Choices, Part, setText
@@ -77,9 +78,10 @@ class MethodPart(Part):
     @property
     def _hasPull(self) -> bool:
         """Whether a run has a sample with a surer prior, whose difference the map of where the prior decided is."""
-        if self.solver not in listed_methods():
+        modality = self._modality().name
+        if self.solver not in listed_methods(modality):
             return False
-        return surer(Settings(solver=self.solver, draws=int(self.parameters.draws))) is not None
+        return surer(Settings(modality=modality, solver=self.solver, draws=int(self.parameters.draws))) is not None
 
     @property
     def prior(self) -> str:
@@ -128,6 +130,7 @@ class MethodPart(Part):
         for name in ("keepUncertainty", "keepNotSeen", "keepDataDisagree", "keepDraws"):
             getattr(self.ui, f"{name}CheckBox").enabled = self.diffusion
         self.ui.keepPriorDecidedCheckBox.enabled = self._hasPull
+        self.ui.keepPhaseCheckBox.enabled = hasPhase(modality)
 
     def sentence(self) -> str:
         """What the preset is for, "" for one that this version does not have."""

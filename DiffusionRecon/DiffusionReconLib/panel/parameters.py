@@ -41,6 +41,7 @@ class CommonParameters:
     keepResidual: bool = True
     keepPriorDecided: bool = True
     keepDataDisagree: bool = False
+    keepPhase: bool = False
     keepDraws: bool = True
     # Advanced
     solver: str = ""

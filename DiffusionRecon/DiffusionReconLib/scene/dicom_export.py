@@ -25,7 +25,7 @@ CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 # Results that are no intensities; their unit is stored with the code that "a.u." has, too.
-RATIOS = ("not_seen_share", "residual")
+RATIOS = ("not_seen_share", "residual", "prior_decided", "data_disagree")
 SERIES_NUMBER = 9000
 STORED_MAXIMUM = 65535
 LONGEST_DESCRIPTION = 64

@@ -57,11 +57,16 @@ OVERLAYS = {
 def displayImage(
     node: slicer.vtkMRMLScalarVolumeNode, modality: str, like: slicer.vtkMRMLScalarVolumeNode | None = None
 ) -> None:
-    """Grey, with the modality's window; without a fixed one, that of the values of `like` (default: its own)."""
+    """Grey, with the modality's window, a phase from -pi to pi; without a fixed one, that of the values of `like`
+    (default: its own).
+    """
     display = _displayNode(node)
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     if unitOfNode(node) == "HU":
         display.SetWindowLevel(*CT_WINDOW_LEVEL)
+        return
+    if unitOfNode(node) == "rad":
+        display.SetWindowLevelMinMax(-math.pi, math.pi)
         return
     low, high = np.percentile(slicer.util.arrayFromVolume(like or node), (0.5, 99.5))
     if modality == "pet":  # no activity is black

@@ -47,6 +47,7 @@ RESULT_NAMES = {
     "not_seen_share": "share of the variance not determined by the scan",
     "residual": "residual (noise standard deviations)",
     "prior_decided": "map of where the model decided (standard deviations)",
+    "phase": "phase ({unit})",
     "data_disagree": "map of where data and image disagree (standard deviations)",
 }
 SPREAD_NAMES = {

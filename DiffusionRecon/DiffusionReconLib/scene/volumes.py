@@ -22,6 +22,7 @@ UNITS = {
     "SUV": ("{SUVbw}g/ml", "Standardized Uptake Value body weight"),
     "Bq/mL": ("Bq/ml", "Becquerels/milliliter"),
     "a.u.": ("1", "no units"),
+    "rad": ("rad", "radian"),
 }
 # Quantity: (code, scheme, meaning), where DICOM has one for the unit.
 QUANTITIES = {
@@ -29,6 +30,8 @@ QUANTITIES = {
     "SUV": ("126401", "DCM", "SUVbw"),
     "Bq/mL": ("110822", "DCM", "Radioactivity Concentration"),
 }
+# Of what modality a volume is, where it was reconstructed here or a user has said so.
+MODALITY_ATTRIBUTE = "DiffusionPriors.Modality"
 # What tells the volumes of a result from others: the key that each is known by in it.
 RESULT_ATTRIBUTE = "DiffusionPriors.Result"
 # The key of the estimate that is shown while a run goes on, and removed with its end.

@@ -63,7 +63,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     given = {key: value for key, value in vars(options).items() if key in names}
     values = {key: value for key, value in given.items() if value is not None and value is not False}
     values.update(named_values(getattr(options, "scan", None) or []))
-    for key, parse in (("slices", int), ("region", int), ("methods", str)):
+    for key, parse in (("slices", int), ("region", int), ("methods", str), ("keep", str)):
         if isinstance(values.get(key), str):
             values[key] = listed(values[key], parse)
     if "solver_options" in values:

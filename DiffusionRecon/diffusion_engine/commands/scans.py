@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..modalities.table import FIRST, MODALITIES, modality_named, recognised
+from ..run.settings import KEEP
 from .options import Parsers, add_command, add_methods, given_settings
 
 
@@ -29,6 +30,7 @@ def add(parsers: Parsers) -> None:
     add_methods(sub)
     sub.add_argument("--region", help="part of the images to deliver: i0,i1,j0,j1 (voxels of the input)")
     sub.add_argument("--pixel-mm", type=float, help="pixel size of the reconstruction")
+    sub.add_argument("--keep", help="what to deliver of the mean and its maps, with commas: " + ", ".join(KEEP))
     sub.add_argument("--keep-draws", action="store_true", help="deliver every draw as a volume")
     sub.add_argument("--out", type=Path, required=True, help="output folder (new or empty: it becomes the job folder)")
 

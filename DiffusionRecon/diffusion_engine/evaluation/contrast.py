@@ -39,7 +39,7 @@ class Twin:
 
     def places(self) -> list[tuple[Lesion, Parts]]:
         """Where to read each lesion in the images of the problem."""
-        frame, flips = self.problem.frame, self.problem.flips
+        frame, flips = self.problem.standing, self.problem.flips
         return [(own, parts(own, frame, self.lesions, flips)) for own in self.lesions]
 
 

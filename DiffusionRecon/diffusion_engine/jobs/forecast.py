@@ -87,11 +87,11 @@ def selected_shape(source_shape: tuple[int, int, int], settings: Mapping[str, An
 
 def volume_count(settings: Mapping[str, Any]) -> int:
     """Volumes that a job delivers: reference, one a classical method; mean, four maps, fallback and the draws; those
-    maps that warn of places which are asked for."""
+    maps that warn of places which are asked for, and the phase."""
     methods = settings.get("methods", modality_named(settings.get("modality", FIRST)).methods)
     classical = sum(method != DIFFUSION for method in methods)
     warning = sum(key in settings.get("keep", ()) for key in MAPS_THAT_WARN)
-    return 1 + classical + (6 + warning + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
+    return 1 + classical + ("phase" in settings.get("keep", ())) + (6 + warning + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
 
 
 def voxels(shape: tuple[int, int, int]) -> int:

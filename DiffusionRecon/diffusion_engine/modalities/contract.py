@@ -171,7 +171,8 @@ class Modality:
     name, for comparison only; ``solvers``: methods that were run in it and did not diverge, beside those whose entries
     in the catalogue name it; ``presets``: presets by name that serve it too, beside those whose entries name it;
     ``smooth``: broad groups of its readings, None where they have no order; ``usual``: by method, the values of its
-    settings (``steps`` and ``sigma_start`` among them) that stand here in place of its own defaults.
+    settings (``steps`` and ``sigma_start`` among them) that stand here in place of its own defaults; ``phase``:
+    its images are complex, and the system tells their phase.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Modality:
     oracles: Mapping[str, Oracle] = field(default_factory=dict)
     smooth: Smooth | None = None
     usual: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    phase: bool = False
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Prepared(Generic[S]):
     one where the pixel size is outside its range); ``frame``: a volume that carries the delivered geometry; ``scale``:
     between the delivered unit and network units; ``flips``: axes to flip back; ``places``: the index of each slice in
     the whole stack of the input (none: from 0 on), by which it gets its random numbers; ``remarks``: on measured
-    readings, also among the notes.
+    readings, also among the notes; ``exchanged``: whether rows and columns are exchanged once ``flips`` are undone.
     """
 
     delivered: S
@@ -39,6 +39,7 @@ class Prepared(Generic[S]):
     places: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
     remarks: tuple[Remark, ...] = ()
+    exchanged: bool = False
 
     @property
     def slices(self) -> int:
@@ -62,6 +63,13 @@ class Prepared(Generic[S]):
     def array_type(self) -> type[np.generic]:
         """Of the images while they are computed."""
         return np.complex64 if self.delivered.complex_images else np.float32
+
+    @property
+    def standing(self) -> Volume:
+        """The frame with the axes that the images here have, before ``flips``."""
+        if not self.exchanged:
+            return self.frame
+        return exchanged_axes(self.frame)
 
     def noise(self, seed: int, use: str, chunk: slice) -> Noise:
         """The random numbers of some slices, for a use out of :data:`..sampling.noise.USES`."""
@@ -122,13 +130,22 @@ class Prepared(Generic[S]):
         """Images as a reader sees them."""
         return self.delivered.show(torch.from_numpy(images)).numpy() if np.iscomplexobj(images) else images
 
+    def phase(self, images: np.ndarray) -> Volume:
+        """The phase of complex images of the delivered unit, delivered, in radians."""
+        system: Any = self.delivered
+        volume = self.deliver(system.phase(self.network(images)).cpu().numpy())
+        return volume.with_array(volume.array, "rad")
+
     def deliver(self, images: np.ndarray) -> Volume:
         """Images in the geometry of the input, cropped to the region, float32, in the delivered unit."""
-        array = np.ascontiguousarray(np.flip(self.shown(images), self.flips), dtype=np.float32)
+        array = np.flip(self.shown(images), self.flips)
+        array = np.ascontiguousarray(array.swapaxes(1, 2) if self.exchanged else array, dtype=np.float32)
         volume = Volume(array, self.frame.ijk_to_ras, self.scale.unit)
         if self.region is None:
             return volume
         i0, i1, j0, j1 = flipped_bounds(self.region, images.shape, self.flips)
+        if self.exchanged:
+            i0, i1, j0, j1 = j0, j1, i0, i1
         return volume.crop(rows=(j0, j1), columns=(i0, i1))
 
     def preview(self, images: Tensor, chunk: slice) -> Volume:
@@ -180,6 +197,12 @@ def flipped_bounds(
     if 1 in flips:
         j0, j1 = shape[1] - j1, shape[1] - j0
     return i0, i1, j0, j1
+
+
+def exchanged_axes(volume: Volume) -> Volume:
+    """The same volume with rows and columns exchanged: no value changes its place."""
+    array = np.ascontiguousarray(volume.array.swapaxes(1, 2))
+    return Volume(array, volume.ijk_to_ras[:, [1, 0, 2, 3]], volume.unit)
 
 
 def _slice_bounds(problem: Prepared[Any], chunk: slice) -> tuple[int, int]:

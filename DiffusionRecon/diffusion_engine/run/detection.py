@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..priors.card import PriorCard
-from ..solvers.listing import listed_methods
+from ..solvers.listing import listed_method
 from .settings import Settings
 
 
@@ -20,7 +20,7 @@ def method_of(settings: Settings, card: PriorCard) -> dict[str, Any]:
 
     ``options`` are all of the method's, so that a limit that was measured with other defaults is not this run's.
     """
-    listed = listed_methods()[settings.solver]
+    listed = listed_method(settings.solver, settings.modality)
     usual = {option.name: option.default for option in listed.options}
     taught = {name: value for name, value in card.sampler.items() if name != "method"}
     return {

@@ -30,7 +30,7 @@ from .images import Progress, chunk_images
 from .maps import finish_maps
 from .products import REAL, product_keys
 from .report import Tally, make_report
-from .settings import DATA_DISAGREE, PRECISIONS, PRIOR_DECIDED, Settings
+from .settings import DATA_DISAGREE, PHASE, PRECISIONS, PRIOR_DECIDED, Settings
 from .surer import PULL
 from .verdicts import calibrate, fall_back, gain_of, residual_tests
 
@@ -42,7 +42,7 @@ class Result:
     """Volumes on one grid by key ("mean", "uncertainty", classical images, "draw_1", "reference", ...) and the report.
 
     In the modality's unit, but for "not_seen_share" (0 to 1), "residual" (noise standard deviations) and the maps that
-    warn (standard deviations of their null), whose unit is "1".
+    warn (standard deviations of their null), whose unit is "1", and "phase" (radians, "rad").
     """
 
     volumes: dict[str, Volume]
@@ -142,4 +142,6 @@ def _delivered(problem: Prepared[Any], settings: Settings, images: dict[str, np.
     volumes = {key: problem.deliver(image) for key, image in shown.items()}
     for key in {"not_seen_share", "residual", PRIOR_DECIDED, DATA_DISAGREE} & set(volumes):
         volumes[key] = volumes[key].with_array(volumes[key].array, "1")
+    if PHASE in settings.keep:
+        volumes[PHASE] = problem.phase(images["mean" if "mean" in images else settings.methods[-1]])
     return volumes

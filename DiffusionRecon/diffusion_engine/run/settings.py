@@ -14,7 +14,10 @@ from .presets import preset_named, serves
 
 PRIOR_DECIDED, DATA_DISAGREE = "prior_decided", "data_disagree"
 """The maps that warn: where the prior decided, and where the data and the image disagree, see :mod:`.maps`."""
-KEEP = ("mean", "uncertainty", "not_seen", "residual", PRIOR_DECIDED, DATA_DISAGREE, "draws")
+PHASE = "phase"
+"""The phase of complex images, see :meth:`..modalities.prepared.Prepared.phase`: of the mean, else of the last
+classical image."""
+KEEP = ("mean", "uncertainty", "not_seen", "residual", PRIOR_DECIDED, DATA_DISAGREE, PHASE, "draws")
 RUN_OPTIONS = ("steps", "sigma_start")
 """Settings of a method that are settings of a run."""
 PRECISIONS: dict[str, bool | None] = {"auto": None, "float32": False, "bfloat16": True}
@@ -173,6 +176,8 @@ class Settings:
         need(bool(self.methods) and known, f"methods out of {methods}", self.methods)
         kept = isinstance(self.keep, tuple) and all(key in KEEP for key in self.keep)
         need(bool(self.keep) and kept, f"keep out of {KEEP}", self.keep)
+        if PHASE in self.keep and not self.entry.phase:
+            raise ValueError(f"expected no 'phase' in keep, as images of {self.modality} have none: leave it out")
         need(isinstance(self.coupling, str), "a coupling by name", self.coupling)
         precise = isinstance(self.precision, str) and self.precision in PRECISIONS
         need(precise, f"precision out of {tuple(PRECISIONS)}", self.precision)

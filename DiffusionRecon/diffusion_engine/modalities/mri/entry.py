@@ -95,6 +95,7 @@ MRI = Modality(
         "consistency", "pigdm", "diffpir", "ddnm", "ccdf", "r2d2", "hijack", "song", "dps", "mcg", "red_diff", "ilvr",
     ),
     presets=("standard", "posterior", "classical"),
+    phase=True,
     oracles={
         "wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle,
         **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},

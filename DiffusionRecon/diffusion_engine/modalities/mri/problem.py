@@ -35,6 +35,8 @@ Problem = Prepared[MRISystem]
 Foresee = Callable[[Extent], object]
 """Raises ValueError for a problem that is too large."""
 
+EXCHANGED = (0, 2, 1)
+"""Axes of a turn that exchanges rows and columns."""
 FEWEST = 16
 """Rows and columns that an image must have."""
 
@@ -167,12 +169,17 @@ def _assemble(
     assert kspace.ijk_to_ras is not None
     frame = Volume(np.zeros((kspace.slices, *kspace.shape), np.float32), kspace.ijk_to_ras, "a.u.")
     remarks = (*kspace.remarks, *judge(kspace))
-    flips = _flips(frame, notes)
+    exchanged, flips = _turn(frame, notes)
+    if exchanged:
+        kspace = kspace.exchanged()
+        reference = None if reference is None else reference.swapaxes(1, 2)
+        region = None if region is None else (*region[2:], *region[:2])
+    shape = (kspace.slices, *kspace.shape)
     kspace = upright(kspace, flips)
     if reference is not None:
         reference = np.ascontiguousarray(np.flip(reference, flips))
     if region is not None:
-        region = flipped_bounds(region, frame.array.shape, flips)
+        region = flipped_bounds(region, shape, flips)
     found = sampled(kspace.mask)
     channels = channels_of(kspace, found, device, notes)
     remarks = (*remarks, *channels.remarks)
@@ -198,7 +205,7 @@ def _assemble(
             torch.tensor(channels.std**2 * grown(grid.shape, pixels.shape), device=device)
         )
         likelihood = GaussianLikelihood(operator, data * operator.mask[:, None], variance)
-        return MRISystem(pixels, likelihood, unit, acquisition, left)
+        return MRISystem(pixels, likelihood, unit, acquisition, left, turned.angle())
 
     left: float | None = None
     plain = on(grid, 1.0, _acquisition(found, kspace, channels, asked, 1.0))
@@ -211,7 +218,7 @@ def _assemble(
     first = asked.slices[0] if asked.slices is not None else 0
     return Prepared(
         delivered, delivered if working == grid else on(working, unit, acquisition), frame, scale_of(unit), reference,
-        flips, region, tuple(range(first, first + kspace.slices)), notes, remarks,
+        flips, region, tuple(range(first, first + kspace.slices)), notes, remarks, exchanged,
     )
 
 
@@ -272,15 +279,17 @@ def upright(kspace: KSpace, flips: tuple[int, ...]) -> KSpace:
     )
 
 
-def _flips(frame: Volume, notes: list[str]) -> tuple[int, ...]:
-    """Array axes to flip so that columns run to the patient's left and rows to posterior; a remark if not axial."""
+def _turn(frame: Volume, notes: list[str]) -> tuple[bool, tuple[int, ...]]:
+    """How axial slices come to stand upright, columns to the patient's left and rows to posterior: whether rows and
+    columns are to be exchanged, and the axes to flip then. Others stay as they are, with a remark.
+    """
     turn = turn_of(frame)
-    if not turn.axial:
+    if turn.axes[0] != 0 or turn.oblique:
         notes.append(
             "The slices are not axial: the prior was trained on axial ones, so its result is less certain here."
         )
-        return ()
-    return tuple(axis for axis in (1, 2) if axis in turn.flips)
+        return False, ()
+    return turn.axes == EXCHANGED, tuple(axis for axis in (1, 2) if axis in turn.flips)
 
 
 def _anywhere(slices: int, grid: ImageGrid, apart: float) -> np.ndarray:

@@ -56,6 +56,7 @@ class MRISystem:
 
     ``measured``: the likelihood of images in the input's unit, whose variance is infinite where nothing was measured;
     ``imaginary_std``: of what is left in the imaginary part, network units; None: the phase is not smooth.
+    ``removed``: the smooth phase (slices, rows, columns), radians.
     """
 
     grid: ImageGrid
@@ -63,6 +64,7 @@ class MRISystem:
     unit: float
     acquisition: Acquisition
     imaginary_std: float | None = None
+    removed: Tensor | None = None
 
     complex_images = True
 
@@ -89,7 +91,8 @@ class MRISystem:
 
     def select(self, index: slice | Tensor) -> MRISystem:
         """The data of some slices."""
-        return replace(self, measured=self.measured.select(index))
+        removed = None if self.removed is None else self.removed[index]
+        return replace(self, measured=self.measured.select(index), removed=removed)
 
     def with_data(self, data: Tensor) -> MRISystem:
         """The same acquisition with other samples, on this matrix or on another one of the same field of view."""
@@ -155,6 +158,12 @@ class MRISystem:
     def show(self, x: Tensor) -> Tensor:
         """Magnitudes."""
         return x.abs()
+
+    def phase(self, x: Tensor) -> Tensor:
+        """Of images together with the smooth phase that was removed, -pi to pi, relative to that of the coil maps."""
+        if self.removed is None:
+            return x.angle()
+        return (x * torch.polar(torch.ones_like(self.removed), self.removed)).angle()
 
     def describe(self) -> dict[str, Any]:
         """The acquisition as JSON values for the report."""
