@@ -86,7 +86,7 @@ MRI = Modality(
     fallback="wavelet", default_prior="mr-brain", trust=TRUST, files=FILES, question=question_mr, simulate=simulate,
     prepare=prepare, in_words=in_words,
     cases=Cases(
-        smallest_matrix=128, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
+        smallest_matrix=96, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
         typical=typical_scans, untested=("children", "large metal implants"),
         tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
