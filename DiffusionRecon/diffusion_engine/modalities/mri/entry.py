@@ -93,6 +93,7 @@ MRI = Modality(
     ),
     solvers=(
         "consistency", "pigdm", "diffpir", "ddnm", "ccdf", "r2d2", "hijack", "song", "dps", "mcg", "red_diff", "ilvr",
+        "scd",
     ),
     presets=("standard", "posterior", "classical"),
     phase=True,
