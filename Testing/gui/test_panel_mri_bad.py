@@ -106,33 +106,27 @@ def fromPanel(path: Path) -> str:
     return found.text
 
 
-BAD: dict[str, tuple[Callable[[Path], Path], str, str]] = {
-    "truncated": (truncated, r"head\.h5, found one that ends early: copy", r"head\.h5, found one that ends early: copy"),
-    "NaN": (withNaN, "expected finite samples, found 1 that are NaN or infinite: repair them",
-            "expected finite samples, found 1 that are NaN or infinite: repair them"),
-    "no maps": (withoutMiddle, "expected coil maps, or 8 fully sampled lines or more .*: give the maps", "give the maps"),
-    "another mask": (lambda f: withMask(f, np.roll(kspaceArray()[0].any(0), 1, 0)), "does not match the k-space",
-                     "does not match the k-space"),
-    "a mask of another size": (lambda f: withMask(f, np.ones((32, 64), bool)), "expected a k-space mask .*found",
-                               "expected a k-space mask .*found"),
-    "an exchanged mask": (exchanged, "exchange its rows and columns", "exchange its rows and columns"),
-    "exchanged axes": (coilLast, "are axes exchanged", "are axes exchanged"),
-    "zeros given as full": (lambda f: array(f, mask="full"), "filled with zeros", "filled with zeros"),
-    "filled up": (filledUp, "were accelerated already and filled up", "were accelerated already and filled up"),
-    "zeros not spoken of": (lambda f: array(f, mask=None), "expected to be told what was measured",
-                            "expected to be told what was measured"),
-    "field of view 0": (lambda f: fastmri(f, 0, 0), "does not say how wide its pixels are: give pixel_mm",
-                        "does not say how wide its pixels are: enter the pixel size"),
-    "contradicting oversampling": (lambda f: fastmri(f, 57.6, 99.0), "expected an oversampling of at least 1, found 0.58",
-                                   "expected an oversampling of at least 1, found 0.58"),
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "truncated": (truncated, r"head\.h5, found one that ends early: copy"),
+    "NaN": (withNaN, "expected finite samples, found 1 that are NaN or infinite: repair them"),
+    "no maps": (withoutMiddle, "expected coil maps, or 8 fully sampled lines or more .*: give the maps"),
+    "another mask": (lambda f: withMask(f, np.roll(kspaceArray()[0].any(0), 1, 0)), "does not match the k-space"),
+    "a mask of another size": (lambda f: withMask(f, np.ones((32, 64), bool)), "expected a k-space mask .*found"),
+    "an exchanged mask": (exchanged, "exchange its rows and columns"),
+    "exchanged axes": (coilLast, "are axes exchanged"),
+    "zeros given as full": (lambda f: array(f, mask="full"), "filled with zeros"),
+    "filled up": (filledUp, "were accelerated already and filled up"),
+    "zeros not spoken of": (lambda f: array(f, mask=None), "expected to be told what was measured"),
+    "field of view 0": (lambda f: fastmri(f, 0, 0), "how wide its pixels are: (give pixel_mm|enter the p)"),
+    "contradicting oversampling": (lambda f: fastmri(f, 57.6, 99.0), "expected an oversampling of at least 1"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_badDataAreOneSentenceFromShellAndPanel(name: str, tmp_path: Path) -> None:
-    make, shell, panel = BAD[name]
+    make, wanted = BAD[name]
     path = make(tmp_path)
-    for ask, wanted in ((fromShell, shell), (fromPanel, panel)):
+    for ask in (fromShell, fromPanel):
         with pytest.raises(ValueError, match=wanted) as caught:
             ask(path)
         sentence = str(caught.value)

@@ -95,7 +95,7 @@ class MRISystem:
         return replace(self, measured=self.measured.select(index), removed=removed)
 
     def with_data(self, data: Tensor) -> MRISystem:
-        """The same acquisition with other samples; those of another matrix of the same field are brought to this one."""
+        """The same acquisition with other samples; those of another matrix of the same field come to this one."""
         if data.shape[-2:] != self.grid.shape:
             rows, columns = data.shape[-2:]
             data = recentred(on_matrix(data, self.grid.shape), (rows, columns)) * self._mask()[:, None]
