@@ -31,12 +31,13 @@ from diffusion_engine.sampling.noise import seeded  # noqa: E402
 from diffusion_engine.solvers.catalogue import METHODS  # noqa: E402
 from diffusion_engine.solvers.contract import Method  # noqa: E402
 from torch import Tensor  # noqa: E402
+from truth_complex import COMPLEX  # noqa: E402
 from truth_problems import PROBLEMS as EVEN  # noqa: E402
 from truth_problems import Case, Truth, TruthProblem  # noqa: E402
 from truth_uneven import UNEVEN  # noqa: E402
 
 LIMITS = {"variance": (0.95, 1.05), "mean_error_sd": 0.1, "coverage90": (0.88, 0.92), "mode_weight_error": 0.05}
-PROBLEMS = {**EVEN, **UNEVEN}
+PROBLEMS = {**EVEN, **UNEVEN, **COMPLEX}
 LABELLED = tuple(name for name in PROBLEMS if name != "poisson")
 """The problems on which the label "posterior" is earned: all that are linear with Gaussian noise."""
 CHUNK = 100
@@ -176,12 +177,13 @@ def _draws(method: Method, denoiser: Counted, problem: TruthProblem, case: Case,
 
 
 def score(draws: Tensor, truth: Truth) -> dict[str, float | None]:
-    """The table's figures for draws (n, rows, columns) of one posterior."""
+    """The table's figures for draws (n, rows, columns) of one posterior; of complex ones, intervals of their parts."""
     count = len(draws)
     found = truth.coordinates(draws).double()
     ratio = found.var(0) / truth.variance.double()
     away = (found.mean(0) - truth.mean.double()) / truth.variance.double().sqrt()
-    low, high = (torch.from_numpy(end).to(draws) for end in prediction_interval(draws.cpu().numpy()))
+    seen = torch.view_as_real(draws) if draws.is_complex() else draws
+    low, high = (torch.from_numpy(end).to(seen) for end in prediction_interval(seen.cpu().numpy()))
     modes = None
     if truth.mode_of is not None and truth.mode_weights is not None:
         mode = truth.mode_of(draws)

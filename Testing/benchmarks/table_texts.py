@@ -11,9 +11,11 @@ from typing import Any
 
 from benchmarks import few_views, protocol
 from benchmarks import lesion_table as of
+from benchmarks.mri_tables import mri_gate_rows, mri_table_rows
 from diffusion_engine.modalities.ct.fingerprint import EVEN
-from diffusion_engine.run.presets import PRESETS, Preset
-from diffusion_engine.solvers.listing import Listed, listed_methods
+from diffusion_engine.modalities.table import MODALITIES
+from diffusion_engine.run.presets import PRESETS, Preset, serves
+from diffusion_engine.solvers.listing import Listed, listed_method, listed_methods
 
 RESULTS = Path(__file__).with_name("results")
 CLASSICAL = {"fbp": "FBP", "tv": "TV", "tv-oracle": "best TV"}
@@ -183,15 +185,14 @@ def calibrations() -> str:
     rows = []
     for card in cards():
         for entry in card["calibration"]:
-            title = next((preset.title for preset in PRESETS.values() if _is_of(entry, preset, card["sampler"])), None)
+            title = next((preset.title for preset in PRESETS.values() if _is_of(entry, preset, card)), None)
             if title is not None:
-                beam = "parallel" if entry["geometry"] == "parallel" else "fan"
                 by_ray = " by ray" if entry.get("noise_range", 1.0) > EVEN else ""
                 noise = f"{entry['noise_percent']:.1g} %{by_ray}" if "noise_percent" in entry else "-"
                 by_class = entry.get("coverage90_by_class", {})
                 kept = entry.get("contrast_kept")
                 rows.append([
-                    title, f"`{card['name']}`", f"{beam}, {entry['views']} views", noise, f"{entry['factor']:.2f}",
+                    title, f"`{card['name']}`", _scan_of(entry, card["modality"]), noise, f"{entry['factor']:.2f}",
                     f"{entry['coverage90']:.2f}", f"{entry['coverage90_calibrated']:.2f}",
                     " / ".join(f"{share:.2f}" for share in by_class.values()) or "-", f"{entry.get('gain', 0.0):g}",
                     "-" if kept is None else f"{kept:.2f}",
@@ -200,6 +201,23 @@ def calibrations() -> str:
         "preset", "prior", "scan", "noise", "factor", "90 % interval holds", "after calibration",
         "air and lung / soft / bone", "mean moved by", "contrast of lesions kept",
     ], rows)
+
+
+def mri_rows() -> str:
+    """Simulated MR acquisitions of heads and of other parts: every method beside the best peer."""
+    place = RESULTS / "mri.json"
+    rows = json.loads(place.read_text(encoding="utf-8")) if place.exists() else []
+    return table([
+        "acceleration", "images", "method", "NRMSE", "times the best peer: mean (worst item)", "SSIM",
+        "contrast kept of 5 mm", "of 10 mm", "90 % interval holds", "after calibration", "inside lesions",
+    ], mri_table_rows(rows))
+
+
+def mri_gate() -> str:
+    """How often the gate of MRI stops what is ordinary and what is not."""
+    place = RESULTS / "mri_gate.json"
+    rows = json.loads(place.read_text(encoding="utf-8")) if place.exists() else []
+    return table(["images", "acceleration", "how many", "stopped, in part or in full", "in full"], mri_gate_rows(rows))
 
 
 def lesions() -> str:
@@ -230,14 +248,24 @@ def _of_lesions(name: tuple[str, int, str], rows: list[dict[str, Any]]) -> list[
     ]
 
 
-def _is_of(entry: dict[str, Any], preset: Preset, taught: dict[str, Any]) -> bool:
-    changes = preset.changes
+def _scan_of(entry: dict[str, Any], modality: str) -> str:
+    if "views" in entry:
+        return f"{'parallel' if entry['geometry'] == 'parallel' else 'fan'}, {entry['views']} views"
+    return MODALITIES[modality].in_words(entry)
+
+
+def _is_of(entry: dict[str, Any], preset: Preset, card: dict[str, Any]) -> bool:
+    changes, modality = preset.changes, card["modality"]
+    if not serves(preset, modality):
+        return False
+    own = MODALITIES[modality].usual.get(entry["solver"], {})
     if entry["solver"] != preset.solver or entry["coupling"] != changes.get("coupling", "none"):
         return False
-    usual = {option.name: option.default for option in listed_methods()[entry["solver"]].options}
-    taught = {key: value for key, value in taught.items() if key in usual}
+    usual = {option.name: option.default for option in listed_method(entry["solver"], modality).options}
+    taught = {key: value for key, value in card["sampler"].items() if key in usual}
     same = entry["options"] == {**usual, **taught, **changes.get("solver_options", {})}
-    return same and (entry["steps"], entry["draws"]) == (changes.get("steps"), changes.get("draws"))
+    steps = changes.get("steps", own.get("steps"))
+    return same and (entry["steps"], entry["draws"]) == (steps, changes.get("draws"))
 
 
 def methods() -> str:
@@ -263,6 +291,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "protocol-in-full": protocol_in_full,
     "few-views": few_views_bought,
     "truth": truth_in_short,
+    "mri": mri_rows,
+    "mri-gate": mri_gate,
     "denoising": denoising,
     "calibration": calibrations,
     "lesions": lesions,

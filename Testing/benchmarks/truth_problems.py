@@ -238,7 +238,7 @@ def gaussian_content(mean: Tensor, std: Tensor) -> Callable[[Tensor, Tensor], Te
 def case_of(likelihood: GaussianLikelihood, true: Tensor, truth: Truth, remarks: dict[str, Any]) -> Case:
     """The ridge estimate (prior variance 0.25) as classical start, and its true error."""
     start = likelihood.proximal(torch.zeros(1, *true.shape), 0.25, 50)[0]
-    return Case(likelihood, start, float((start - true).square().mean().sqrt()), truth, remarks)
+    return Case(likelihood, start, float((start - true).abs().square().mean().sqrt()), truth, remarks)
 
 
 PROBLEMS: dict[str, Callable[..., TruthProblem]] = {

@@ -24,7 +24,7 @@ from diffusion_engine.modalities.mri.sampled import middle_block, sampled
 from diffusion_engine.modalities.mri.scale import network_unit
 from diffusion_engine.modalities.mri.scan import PATTERNS, MRIScan
 from diffusion_engine.modalities.mri.simulate import quadratic_phase, ring_of_coils
-from diffusion_engine.modalities.mri.trust import body, covariate_of
+from diffusion_engine.modalities.mri.trust import body, covariates, covariates_of, typical_scans
 from diffusion_engine.modalities.prepared import no_limit
 from diffusion_engine.modalities.table import MODALITIES
 from diffusion_engine.physics import mri_masks
@@ -357,8 +357,19 @@ def test_fingerprints() -> None:
         MRIFingerprint.stored({**made.entry(), "acceleration": 0})
 
 
-def test_covariate_falls_with_the_acceleration() -> None:
-    assert covariate_of(2.0) > covariate_of(4.0) > covariate_of(12.0) == covariate_of(50.0)
+def test_covariates_know_acceleration_and_noise_within_the_range_of_their_fit() -> None:
+    assert covariates_of(math.sqrt(24), 1.0) == pytest.approx((0.0, 0.0))
+    assert covariates_of(4.0, 1.0)[0] - covariates_of(8.0, 1.0)[0] == pytest.approx(math.log(2))
+    assert covariates_of(4.0, 2.0)[1] == pytest.approx(math.log(2))
+    assert covariates_of(50.0, 90.0) == covariates_of(12.0, 3.0)
+    assert covariates_of(1.0, 0.01) == covariates_of(2.0, 0.3)
+    ready = problem()
+    assert covariates(ready.delivered) == covariates_of(
+        ready.delivered.acquisition.acceleration, ready.delivered.acquisition.noise_percent
+    )
+    scans = [MRIScan(**scan) for scan in typical_scans(np.random.default_rng(0))]
+    assert all(2 <= scan.acceleration <= 12 and 0.3 <= scan.noise_percent <= 3 for scan in scans)
+    assert len({scan.acceleration for scan in scans}) == 4
 
 
 @pytest.mark.parametrize("wrong", [

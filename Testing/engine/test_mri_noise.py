@@ -52,7 +52,7 @@ def test_whitened_noise_is_white() -> None:
     ("sampling", "place"),
     [
         (None, ""), (Sampling("gaussian", 4.0, 16), "beside"), (Sampling("gaussian", 6.0, 16), "beside"),
-        (Sampling("uniform", 3.0, 16, partial_fourier=0.75), "beside"), (Sampling("random", 2.0, 16, axes=2), "outer"),
+        (Sampling("uniform", 3.0, 16, partial_fourier=0.75), ""), (Sampling("random", 2.0, 16, axes=2), "outer"),
     ],
 )
 def test_the_level_of_each_coil_from_the_data(sampling: Sampling | None, place: str) -> None:

@@ -290,7 +290,7 @@ def test_the_label_posterior_is_earned_from_the_committed_table() -> None:
     assert result["limits"] == json.loads(json.dumps(truth_table.LIMITS))
     assert set(truth_table.LABELLED) == {
         "gauss_fourier", "gauss_ct", "mixture", "uneven_3_ct", "uneven_30_ct", "uneven_3_inpainting",
-        "uneven_30_inpainting", "uneven_mixture",
+        "uneven_30_inpainting", "uneven_mixture", "coils_fourier",
     }
     labelled = {method.name for method in METHODS.values() if method.spread == "posterior"}
     assert labelled == {name for name in METHODS if truth_table.passes(result["rows"], name)}

@@ -95,10 +95,11 @@ def test_another_modality_leaves_what_was_of_the_former_one(monkeypatch: pytest.
 
 def test_a_label_is_earned_a_modality_at_a_time() -> None:
     assert METHODS["mmps"].spread_for("ct") == METHODS["mmps"].spread == "near-posterior"
-    assert METHODS["mmps"].spread_for("mri") == "concentrated"
+    assert METHODS["mmps"].spread_for("mri") == "near-posterior"
+    assert METHODS["mmps"].spread_for("pet") == "concentrated"
     assert METHODS["dds"].spread_for("mri") == METHODS["dds"].spread_for("ct") == "concentrated"
     assert METHODS["tweedie"].spread_for("pet") == "point"
-    assert listed_methods()["mmps"].earned == METHODS["mmps"].earned == ("ct",)
+    assert listed_methods()["mmps"].earned == METHODS["mmps"].earned == ("ct", "mri")
     assert listed_methods()["dps"].likelihoods == ("gaussian", "poisson")
     assert listed_methods()["dds"].likelihoods == ("gaussian", "poisson via local gaussian")
 

@@ -66,6 +66,7 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--prior", help="name or path of a card (ct-body)")
     sub.add_argument("--data", type=Path, required=True, help="folder of the card's held-out and training volumes")
     sub.add_argument("--part", choices=["both", "factors", "typicality", "maps"], default="both", help=PARTS)
+    sub.add_argument("--cases", default="*", help="typicality: patterns of the training cases to take, with commas")
     sub.add_argument("--slices", type=count, dest="slice_count", default=3, help="slices a held-out volume (3)")
     sub.add_argument("--solver", help="method to calibrate (dds)")
     add_option(sub)
@@ -188,6 +189,8 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.pipeline import choose_device
     from ..run.settings import Settings
 
+    cases = listed(options.cases, str)
+    del options.cases
     settings = Settings.from_dict(given_settings(options))
     entry = settings.entry
     prior = load_prior(settings.prior, choose_device(settings.device), entry.unit)
@@ -195,7 +198,7 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     path = path if path.exists() else Path(settings.prior)
     read_card(path)  # An adapter's card takes no calibration: refused before any work.
     if options.part in ("both", "typicality"):
-        found = fit_scores(prior, options.data, settings)
+        found = fit_scores(prior, options.data, settings, cases=cases)
         write_card(replace(read_card(path), typicality=found), path)
         print(f"typical up to a score of {found['threshold']:.2f}, fallback in full from {found['full']:.2f}")
     if options.part in ("both", "factors"):

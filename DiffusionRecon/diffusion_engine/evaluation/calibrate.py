@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,23 @@ def scan(
     return modality.prepare(volume, asked, prior.device, prior.card, no_limit), asked
 
 
-def fit_scores(prior: Prior, folder: Path, settings: Settings, scans: Scans | None = None) -> dict[str, Any]:
-    """The card's typicality, from some slices of every training volume in each scan (None: the modality's)."""
+def fit_scores(
+    prior: Prior, folder: Path, settings: Settings, scans: Scans | None = None, cases: Sequence[str] = ("*",)
+) -> dict[str, Any]:
+    """The card's typicality, from some slices of every training volume in each scan (None: the modality's).
+
+    ``cases``: patterns of the volumes' names; the others, which only helped the training, count as unlike it.
+    Raises ValueError where none has such a name.
+    """
     modality = settings.entry
     trust, drawn = modality.trust, np.random.default_rng(1)
     features: list[np.ndarray] = []
     numbers: list[np.ndarray] = []
     groups: list[str] = []
-    names, depths = [entry["name"] for entry in prior.card.data], modality.cases.training_depths
+    depths = modality.cases.training_depths
+    names = [own["name"] for own in prior.card.data if any(fnmatch(own["name"], pattern) for pattern in cases)]
+    if not names:
+        raise ValueError(f"expected patterns of the card's training cases, found {list(cases)}: correct them")
     for name, volume in chosen_slices(folder, names, depths, modality):
         usual = modality.cases.typical(drawn) if modality.cases.typical else modality.cases.calibrated
         for wanted in scans or usual:
@@ -114,6 +124,7 @@ def fit_scores(prior: Prior, folder: Path, settings: Settings, scans: Scans | No
             groups += [name] * problem.slices
         print(f"typicality: {name}", flush=True)
     made = fit_typicality(np.concatenate(features), np.concatenate(numbers), groups)
+    made = {**made, "cases": list(cases)} if list(cases) != ["*"] else made
     return {**made, "not_tested": list(modality.cases.untested)} if modality.cases.untested else made
 
 

@@ -160,11 +160,11 @@ def placed(
 
 
 def inserted(volume: Volume, lesions: Sequence[Lesion]) -> Volume:
-    """The volume with lesions added, float32."""
+    """The volume with lesions added, float32; no voxel is darker than the darkest one of the volume."""
     array = volume.array.astype(np.float32)
     for lesion in lesions:
         array += np.float32(lesion.contrast) * lesion.coverage(volume)
-    return volume.with_array(array)
+    return volume.with_array(np.maximum(array, np.float32(volume.array.min())))
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,11 @@ class Likelihood(SmoothLikelihood, Protocol):
     def subset(self, index: slice | Tensor) -> Likelihood: ...
 
 
+def weighted_readings(likelihood: Likelihood, x: Tensor) -> Tensor:
+    """How many readings of each image have a weight at ``x``, (batch, 1, 1): what was not measured has none."""
+    return (likelihood.curvature(x) > 0).flatten(1).sum(1)[:, None, None]
+
+
 def stiffness(likelihood: Likelihood, x: Tensor, iterations: int = 12) -> Tensor:
     """Largest eigenvalue of the Hessian A' diag(w) A at ``x`` for each image, (batch, 1, 1), by power iteration.
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..physics.noise import typical_noise_std
-from ..physics.operator import LinearOperator, NormalOperator, normal, of_images, some_views, taken, view_axis
+from ..physics.operator import (
+    LinearOperator,
+    NormalOperator,
+    normal,
+    of_images,
+    on_support,
+    some_views,
+    taken,
+    view_axis,
+)
 from ..sampling.noise import Noise
 from .conditional import Covariance, Solved, SolveSettings, minimal_residual_mean
 from .conjugate_gradient import conjugate_gradient, image_dot, item_dot, ratio
@@ -145,7 +154,7 @@ class GaussianLikelihood:
 
         C = diag(g) for a ``prior_variance`` g, a number or in the shape of ``x``; or R R' for a :class:`.root.Root`.
         With z = x + R u it solves (I + R' A' V^-1 A R) u = -R' A' V^-1 (A x - y), and stops an image when its residual
-        has fallen below ``tolerance`` times its start.
+        has fallen below ``tolerance`` times its start. Outside of the operator's support, if it knows one, z = 0.
         """
         root = prior_variance if isinstance(prior_variance, Root) else Root(prior_variance**0.5)
 
@@ -154,7 +163,8 @@ class GaussianLikelihood:
 
         dot = image_dot if root.broad is None else item_dot
         right = -root.adjoint(self.gradient(x))
-        return x + root.forward(conjugate_gradient(system, right, iterations, tolerance, dot))
+        moved = x + root.forward(conjugate_gradient(system, right, iterations, tolerance, dot))
+        return on_support(self.operator, moved)
 
     def conditional_mean(
         self, x: Tensor, covariance: Covariance, approximation: Covariance, settings: SolveSettings
@@ -192,7 +202,7 @@ class GaussianLikelihood:
             x = x + step.reshape(-1, *([1] * (x.ndim - 1))) * lifted
             change = -step * image
             residual = residual + change
-        return x
+        return on_support(self.operator, x)
 
     def conditional_mean_within(
         self, x: Tensor, covariance: Covariance, approximation: Covariance, settings: SolveSettings, allowed: float
@@ -200,9 +210,10 @@ class GaussianLikelihood:
         """The same to a root mean square error of ``allowed``, in the unit of the images, or as near as
         ``settings.products`` bring it: :func:`.conditional.minimal_residual_mean`.
         """
-        return minimal_residual_mean(
+        found = minimal_residual_mean(
             self.operator, self.data, self.variance, x, covariance, approximation, settings, allowed
         )
+        return replace(found, image=on_support(self.operator, found.image))
 
     def conditional_draw(
         self, x: Tensor, prior_variance: float, noise: Noise, iterations: int = 50, tolerance: float = 1e-5

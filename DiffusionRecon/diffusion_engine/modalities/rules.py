@@ -97,7 +97,8 @@ class Trust:
     the number of views and the noise in percent of the largest reading (None where it cannot be told), on which it
     depends what can be seen; ``classes``: name, least value and upper bound of values of an image whose intervals are
     calibrated apart; ``relative``: of images, how much of their own values a network unit is, where the numbers above
-    count in network units (None: in the modality's unit).
+    count in network units (None: in the modality's unit); ``noise_share``: the largest share of the data's norm that
+    may be noise (None: the usual one).
     """
 
     value_range: float
@@ -112,6 +113,7 @@ class Trust:
     classes: tuple[tuple[str, float, float], ...] = ()
     surrogate: Callable[[Any], Iterator[Tensor]] | None = None
     relative: Callable[[np.ndarray], float] | None = None
+    noise_share: float | None = None
 
     def unit(self, scale: IntensityScale) -> float:
         """How much of the delivered unit the numbers above count in: 1, or a network unit of a run of this scale."""

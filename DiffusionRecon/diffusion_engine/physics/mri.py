@@ -11,6 +11,7 @@ fully sampled axis is transformed. Source: Pruessmann et al., doi:10.1002/mrm.12
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -76,6 +77,11 @@ class MultiCoilFourier:
         """max_r sum_c |S_c(r)|^2, which |A|^2 does not exceed, as F and M do not lengthen: (slices or 1, 1, 1)."""
         return self.maps.abs().square().sum(1).amax((-2, -1), keepdim=True)
 
+    @cached_property
+    def support(self) -> Tensor:
+        """Where some coil sees the image: (slices or 1, rows, columns). Outside it is 0, as in A' of any data."""
+        return (self.maps != 0).any(1)
+
     def forward(self, x: Tensor) -> Tensor:
         """A x: (..., coils, rows, columns), complex."""
         return centred_fft(self.coil_images(x)) * self._measured
@@ -101,6 +107,10 @@ class MultiCoilFourier:
     def combined(self, images: Tensor) -> Tensor:
         """sum_c conj(S_c) x_c of coil images (..., coils, rows, columns): (..., rows, columns)."""
         return (images * self._maps(images).conj()).sum(COIL_AXIS)
+
+    def put_back(self, images: Tensor, data: Tensor) -> Tensor:
+        """F^-1 (M y + (1 - M) F x) of coil images x (..., coils, rows, columns) and ``data`` y of that shape."""
+        return centred_ifft(torch.where(self._measured, data, centred_fft(images)))
 
     def variance(self, level: Tensor) -> Tensor:
         """The variance of the data: ``level``, E|n|^2 a number or of each coil; infinite where nothing is measured.

@@ -6,6 +6,7 @@ Fourier transform it is the same in k-space, in images, and in k-space transform
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,15 +19,23 @@ _GROUP = 16  # consecutive entries of the outer k-space judged together
 _OUTER = 0.7  # of the radius at the middle of a side, where that outer k-space begins
 _QUIETEST = 0.1  # of the groups, which say what the noise is
 _SAMPLES_PER_COIL = 10
+_EDGE = 1 / 16  # of the readout at either end, where the receiver's filter lets less noise through
+_AGREE = 0.15  # of their logarithms: two places that hold as much noise as each other
 _ERRORS = 3.0  # standard errors of a level within which two estimates are as good
 
 
 class NoiseEstimate(NamedTuple):
-    """C (coils, coils), complex128; where it was found; of how many samples."""
+    """C (coils, coils), complex128; where it was found; of how many samples; whether another place says the same."""
 
     covariance: Tensor
     place: str
     samples: int
+    confirmed: bool = False
+
+    @property
+    def level(self) -> float:
+        """The geometric mean of the coils' standard deviations."""
+        return float(noise_levels(self.covariance).log().mean().exp())
 
 
 def noise_covariance(samples: Tensor) -> Tensor:
@@ -86,8 +95,9 @@ def estimate_noise(kspace: Tensor, mask: Tensor) -> NoiseEstimate:
     or whole columns are measured, the outer half of these lines is transformed along itself, and places beside the
     object hold noise alone, however few lines there are. The other candidate is the outer measured k-space. Of each,
     the quietest tenth is chosen by every other sample, and the covariance is that of the samples between (and the other
-    way round), so that the choice does not bias it. As signal can only add, the lower of the two is taken, or that of
-    more samples where they agree; where the object fills the field of view and the outer k-space, it is too high.
+    way round), so that the choice does not bias it. As signal can only add, the lowest of them is taken, or that of
+    more samples where they agree; where the object fills the field of view and the outer k-space, it is too high. One
+    that is lower than two others which agree is left: a receiver's filter takes noise away at the ends of the readout.
     Entries that are zero in all coils are no samples.
     Raises ValueError where too few are left, and as :func:`noise_covariance`.
     """
@@ -110,12 +120,24 @@ def estimate_noise(kspace: Tensor, mask: Tensor) -> NoiseEstimate:
             "expected whole lines or outer k-space of noise to estimate its level from, found too few samples: "
             "give a noise scan or the noise level"
         )
-    levels = [float(noise_levels(estimate.covariance).log().mean()) for estimate in estimates]
+    lowest = _lowest(estimates)
     near = [
-        estimate for estimate, level in zip(estimates, levels, strict=True)
-        if level - min(levels) < _ERRORS / (2 * estimate.samples**0.5)
+        estimate for estimate in estimates
+        if 0 <= math.log(estimate.level / lowest.level) < _ERRORS / (2 * estimate.samples**0.5)
     ]
-    return max(near, key=lambda estimate: estimate.samples)
+    best = max(near or [lowest], key=lambda estimate: estimate.samples)
+    return best._replace(confirmed=any(_agree(best, other) for other in estimates if other is not best))
+
+
+def _lowest(estimates: list[NoiseEstimate]) -> NoiseEstimate:
+    """The lowest level, or the second of three where the third says the same and the first much less."""
+    ordered = sorted(estimates, key=lambda estimate: estimate.level)
+    left = len(ordered) == 3 and _agree(ordered[1], ordered[2]) and not _agree(ordered[0], ordered[1])
+    return ordered[1 if left else 0]
+
+
+def _agree(one: NoiseEstimate, other: NoiseEstimate) -> bool:
+    return abs(math.log(one.level / other.level)) < _AGREE
 
 
 def _beside(kspace: Tensor, read: Tensor) -> list[tuple[str, Tensor]]:
@@ -127,7 +149,8 @@ def _beside(kspace: Tensor, read: Tensor) -> list[tuple[str, Tensor]]:
         if len(lines) < _LINES:
             return []
         outer = lines[torch.argsort((lines - rows // 2).abs(), stable=True)[len(lines) // 2 :]]
-        parts.append(_along(values[:, outer]).mT)  # coils, columns, lines
+        edge = round(_EDGE * values.shape[-1])
+        parts.append(_along(values[:, outer]).mT[:, edge : values.shape[-1] - edge])  # coils, columns, lines
     return [("beside the object along the readout", _quietest(torch.cat(parts, 1)))]
 
 

@@ -76,6 +76,32 @@ class NormalOperator(Protocol):
     def normal(self, x: Tensor, variance: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class BoundedSupport(Protocol):
+    """An operator that knows where images can be other than 0: ``support``, bool (images or 1, rows, columns)."""
+
+    @property
+    def support(self) -> Tensor: ...
+
+
+@runtime_checkable
+class ChannelOperator(Protocol):
+    """Channels that see the image times weights of their own, each by the same orthonormal scan, part of it measured.
+
+    ``maps``: the weights (images or 1, channels, rows, columns); ``squared_norm``: the largest sum of their squares,
+    (images or 1, 1, 1); ``put_back``: images of the channels (..., channels, rows, columns) with what was measured of
+    them in place of what they would have given.
+    """
+
+    @property
+    def maps(self) -> Tensor: ...
+
+    @property
+    def squared_norm(self) -> Tensor: ...
+
+    def put_back(self, images: Tensor, data: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Some views of an operator: costs as much as all of them, for operators that are not a SubsetOperator."""
@@ -129,6 +155,19 @@ def normal(operator: LinearOperator, x: Tensor, variance: Tensor) -> Tensor:
     if isinstance(operator, NormalOperator):
         return operator.normal(x, variance)
     return operator.adjoint(operator.forward(x) / variance)
+
+
+def on_support(operator: LinearOperator, x: Tensor) -> Tensor:
+    """Images (..., rows, columns) within the support of the operator, or of the one it wraps; 0 outside.
+
+    Themselves where neither knows of one.
+    """
+    while not isinstance(operator, BoundedSupport):
+        inner = getattr(operator, "operator", None)
+        if inner is None:
+            return x
+        operator = inner
+    return x * operator.support
 
 
 def along(index: slice | Tensor, axis: int) -> tuple[Any, ...]:

@@ -170,18 +170,20 @@ def smooth_limit(simulated: float, groups: int) -> float:
     return SMOOTH_SLACK * simulated * (1 + 3 * math.sqrt(2 / groups))
 
 
-def ceiling(signal: float, readings: int, iterations: int = CONVERGED) -> float:
+def ceiling(
+    signal: float, readings: int, iterations: int = CONVERGED, noise_share: float = NOISE_SHARE
+) -> float:
     """Largest ratio that an image may leave that was fitted to the data, whatever the image.
 
     ``signal`` = |y / sigma|^2 / m, the data in units of their noise; ``readings`` m; ``iterations``: fewer than
-    CONVERGED leave more. Noise leaves a chi-square mean, with its 3-sigma width and SLACK, but no more than NOISE_SHARE
-    of the data's norm, and pixels and iterations a share of that norm:
+    CONVERGED leave more. Noise leaves a chi-square mean, with its 3-sigma width and SLACK, but no more than
+    ``noise_share`` of the data's norm, and pixels and iterations a share of that norm:
 
-        min(SLACK (1 + 3 sqrt(2 / m)), NOISE_SHARE^2 signal) + (MISMATCH (CONVERGED / iterations)^1.3)^2 signal.
+        min(SLACK (1 + 3 sqrt(2 / m)), noise_share^2 signal) + (MISMATCH (CONVERGED / iterations)^1.3)^2 signal.
     """
     noise = SLACK * (1 + 3 * math.sqrt(2 / readings))
     mismatch = MISMATCH * max(1.0, CONVERGED / iterations) ** 1.3
-    return min(noise, NOISE_SHARE**2 * signal) + mismatch**2 * signal
+    return min(noise, noise_share**2 * signal) + mismatch**2 * signal
 
 
 def summarise(ratios: Sequence[float]) -> float:

@@ -16,6 +16,7 @@ from ..posterior.calibration import Calibration, matching_entry
 from ..posterior.gate import blended, kept_foretelling, kept_unexplained, without_fallback
 from ..posterior.residual import (
     CONVERGED,
+    NOISE_SHARE,
     UNFITTED_SHARE,
     UNRESOLVED,
     ResidualTest,
@@ -208,7 +209,7 @@ def _explains(problem: Prepared[Any], settings: Settings, kind: str, images: np.
             ratio = _ratio(problem.residuals(_raised(images, trust.least_fitted)))
         iterations = settings.iterations(kind) if kind == entry.fallback else CONVERGED
         readings = _readings(problem)
-        return ratio <= ceiling(_signal(problem, images), readings, iterations)
+        return ratio <= ceiling(_signal(problem, images), readings, iterations, trust.noise_share or NOISE_SHARE)
     likelihood, image = problem.delivered.physical(problem.network(_raised(images, trust.least)))
     data = likelihood.data
     left = data - likelihood.operator.forward(image)

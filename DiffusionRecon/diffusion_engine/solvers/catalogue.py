@@ -22,6 +22,7 @@ from .padis import PaDISSettings, padis
 from .pfgm import PFGMSettings, pfgm
 from .pigdm import PiGDMSettings, pigdm
 from .pnp_dm import PnPDMSettings, pnp_dm
+from .r2d2 import R2D2Settings, r2d2
 from .red_diff import REDDiffSettings, red_diff
 from .resample import ReSampleSettings, resample
 from .scd import SCDSettings, scd
@@ -43,14 +44,15 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "mmps", "Moment matching posterior sampling", "samples near the posterior, by its probability flow", mmps,
-            MMPSSettings, "near-posterior", "noise", ("ct",), "31, and 90 to 770 Jacobian products", "arXiv:2405.13712",
-            work=340, earned=("ct",),
+            MMPSSettings, "near-posterior", "noise", ("ct", "mri"), "31, and 90 to 770 Jacobian products",
+            "arXiv:2405.13712",
+            work=340, earned=("ct", "mri"),
         ),
         Method(
             "tmpd", "Tweedie moment projected diffusion", "samples near the posterior, by its reverse diffusion", tmpd,
-            TMPDSettings, "near-posterior", "noise", ("ct",), "50, and 150 or more Jacobian products",
+            TMPDSettings, "near-posterior", "noise", ("ct", "mri"), "50, and 150 or more Jacobian products",
             "arXiv:2310.06721",
-            work=500, earned=("ct",),
+            work=500, earned=("ct", "mri"),
         ),
         Method(
             "pnp-dm", "Plug-and-play diffusion models", "samples near the posterior without Jacobian products",
@@ -68,7 +70,7 @@ METHODS: dict[str, Method] = {
             work=60,
         ),
         Method(
-            "score_mri", "Score-MRI, single coil", "baseline: measured k-space put back after every move",
+            "score_mri", "Score-MRI", "baseline: measured k-space put back after every move",
             score_mri, ScoreMRISettings, "concentrated", "image", ("mri",), "100", "arXiv:2110.05243",
             work=100,
         ),
@@ -80,6 +82,11 @@ METHODS: dict[str, Method] = {
         Method(
             "ilvr", "Iterative latent variable refinement", "keeps the low frequencies of an image, redraws the others",
             ilvr, ILVRSettings, "concentrated", "image", ("ct",), "30", "arXiv:2108.02938",
+            work=30,
+        ),
+        Method(
+            "r2d2", "Regularised reverse diffusion (R2D2+)", "removes noise and adds resolution, low frequencies kept",
+            r2d2, R2D2Settings, "concentrated", "image", (), "30", "arXiv:2203.12621",
             work=30,
         ),
         Method(

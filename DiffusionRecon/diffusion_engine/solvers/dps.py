@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..likelihoods.contract import Likelihood, stiffness
+from ..likelihoods.contract import Likelihood, stiffness, weighted_readings
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
@@ -62,7 +62,7 @@ def dps(
     parts = [likelihood] if count == 1 else [likelihood.subset(slice(k, None, count)) for k in range(count)]
     units = [stiffness(part, start) for part in parts]
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
-    readings = [part.data[0].numel() for part in parts]
+    readings = [weighted_readings(part, start) for part in parts]
     x = start + levels[0] * noise.normal(start)
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..denoiser import Denoiser
 from ..likelihoods.conjugate_gradient import image_dot
+from ..likelihoods.contract import weighted_readings
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ancestral
@@ -47,7 +48,7 @@ def mcg(
     gradients. Raises FloatingPointError where an estimate is not finite.
     """
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
-    readings = likelihood.data[0].numel()
+    readings = weighted_readings(likelihood, start)
     x = start + levels[0] * noise.normal(start)
     for index in range(settings.steps):
         sigma, following = levels[index], levels[index + 1]
@@ -56,9 +57,9 @@ def mcg(
         estimate, product = linearise(denoiser, x, sigma, condition)
         finite(estimate, sigma)
         gradient = product(likelihood.gradient(estimate))
-        excess = (likelihood.residual_ratio(estimate) - 1).clamp_min(0) * readings
+        excess = (likelihood.residual_ratio(estimate) - 1).clamp_min(0)[:, None, None] * readings
         square = image_dot(gradient, gradient)
-        step = settings.weight * excess[:, None, None] / square.where(square > 0, 1.0)
+        step = settings.weight * excess / square.where(square > 0, 1.0)
         moved = ancestral(x, estimate, sigma, following, noise.normal(x)) - step * gradient
         x = project(likelihood, moved, following, relaxation, settings.iterations, noise, pseudo_inverse)
         yield SolverStep(index + 1, settings.steps, sigma, finite(estimate if following > 0 else x, sigma))

@@ -96,8 +96,11 @@ def posterior_denoiser(
         spectrum = spectrum + broad.broad**2
 
     def stationary(v: Tensor) -> Tensor:
-        image = torch.fft.ifft2(spectrum * torch.fft.fft2(v))
-        return image if v.is_complex() else image.real
+        if not v.is_complex():
+            return torch.fft.ifft2(spectrum * torch.fft.fft2(v)).real
+        # A ring's gain is even in the frequency, so that each part stays real.
+        real, imaginary = (torch.fft.ifft2(spectrum[n] * torch.fft.fft2(part)).real for n, part in enumerate(_parts(v)))
+        return torch.complex(real, imaginary)
 
     solved = likelihood.conditional_mean_within(
         estimate, lambda v: sigma**2 * product(v) + broad.covariance(v), stationary, settings,
@@ -111,16 +114,36 @@ def jacobian_spectrum(product: Callable[[Tensor], Tensor], probe: Tensor) -> Ten
     """Mean gain of J at each spatial frequency's magnitude: (batch, rows, columns), between SMALLEST_SHARE and 1.
 
     j(k) = mean of Re F z* F J z over a ring of frequencies, for each image; z: ``probe`` (standard normal) with all of
-    its Fourier coefficients given the same magnitude, so that all of a ring count alike.
+    its Fourier coefficients given the same magnitude, so that all of a ring count alike. Of complex images, whose parts
+    may differ as much as an image from its noise, the real part's gain and the imaginary one's: (2, batch, rows,
+    columns), by one product, too.
     """
+    if not probe.is_complex():
+        source, white = _whitened(probe)
+        return _gain(source, product(white))
+    sources, whites = zip(*(_whitened(part) for part in _parts(probe)), strict=True)
+    response = product(torch.complex(*whites))
+    return torch.stack([_gain(source, seen) for source, seen in zip(sources, _parts(response), strict=True)])
+
+
+def _parts(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.real, x.imag
+
+
+def _whitened(probe: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients of magnitude 1 with the phases of a real ``probe``'s, and the real images that they make."""
     spectrum = torch.fft.fft2(probe, norm="ortho")
     source = spectrum / spectrum.abs().clamp_min(torch.finfo(spectrum.real.dtype).tiny)
-    white = torch.fft.ifft2(source, norm="ortho")
-    response = torch.fft.fft2(product(white if probe.is_complex() else white.real), norm="ortho")
-    rows, columns = probe.shape[-2:]
+    return source, torch.fft.ifft2(source, norm="ortho").real
+
+
+def _gain(source: Tensor, answer: Tensor) -> Tensor:
+    """j(k) from coefficients (batch, rows, columns) and J's answer to their images."""
+    response = torch.fft.fft2(answer, norm="ortho")
+    rows, columns = source.shape[-2:]
     size = max(rows, columns)
-    fy = torch.fft.fftfreq(rows, 1 / size, device=probe.device)
-    fx = torch.fft.fftfreq(columns, 1 / size, device=probe.device)
+    fy = torch.fft.fftfreq(rows, 1 / size, device=source.device)
+    fx = torch.fft.fftfreq(columns, 1 / size, device=source.device)
     ring = (fy[:, None] ** 2 + fx**2).sqrt().round().long()
     count = int(ring.max()) + 1
 

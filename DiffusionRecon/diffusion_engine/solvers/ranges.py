@@ -30,12 +30,13 @@ RANGES: dict[str, Range] = {
 OWN_RANGES: dict[tuple[str, str], Range] = {
     ("consistency", "steps"): (1, 1000), ("csgm", "step"): (1e-4, 1), ("ddnm", "eta"): (1e-3, 1),
     ("diffpir", "weight"): (1e-6, 1e6), ("diffpir", "zeta"): (0, 1), ("hijack", "weight"): (0, 1),
-    ("mmps", "products"): (1, 100), ("tmpd", "products"): (1, 100),
+    ("mmps", "products"): (1, 100), ("r2d2", "weight"): (0, 1), ("tmpd", "products"): (1, 100),
 }
 """Ranges of single methods, where they differ: by method and option."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "family": ("gaussian", "poisson", "gamma"), "predictor": ("ancestral", "reverse_diffusion"),
+    "channels": ("combined", "separate"),
 }
 """The values of options that are words."""
 

@@ -49,7 +49,7 @@ def red_diff(
     levels = poly_grid(settings.sigma_start, settings.sigma_end, settings.steps).tolist()
     unit = stiffness(likelihood, start)
     mu = start
-    mean, square = torch.zeros_like(start), torch.zeros_like(start)
+    mean, square = torch.zeros_like(start), torch.zeros_like(start.abs())
     first, second = settings.momentum, settings.square_momentum
     for index in range(settings.steps):
         sigma = levels[index]
@@ -57,7 +57,7 @@ def red_diff(
         slope = likelihood.gradient(mu) / unit + settings.weight * (mu - clean)
         # Adam (arXiv:1412.6980), with its correction of the first steps.
         mean = first * mean + (1 - first) * slope
-        square = second * square + (1 - second) * slope**2
+        square = second * square + (1 - second) * slope.abs().square()
         scale = (square / (1 - second ** (index + 1))).sqrt() + 1e-8
         mu = finite(mu - settings.step_length * mean / (1 - first ** (index + 1)) / scale, sigma)
         yield SolverStep(index + 1, settings.steps, sigma, mu)

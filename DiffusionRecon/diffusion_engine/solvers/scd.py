@@ -25,9 +25,11 @@ from torch import Tensor, nn
 
 from ..classical.tv import gradient, gradient_adjoint
 from ..denoiser import Denoiser
+from ..likelihoods.contract import weighted_readings
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..likelihoods.implicit import proximal
 from ..priors.lora import LowRank
+from ..priors.real_part import RealPart
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
 from ..sampling.noise import Noise
@@ -108,8 +110,11 @@ def with_adapter(denoiser: Denoiser, rank: int) -> tuple[Denoiser, LowRank]:
     """The denoiser called with low-rank adapters, zero at first, and the adapters; raises ValueError if it has none.
 
     A denoiser can be adapted when it is a module, or offers ``adaptable()``: its network, and what makes a denoiser of
-    an adapted one.
+    an adapted one. Of a network that judges the real part of complex images it is that network.
     """
+    if isinstance(denoiser, RealPart):
+        inner, adapter = with_adapter(denoiser.denoiser, rank)
+        return replace(denoiser, denoiser=inner), adapter
     if hasattr(denoiser, "adaptable"):
         network, around = denoiser.adaptable()
         adapter = LowRank(network, rank)
@@ -136,7 +141,7 @@ def adapt_step(
     misfit = likelihood.residual_ratio(clean).mean()
     differences = gradient(clean)
     length = (differences.abs().square().sum(-3, keepdim=True) + SMOOTHING**2).sqrt()
-    share = 2 / likelihood.data.numel()
+    share = 2 / int(weighted_readings(likelihood, clean).sum())
     objective = misfit + share * settings.tv_weight * length.sum()
     if not bool(torch.isfinite(objective)):
         raise FloatingPointError(f"the misfit is not finite at noise level {sigma:.3g}: lower the learning rate")

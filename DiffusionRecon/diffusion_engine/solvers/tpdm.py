@@ -48,12 +48,18 @@ class TPDMSettings(AnnealedSettings):
 def guided(
     likelihood: GaussianLikelihood, estimate: Tensor, product: Callable[[Tensor], Tensor], guidance: float
 ) -> Tensor:
-    """t d of the equations above; ``product``: v -> J' v at the ``estimate`` (slices, rows, columns)."""
+    """t d of the equations above; ``product``: v -> J' v at the ``estimate`` (slices, rows, columns).
+
+    t is a slice's own, or one of the whole stack where readings are of several slices.
+    """
     gradient = likelihood.gradient(estimate)
     direction = product(gradient)
     projected = likelihood.operator.forward(direction)
-    curvature = (projected.square() / likelihood.variance).sum((-2, -1), keepdim=True)
-    step = guidance * image_dot(gradient, direction) / curvature.clamp_min(1e-30)
+    curvature = (projected.abs().square() / likelihood.variance).sum(tuple(range(1, projected.ndim)))[:, None, None]
+    slope = image_dot(gradient, direction)
+    if len(projected) != len(direction):
+        curvature, slope = curvature.sum(), slope.sum()
+    step = guidance * slope / curvature.clamp_min(1e-30)
     return step.clamp_min(0) * direction
 
 

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from ...physics.coil_compression import MOST_COILS, coil_compression, mixed
 from ...physics.coil_maps import espirit_maps, given_maps
-from ...physics.mri_noise import estimate_noise, whitening
+from ...physics.mri_noise import NoiseEstimate, estimate_noise, noise_levels, whitening
 from ..contract import Remark
 from .kspace import KSpace
+
+OTHER_NOISE = 2.0
+"""A noise scan whose level differs from that of the data by more than this factor was not recorded as they were."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +58,41 @@ def channels_of(kspace: KSpace, device: torch.device, notes: list[str]) -> Chann
 
 
 def _covariance(kspace: KSpace, values: Tensor, remarks: list[Remark]) -> Tensor:
+    """That of the noise scan, or of the data themselves where there is none or the data contradict it."""
+    mask = torch.from_numpy(kspace.mask.copy()).to(values.device)
     if kspace.noise_covariance is not None:
-        return torch.from_numpy(np.asarray(kspace.noise_covariance, np.complex128)).to(values.device)
-    estimate = estimate_noise(values, torch.from_numpy(kspace.mask.copy()).to(values.device))
+        given = torch.from_numpy(np.asarray(kspace.noise_covariance, np.complex128)).to(values.device)
+        contradicting = None if kspace.facts.get("simulated") else _contradiction(given, values, mask)
+        if contradicting is None:
+            return given
+        level = float(noise_levels(given).log().mean().exp())
+        remarks.append(Remark(
+            "noise_scan_left_out",
+            f"The noise scan holds {level:.3g} a sample, the data themselves {contradicting.level:.3g} "
+            f"({contradicting.place}): they were not recorded alike, so the noise was estimated from the data.",
+            True,
+        ))
+        return contradicting.covariance
+    estimate = estimate_noise(values, mask)
     remarks.append(Remark(
         "noise_estimated",
         f"No noise scan came with the data: the noise was estimated from the data themselves ({estimate.place}).",
         False,
     ))
     return estimate.covariance
+
+
+def _contradiction(given: Tensor, values: Tensor, mask: Tensor) -> NoiseEstimate | None:
+    """What the data say of their noise where a noise scan cannot be theirs, else None.
+
+    Data cannot hold less than their noise; where two places without signal hold the same, that is the noise.
+    """
+    try:
+        own = estimate_noise(values, mask)
+    except ValueError:  # too few samples to tell
+        return None
+    ratio = own.level / float(noise_levels(given).log().mean().exp())
+    return own if ratio < 1 / OTHER_NOISE or (ratio > OTHER_NOISE and own.confirmed) else None
 
 
 def _maps(

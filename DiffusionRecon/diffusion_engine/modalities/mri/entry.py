@@ -16,7 +16,7 @@ from .question import question_mr
 from .scale import ARBITRARY
 from .scan import MRIScan
 from .tissues import HUNTED, LESIONS, TISSUES
-from .trust import TRUST
+from .trust import TRUST, typical_scans
 
 if TYPE_CHECKING:
     import torch
@@ -86,11 +86,16 @@ MRI = Modality(
     fallback="wavelet", default_prior="mr-brain", trust=TRUST, files=FILES, question=question_mr, simulate=simulate,
     prepare=prepare, in_words=in_words,
     cases=Cases(
-        smallest_matrix=128, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
+        smallest_matrix=96, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},
         calibrated=({"acceleration": 4.0}, {"acceleration": 8.0}), training_depths=(0.3, 0.5, 0.65),
+        typical=typical_scans, untested=("children", "large metal implants"),
         tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
     ),
-    phase=True, solvers=("tmpd", "mmps"), presets=("standard", "posterior", "classical"),
+    solvers=(
+        "consistency", "pigdm", "diffpir", "ddnm", "ccdf", "r2d2", "hijack", "song", "dps", "mcg", "red_diff", "ilvr",
+    ),
+    presets=("standard", "posterior", "classical"),
+    phase=True,
     oracles={
         "wavelet-oracle": wavelet_oracle, "tv-oracle": tv_oracle,
         **{name: partial(peer, name) for name in PEERS if shutil.which("bart")},

@@ -59,6 +59,20 @@ def recentred(kspace: Tensor, fine: tuple[int, int]) -> Tensor:
     return kspace
 
 
+def carried(kspace: Tensor, shape: tuple[int, int]) -> Tensor:
+    """:func:`on_matrix`, then :func:`recentred`: the samples of the same images on pixels of another size.
+
+    Their noise grows with them: its variance by the ratio of the numbers of pixels, :func:`grown`.
+    """
+    own = (int(kspace.shape[-2]), int(kspace.shape[-1]))
+    return kspace if own == shape else recentred(on_matrix(kspace, shape), own)
+
+
+def grown(old: tuple[int, int], new: tuple[int, int]) -> float:
+    """What the variance of a sample is multiplied by where :func:`carried` brings it from one matrix to another."""
+    return new[0] * new[1] / (old[0] * old[1])
+
+
 def _origin(count: int) -> float:
     return (count // 2 + 0.5) / count - 0.5
 

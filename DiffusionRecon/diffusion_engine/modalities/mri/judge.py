@@ -31,6 +31,7 @@ def judge(kspace: KSpace) -> tuple[Remark, ...]:
             raise ValueError(
                 f"expected measured samples wherever the mask is true, found {empty} {name} of k-space that hold next "
                 "to nothing: the data were accelerated already and filled up, give a mask that is false there"
+                + ("" if kspace.noise_covariance is None else ", or leave out a noise scan of another scale")
             )
     if kspace.coils == 1 and kspace.acceleration > 1:
         remarks.append(Remark(

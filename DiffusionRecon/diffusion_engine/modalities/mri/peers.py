@@ -35,14 +35,14 @@ def bart_image(name: str, system: MRISystem, reference: np.ndarray) -> tuple[np.
     images, weights = [], []
     for n in range(len(truth)):
         operator: Any = system.measured.select(slice(n, n + 1)).operator
-        made = partial(_pics, PENALTIES[name], system.data[n], operator.maps[0])
+        made = partial(pics, PENALTIES[name], system.data[n], operator.maps[0])
         best = best_weight(made, truth[n], LOWEST, HIGHEST)
         images.append(best.image)
         weights.append(round(best.weight, 6))
     return torch.stack(images).numpy(), {"weight": weights, "peer": [True] * len(weights)}
 
 
-def _pics(penalty: str, data: Tensor, maps: Tensor, weight: float) -> Tensor:
+def pics(penalty: str, data: Tensor, maps: Tensor, weight: float) -> Tensor:
     """The image (rows, columns) of one slice's samples and maps (coils, rows, columns)."""
     with tempfile.TemporaryDirectory(prefix="bart-") as folder:
         place = Path(folder)

@@ -20,7 +20,7 @@ from ...volume import Volume, check_image
 from ..contract import Asked
 from ..prepared import Extent, Prepared, check_region, flipped_bounds, no_limit
 from .channels import Channels, channels_of
-from .grids import flipped, flipped_mask, flipped_matrix, grid_of, on_matrix, recentred
+from .grids import carried, flipped, flipped_mask, flipped_matrix, grid_of, grown, on_matrix
 from .judge import judge, question_of_detail
 from .kspace import KSpace
 from .phase import imaginary_std, middle_window, smooth_phase
@@ -198,10 +198,12 @@ def _assemble(
             maps = torch.stack([_smoothly(part, pixels) for part in maps])
             turned = _smoothly(turned, pixels)
             turned = turned / turned.abs().clamp_min(1e-6)
-            data = recentred(on_matrix(data, pixels.shape), grid.shape)
+            data = carried(data, pixels.shape)
             mask = on_matrix(mask.float(), pixels.shape) > 0
         operator = MultiCoilFourier(maps * turned[:, None], mask, view)
-        variance = operator.variance(torch.tensor(channels.std**2, device=device))
+        variance = operator.variance(
+            torch.tensor(channels.std**2 * grown(grid.shape, pixels.shape), device=device)
+        )
         likelihood = GaussianLikelihood(operator, data * operator.mask[:, None], variance)
         return MRISystem(pixels, likelihood, unit, acquisition, left, turned.angle())
 

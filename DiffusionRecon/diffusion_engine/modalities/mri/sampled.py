@@ -44,8 +44,10 @@ def sampled(masks: np.ndarray) -> Sampled:
     before, after = middle - lines[lines < middle], lines[lines >= middle] - middle
     both = min(int(part.max(initial=0)) for part in (before, after)) + 1
     beyond = max(int((part > both).sum()) for part in (before, after))
+    axes = 1 if whole_rows or whole_columns else 2
+    even = _even(np.asarray(across.any(0))) if axes == 1 else _even_samples(masks[0])
     return Sampled(
-        rows, 1 if whole_rows or whole_columns else 2, "uniform" if _even(np.asarray(across.any(0))) else "random",
+        rows, axes, "uniform" if even else "random",
         min(middle_lines(mask) for mask in masks), beyond >= FEWEST_BEYOND,
         together.size * len(masks) / int(masks.sum()),
     )
@@ -60,6 +62,17 @@ def _even(mask: np.ndarray) -> bool:
     top, bottom, *_ = middle_block(mask)
     lines = np.flatnonzero(mask.any(1))
     steps = np.concatenate([np.diff(lines[lines < top]), np.diff(lines[lines >= bottom])])
+    return steps.size == 0 or bool((steps == np.median(steps)).mean() >= 0.9)
+
+
+def _even_samples(mask: np.ndarray) -> bool:
+    """Whether nine tenths of the distances between neighbours outside the middle, in their rows, are the same."""
+    top, bottom, left, right = middle_block(mask)
+    outside = mask.copy()
+    outside[top:bottom, left:right] = False
+    row, column = np.nonzero(outside)
+    inside = (row[:-1] == row[1:]) & ~((row[1:] >= top) & (row[1:] < bottom))
+    steps = np.diff(column)[inside]
     return steps.size == 0 or bool((steps == np.median(steps)).mean() >= 0.9)
 
 

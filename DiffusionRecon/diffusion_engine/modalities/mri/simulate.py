@@ -23,6 +23,7 @@ from ...sampling.noise import Noise
 from ...volume import Volume
 from .grids import middle_of, on_matrix, padded_matrix, rescaled_matrix
 from .kspace import KSpace
+from .question import NEGATIVE
 from .scale import network_unit
 from .scan import MRIScan
 
@@ -61,10 +62,11 @@ def simulate(
 
     ``fine``: rows and columns of the volume's own pixels in that field; what lies outside is left out. ``first``: index
     of the first slice in the whole stack; a slice's noise depends on seed and index alone, the mask and the phase on
-    the seed. Raises ValueError for negative values and a volume without signal.
+    the seed. Raises ValueError for a volume without signal and for negative values, but for those that interpolation
+    leaves beside edges (2 % of the brightest), which are scanned as they are.
     """
     low = float(volume.array.min())
-    if low < 0:
+    if low < NEGATIVE * float(np.percentile(np.abs(volume.array), 99.9)):
         raise ValueError(
             f"expected magnitudes of an MR image, found values down to {low:.4g}: shift or mask them first"
         )

@@ -20,7 +20,7 @@ from ...physics.mri import ROW_AXIS, MultiCoilFourier
 from ...physics.noise import typical_noise_std
 from ...physics.operator import view_axis
 from ...sampling.noise import Noise
-from .grids import on_matrix, recentred
+from .grids import carried
 
 START_ITERATIONS = 8
 
@@ -95,10 +95,8 @@ class MRISystem:
         return replace(self, measured=self.measured.select(index), removed=removed)
 
     def with_data(self, data: Tensor) -> MRISystem:
-        """The same acquisition with other samples; those of another matrix of the same field come to this one."""
-        if data.shape[-2:] != self.grid.shape:
-            rows, columns = data.shape[-2:]
-            data = recentred(on_matrix(data, self.grid.shape), (rows, columns)) * self._mask()[:, None]
+        """The same acquisition with other samples, on this matrix or on another one of the same field of view."""
+        data = carried(data, self.grid.shape) * self._mask()[:, None]
         return replace(self, measured=replace(self.measured, data=data))
 
     def start(self) -> Tensor:
