@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from benchmarks import few_views, protocol, table_texts, tables
 from diffusion_engine.__main__ import _parser
+from diffusion_engine.modalities.mri.readings.description import AXES, KEYS
+from diffusion_engine.modalities.mri.readings.formats import ENDINGS
 from diffusion_engine.run.presets import PRESETS
 from diffusion_engine.solvers.listing import listed_methods
 
@@ -17,9 +19,10 @@ ROOT = tables.ROOT
 ENGINE = ROOT / "DiffusionRecon" / "diffusion_engine" / "README.md"
 MODULE = ROOT / "DiffusionRecon" / "README.md"
 PRIORS = ROOT / "DiffusionRecon" / "Resources" / "Priors"
+KSPACE = ROOT / "DiffusionRecon" / "diffusion_engine" / "modalities" / "mri" / "KSPACE.md"
 PATHS = (
     *tables.DOCUMENTS, MODULE, tables.TRUTH, ROOT / "Testing" / "benchmarks" / "tried.md",
-    ROOT / "DiffusionRecon" / "diffusion_engine" / "modalities" / "ct" / "GEOMETRY.md",
+    ROOT / "DiffusionRecon" / "diffusion_engine" / "modalities" / "ct" / "GEOMETRY.md", KSPACE,
 )
 
 
@@ -187,10 +190,25 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
+def test_every_key_of_a_description_is_explained() -> None:
+    table = text_of(KSPACE).partition("## The description")[2].partition("\n## ")[0]
+    cells = "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", cells)) == set(KEYS)
+    axes = next(line for line in table.splitlines() if line.startswith("| `axes`"))
+    assert re.findall(r"`(\w+)`", axes.split("|")[2]) == list(AXES)
+    for block in blocks(KSPACE, "json"):
+        assert set(json.loads(block)) <= set(KEYS)
+
+
+def test_every_format_of_raw_data_is_explained() -> None:
+    table = text_of(KSPACE).partition("## K-space as it is used")[0]
+    assert set(re.findall(r"`(\.\w+)`", table)) == set(ENDINGS) - {".hdf5"}
+
+
 def test_pictures_are_small_and_shown() -> None:
     texts = "".join((ROOT / place / "README.md").read_text(encoding="utf-8") for place in (".", "DiffusionRecon"))
     pictures = [ROOT / "Resources" / "views.png", *(ROOT / "Resources" / "Screenshots").glob("*.png")]
-    assert len(pictures) == 7
+    assert len(pictures) == 9
     assert [path.name for path in pictures if path.stat().st_size > 200_000 or path.name not in texts] == []
 
 

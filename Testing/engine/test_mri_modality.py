@@ -32,6 +32,7 @@ from diffusion_engine.physics.masked_fourier import centred_fft, centred_ifft
 from diffusion_engine.posterior.residual_map import residual_map
 from diffusion_engine.priors.adapter_card import SHIPPED
 from diffusion_engine.priors.card import read_card
+from diffusion_engine.priors.slices import resample
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.volume import Volume
 from mri_scans import CPU, as_measured, asked, errors, head, kspace, problem
@@ -64,6 +65,20 @@ def test_the_input_s_direction_of_axes_comes_back() -> None:
         assert errors(image.array[inside], turned.array[inside]) < 5e-3
         assert ready.reference is not None
         np.testing.assert_allclose(np.flip(ready.reference, axes), turned.array, atol=1.0)
+
+
+@pytest.mark.parametrize(("old", "new"), [(16, 24), (15, 22), (24, 17), (21, 16)])
+def test_other_pixels_have_the_same_waves(old: int, new: int) -> None:
+    """Waves of frequencies that both grids have are the same at the middles of the new pixels, edge to edge."""
+
+    def waves(rows: int, columns: int) -> torch.Tensor:
+        y, x = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in (rows, columns))
+        phase = 2 * math.pi * (5 * y[:, None] - 3 * x)
+        return (torch.polar(torch.full_like(phase, 2.0), phase) + 0.5)[None].to(torch.complex64)
+
+    torch.testing.assert_close(resample(waves(old, 20), new, 26), waves(new, 26), atol=1e-4, rtol=1e-4)
+    real = torch.rand(1, old, 20)
+    assert not resample(real, new, 26).is_complex()
 
 
 @pytest.mark.parametrize("axes", [(), (1,), (2,), (1, 2)])

@@ -16,6 +16,7 @@ from diffusion_engine.likelihoods.conditional import SolveSettings
 from diffusion_engine.modalities import table
 from diffusion_engine.modalities.mri.grids import flipped_matrix
 from diffusion_engine.modalities.mri.judge import judge
+from diffusion_engine.modalities.mri.problem import prepare
 from diffusion_engine.modalities.mri.question import question_mr
 from diffusion_engine.modalities.mri.simulate import quadratic_phase, ring_of_coils
 from diffusion_engine.modalities.mri.trust import body
@@ -135,6 +136,29 @@ def test_the_acquisition_s_imaginary_part_reaches_the_denoiser(
     monkeypatch.setattr(draws_module, "for_images", wrapped)
     run(draws=1)
     assert set(told) == {problem().delivered.imaginary_std}
+
+
+@pytest.mark.parametrize("pixels_mm", [(2.0, 2.4), (6.0, 8.0)])
+def test_a_prior_of_other_pixels_runs(exact: Shrinking, monkeypatch: pytest.MonkeyPatch, pixels_mm: Any) -> None:
+    """On a matrix of its own, finer or coarser; its simulated scan of the residual test too."""
+    prior = replace(exact, card=replace(exact.card, pixel_mm=pixels_mm))
+    monkeypatch.setattr("diffusion_engine.run.pipeline.load_prior", lambda *given, **named: prior)
+    scan = {"acceleration": 1.5, "noise_percent": 0.5}
+    result = run(as_measured(kspace(**scan)), **scan)
+    low, high = pixels_mm
+    assert low <= result.report["geometry"]["prior_pixel_mm"][0] <= high
+    assert any("the result was resampled" in note for note in result.report["notes"])
+    finer = high < 230 / 64
+    assert errors(result.volumes["mean"].array, head().array) < (0.06 if finer else 0.4)
+    assert mean_test(result)["passed"] == finer, "pixels that are too coarse cannot explain the data"
+
+
+def test_data_of_another_matrix_are_brought_to_the_prior_s(exact: Shrinking) -> None:
+    card = replace(exact.card, pixel_mm=(2.0, 2.4))
+    ready = prepare(head(), asked(acceleration=2.0), torch.device("cpu"), card)
+    assert not ready.one_grid
+    again = ready.prior.with_data(ready.delivered.data)
+    torch.testing.assert_close(again.data, ready.prior.data)
 
 
 def test_usual_values_of_a_method_stand_for_its_defaults(exact: Shrinking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_standInAnMRVolumeIsRecognised(openPanel: OpenPanel, monkeypatch: pytest
 
 
 def test_standInAVolumeWithoutUnitIsAskedAbout(openPanel: OpenPanel) -> None:
-    """Such a file may be of any kind: MRI is proposed, and nothing runs before an answer, which stays with the volume."""
+    """It may be of any kind: MRI is proposed, and nothing runs before an answer, which stays with the volume."""
     panel = openPanel()
     ui, parameters = panel.widget.ui, panel.widget.logic.getParameterNode()
     head, other, chest = addHead(), addHead(), addChest()

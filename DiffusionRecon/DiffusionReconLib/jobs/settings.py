@@ -28,7 +28,8 @@ def engineSettings(
     `scan`: the modality and what describes a simulated scan; `model`: the trained model where none was chosen. Raises
     ValueError, one sentence, for values that the engine does not take.
     """
-    settings = {**scan, **methodSettings(parameters, model, scan["modality"]), **outputSettings(parameters, scan["modality"])}
+    modality = scan["modality"]
+    settings = {**scan, **methodSettings(parameters, model, modality), **outputSettings(parameters, modality)}
     settings["seed"], settings["device"] = int(parameters.seed), parameters.device
     settings["slab"] = int(parameters.slab)
     if slices is not None:

@@ -91,7 +91,8 @@ def volume_count(settings: Mapping[str, Any]) -> int:
     methods = settings.get("methods", modality_named(settings.get("modality", FIRST)).methods)
     classical = sum(method != DIFFUSION for method in methods)
     warning = sum(key in settings.get("keep", ()) for key in MAPS_THAT_WARN)
-    return 1 + classical + ("phase" in settings.get("keep", ())) + (6 + warning + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
+    classical += "phase" in settings.get("keep", ())
+    return 1 + classical + (6 + warning + int(settings.get("draws", 4)) if DIFFUSION in methods else 0)
 
 
 def voxels(shape: tuple[int, int, int]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,15 +30,34 @@ def working_pixels(pixel_mm: tuple[float, float], card: PriorCard) -> tuple[floa
     return working_pixel(tall, card), working_pixel(wide, card)
 
 
+def same_frequencies(images: Tensor, size: int, axis: int) -> Tensor:
+    """Complex images on another number of pixels along an axis (-2 or -1) of the same field of view, edge to edge.
+
+        y_j = 1/n sum_k exp(2 pi i k (j + 1/2) / m) sum_i exp(-2 pi i k (i + 1/2) / n) x_i,   -p/2 <= k < p/2
+
+    for n pixels x and m = ``size`` pixels y, p = min(n, m): values stay as large, and no shared frequency changes.
+    """
+    count = images.shape[axis]
+    fewer = min(count, size)
+    k = torch.arange(fewer, device=images.device) - fewer // 2
+    back, shape = math.pi * k * (1 / size - 1 / count), [1] * (-axis - 1)
+    kept = torch.fft.fft(images, dim=axis).index_select(axis, k % count)
+    kept = kept * torch.polar(torch.ones_like(back), back).reshape(-1, *shape)
+    whole = [*images.shape]
+    whole[axis] = size
+    spectrum = images.new_zeros(whole).index_copy_(axis, k % size, kept.to(images.dtype))
+    return torch.fft.ifft(spectrum, dim=axis) * (size / count)
+
+
 def resample(images: Tensor, rows: int, columns: int) -> Tensor:
     """(batch, r, c) -> (batch, rows, columns) over the same field of view: linear, averaging along what shrinks.
 
-    Of complex images both parts alike.
+    Complex images, whose data are their frequencies, keep those that both grids have, see :func:`same_frequencies`.
     """
     if images.shape[-2:] == (rows, columns):
         return images
     if images.is_complex():
-        return torch.complex(resample(images.real, rows, columns), resample(images.imag, rows, columns))
+        return same_frequencies(same_frequencies(images, rows, -2), columns, -1)
     # Along an axis that does not shrink, antialiasing is plain linear interpolation.
     shrinks = rows < images.shape[-2] or columns < images.shape[-1]
     size = (rows, columns)

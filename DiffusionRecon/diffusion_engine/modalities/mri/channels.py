@@ -13,7 +13,6 @@ from ...physics.coil_maps import espirit_maps, given_maps
 from ...physics.mri_noise import NoiseEstimate, estimate_noise, noise_levels, whitening
 from ..contract import Remark
 from .kspace import KSpace
-from .sampled import FEWEST_LINES, Sampled
 
 OTHER_NOISE = 2.0
 """A noise scan whose level differs from that of the data by more than this factor was not recorded as they were."""
@@ -33,10 +32,10 @@ class Channels:
     remarks: tuple[Remark, ...]
 
 
-def channels_of(kspace: KSpace, found: Sampled, device: torch.device, notes: list[str]) -> Channels:
+def channels_of(kspace: KSpace, device: torch.device, notes: list[str]) -> Channels:
     """Whiten the noise, compress more than MOST_COILS coils, and take or estimate the maps.
 
-    Raises ValueError where there are neither maps nor calibration lines to estimate them from.
+    There are maps, or calibration lines to estimate them from: see :func:`.judge.check_maps`.
     """
     remarks: list[Remark] = []
     values = torch.from_numpy(kspace.values).to(device)
@@ -55,7 +54,7 @@ def channels_of(kspace: KSpace, found: Sampled, device: torch.device, notes: lis
             f"{kspace.coils} coils were combined to {MOST_COILS} channels, which hold {100 * fewer.energy:.1f} % of "
             "their energy."
         )
-    return Channels(values, _maps(kspace, found, values, given, apart, remarks), level, tuple(remarks))
+    return Channels(values, _maps(kspace, values, given, apart, remarks), level, tuple(remarks))
 
 
 def _covariance(kspace: KSpace, values: Tensor, remarks: list[Remark]) -> Tensor:
@@ -97,17 +96,12 @@ def _contradiction(given: Tensor, values: Tensor, mask: Tensor) -> NoiseEstimate
 
 
 def _maps(
-    kspace: KSpace, found: Sampled, values: Tensor, given: Tensor | None, apart: Tensor | None, remarks: list[Remark]
+    kspace: KSpace, values: Tensor, given: Tensor | None, apart: Tensor | None, remarks: list[Remark]
 ) -> Tensor:
     if given is not None:
         return given_maps(given, given.shape[1], kspace.shape)
     if kspace.coils == 1:
         return torch.ones_like(values)
-    if apart is None and found.lines < FEWEST_LINES:
-        raise ValueError(
-            f"expected coil maps, or {FEWEST_LINES} fully sampled lines or more in the middle of k-space to estimate "
-            f"them from, found {found.lines}: give the maps or a calibration scan"
-        )
     if apart is not None and kspace.calibration is not None:
         measured = torch.from_numpy((kspace.calibration != 0).any(1)).to(values.device)
         return torch.cat([espirit_maps(apart[n : n + 1], measured[n : n + 1]) for n in range(kspace.slices)])

@@ -7,6 +7,7 @@ import numpy as np
 from ...volume import Volume
 from ..contract import Remark
 from .kspace import KSpace
+from .sampled import FEWEST_LINES, middle_lines
 
 NOISELESS = 0.1
 """A line that holds less than this share of the noise's energy was not measured, but filled up."""
@@ -23,6 +24,7 @@ BANDS = 10
 def judge(kspace: KSpace) -> tuple[Remark, ...]:
     """Remarks on measured samples; raises ValueError, one sentence, for what cannot be used."""
     remarks: list[Remark] = []
+    check_maps(kspace)
     for axis, name in ((1, "rows"), (2, "columns")):
         empty = _empty_lines(kspace, axis)
         if empty:
@@ -36,6 +38,18 @@ def judge(kspace: KSpace) -> tuple[Remark, ...]:
             "one_coil", "There is one coil, so that its maps tell nothing of what was not measured.", True
         ))
     return tuple(remarks)
+
+
+def check_maps(kspace: KSpace) -> None:
+    """Raise ValueError for several coils where there are neither maps nor lines to estimate them from."""
+    if kspace.coils == 1 or kspace.maps is not None or kspace.calibration is not None:
+        return
+    lines = min(middle_lines(mask) for mask in kspace.mask)
+    if lines < FEWEST_LINES:
+        raise ValueError(
+            f"expected coil maps, or {FEWEST_LINES} fully sampled lines or more in the middle of k-space to estimate "
+            f"them from, found {lines}: give the maps or a calibration scan"
+        )
 
 
 def _empty_lines(kspace: KSpace, axis: int) -> int:

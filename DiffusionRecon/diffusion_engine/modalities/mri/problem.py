@@ -181,7 +181,7 @@ def _assemble(
     if region is not None:
         region = flipped_bounds(region, shape, flips)
     found = sampled(kspace.mask)
-    channels = channels_of(kspace, found, device, notes)
+    channels = channels_of(kspace, device, notes)
     remarks = (*remarks, *channels.remarks)
     notes += [remark.sentence for remark in remarks]
     assert kspace.ijk_to_ras is not None
@@ -195,8 +195,8 @@ def _assemble(
         maps, data, mask = channels.maps, channels.data, one
         turned = torch.polar(torch.ones_like(phase), phase)
         if pixels != grid:
-            maps = torch.stack([resample(part, *pixels.shape) for part in maps])
-            turned = resample(turned, *pixels.shape)
+            maps = torch.stack([_smoothly(part, pixels) for part in maps])
+            turned = _smoothly(turned, pixels)
             turned = turned / turned.abs().clamp_min(1e-6)
             data = carried(data, pixels.shape)
             mask = on_matrix(mask.float(), pixels.shape) > 0
@@ -220,6 +220,11 @@ def _assemble(
         delivered, delivered if working == grid else on(working, unit, acquisition), frame, scale_of(unit), reference,
         flips, region, tuple(range(first, first + kspace.slices)), notes, remarks, exchanged,
     )
+
+
+def _smoothly(values: Tensor, pixels: ImageGrid) -> Tensor:
+    """Complex values that hardly differ from pixel to pixel but end somewhere, on other pixels: linear."""
+    return torch.complex(*(resample(part, *pixels.shape) for part in (values.real, values.imag)))
 
 
 def _acquisition(
