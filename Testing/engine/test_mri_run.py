@@ -46,7 +46,7 @@ MRI = MODALITIES["mri"]
 def exact(monkeypatch: pytest.MonkeyPatch) -> Shrinking:
     """Whatever prior is asked for is the exact one of white images, which knows pixels of any size."""
     card = replace(
-        read_card(SHIPPED / "mr-brain.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(0.5, 8.0)
+        read_card(SHIPPED / "mr-head.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(0.5, 8.0)
     )
     prior = Shrinking(card)
     for place in ("run.pipeline", "evaluation.evaluate"):
