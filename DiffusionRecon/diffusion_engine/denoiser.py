@@ -48,8 +48,9 @@ class EDMDenoiser(nn.Module):
             planes = condition.to(inner).expand(x.shape[0], *condition.shape[1 - x.ndim :])
             inner = torch.cat([inner, planes], dim=1)
         lacking = getattr(self.network, "inputs", 0) - inner.shape[1]
-        if x.ndim == 4 and 0 < lacking == getattr(self.network, "further_planes", 0):
-            # A slice alone: the planes of its neighbours are zero.
+        further, conditions = (getattr(self.network, name, 0) for name in ("further_planes", "conditions"))
+        if x.ndim == 4 and lacking > 0 and lacking in (conditions, further + conditions):
+            # A slice alone, or without its condition: the planes of its neighbours, or of the condition, are zero.
             inner = F.pad(inner, (0, 0, 0, 0, 0, lacking))
         raw = self.network(inner, noise_level)
         return x * (d / norm) ** 2 + raw.to(x.dtype) * (s * d / norm)

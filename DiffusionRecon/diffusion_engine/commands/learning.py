@@ -8,6 +8,7 @@ from typing import Any
 
 from ..jobs.lock import held
 from ..priors.card import FURTHER_PLANES, SLICE
+from ..priors.conditions import KINDS
 from .options import Parsers, add_command, count, given_settings, listed, prior_name
 from .scans import add_scan, scan_source
 
@@ -25,6 +26,15 @@ def add(parsers: Parsers) -> None:
         "--sees", default=SLICE, choices=tuple(FURTHER_PLANES),
         help="what the prior sees at once: a slice, a slice with those below and above, or a volume (slice)",
     )
+    sub.add_argument(
+        "--condition", default="", choices=("", *KINDS),
+        help="what it is told besides: a label map (mask), another image, or the image that it is to segment",
+    )
+    sub.add_argument(
+        "--given", type=Path, help="folder of the label maps or other images, laid out and named as those of --data"
+    )
+    sub.add_argument("--classes", default="", help="names of the labels' values from 0 on, with commas; 255: not known")
+    sub.add_argument("--ablation", type=float, default=0.3, help="chance of a class to be left out in training (0.3)")
     sub.add_argument(
         "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, and for DDS, whose "
         "every second call sees the image reversed",
@@ -112,10 +122,11 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
 
     same = (
         "data", "steps", "seed", "device", "origin", "unit", "size", "sees", "flip", "augment", "files", "rate",
-        "pixels", "processes",
+        "pixels", "processes", "condition", "given", "ablation",
     )
     asked = PriorTraining(
         **{name: getattr(options, name) for name in same}, exclude=tuple(listed(options.exclude, str)),
+        classes=tuple(listed(options.classes, str)),
         weigh=_factors(options.weigh), patches=tuple(listed(options.patch, int)),
         log_sigma=tuple(listed(options.log_sigma, float)), compiled=options.compile,
     )

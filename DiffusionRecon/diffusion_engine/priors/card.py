@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import number
+from .conditions import condition_from_card
 
 FORMAT = "diffusion-priors card 1"
 STACK = 3
@@ -19,7 +20,9 @@ SLICE, NEIGHBOURS, VOLUME = "slice", "neighbours", "volume"
 """What a network sees at once; the last two are also the couplings of slices that such a network is for."""
 FURTHER_PLANES = {SLICE: 0, NEIGHBOURS: 4, VOLUME: 1}
 """What it is told besides: of two neighbours (see :mod:`.neighbours`), or how close slices are (:mod:`.volumes`)."""
-OPTIONAL = {"calibration": list, "typicality": dict, "sampler": dict, "detection": list, "maps": list}
+OPTIONAL = {
+    "calibration": list, "typicality": dict, "sampler": dict, "detection": list, "maps": list, "condition": dict,
+}
 CALIBRATION_KEYS = {"solver", "draws", "slices", "factor", "floor", "coverage90", "coverage90_calibrated"}
 """What every entry needs; what tells its scan is the modality's own."""
 DETECTION_KEYS = {"preset", "method", "views", "noise_percent", "contrast_up_to", "limit_mm", "tried_mm", "lesions"}
@@ -42,6 +45,7 @@ class PriorCard:
     no denoiser were taught for, as "method", and options of it by name; empty for every denoiser. ``detection``: from
     which diameter on inserted lesions were kept, see :mod:`diffusion_engine.run.detection`; older cards have none.
     ``maps``: for each acquisition the nulls of the maps that warn, see :mod:`diffusion_engine.run.maps`; optional.
+    ``condition``: what it is told besides, see :mod:`.conditions`; empty for a network that is told nothing.
     """
 
     name: str
@@ -72,15 +76,21 @@ class PriorCard:
     sampler: dict[str, Any] = field(default_factory=dict)
     detection: list[dict[str, Any]] = field(default_factory=list)
     maps: list[dict[str, Any]] = field(default_factory=list)
+    condition: dict[str, Any] = field(default_factory=dict)
 
     @property
     def sees(self) -> str:
         """What it sees at once: a slice, a slice with its neighbours, or a volume."""
-        return seen_by(self.network.get("inputs", ALONE), bool(self.network.get("volumes")))
+        network = self.network
+        further = network.get("conditions", 0) + network.get("outputs", 1) - 1
+        return seen_by(network.get("inputs", ALONE) - further, bool(network.get("volumes")))
 
 
 def seen_by(inputs: int, volumes: bool) -> str:
-    """What a network of so many inputs sees at once; ``volumes``: it convolves along the slices."""
+    """What a network of so many inputs sees at once, those of conditions and further channels not counted.
+
+    ``volumes``: it convolves along the slices.
+    """
     if volumes:
         return VOLUME
     return NEIGHBOURS if inputs == ALONE + FURTHER_PLANES[NEIGHBOURS] else SLICE
@@ -186,6 +196,7 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
             raise ValueError(f"a map in the model card {name} needs {sorted(MAP_KEYS)}: calibrate the maps again")
         for null in nulls:
             _check_null(null, name)
+    _check_condition(content, name)
     typicality = content.get("typicality", {})
     if not typicality:
         return
@@ -200,6 +211,20 @@ def _check_trust(content: dict[str, Any], name: str) -> None:
     lengths = {len(part) for part in (*rows, *(typicality[key] for key in ("sigma", "mean", "precision")))}
     if len(lengths) != 1:
         raise ValueError(f"the typicality in the model card {name} needs a number a noise level: calibrate it again")
+
+
+def _check_condition(content: dict[str, Any], name: str) -> None:
+    """Raise ValueError unless what the network is told is a condition that its inputs have room for."""
+    try:
+        condition = condition_from_card(content.get("condition", {}))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the condition in the model card {name} is wrong ({error}): correct the card") from None
+    told, expected = content["network"].get("conditions", 0), condition.channels if condition else 0
+    if told != expected:
+        raise ValueError(
+            f"the network in the model card {name} takes {told} channels of a condition, which has {expected}: correct "
+            "the card"
+        )
 
 
 def _check_null(null: dict[str, Any], name: str) -> None:

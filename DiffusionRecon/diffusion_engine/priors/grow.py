@@ -20,9 +20,9 @@ def widened(network: PatchUNet, channels: tuple[int, ...]) -> PatchUNet:
     """
     if len(channels) != len(network.channels) or any(n < o for n, o in zip(channels, network.channels, strict=True)):
         raise ValueError(f"channels {network.channels} can only be widened, to as many levels: found {channels}")
-    result = PatchUNet(network.inputs, network.outputs, channels, network.blocks, network.sees == VOLUME).to(
-        network.head.weight.device
-    )
+    result = PatchUNet(
+        network.inputs, network.outputs, channels, network.blocks, network.sees == VOLUME, network.conditions
+    ).to(network.head.weight.device)
     state = result.state_dict()
     for name, old in network.state_dict().items():
         new = state[name]
@@ -64,3 +64,48 @@ def seeing(network: PatchUNet, seen: str) -> PatchUNet:
     # The layers along the slices start at zero in the new network and are missing from the old one's state.
     result.load_state_dict({**result.state_dict(), **network.state_dict(), "head.weight": head})
     return result
+
+
+def told(network: PatchUNet, conditions: int) -> PatchUNet:
+    """The network that is also told a condition of so many channels, and makes nothing of it at first.
+
+    Raises ValueError for a network that is told something already, has several channels, or is one of volumes.
+    """
+    _check_untold(network)
+    result = PatchUNet(network.inputs + conditions, 1, network.channels, network.blocks, False, conditions).to(
+        network.head.weight.device
+    )
+    head = torch.zeros_like(result.head.weight)
+    head[:, : network.head.in_channels] = network.head.weight.detach()
+    result.load_state_dict({**network.state_dict(), "head.weight": head})
+    return result
+
+
+def segmenting(network: PatchUNet, classes: int) -> PatchUNet:
+    """A network of the bits of a segmentation, told the image: it sees in it what the prior of such images does.
+
+    At first it reads no bit and says nothing of them, so that D(b; s) = c_skip b, what is best without knowledge.
+    Raises ValueError as :func:`told`, and for a network that sees more than a slice.
+    """
+    _check_untold(network)
+    if network.inputs != ALONE:
+        raise ValueError(f"expected a network of one slice, found one that sees {network.sees}: use another")
+    result = PatchUNet(ALONE + classes, classes, network.channels, network.blocks, False, 1).to(
+        network.head.weight.device
+    )
+    old = network.head.weight.detach()
+    head = torch.zeros_like(result.head.weight)
+    # Every channel is four inputs, the corners of a block: bits, then positions, then the image.
+    head[:, 4 * classes : -4], head[:, -4:] = old[:, 4:], old[:, :4]
+    kept = {name: value for name, value in network.state_dict().items() if not name.startswith("tail")}
+    nothing = {f"tail.{name}": torch.zeros_like(value) for name, value in result.tail.state_dict().items()}
+    result.load_state_dict({**kept, **nothing, "head.weight": head})
+    return result
+
+
+def _check_untold(network: PatchUNet) -> None:
+    if network.conditions or network.outputs != 1 or network.sees == VOLUME:
+        raise ValueError(
+            f"expected a network of single images that is told nothing, found one of {network.outputs} channels and "
+            f"{network.conditions} conditions that sees a {network.sees}: start from another prior"
+        )

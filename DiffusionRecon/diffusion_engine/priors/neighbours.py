@@ -52,16 +52,16 @@ def neighbour_planes(neighbours: Tensor, close: Tensor, sigma: Tensor, sigma_dat
     return torch.cat([neighbours / norm * (close > 0), close.to(neighbours)], dim=1)
 
 
-def denoised(denoiser: Denoiser, noisy: Tensor, sigma: Tensor, place: Tensor) -> Tensor:
-    """Clean slices (n, 1, rows, columns) from themselves alone or with their neighbours.
+def denoised(denoiser: Denoiser, noisy: Tensor, sigma: Tensor, place: Tensor, own: int = 1) -> Tensor:
+    """Clean slices (n, own, rows, columns) from themselves alone or with their neighbours.
 
-    ``noisy``: (n, 1, ...) with planes ``place`` (n, 2, ...), or slice, below, above (n, 3, ...) with (n, 4, ...):
-    positions and closeness.
+    ``noisy``: (n, own, ...) with planes ``place`` (n, 2, ...), or slice, below, above (n, 3, ...) with (n, 4, ...):
+    positions and closeness. The planes of a condition follow them. ``own``: channels of a slice.
     """
-    if noisy.shape[1] == 1:
+    if noisy.shape[1] == own:
         return denoiser(noisy, sigma, place)
-    seen = neighbour_planes(noisy[:, 1:], place[:, 2:], sigma, cast(ScaledDenoiser, denoiser).sigma_data)
-    return denoiser(noisy[:, :1], sigma, torch.cat([place[:, :2].to(seen), seen], dim=1))
+    seen = neighbour_planes(noisy[:, 1:], place[:, 2:4], sigma, cast(ScaledDenoiser, denoiser).sigma_data)
+    return denoiser(noisy[:, :1], sigma, torch.cat([place[:, :2].to(seen), seen, place[:, 4:].to(seen)], dim=1))
 
 
 def planes_of_stack(x: Tensor, sigma: Tensor, condition: Tensor | None) -> Tensor:
@@ -78,7 +78,7 @@ class StackDenoiser:
     """D(x; s) of a stack of any number of slices, which are its batch: each is seen with its neighbours.
 
     x: (slices, 1, rows, columns) in order, ``slice_mm`` apart. A slice's neighbours are ``spacing`` times
-    :func:`slices_apart` away; at the ends they are missing.
+    :func:`slices_apart` away; at the ends they are missing. Planes of a condition follow the positions.
     ``denoiser``: of planes as above, with its ``sigma_data``. Raises ValueError for a spacing or slice distance that is
     not positive, for other shapes, without position planes, and for more than one noise level.
     """
@@ -99,7 +99,8 @@ class StackDenoiser:
         there = torch.stack([number >= gap, number < len(x) - gap], dim=1)
         close = (there * closeness(gap * self.slice_mm))[:, :, None, None].expand(-1, -1, *x.shape[-2:]).to(x)
         place = place.expand(len(x), *place.shape[-3:])
-        return denoised(self.denoiser, torch.cat([x, below, above], dim=1), sigma, torch.cat([place, close], dim=1))
+        told = torch.cat([place[:, :2], close, place[:, 2:]], dim=1)
+        return denoised(self.denoiser, torch.cat([x, below, above], dim=1), sigma, told)
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,8 @@ class PatchUNet(nn.Module):
     """U-Net on 2 x 2 pixel blocks: (batch, inputs, rows, columns), (batch,) -> (batch, outputs, rows, columns).
 
     ``volumes``: (batch, inputs, slices, rows, columns) -> (batch, outputs, slices, rows, columns), for any number of
-    slices; a batch of images is then one of single slices.
+    slices; a batch of images is then one of single slices. ``conditions``: how many of the inputs, the last ones, tell
+    the condition (see :mod:`.conditions`).
 
     ``channels``: width of each level, each half the resolution of the one before; the first works on
     pixel blocks (space to depth), which on a CPU costs half the memory traffic of full resolution at the
@@ -87,12 +88,13 @@ class PatchUNet(nn.Module):
 
     def __init__(
         self, inputs: int = ALONE, outputs: int = 1, channels: tuple[int, ...] = (48, 80, 112, 128), blocks: int = 2,
-        volumes: bool = False,
+        volumes: bool = False, conditions: int = 0,
     ) -> None:
         super().__init__()
         width = 128
         self.inputs, self.outputs, self.channels, self.blocks = inputs, outputs, channels, blocks
-        self.sees = seen_by(inputs, volumes)
+        self.conditions = conditions
+        self.sees = seen_by(inputs - conditions - (outputs - 1), volumes)
         self.further_planes = FURTHER_PLANES[self.sees]
         self.multiple = 2 ** len(channels)
         self.embedding = NoiseEmbedding(width)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..denoiser import mirrored_positions, positions
 from ..priors.card import NEIGHBOURS, SLICE, VOLUME
+from ..priors.conditions import Condition
 from ..priors.neighbours import closeness, slices_apart
 from ..priors.volumes import volume_planes
 from .sinograms import continued, sinogram_positions
@@ -30,7 +31,9 @@ class TrainingSlices:
 
     ``slice_mm``: distance of neighbours, 0 for slices that are none. ``left_right``: whether columns run so.
     ``half_turn``: they are sinograms: rows are views over 180 degrees, columns are detectors as far apart as pixels.
-    ``made``: what was done to the volume that they are of, "" for nothing.
+    ``made``: what was done to the volume that they are of, "" for nothing. ``grid``: its ijk_to_ras, turned upright,
+    before pixels were averaged. ``given``: what is told of every slice, of the shape of ``values``: labels or another
+    image.
     """
 
     name: str
@@ -41,6 +44,8 @@ class TrainingSlices:
     left_right: bool = False
     half_turn: bool = False
     made: str = ""
+    grid: np.ndarray | None = None
+    given: np.ndarray | None = None
 
     def place(self, k: int, first: int = 0, count: int | None = None) -> Tensor:
         """Position channels (2, count, columns) of ``count`` rows (all) of a slice from ``first`` on."""
@@ -49,6 +54,12 @@ class TrainingSlices:
         if self.half_turn:
             return sinogram_positions(rows, columns, pixel, first, count)
         return positions(rows, columns, (pixel, pixel))[:, first : None if count is None else first + count]
+
+    def told(self, k: int, part: tuple[slice, slice] = (slice(None), slice(None))) -> Tensor:
+        """Labels or other image (rows, columns) of a slice; raises ValueError where there are none."""
+        if self.given is None:
+            raise ValueError(f"expected labels or another image of {self.name}, found none: give its folder")
+        return torch.from_numpy(np.ascontiguousarray(self.given[k][part]))
 
     @property
     def has_neighbours(self) -> bool:
@@ -87,11 +98,13 @@ class PatchSampler:
     ``flip``: half of the patches are cut from the mirrored slice, where its columns run from left to right. That suits
     anatomy without sides, such as the brain; for the torso, whose organs have sides, it suits DDS only, whose every
     second call sees the image reversed. ``empty_std``: patches of less deviation show only air. Sinograms begin at any
-    view (see :func:`continued`): the middle of a patch is every view equally often.
+    view (see :func:`continued`): the middle of a patch is every view equally often. ``condition``: what is told
+    besides, as the last planes; of random patches some of it, or all, is left out.
     """
 
     def __init__(
-        self, sources: list[TrainingSlices], sees: str = SLICE, flip: bool = False, empty_std: float = 0.02
+        self, sources: list[TrainingSlices], sees: str = SLICE, flip: bool = False, empty_std: float = 0.02,
+        condition: Condition | None = None,
     ) -> None:
         if sees == VOLUME:
             sources = [source for source in sources if source.fits(DEPTH)]
@@ -100,9 +113,11 @@ class PatchSampler:
             raise ValueError(f"no slices to train or validate on: expected at least one volume{of}")
         if sees != SLICE and any(s.half_turn for s in sources):
             raise ValueError("sinograms have no neighbours that a prior learns from: train on them one by one")
+        if condition is not None and (sees == VOLUME or any(s.half_turn for s in sources)):
+            raise ValueError("conditions are told of slices, not of volumes or sinograms: train on slices")
         self.sources = sources
         self.weights = torch.tensor([s.weight for s in sources], dtype=torch.float64)
-        self.sees, self.flip, self.empty_std = sees, flip, empty_std
+        self.sees, self.flip, self.empty_std, self.condition = sees, flip, empty_std, condition
 
     @property
     def depth(self) -> int:
@@ -110,9 +125,9 @@ class PatchSampler:
         return DEPTH if self.sees == VOLUME else 1
 
     def draw(self, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """``count`` patches (count, 1 or 3, size, size) and their planes (count, 2 or 4, size, size).
+        """``count`` patches (count, 1 or 3, size, size) and their planes (count, 2 or 4, size, size), or more.
 
-        With neighbours: the slice itself, the one below, the one above. Of volumes: (count, 1, 8, size, size), and
+        With neighbours: the slice itself, the one below, the one above. The condition's planes are last. Of volumes: (count, 1, 8, size, size), and
         planes (count, 3, 8, size, size).
         """
         patches: list[Tensor] = []
@@ -146,6 +161,11 @@ class PatchSampler:
                 wanted = (torch.rand(2, generator=generator) >= ALONE).tolist()
                 cut, told = source.around(k, gap, (slice(j, j + tall), slice(i, i + wide)), wanted)
                 patch, place = torch.cat([patch, cut]), torch.cat([place, told])
+            if self.condition is not None:
+                given = source.told(k, (slice(j, j + tall), slice(i, i + wide)))
+                own, planes = self.condition.pair(patch[:1], given)
+                patch = torch.cat([own, patch[1:]])
+                place = torch.cat([place, self.condition.left_out(planes, generator)])
             if self.flip and source.left_right and below(2):
                 patch, place = patch.flip(-1), mirrored_positions(place)
             if (tall, wide) != (size, size):

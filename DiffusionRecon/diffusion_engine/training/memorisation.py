@@ -90,30 +90,32 @@ def copies(
 
 def excess_gap(
     denoiser: Denoiser, training: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], sigmas: Sequence[float],
-    seed: int,
+    seed: int, own: int = 1,
 ) -> float:
     """How much better the prior denoises training than held-out patches, beyond what a plain filter does, in dB.
 
     mean over ``sigmas`` of (P(training) - P(held)) - (W(training) - W(held)), P and W the PSNR of the prior and of a
-    local Wiener filter with the same noise: patches that are merely smoother gain both alike.
+    local Wiener filter with the same noise: patches that are merely smoother gain both alike. ``own``: channels of one.
     """
     gaps = []
     for sigma in sigmas:
         ours, simple = (
-            [psnr_of(patches, places, sigma, seed, method) for patches, places in (training, held)]
+            [psnr_of(patches, places, sigma, seed, method, own) for patches, places in (training, held)]
             for method in (denoiser, None)
         )
         gaps.append(ours[0] - ours[1] - (simple[0] - simple[1]))
     return statistics.fmean(gaps)
 
 
-def psnr_of(clean: Tensor, place: Tensor, sigma: float, seed: int, denoiser: Denoiser | None) -> float:
+def psnr_of(
+    clean: Tensor, place: Tensor, sigma: float, seed: int, denoiser: Denoiser | None, own: int = 1
+) -> float:
     """PSNR in dB over 2 network units of denoised patches; without a denoiser, of a 3 x 3 Wiener filter."""
     noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     if denoiser is None:
-        single = noisy[:, :1].flatten(0, -3)
-        estimate = wiener(single, sigma).reshape(clean[:, :1].shape)
+        single = noisy[:, :own].flatten(0, -3)
+        estimate = wiener(single, sigma).reshape(clean[:, :own].shape)
     else:
         with torch.no_grad():
-            estimate = denoised(denoiser, noisy, torch.tensor(sigma), place)
-    return float(10 * torch.log10(4 / (estimate - clean[:, :1]).square().mean()))
+            estimate = denoised(denoiser, noisy, torch.tensor(sigma), place, own)
+    return float(10 * torch.log10(4 / (estimate - clean[:, :own]).square().mean()))

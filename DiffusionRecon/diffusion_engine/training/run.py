@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from ..priors.card import SLICE, VOLUME, PriorCard, write_card
-from ..priors.grow import seeing, widened
+from ..priors.conditions import SEGMENT, Condition, condition_from_card
+from ..priors.grow import seeing, segmenting, widened
+from ..priors.grow import told as grown_told
 from ..priors.library import load_prior, suits_bf16, write_weights
 from ..priors.networks import PatchUNet, sized
 from ..run.pipeline import choose_device
@@ -21,12 +23,13 @@ from .averages import halflives_around
 from .curves import draw_curves
 from .data import DEPTH, PatchSampler, TrainingSlices
 from .forecast import foresee_training
+from .given import with_given
 from .memorisation import copies
 from .settings import PriorTraining
 from .sources import load_sources, names_of, reweighed, told
 from .team import Team, check_team, gathered
 from .train import AVERAGE_HALFLIFE, TrainingSettings, TrainingStep, averages_of, patches_of, train
-from .units import UNITS, UnitRule, rule_of
+from .units import LABEL, UNITS, UnitRule, rule_of
 from .validate import denoising_psnr
 from .watch import LOG_EVERY, Log, Watch, logged
 
@@ -53,14 +56,14 @@ def train_prior(
         print(line)
     if asked.flip and not all(s.left_right for s in sources):
         print("slices whose columns do not run from left to right are not mirrored")
-    sampler = PatchSampler(sources, plan.sees, asked.flip, rule.empty_std)
+    sampler = plan.sampler(sources, asked.flip)
     _check_processes(asked.processes, plan, sampler)
     out.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if not any(source is kept for kept in sampler.sources):
             print(f"left out {source.name}: not {DEPTH} neighbouring slices")
     sources = sampler.sources
-    held_sampler = PatchSampler(held, plan.sees, False, rule.empty_std) if held else None
+    held_sampler = plan.sampler(held, False) if held else None
     watch = Watch(network, settings.sigma_data, sampler, held_sampler)
     averages = averages_of(network, settings)
     log = Log(out / f"{name}.log")
@@ -81,8 +84,11 @@ def train_prior(
         choice = {"average_halflife_steps": best, "averages_psnr_db": scores}
     shared = {"processes": asked.processes} if asked.processes > 1 else {}
     details = {"flip": asked.flip, "augment": asked.augment, "files": asked.files, **shared, **choice}
-    card = export_prior(network, out, name, settings, sources, held, rule, details, **plan.known)
-    if held and not any("copies" in entry for entry in log.entries()):
+    card = export_prior(
+        network, out, name, settings, sources, held, rule, details, condition=asked.told, **plan.known
+    )
+    comparable = asked.told is None or asked.told.outputs == 1
+    if held and comparable and not any("copies" in entry for entry in log.entries()):
         prior = load_prior(str(out / f"{name}.json"), choose_device(asked.device), asked.unit)
         found = copies(prior, sources, held, rule.sigma, seeded(asked.seed), empty_std=rule.empty_std)
         log.add(step=asked.steps, copies=found)
@@ -92,7 +98,7 @@ def train_prior(
 def foresee_prior(asked: PriorTraining) -> dict[str, Any]:
     """What :func:`train_prior` would take: see :func:`foresee_training`. Writes nothing."""
     plan = _planned(asked)
-    sampler = PatchSampler(plan.sources, plan.sees, asked.flip, plan.rule.empty_std)
+    sampler = plan.sampler(plan.sources, asked.flip)
     _check_processes(asked.processes, plan, sampler)
     return foresee_training(plan.network, sampler, plan.settings, processes=asked.processes)
 
@@ -100,7 +106,7 @@ def foresee_prior(asked: PriorTraining) -> dict[str, Any]:
 def _assist(team: Team, checkpoint: Path, asked: PriorTraining) -> None:
     """Train with the first process of a team, which keeps the results."""
     plan = _planned(asked)
-    sampler = PatchSampler(plan.sources, plan.sees, asked.flip, plan.rule.empty_std)
+    sampler = plan.sampler(plan.sources, asked.flip)
     for _ in train(plan.network, sampler, plan.settings, checkpoint, team=team):
         pass
 
@@ -124,6 +130,11 @@ class _Plan:
     sees: str
     settings: TrainingSettings
     known: dict[str, Any]
+    condition: Condition | None
+
+    def sampler(self, sources: Sequence[TrainingSlices], flip: bool) -> PatchSampler:
+        """Patches of these sources, of what the network sees and is told."""
+        return PatchSampler(list(sources), self.sees, flip, self.rule.empty_std, self.condition)
 
 
 def _check_processes(processes: int, plan: _Plan, sampler: PatchSampler) -> None:
@@ -138,14 +149,18 @@ def _planned(asked: PriorTraining) -> _Plan:
     sources, skipped = load_sources(asked.data, exclude, (), asked.unit, asked.files)
     sources = reweighed(sources, asked.weigh)
     held = load_sources(asked.data, (), exclude, asked.unit, asked.files)[0] if exclude else []
+    if asked.told is not None and asked.given is not None:
+        sources, lacking = with_given(sources, asked.given, asked.told, rule)
+        held, lacking_held = with_given(held, asked.given, asked.told, rule) if held else (held, [])
+        skipped = [*skipped, *lacking, *lacking_held]
     where = choose_device(asked.device)
     torch.manual_seed(asked.seed)
     known: dict[str, Any] = {}
     sees = asked.sees
     if asked.origin is None:
-        network = sized(asked.size or "small", sees).to(where)
+        network = _with_room(sized(asked.size or "small", sees).to(where), asked.told)
     else:
-        network, known = _continued(asked.origin, exclude, where, asked.size, sees)
+        network, known = _continued(asked.origin, exclude, where, asked.size, sees, asked.told)
         sees = network.sees
     mean, std = asked.log_sigma or (rule.log_sigma_mean, rule.log_sigma_std)
     settings = TrainingSettings(
@@ -157,11 +172,21 @@ def _planned(asked: PriorTraining) -> _Plan:
         compiled=asked.compiled, augment=asked.augment,
         **({} if asked.pixels is None else {"pixels_per_step": asked.pixels}),
     )
-    return _Plan(rule, sources, held, skipped, network, sees, settings, known)
+    return _Plan(rule, sources, held, skipped, network, sees, settings, known, asked.told)
+
+
+def _with_room(network: PatchUNet, condition: Condition | None) -> PatchUNet:
+    """The network with room for what it is told."""
+    if condition is None:
+        return network
+    if condition.kind == SEGMENT:
+        return segmenting(network, condition.outputs)
+    return grown_told(network, condition.channels)
 
 
 def _continued(
-    origin: str, exclude: Sequence[str], device: torch.device, size: str | None, sees: str
+    origin: str, exclude: Sequence[str], device: torch.device, size: str | None, sees: str,
+    condition: Condition | None = None,
 ) -> tuple[PatchUNet, dict[str, Any]]:
     """The network of a prior of any unit, to be trained, and what the new card must say of it."""
     base = load_prior(origin, device, None)
@@ -172,6 +197,15 @@ def _continued(
         network = widened(network, sized(size).channels)
     if sees not in (SLICE, network.sees):
         network = seeing(network, sees)
+    earlier = condition_from_card(base.card.condition)
+    if earlier is None:
+        network = _with_room(network, condition)
+    elif condition is None or (earlier.kind, earlier.classes) != (condition.kind, condition.classes):
+        asked = "nothing" if condition is None else f"a {condition.kind} with the classes {list(condition.classes)}"
+        raise ValueError(
+            f"the prior {base.card.name} is told a {earlier.kind} with the classes {list(earlier.classes)}, found "
+            f"{asked}: give the same, or start from another prior"
+        )
     return network, {
         "origin": {"name": base.card.name, "sha256": base.card.sha256},
         "earlier": [{**entry, "through": base.card.name} for entry in base.card.data],
@@ -202,13 +236,14 @@ def describe_sources(sources: Sequence[TrainingSlices]) -> list[dict[str, str]]:
 def export_prior(
     network: PatchUNet, out: Path, name: str, settings: TrainingSettings, sources: Sequence[TrainingSlices],
     held: Sequence[TrainingSlices], rule: UnitRule = UNITS["HU"], details: Mapping[str, Any] | None = None,
-    origin: dict[str, str] | None = None, earlier: Sequence[dict[str, str]] = (), **known: Any,
+    origin: dict[str, str] | None = None, earlier: Sequence[dict[str, str]] = (), condition: Condition | None = None,
+    **known: Any,
 ) -> dict[str, Any]:
     """Write weights and card of a trained network, with the denoising error of the weights as written.
 
     ``details``: further entries of the card's "training"; ``origin``: name and hash of the prior that it was started
-    from, and the ``earlier`` data it knows through it; ``known``: further fields of the card, such as data with
-    licences.
+    from, and the ``earlier`` data it knows through it; ``condition``: what it is told. ``known``: further fields of the
+    card, such as data with licences.
     """
     digest = write_weights(network, out / f"{name}.safetensors")
     fields: dict[str, Any] = {
@@ -219,6 +254,7 @@ def export_prior(
         "network": {
             "type": "PatchUNet", "inputs": network.inputs, "outputs": network.outputs,
             "channels": list(network.channels), "blocks": network.blocks, "volumes": network.sees == VOLUME,
+            **({} if condition is None else {"conditions": condition.channels}),
         },
         "weights": f"{name}.safetensors", "sha256": digest, "date": datetime.date.today().isoformat(),
         "licence": "as chosen by whoever trained it",
@@ -234,11 +270,17 @@ def export_prior(
         "held_out": sorted({Path(s.name).parts[0] for s in held}), "denoising_psnr_db": {},
         "not_for": ["diagnosis", f"images in other units than {rule.unit}"], **known,
     }
+    if condition is not None:
+        fields["condition"] = condition.to_card()
+        if condition.kind == SEGMENT:
+            # The image that it is told has the unit of the volumes; what it makes are bits.
+            fields |= {"unit": LABEL, "not_for": ["diagnosis", f"segmenting images in other units than {rule.unit}"]}
+            fields["scale_rule"] = f"bits of a segmentation; the image: {rule.scale_rule}"
     write_card(PriorCard(**fields), out / f"{name}.json")
     if held:
-        written = load_prior(str(out / f"{name}.json"), unit=rule.unit)
-        fields["denoising_psnr_db"] = denoising_psnr(written.denoiser, held)
-        if written.card.sees != SLICE:
+        written = load_prior(str(out / f"{name}.json"), unit=fields["unit"])
+        fields["denoising_psnr_db"] = denoising_psnr(written.denoiser, held, condition=condition)
+        if written.card.sees != SLICE or (condition is not None and condition.kind != SEGMENT):
             fields["training"]["alone_psnr_db"] = denoising_psnr(written.denoiser, held, alone=True)
         write_card(PriorCard(**fields), out / f"{name}.json")
     return fields

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..priors.card import FURTHER_PLANES, SLICE
+from ..priors.card import FURTHER_PLANES, SLICE, VOLUME
+from ..priors.conditions import SEGMENT, Condition
 from .units import LINE_INTEGRAL, rule_of
 
 
@@ -22,6 +23,10 @@ class PriorTraining:
     network, or a wider one or one that sees more grown from it; ``size``: of the network, None as the origin's, or
     small; ``sees``: what the network sees at once, a "slice", a slice with its "neighbours", or a "volume" (patches of
     8 slices).
+    ``condition``: what it is told besides, a "mask" or an "image", or the image that it is to "segment", see
+    :mod:`..priors.conditions`; ``given``: folder of the label maps or other images, each at the place and with the name
+    of the volume it belongs to; ``classes``: names of the labels' values from 0 on; ``ablation``: chance of a class to
+    be left out.
     ``rate``: peak learning rate; ``patches``: their edges in pixels (a slice is whole in larger ones), by default as
     suits the unit; ``pixels``: of all patches of a step together; ``log_sigma``: mean and standard deviation of
     ln sigma, sigma the noise levels trained at, by default as suits the unit; ``compiled``: see
@@ -48,6 +53,15 @@ class PriorTraining:
     log_sigma: tuple[float, ...] = ()
     compiled: bool = False
     processes: int = 1
+    condition: str = ""
+    given: Path | None = None
+    classes: tuple[str, ...] = ()
+    ablation: float = 0.3
+
+    @property
+    def told(self) -> Condition | None:
+        """What the network is told, None for nothing."""
+        return Condition(self.condition, self.classes, self.ablation) if self.condition else None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -69,3 +83,17 @@ class PriorTraining:
             raise ValueError(f"a network cannot see a '{self.sees}': choose from {', '.join(FURTHER_PLANES)}")
         if rule_of(self.unit).unit == LINE_INTEGRAL and self.augment:
             raise ValueError("variants of sinograms are no sinograms of variants: train on them without augmentation")
+        if (self.told is None) != (self.given is None) or (self.told is None and self.classes):
+            raise ValueError(
+                "a network that is told something needs the condition and the folder of what is given, found "
+                f"{self.condition!r} and {self.given}: give both, or neither and no classes"
+            )
+        if self.told is None:
+            return
+        if self.augment or self.sees == VOLUME or rule_of(self.unit).unit == LINE_INTEGRAL:
+            raise ValueError(
+                "conditions are told of slices as they are: train without augmentation, and neither on volumes nor on "
+                "sinograms"
+            )
+        if self.condition == SEGMENT and self.sees != SLICE:
+            raise ValueError(f"a segmentation is made of one slice, found that the network sees {self.sees}: use slice")

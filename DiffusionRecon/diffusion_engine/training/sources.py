@@ -128,7 +128,7 @@ def as_source(
     columns = np.abs(volume.ijk_to_ras[:3, 0])
     return TrainingSlices(
         name, rule.to_network(values).astype(np.float16), pixel_mm, weight, float(volume.spacing_mm[2]),
-        left_right=int(columns.argmax()) == 0,
+        left_right=int(columns.argmax()) == 0, grid=volume.ijk_to_ras,
     )
 
 

@@ -65,15 +65,16 @@ def edm_loss(denoiser: EDMDenoiser, clean: Tensor, place: Tensor, sigma: Tensor,
 
     ``clean``: slices alone or with their neighbours, see :func:`denoised`, or volumes.
     """
+    own = getattr(denoiser.network, "outputs", 1)
     s = as_column(sigma, clean)
     d = denoiser.sigma_data
     noisy = clean + s * noise
     if noisy.ndim == 4:
         noisy = noisy.contiguous(memory_format=torch.channels_last)
     with torch.autocast(clean.device.type, dtype=torch.bfloat16, enabled=bf16):
-        estimate = denoised(denoiser, noisy, sigma, place)
+        estimate = denoised(denoiser, noisy, sigma, place, own)
     weight = (s**2 + d**2) / (s * d) ** 2
-    return (weight * (estimate.float() - clean[:, :1]) ** 2).mean()
+    return (weight * (estimate.float() - clean[:, :own]) ** 2).mean()
 
 
 def levels(settings: TrainingSettings, count: int, generator: torch.Generator) -> Tensor:

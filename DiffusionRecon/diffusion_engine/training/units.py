@@ -14,6 +14,8 @@ FOREGROUND_PERCENTILE = 99.5
 FOREGROUND_SHARE = 0.1
 """Foreground of an image without a physical unit: above this share of its 99.9th percentile."""
 HIGHEST_SUV = 1000.0
+LABEL = "label"
+"""The unit of segmentations."""
 LINE_INTEGRAL = "line integral"
 """The unit of sinograms, which are made of CT volumes in HU (see :mod:`.sinograms`)."""
 

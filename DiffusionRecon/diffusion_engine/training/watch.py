@@ -33,6 +33,7 @@ class Watch:
         self, network: nn.Module, sigma_data: float, training: PatchSampler, held: PatchSampler | None
     ) -> None:
         self.probe = EDMDenoiser(copy.deepcopy(network).cpu(), sigma_data)
+        self.own = getattr(network, "outputs", 1)
         self.sigmas = tuple(round(factor * sigma_data, 6) for factor in WATCHED)
         self.training = training.draw(PATCHES, PATCH_SIZE, torch.Generator().manual_seed(SEED))
         self.held = None if held is None else held.draw(PATCHES, PATCH_SIZE, torch.Generator().manual_seed(SEED))
@@ -45,10 +46,11 @@ class Watch:
         denoiser = self._with(weights)
         clean, place = self.training if self.held is None else self.held
         found: dict[str, Any] = {
-            "psnr_db": {f"{s:g}": round(psnr_of(clean, place, s, SEED, denoiser), 2) for s in self.sigmas}
+            "psnr_db": {f"{s:g}": round(psnr_of(clean, place, s, SEED, denoiser, self.own), 2) for s in self.sigmas}
         }
         if self.held is not None:
-            found["gap_db"] = round(excess_gap(denoiser, self.training, self.held, self.sigmas[-2:], SEED), 2)
+            gap = excess_gap(denoiser, self.training, self.held, self.sigmas[-2:], SEED, self.own)
+            found["gap_db"] = round(gap, 2)
         return found
 
     def best(self, averages: Mapping[int, Mapping[str, Tensor]]) -> tuple[int, dict[str, float]]:
@@ -61,7 +63,7 @@ class Watch:
         scores = {}
         for halflife, weights in averages.items():
             denoiser = self._with(weights)
-            scores[halflife] = statistics.fmean(psnr_of(*self.held, s, SEED, denoiser) for s in self.sigmas)
+            scores[halflife] = statistics.fmean(psnr_of(*self.held, s, SEED, denoiser, self.own) for s in self.sigmas)
         return max(scores, key=lambda h: scores[h]), {str(h): round(score, 3) for h, score in scores.items()}
 
     def _with(self, weights: Mapping[str, Tensor]) -> EDMDenoiser:
