@@ -127,8 +127,8 @@ class PatchSampler:
     def draw(self, count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """``count`` patches (count, 1 or 3, size, size) and their planes (count, 2 or 4, size, size), or more.
 
-        With neighbours: the slice itself, the one below, the one above. The condition's planes are last. Of volumes: (count, 1, 8, size, size), and
-        planes (count, 3, 8, size, size).
+        With neighbours: the slice itself, the one below, the one above. Of volumes: (count, 1, 8, size, size), and
+        planes (count, 3, 8, size, size). The planes of a condition are the last.
         """
         patches: list[Tensor] = []
         places: list[Tensor] = []
