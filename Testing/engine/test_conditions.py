@@ -12,7 +12,16 @@ import torch
 from diffusion_engine.denoiser import EDMDenoiser, positions
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.priors.conditions import (
-    IMAGE, MASK, SEGMENT, UNKNOWN, Condition, bits, condition_from_card, labels_of, one_hot, values_of,
+    IMAGE,
+    MASK,
+    SEGMENT,
+    UNKNOWN,
+    Condition,
+    bits,
+    condition_from_card,
+    labels_of,
+    one_hot,
+    values_of,
 )
 from diffusion_engine.priors.grow import seeing, segmenting, told
 from diffusion_engine.priors.library import load_prior

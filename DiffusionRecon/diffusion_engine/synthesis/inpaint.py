@@ -1,11 +1,14 @@
 """Make part of an image anew: what is known is re-noised at every level, what is not is drawn to fit it.
 
-    x <- known + s z outside;   c = D(x; s);   x <- a draw at s' < s given x and c          (and back to s, r - 1 times)
+    x <- known + s z outside;   x <- the flow's state at t;   x <- x + sqrt(s^2 - t^2) z,   t = s'/4      r - 1 times
+    x <- known + s z outside;   x <- the flow's state at s', the next level                              then once
 
-Each way back adds noise from s' to s, so that the new part can follow what surrounds it; with one pass alone it only
-follows what it saw a level before. Outside the result is the known image, bit by bit.
+Each way back lets the new part follow what surrounds it; with one pass alone it only follows what it saw a level
+before, and 5 to 10 are needed for nearly all of a strong tie. The moves are Heun's, whose few steps keep the noise of
+the image as strong as it is; draws of x at s' given x and the clean estimate lose a third of it in 10 steps. Outside
+the result is the known image, bit by bit.
 
-Sources: RePaint, arXiv:2201.09865, with ways back of one level; lesions with a re-noised background, LeFusion,
+Sources: RePaint, arXiv:2201.09865; lesions with a re-noised background, LeFusion,
 arXiv:2403.14066.
 """
 
@@ -18,10 +21,13 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..sampling.movers import ancestral
+from ..sampling.movers import heun
 from ..sampling.noise import Noise
 
 JUMPS = 4
+"""Passes of every level."""
+DEPTH = 0.25
+"""How far a way back goes first: to this share of the next level."""
 
 
 def inpainted(
@@ -48,22 +54,25 @@ def _inpainted(
     jumps: int, adjust: Callable[[Tensor], Tensor] | None,
 ) -> Iterator[Tensor]:
     outside = torch.where(unknown, torch.zeros_like(known), known)
+
+    def adjusted(x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> Tensor:
+        estimate = denoiser(x, sigma, condition)
+        return estimate if adjust is None else adjust(estimate)
+
     x = levels[0] * noise.normal(known)
     for sigma, following in pairwise(levels):
         passes = jumps if following > 0 else 1
         for number in range(passes):
             x = torch.where(unknown, x, outside + sigma * noise.normal(known))
             with torch.no_grad():
-                estimate = denoiser(x, torch.tensor(sigma), planes)
-            if adjust is not None:
-                estimate = adjust(estimate)
-            moved = ancestral(x, estimate, sigma, following, noise.normal(known)) if following > 0 else estimate
-            if number + 1 < passes:
-                x = moved + (sigma**2 - following**2) ** 0.5 * noise.normal(known)
-        x = moved
-        if not bool(torch.isfinite(estimate[unknown]).all()):
+                if number + 1 < passes:
+                    low = DEPTH * following
+                    x = heun(adjusted, x, sigma, low, planes) + (sigma**2 - low**2) ** 0.5 * noise.normal(known)
+                else:
+                    x = heun(adjusted, x, sigma, following, planes)
+        if not bool(torch.isfinite(x[unknown]).all()):
             raise FloatingPointError("the part made anew is not finite: the model is damaged or does not fit the image")
-        yield torch.where(unknown, estimate, known)
+        yield torch.where(unknown, x, known)
 
 
 def check_part(known: Tensor, unknown: Tensor) -> None:
