@@ -15,22 +15,22 @@ def last(run: object) -> Anomaly:
     return deque(run, maxlen=1)[0]  # type: ignore[arg-type, no-any-return]
 
 
-def white(variance: float, size: int = 48) -> GaussianDenoiser:
+def white(variance: float, size: int = 32) -> GaussianDenoiser:
     return GaussianDenoiser(torch.zeros(size, size), torch.full((size, size), variance))
 
 
 def test_the_healthy_image_and_its_spread_are_those_of_the_gaussian() -> None:
     """mean = g y, variance over noise and draws = g^2 s^2 + g s^2 with g = v / (v + s^2)."""
     v, s = 0.25, 0.4
-    image = torch.full((1, 1, 48, 48), 0.7)
-    found = last(anomaly(white(v), image, None, AnomalySettings(sigma=s, steps=24, draws=24), Noise(1)))
+    image = torch.full((1, 1, 32, 32), 0.7)
+    found = last(anomaly(white(v), image, None, AnomalySettings(sigma=s, steps=16, draws=16), Noise(1)))
     gain = v / (v + s**2)
     assert (found.sigma, found.draws) == (s, 24)
     assert float(found.healthy.mean()) == pytest.approx(gain * 0.7, abs=0.01)
     assert float(found.difference.mean()) == pytest.approx((1 - gain) * 0.7, abs=0.01)
     torch.testing.assert_close(found.difference, image - found.healthy)
     wanted = ((gain**2 + gain) * s**2) ** 0.5
-    assert float(found.spread.square().mean().sqrt()) == pytest.approx(wanted, rel=0.06)
+    assert float(found.spread.square().mean().sqrt()) == pytest.approx(wanted, rel=0.08)
     torch.testing.assert_close(found.z, found.difference / (found.spread**2 + 0.02**2).sqrt())
 
 
@@ -70,7 +70,8 @@ def test_settings_out_of_range_are_one_sentence(change: dict[str, float], senten
 
 
 def test_images_that_cannot_be_compared_are_one_sentence() -> None:
-    for image, sentence in ((torch.zeros(3, 8, 8), "expected an image"), (torch.full((1, 1, 8, 8), torch.nan), "finite")):
+    no_number = torch.full((1, 1, 8, 8), torch.nan)
+    for image, sentence in ((torch.zeros(3, 8, 8), "expected an image"), (no_number, "finite")):
         with pytest.raises(ValueError, match=sentence):
             anomaly(white(0.25, 8), image, None, AnomalySettings(), Noise(0))
 

@@ -19,7 +19,7 @@ PLACE = torch.zeros(2, 12, 20)
 class Bits:
     """The exact denoiser of independent voxels whose second class has the chance that the image tells.
 
-    Bits are +-1/2 in two opposite channels: D = tanh(b / 2) / 2 with b the log odds, (x_1 - x_0) / s^2 + ln p / (1 - p).
+    Bits are +-1/2 in two opposite channels: D = tanh(b / 2) / 2, the log odds b = (x_1 - x_0) / s^2 + ln p / (1 - p).
     """
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:

@@ -3,8 +3,8 @@
     x_s = y + s n,   x ~ p(clean | x_s),   healthy h = mean of x over draws,   difference y - h
 
 At the stated level s everything below about s in size and contrast is forgotten and drawn anew as the prior knows it;
-what is larger stays, whether healthy or not. A difference is therefore a statement at one level: too low a level keeps a
-lesion, too high a one changes the anatomy. The draws' own spread tells how much of it is chance:
+what is larger stays, whether healthy or not. A difference is therefore a statement at one level: too low a level keeps
+a lesion, too high a one changes the anatomy. The draws' own spread tells how much of it is chance:
 
     z = (y - h) / sqrt(v + v0),   v: variance of the draws, v0: the least that counts
 
@@ -43,7 +43,7 @@ class AnomalySettings:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma) and self.sigma > self.smallest > 0):
-            raise ValueError(f"expected a noise level above {self.smallest}, found {self.sigma}: choose one such as 0.3")
+            raise ValueError(f"expected a noise level above {self.smallest}, found {self.sigma}: try 0.3")
         if self.draws < 1 or self.steps < 2:
             raise ValueError(f"expected 1 draw and 2 steps or more, found {self.draws} and {self.steps}: raise them")
         if not (math.isfinite(self.floor) and self.floor > 0):

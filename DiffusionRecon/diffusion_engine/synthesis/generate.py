@@ -5,7 +5,7 @@ looks at them (see :mod:`..priors.neighbours`), and neighbours share noise where
 begins with the last slices of the one before, which are given to it as a known part (see :mod:`.inpaint`): as in
 GEM-3D, the former slices are a condition of the next ones, at any length and in bounded memory.
 
-Sources: Heun's rule, arXiv:2206.00364; DDIM, arXiv:2010.02502; former slices as condition, arXiv:2312.13377.
+Sources: Heun's rule, arXiv:2206.00364; DDIM, arXiv:2010.02502; former slices as condition, arXiv:2403.12852.
 """
 
 from __future__ import annotations

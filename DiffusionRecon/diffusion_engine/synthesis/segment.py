@@ -6,8 +6,8 @@
 Shares are smoothed towards ignorance, (k + 1/classes) / (draws + 1), where a probability is asked for: a few draws
 alone cannot say 0 or 1. The variance is that of the shares themselves.
 
-Sources: analog bits, arXiv:2208.04202; ensembles of drawn masks, arXiv:2112.03145; pairwise agreement as quality,
-arXiv:2304.04745.
+Sources: analog bits, arXiv:2208.04202; ensembles of drawn masks, arXiv:2112.03145; several plausible masks of an
+image, arXiv:2304.04745.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Segmentation(NamedTuple):
     """After ``draws`` draws; the axes of classes come before slices, rows and columns.
 
     ``labels``: (slices, rows, columns) uint8, the class that most draws have, the first of equally many;
-    ``probability``: smoothed shares (classes, ...), summing to 1; ``variance``: (classes, ...), 0 to 1/4; ``agreement``:
-    mean Dice of pairs of draws for each class, NaN where fewer than two draws have been made or no draw has the class.
+    ``probability``: smoothed shares (classes, ...), summing to 1; ``variance``: (classes, ...), 0 to 1/4;
+    ``agreement``: mean Dice of pairs of draws for each class, NaN for a single draw or where no draw has the class.
     """
 
     draws: int
