@@ -110,8 +110,8 @@ def _changed(
     unknown = segment[:, None]
     check_part(image, unknown)
     window = around(segment.numpy())
-    planes = planes_of_labels(place[(slice(None), *window[1:])], labels[window], condition)
-    part = (window[0], slice(None), *window[1:])
+    planes = planes_of_labels(place[:, window[1], window[2]], labels[window], condition)
+    part = (window[0], slice(None), window[1], window[2])
     inside = unknown[part]
     adjust = None if settings.mean is None else to_mean(inside, settings.mean)
     run = inpainted(
