@@ -9,20 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusion_engine.commands.learning import _names
 from diffusion_engine.denoiser import EDMDenoiser, positions
 from diffusion_engine.io.images import write_volume
-from diffusion_engine.priors.conditions import (
-    IMAGE,
-    MASK,
-    SEGMENT,
-    UNKNOWN,
-    Condition,
-    bits,
-    condition_from_card,
-    labels_of,
-    one_hot,
-    values_of,
-)
+from diffusion_engine.priors.channels import bits, labels_of, left_out, one_hot
+from diffusion_engine.priors.conditions import IMAGE, MASK, SEGMENT, UNKNOWN, Condition, condition_from_card, values_of
 from diffusion_engine.priors.grow import seeing, segmenting, told
 from diffusion_engine.priors.library import load_prior
 from diffusion_engine.priors.neighbours import StackDenoiser, denoised
@@ -96,12 +87,12 @@ def test_a_condition_that_cannot_be_is_one_sentence(kind: str, classes: tuple[st
 
 def test_every_class_is_left_out_as_often_as_told_and_all_together_too() -> None:
     generator = torch.Generator().manual_seed(0)
-    found = torch.stack([TOLD.left_out(torch.ones(2, 1, 1), generator)[:, 0, 0] for _ in range(4000)])
+    found = torch.stack([left_out(TOLD, torch.ones(2, 1, 1), generator)[:, 0, 0] for _ in range(4000)])
     # Kept: not ablated (0.7) and not all dropped (0.9); independent but for the latter.
     assert found.mean(0).tolist() == pytest.approx([0.63, 0.63], abs=0.02)
     assert float((found.sum(1) == 2).float().mean()) == pytest.approx(0.9 * 0.49, abs=0.02)
     image = Condition(IMAGE)
-    kept = torch.stack([image.left_out(torch.ones(1, 1, 1), generator) for _ in range(2000)])
+    kept = torch.stack([left_out(image, torch.ones(1, 1, 1), generator) for _ in range(2000)])
     assert float(kept.mean()) == pytest.approx(0.9, abs=0.02)
 
 
@@ -316,6 +307,12 @@ def test_a_prior_that_segments_has_a_unit_of_its_own(
     with pytest.raises(ValueError, match="works in label, not in HU"):
         load_prior(str(tmp_path / "out" / "parts.json"))
     assert load_prior(str(tmp_path / "out" / "parts.json"), unit="label").card.sees == "slice"
+
+
+def test_classes_are_named_with_commas_or_semicolons() -> None:
+    assert _names("air, soft tissue,bone") == ("air", "soft tissue", "bone")
+    assert _names("air; tissue 1, dark") == ("air", "tissue 1, dark")
+    assert _names("") == ()
 
 
 @pytest.mark.parametrize(("change", "sentence"), [

@@ -167,6 +167,7 @@ def test_patches_come_with_their_neighbours_and_how_close_they_are() -> None:
 def test_sizes_have_the_parameters_they_claim() -> None:
     counts = {name: sum(p.numel() for p in sized(name).parameters()) / 1e6 for name in SIZES}
     assert counts == {
+        "tiny": pytest.approx(1.2, abs=0.1),
         "small": pytest.approx(2.7, abs=0.1), "medium": pytest.approx(6.9, abs=0.1),
         "large": pytest.approx(34.7, abs=0.5),
     }

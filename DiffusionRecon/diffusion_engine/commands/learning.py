@@ -21,7 +21,7 @@ def add(parsers: Parsers) -> None:
     sub.set_defaults(what="training")
     _add_training(sub, "my-prior")
     sub.add_argument("--from", dest="origin", metavar="PRIOR", help="start from a prior's weights, by name or card")
-    sub.add_argument("--size", help="of the network: small, medium, large (2.7, 6.9, 34.7 million); widens --from")
+    sub.add_argument("--size", help="of the network: tiny, small, medium, large (1.2 to 35 million); widens --from")
     sub.add_argument(
         "--sees", default=SLICE, choices=tuple(FURTHER_PLANES),
         help="what the prior sees at once: a slice, a slice with those below and above, or a volume (slice)",
@@ -33,7 +33,10 @@ def add(parsers: Parsers) -> None:
     sub.add_argument(
         "--given", type=Path, help="folder of the label maps or other images, laid out and named as those of --data"
     )
-    sub.add_argument("--classes", default="", help="names of the labels' values from 0 on, with commas; 255: not known")
+    sub.add_argument(
+        "--classes", default="",
+        help="names of the labels' values from 0 on, with commas, or semicolons where a name has one; 255: not known",
+    )
     sub.add_argument("--ablation", type=float, default=0.3, help="chance of a class to be left out in training (0.3)")
     sub.add_argument(
         "--flip", action="store_true", help="learn left-right mirrored slices too: for the brain, and for DDS, whose "
@@ -126,7 +129,7 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
     )
     asked = PriorTraining(
         **{name: getattr(options, name) for name in same}, exclude=tuple(listed(options.exclude, str)),
-        classes=tuple(listed(options.classes, str)),
+        classes=_names(options.classes),
         weigh=_factors(options.weigh), patches=tuple(listed(options.patch, int)),
         log_sigma=tuple(listed(options.log_sigma, float)), compiled=options.compile,
     )
@@ -141,6 +144,11 @@ def _train(options: argparse.Namespace, each: Any) -> dict[str, Any]:
 
         print(f"parts listed in {split(options.out / card['weights'])}")
     return card
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names with semicolons between them, or with commas where there is no semicolon."""
+    return tuple(name.strip() for name in text.split(";" if ";" in text else ",") if name.strip())
 
 
 def _factors(text: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a network is told of the image besides its place: a label map, or another image of the same place.
+"""What a network is told of the image besides its place: a label map, or another image. No torch here.
 
     mask:     D(x; s, places, m) ~ E[clean | x, m],   m_c = 1 where the label is class c, else 0
     image:    D(x; s, places, y) ~ E[clean | x, y],   y: another image, such as the same slice at a low dose
@@ -16,9 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import torch
-from torch import Tensor
 
 MASK, IMAGE, SEGMENT = "mask", "image", "segment"
 KINDS = (MASK, IMAGE, SEGMENT)
@@ -70,23 +67,6 @@ class Condition:
         """Channels of the image that is made: one a class of a segmentation."""
         return len(self.classes) if self.kind == SEGMENT else 1
 
-    def pair(self, image: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean channels and condition planes of a slice: (outputs, rows, columns), (channels, rows, columns).
-
-        ``image``: (1, rows, columns) in network units; ``given``: its label map (rows, columns), or the other image.
-        """
-        if self.kind == SEGMENT:
-            return bits(given, len(self.classes)), image
-        return image, one_hot(given, len(self.classes)) if self.kind == MASK else given[None].to(image)
-
-    def left_out(self, planes: Tensor, generator: torch.Generator) -> Tensor:
-        """The planes (channels, rows, columns) without random classes, or without all of them, as zeros."""
-        chances = torch.full((len(planes),), self.ablation if self.kind == MASK else 0.0)
-        kept = torch.rand(len(planes), generator=generator) >= chances
-        if float(torch.rand(1, generator=generator)) < self.dropped:
-            kept = torch.zeros_like(kept)
-        return planes * kept[:, None, None]
-
     def to_card(self) -> dict[str, Any]:
         """As a model card holds it."""
         return {**asdict(self), "classes": list(self.classes)}
@@ -99,32 +79,6 @@ def condition_from_card(entry: dict[str, Any]) -> Condition | None:
     if set(entry) != set(Condition.__dataclass_fields__) or not isinstance(entry["classes"], list):
         raise ValueError(f"a condition needs {sorted(Condition.__dataclass_fields__)}, found {sorted(entry)}")
     return Condition(**{**entry, "classes": tuple(entry["classes"])})
-
-
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Planes (..., classes, rows, columns) of 1 where a label map (..., rows, columns) has the class, else 0.
-
-    Zero in all where the label is 255, not known. Raises ValueError for other values without a class.
-    """
-    found = labels.long()
-    known = found != UNKNOWN
-    if bool((known & ((found < 0) | (found >= classes))).any()):
-        wrong = sorted({int(v) for v in found[known & ((found < 0) | (found >= classes))].unique()})
-        raise ValueError(
-            f"expected labels from 0 to {classes - 1}, or {UNKNOWN} where nothing is known, found {wrong[:5]}: map "
-            "them to the classes first"
-        )
-    return torch.stack([(found == c).float() for c in range(classes)], -3)
-
-
-def bits(labels: Tensor, classes: int) -> Tensor:
-    """One channel a class, 1/2 where a label map has it, else -1/2: (..., classes, rows, columns)."""
-    return (one_hot(labels, classes) - 0.5) * (2 * BIT)
-
-
-def labels_of(planes: Tensor) -> Tensor:
-    """The class with the highest value of (..., classes, rows, columns), uint8 (..., rows, columns)."""
-    return planes.argmax(-3).to(torch.uint8)
 
 
 def values_of(classes: Sequence[str], names: Sequence[str]) -> list[int]:

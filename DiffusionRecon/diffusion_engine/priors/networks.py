@@ -150,11 +150,12 @@ class NetworkSize:
 
 
 SIZES: dict[str, NetworkSize] = {
+    "tiny": NetworkSize((32, 54, 74, 84), 2),
     "small": NetworkSize((48, 80, 112, 128), 2),
     "medium": NetworkSize((80, 136, 184, 208), 2),
     "large": NetworkSize((176, 304, 432, 480), 2),
 }
-"""2.7, 6.9 and about 35 million parameters; time and memory of a step grow about as these."""
+"""1.2, 2.7, 6.9 and about 35 million parameters; time and memory of a step grow about as these."""
 
 
 def sized(size: str, sees: str = SLICE) -> PatchUNet:

@@ -76,7 +76,7 @@ def generated(
     FloatingPointError where the result is not finite.
     """
     levels = how.levels
-    x = levels[0] * noise.normal(torch.zeros(tuple(shape)))
+    x = levels[0] * noise.normal(torch.zeros(tuple(shape), device=None if planes is None else planes.device))
     for sigma, following in pairwise(levels):
         with torch.no_grad():
             if how.method == "heun":
@@ -113,7 +113,7 @@ def _stack(
     denoiser: Denoiser, planes: Tensor, how: Generation, noise: Noise, kept: int, channels: int
 ) -> Iterator[Made]:
     count = len(planes)
-    images = torch.full((count, channels, *planes.shape[-2:]), math.nan)
+    images = torch.full((count, channels, *planes.shape[-2:]), math.nan, device=planes.device)
     slabs = [(0, min(how.slab, count))]
     while slabs[-1][1] < count:
         first = slabs[-1][1] - kept
@@ -126,7 +126,7 @@ def _stack(
             own.take()
         told = planes[first:end]
         if number and kept:
-            unknown = torch.ones(end - first, channels, *planes.shape[-2:], dtype=torch.bool)
+            unknown = torch.ones_like(images[first:end], dtype=torch.bool)
             unknown[:kept] = False
             run = inpainted(denoiser, images[first:end], unknown, told, how.levels, own, how.jumps)
         else:

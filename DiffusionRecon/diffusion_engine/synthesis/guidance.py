@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..denoiser import Denoiser
 from ..priors.card import PriorCard
-from ..priors.conditions import MASK, Condition, condition_from_card, one_hot
+from ..priors.channels import one_hot
+from ..priors.conditions import MASK, Condition, condition_from_card
 
 POSITIONS = 2
 

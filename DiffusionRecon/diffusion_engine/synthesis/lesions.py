@@ -95,11 +95,11 @@ def without_lesion(
     """
     _check_labels(segment, labels)
     check_part(image, segment[:, None])
-    inside = segment.numpy()
+    inside = segment.cpu().numpy()
     index = ndimage.distance_transform_edt(
         inside, spacing_mm[::-1], return_distances=False, return_indices=True
     )
-    changed = torch.from_numpy(labels.numpy()[tuple(index)])
+    changed = torch.from_numpy(labels.cpu().numpy()[tuple(index)]).to(labels.device)
     return _changed(denoiser, image, segment, changed, place, condition, settings, noise)
 
 
@@ -109,7 +109,7 @@ def _changed(
 ) -> Iterator[Changed]:
     unknown = segment[:, None]
     check_part(image, unknown)
-    window = around(segment.numpy())
+    window = around(segment.cpu().numpy())
     planes = planes_of_labels(place[:, window[1], window[2]], labels[window], condition)
     part = (window[0], slice(None), window[1], window[2])
     inside = unknown[part]

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..priors.conditions import SEGMENT, Condition, labels_of
+from ..priors.channels import labels_of
+from ..priors.conditions import SEGMENT, Condition
 from ..sampling.noise import Noise
 from .generate import Generation, generated
 from .guidance import planes_of_images

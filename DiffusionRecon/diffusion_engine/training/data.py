@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..denoiser import mirrored_positions, positions
 from ..priors.card import NEIGHBOURS, SLICE, VOLUME
+from ..priors.channels import left_out, pair
 from ..priors.conditions import Condition
 from ..priors.neighbours import closeness, slices_apart
 from ..priors.volumes import volume_planes
@@ -163,9 +164,9 @@ class PatchSampler:
                 patch, place = torch.cat([patch, cut]), torch.cat([place, told])
             if self.condition is not None:
                 given = source.told(k, (slice(j, j + tall), slice(i, i + wide)))
-                own, planes = self.condition.pair(patch[:1], given)
+                own, planes = pair(self.condition, patch[:1], given)
                 patch = torch.cat([own, patch[1:]])
-                place = torch.cat([place, self.condition.left_out(planes, generator)])
+                place = torch.cat([place, left_out(self.condition, planes, generator)])
             if self.flip and source.left_right and below(2):
                 patch, place = patch.flip(-1), mirrored_positions(place)
             if (tall, wide) != (size, size):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..denoiser import EDMDenoiser
 from ..priors.card import NEIGHBOURS, SLICE, VOLUME
+from ..priors.channels import pair
 from ..priors.conditions import Condition
 from ..priors.foreign.imported import ImportedDenoiser
 from ..priors.neighbours import denoised, slices_apart
@@ -69,7 +70,7 @@ def held_slices(
                 clean = torch.from_numpy(source.values[list(part)].astype("float32"))[None]
                 place = volume_planes(place, apart * source.slice_mm, len(part))
             if condition is not None:
-                own, planes = condition.pair(clean[:1], source.told(k))
+                own, planes = pair(condition, clean[:1], source.told(k))
                 clean, place = torch.cat([own, clean[1:]]), torch.cat([place, planes])
             yield clean[None], place[None]
 
