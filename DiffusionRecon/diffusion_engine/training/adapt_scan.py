@@ -26,6 +26,7 @@ from torch import Tensor
 from ..modalities.ct.measurement import Measurement
 from ..modalities.ct.problem import Problem, prepare
 from ..priors.card import SLICE
+from ..priors.conditions import condition_from_card
 from ..priors.library import Prior
 from ..priors.networks import PatchUNet
 from ..priors.slices import resample
@@ -82,7 +83,7 @@ def adapt_to_scan(
     details = {"rounds": rounds, "views": len(problem.delivered.geometry.angles_rad), "notes": problem.notes}
     return export_prior(
         network, out, name, manner(base, steps, seed), [scan], [], details=details,
-        origin={"name": base.card.name, "sha256": base.card.sha256},
+        origin={"name": base.card.name, "sha256": base.card.sha256}, condition=condition_from_card(base.card.condition),
         earlier=[{**entry, "through": base.card.name} for entry in base.card.data],
         start_error=base.card.start_error, title=f"{base.card.title}, adapted to a scan ({name})",
         pixel_mm=(min(pixel, known[0]), max(pixel, known[1])),

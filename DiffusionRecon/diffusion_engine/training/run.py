@@ -243,8 +243,10 @@ def export_prior(
 
     ``details``: further entries of the card's "training"; ``origin``: name and hash of the prior that it was started
     from, and the ``earlier`` data it knows through it; ``condition``: what it is told. ``known``: further fields of the
-    card, such as data with licences.
+    card, such as data with licences. Raises ValueError where the network takes another condition.
     """
+    if network.conditions != (0 if condition is None else condition.channels):
+        raise ValueError(f"the network is told {network.conditions} channels: say of which condition, for its card")
     digest = write_weights(network, out / f"{name}.safetensors")
     fields: dict[str, Any] = {
         "name": name, "title": name, "modality": rule.modality, "unit": rule.unit,
