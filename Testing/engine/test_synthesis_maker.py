@@ -105,7 +105,7 @@ def test_label_maps_that_do_not_suit_the_prior_are_one_sentence(change: str, sen
     elif change == "tall":
         given = labels(np.diag([-1.6, -2.0, 5.0, 1.0]))
     elif change == "flat":
-        given = given.with_array(given.array[:1])
+        given = Volume(given.array[:1], AXIAL, "label")
     else:
         given = given.with_array(given.array * 7)
     with pytest.raises(ValueError, match=sentence) as caught:
