@@ -117,7 +117,8 @@ def test_calibrations_are_those_of_presets(monkeypatch: pytest.MonkeyPatch) -> N
         "draws": 4, "factor": 2.346, "coverage90": 0.614, "coverage90_calibrated": 0.9,
     }
     others = [{"options": {**usual, "prior_variance": 7.0}}, {"steps": 31}, {"draws": 5}, {"coupling": "noise"}]
-    card = {"name": "mine", "sampler": {}, "calibration": [entry, *(entry | other for other in others)]}
+    calibration = [entry, *(entry | other for other in others)]
+    card = {"name": "mine", "modality": "ct", "sampler": {}, "calibration": calibration}
     monkeypatch.setattr(table_texts, "cards", lambda: [card])
     assert table_texts.calibrations().splitlines()[2:] == [
         "| Standard | `mine` | fan, 60 views | - | 2.35 | 0.61 | 0.90 | - | 0 | - |"

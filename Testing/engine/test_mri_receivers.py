@@ -26,7 +26,7 @@ from mri_scans import CPU, as_measured, asked, kspace, problem
 from small_modalities import Shrinking
 from torch import Tensor
 
-CARD = replace(read_card(SHIPPED / "mr-brain.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(1.0, 2.0))
+CARD = replace(read_card(SHIPPED / "mr-head.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(1.0, 2.0))
 STD = 0.02
 
 

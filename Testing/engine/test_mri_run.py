@@ -46,7 +46,7 @@ MRI = MODALITIES["mri"]
 def exact(monkeypatch: pytest.MonkeyPatch) -> Shrinking:
     """Whatever prior is asked for is the exact one of white images, which knows pixels of any size."""
     card = replace(
-        read_card(SHIPPED / "mr-brain.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(0.5, 8.0)
+        read_card(SHIPPED / "mr-head.json"), calibration=[], typicality={}, unit="a.u.", pixel_mm=(0.5, 8.0)
     )
     prior = Shrinking(card)
     for place in ("run.pipeline", "evaluation.evaluate"):
@@ -207,9 +207,12 @@ def test_presets_serve_mri(name: str) -> None:
 
 @pytest.mark.parametrize("solver", ["tmpd", "mmps"])
 def test_draws_by_moment_matching_are_the_exact_posterior_s(exact: Shrinking, solver: str) -> None:
-    """Re x ~ N(0, 0.25), Im x ~ N(0, t^2): C A' (V + A C A')^-1 y is their mean; one probe traces the covariance."""
+    """Re x ~ N(0, 0.25), Im x ~ N(0, t^2) where a coil sees it, else 0: their mean is C A' (V + A C A')^-1 y.
+
+    One probe traces the covariance.
+    """
     assert solver in listed_methods("mri")
-    count, scan = 3, {"solver": solver, "steps": 24, "solver_options": {"sigma_max": 2.0}, "acs_lines": 8}
+    count, scan = 3, {"solver": solver, "steps": 60, "solver_options": {"sigma_max": 2.0}, "acs_lines": 8, "noise_percent": 10.0}
     ready = problem(head(1, 24), acceleration=2.0, **scan)
     settings = asked(draws=count, acceleration=2.0, **scan)
     likelihood, spread = ready.prior.likelihood, ready.prior.imaginary_std
@@ -219,7 +222,7 @@ def test_draws_by_moment_matching_are_the_exact_posterior_s(exact: Shrinking, so
     zero = torch.zeros_like(draws[:1])
 
     def covariance(v: torch.Tensor) -> torch.Tensor:
-        return torch.complex(2 * 0.25 * v.real, 2 * spread**2 * v.imag)
+        return torch.complex(2 * 0.25 * v.real, 2 * spread**2 * v.imag) * likelihood.operator.support
 
     def estimate(data: torch.Tensor) -> torch.Tensor:
         solve = SolveSettings(products=3, tolerance=1e-5, inner_iterations=100, inner_tolerance=1e-5)
@@ -237,7 +240,8 @@ def test_methods_of_the_posterior_run_to_volumes_that_explain_the_data(exact: Sh
     result = run(head(1, 32), solver=solver, steps=8, solver_options={"sigma_max": 8.0}, acs_lines=10, acceleration=2.0,
                  methods=("zero-filled", "diffusion"))
     assert mean_test(result)["explains"]
-    assert result.volumes["uncertainty"].array.min() > 0
+    inside = head(1, 32).array > 0.2 * head(1, 32).array.max()
+    assert result.volumes["uncertainty"].array[inside].min() > 0
 
 
 def test_rows_of_an_evaluation(exact: Shrinking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_standInAnMRVolumeIsRecognised(openPanel: OpenPanel, monkeypatch: pytest
     assert ui.accelerationSpinBox.isVisibleTo(ui.kspaceDetailsCollapsibleButton)
     assert not ui.viewsSpinBox.isVisibleTo(panel.container)
     assert not ui.kspacePathEdit.isVisibleTo(panel.container)
-    assert panel.widget.panel.method.prior == "mr-brain"
+    assert panel.widget.panel.method.prior == "mr-head"
     assert titles(ui.presetComboBox) == ["Standard", "Moment matched", "Classical"]
     assert ui.applyButton.enabled
     chest = addChest()

@@ -83,7 +83,7 @@ MRI = Modality(
         Classical("zero-filled", "zero-filled", fitted=False, at_once=True), Classical("sense", "CG-SENSE"),
         Classical("tv", "TV"), Classical("wavelet", "l1-wavelet"),
     ),
-    fallback="wavelet", default_prior="mr-brain", trust=TRUST, files=FILES, question=question_mr, simulate=simulate,
+    fallback="wavelet", default_prior="mr-head", trust=TRUST, files=FILES, question=question_mr, simulate=simulate,
     prepare=prepare, in_words=in_words,
     cases=Cases(
         smallest_matrix=96, depths=(0.4, 0.55, 0.7), fixed={"matrix": 256, "field_mm": 230.4},

@@ -21,7 +21,7 @@ NOISE_SHARE = 0.5
 """Signal lies in the middle of k-space, and what was read beyond it is noise in good scans too. Found: shares of 0.06
 to 0.42 on real acquisitions of brains and phantoms; 1 is noise alone, which an image of many coils fits to half.
 """
-LEAST, MOST = 2.0, 12.0
+LEAST, MOST = 2.0, 10.0
 LEAST_NOISE, MOST_NOISE = 0.3, 3.0
 """Accelerations, and noise in percent of the brightest values, beyond these are taken for the nearer one: the fit of
 typical scores has seen no others."""
@@ -36,7 +36,7 @@ def body(reference: np.ndarray) -> np.ndarray:
 
 
 def covariates_of(acceleration: float, noise_percent: float) -> tuple[float, float]:
-    """-ln(acceleration / sqrt(2 * 12)), larger where more was measured, and ln(noise / 1 %)."""
+    """-ln(acceleration / sqrt(2 * 10)), larger where more was measured, and ln(noise / 1 %)."""
     seen = min(max(acceleration, LEAST), MOST)
     noise = min(max(noise_percent, LEAST_NOISE), MOST_NOISE)
     return -math.log(seen / math.sqrt(LEAST * MOST)), math.log(noise)
@@ -48,7 +48,7 @@ def covariates(system: Any) -> tuple[float, float]:
 
 
 def typical_scans(generator: np.random.Generator) -> list[dict[str, Any]]:
-    """Four acquisitions of 2- to 12-fold acceleration and noise of 0.3 to 3 %, uniform in their logarithms."""
+    """Four acquisitions of 2- to 10-fold acceleration and noise of 0.3 to 3 %, uniform in their logarithms."""
     return [
         {
             "acceleration": round(math.exp(generator.uniform(math.log(LEAST), math.log(MOST))), 2),
