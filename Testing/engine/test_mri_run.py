@@ -212,7 +212,8 @@ def test_draws_by_moment_matching_are_the_exact_posterior_s(exact: Shrinking, so
     One probe traces the covariance.
     """
     assert solver in listed_methods("mri")
-    count, scan = 3, {"solver": solver, "steps": 60, "solver_options": {"sigma_max": 2.0}, "acs_lines": 8, "noise_percent": 10.0}
+    count, scan = 3, {"solver": solver, "steps": 60, "solver_options": {"sigma_max": 2.0}, "acs_lines": 8}
+    scan["noise_percent"] = 10.0
     ready = problem(head(1, 24), acceleration=2.0, **scan)
     settings = asked(draws=count, acceleration=2.0, **scan)
     likelihood, spread = ready.prior.likelihood, ready.prior.imaginary_std
