@@ -11,6 +11,7 @@ import torch
 from diffusion_engine.__main__ import _parser
 from diffusion_engine.commands.options import given_settings
 from diffusion_engine.evaluation.evaluate import Item, evaluate
+from diffusion_engine.evaluation.contrast import lesions_for
 from diffusion_engine.evaluation.factors import errors_of
 from diffusion_engine.likelihoods.conditional import SolveSettings
 from diffusion_engine.modalities import table
@@ -275,6 +276,18 @@ def test_every_method_that_is_offered_has_its_row(exact: Shrinking, monkeypatch:
     rows = list(evaluate([item], [{"acceleration": 2.0}], methods, settings, lesions=False))
     assert [row["method"] for row in rows] == [label for name in methods for label in (f"{name}-draw", name)]
     assert all(np.isfinite(row["nrmse"]) for row in rows)
+
+
+def test_lesions_outside_of_the_field_of_view_are_none() -> None:
+    """The acquisition shows a part of the volume; of a lesion beyond nothing could be read."""
+    wide = Volume(np.full((1, 160, 160), 300.0, np.float32), np.diag([1.0, 1.0, 5.0, 1.0]), "a.u.")
+    wide.array[:, 140:148] = 500
+    inside = wide.crop(rows=(0, 60))
+    every, some = (lesions_for(wide, [(0, 0)], MRI, 3, frame) for frame in (wide, inside))
+    assert len(every) == 4
+    assert 0 < len(some) < 4
+    assert set(some) <= set(every)
+    assert {round(abs(lesion.contrast)) for lesion in every} == {45}
 
 
 def test_errors_of_a_calibration_are_in_network_units(exact: Shrinking) -> None:
