@@ -10,8 +10,8 @@ import pytest
 import torch
 from diffusion_engine.__main__ import _parser
 from diffusion_engine.commands.options import given_settings
-from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.evaluation.contrast import lesions_for
+from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.evaluation.factors import errors_of
 from diffusion_engine.likelihoods.conditional import SolveSettings
 from diffusion_engine.modalities import table
