@@ -86,10 +86,11 @@ def mri_short_rows(rows: Rows) -> list[list[str]]:
         times, own = ratios(part, "dds"), [row for row in part if row["method"] == "dds"]
         peers = {name: mean(errors) for name in PEERS if (errors := [r["nrmse"] for r in part if r["method"] == name])}
         best = min(peers, key=lambda name: peers[name])
+        kept = " / ".join(_mean(own, name, 2) for name in ("contrast_5mm", "contrast_10mm"))
         lines.append([
             f"{factor:g}-fold", _mean(own, "nrmse", 3), f"{peers[best]:.3f} ({TITLES[best]})",
             f"{mean(times.values()):.2f} ({max(times.values()):.2f})", _mean(own, "ssim", 3),
-            _mean(own, "coverage90_calibrated", 2), f"{_mean(own, 'contrast_5mm', 2)} / {_mean(own, 'contrast_10mm', 2)}",
+            _mean(own, "coverage90_calibrated", 2), kept,
         ])
     return lines
 
