@@ -33,6 +33,7 @@ from diffusion_engine.run.draws import diffusion_draws
 from diffusion_engine.run.pipeline import Result, reconstruct
 from diffusion_engine.run.presets import PRESETS
 from diffusion_engine.run.settings import Settings
+from diffusion_engine.run.surer import surer
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers.listing import listed_method, listed_methods
 from diffusion_engine.volume import Volume
@@ -276,6 +277,13 @@ def test_every_method_that_is_offered_has_its_row(exact: Shrinking, monkeypatch:
     rows = list(evaluate([item], [{"acceleration": 2.0}], methods, settings, lesions=False))
     assert [row["method"] for row in rows] == [label for name in methods for label in (f"{name}-draw", name)]
     assert all(np.isfinite(row["nrmse"]) for row in rows)
+
+
+def test_usual_options_decide_whether_there_is_a_pull() -> None:
+    """The usual settings of MRI leave the prior no room for what it missed, those of CT do."""
+    assert surer(Settings(modality="mri", draws=2)) is None
+    assert surer(Settings(modality="ct", draws=2)) is not None
+    assert surer(Settings(modality="mri", draws=2, solver_options={"broad_std": 0.01})) is not None
 
 
 def test_lesions_outside_of_the_field_of_view_are_none() -> None:
