@@ -19,6 +19,7 @@ from diffusion_engine.modalities.mri.grids import (
     recentred,
     rescaled_matrix,
 )
+from diffusion_engine.modalities.mri.judge import judge
 from diffusion_engine.modalities.mri.phase import LEAST, imaginary_std, middle_window, smooth_phase
 from diffusion_engine.modalities.mri.sampled import middle_block, sampled
 from diffusion_engine.modalities.mri.scale import network_unit
@@ -429,3 +430,15 @@ def test_negative_values_are_scanned_where_interpolation_leaves_them_and_refused
                 problem(changed)
         else:
             assert problem(changed).reference is not None
+
+
+def test_whole_columns_that_were_left_out_are_a_doubt_about_the_axes() -> None:
+    """Gaps between measured columns are none of a readout; a readout that begins late, or lines left out, are."""
+    rows = kspace()
+    mask = np.ascontiguousarray(rows.mask.swapaxes(1, 2))
+    turned = replace(rows, values=rows.values.swapaxes(2, 3).copy(), mask=mask)
+    late = np.ones_like(mask)
+    late[:, :, :9] = False
+    whole = replace(turned, values=np.ones_like(turned.values) * late[:, None], mask=late, noise_covariance=None)
+    kinds = [{remark.kind for remark in judge(own)} for own in (turned, rows, whole)]
+    assert ["axes_exchanged" in found for found in kinds] == [True, False, False]
