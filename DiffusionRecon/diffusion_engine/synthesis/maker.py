@@ -145,7 +145,8 @@ class Maker:
             )
         if len(standing.array) < 2:
             raise ValueError("expected a stack of two slices or more, found a single slice: give the whole volume")
-        return standing, turn, positions(*standing.array.shape[1:], (tall, wide)).to(self.prior.device)
+        _, rows, columns = standing.array.shape
+        return standing, turn, positions(rows, columns, (tall, wide)).to(self.prior.device)
 
 
 def check_same_grid(image: Volume, other: Volume, what: str) -> None:
