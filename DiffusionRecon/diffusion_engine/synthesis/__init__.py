@@ -1,0 +1,1 @@
+"""Images made from segmentations, lesions, and what says so of them."""
