@@ -22,16 +22,17 @@ AIR, LUNG, FAT, SOFT, MUSCLE, VESSEL, BONE = range(len(CLASSES))
 
 BODY_HU = -400.0
 """Between air or lung and everything else."""
-FAT_HU, SOFT_HU, BRIGHT_HU, DENSE_HU = -200.0, -30.0, 150.0, 420.0
-"""Least values of fat, of soft tissue, of contrast medium or bone, and of what only bone reaches."""
+SOFT_HU, BRIGHT_HU, DENSE_HU = -30.0, 150.0, 420.0
+"""Least values of soft tissue, of contrast medium or bone, and of what only bone reaches."""
 MUSCLE_HU = (10.0, 110.0)
 SMOOTH_MM = 1.0
 """Standard deviation of the Gaussian, in the slice, that takes noise away before values are compared."""
 GAS_HU, GAS_SMOOTH_MM, GAS_MM = -930.0, 2.5, 3.0
 """Gas holds less than this when smoothed so, over discs of this radius at least; lung, with its blood, holds more."""
-LUNG_MM2 = 600.0
-"""A lung has a section of at least this area in some slice; smaller pockets are gas of the bowel, or airways."""
-EVEN, EVEN_MM2, RIM_MM = 0.35, 150.0, 3.0
+LUNG_MM2, LUNG_SHARE = 600.0, 0.6
+"""A lung has a section of at least this area in some slice, and is no gas for at least this share of its pocket; others
+are gas of the stomach and bowel."""
+EVEN, EVEN_MM2, RIM_MM = 0.25, 200.0, 3.0
 """Bright parts of at least this area whose inside, without their rim, spreads by less than this share of its median
 (90th minus 10th percentile) are contrast medium, however dense: bone has a shell and a spongy inside."""
 WALL_MM, SEAM_MM = 18.0, 2.0
@@ -53,10 +54,10 @@ def ct_classes(volume: Volume) -> Volume:
     With s the image smoothed in the slice over 1 mm, of a standard axial stack:
     body: s > -400 HU, opened over 5 mm, its largest part and what is at least a tenth of it, holes of slices filled;
     lung: pockets in the body, s <= -400, of 6 cm2 in some slice, without the gas in them (below -930 HU when smoothed
-    over 2.5 mm, opened over 3 mm); that gas and other pockets are air;
-    bone: bright parts of slices (s >= 150) with a core above 420 HU, or that lie mostly under or over bone, with what
-    they enclose; large even ones, and the rest, are vessel;
-    fat: -200 to -30 HU, and seams between air and tissue; soft tissue: from -30 HU on;
+    over 2.5 mm, opened over 3 mm, with its rim); that gas and other pockets are air;
+    bone: bright parts of slices (s >= 150) with a core above 420 HU, or that lie mostly under or over bone, and are
+    not even, with what they enclose; the rest is vessel;
+    fat: up to -30 HU, seams between air and tissue among it; soft tissue: from -30 HU on;
     muscle: soft tissue of 10 to 110 HU that lies within 18 mm of the fat under the skin and not between the lungs, or
     behind the middle of the spine. Muscle and organs have the same values: this class is a matter of place alone, and
     rough (the psoas counts as soft tissue).
@@ -82,7 +83,12 @@ def _divide(image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.nda
     smooth = ndimage.gaussian_filter(image, (0.0, SMOOTH_MM / tall, SMOOTH_MM / wide))
     voxel_mm = (deep, tall, wide)
     body = _body(smooth, voxel_mm)
-    labels = np.zeros(image.shape, np.uint8)
+    result = np.zeros(image.shape, np.uint8)
+    if not body.any():
+        return result
+    box = (slice(None), *(_span(body.any(axes)) for axes in ((0, 2), (0, 1))))
+    image, smooth, body = image[box], smooth[box], body[box]
+    labels = result[box]
     labels[body] = FAT
     labels[body & (smooth >= SOFT_HU)] = SOFT
     pockets = body & (smooth <= BODY_HU)
@@ -94,7 +100,13 @@ def _divide(image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.nda
     labels[bright] = VESSEL
     labels[bone] = BONE
     labels[_muscle(smooth, labels, body, voxel_mm)] = MUSCLE
-    return labels
+    return result
+
+
+def _span(there: np.ndarray) -> slice:
+    """From the first to the last true one, with one more at each side where there is one."""
+    places = np.flatnonzero(there)
+    return slice(max(int(places[0]) - 1, 0), int(places[-1]) + 2)
 
 
 def _body(smooth: np.ndarray, voxel_mm: tuple[float, float, float]) -> np.ndarray:
@@ -129,13 +141,16 @@ def _distance(mask: np.ndarray, voxel_mm: tuple[float, ...]) -> np.ndarray:
 def _lung(image: np.ndarray, pockets: np.ndarray, voxel_mm: tuple[float, float, float]) -> np.ndarray:
     _, tall, wide = voxel_mm
     calm = ndimage.gaussian_filter(image, (0.0, GAS_SMOOTH_MM / tall, GAS_SMOOTH_MM / wide))
-    gas = pockets & _opened(calm < GAS_HU, GAS_MM, voxel_mm)
-    parts, count = ndimage.label(pockets & ~gas)
+    gas = _opened(calm < GAS_HU, GAS_MM, voxel_mm)
+    # With the rim of the gas, whose voxels hold some wall.
+    gas = pockets & np.stack([_distance(~plane, voxel_mm[1:]) <= GAS_MM for plane in gas])
+    parts, _ = ndimage.label(pockets)
     lung = np.zeros_like(pockets)
     for number, place in enumerate(ndimage.find_objects(parts), 1):
         own = parts[place] == number
-        if own.sum((1, 2)).max() * tall * wide >= LUNG_MM2:
-            lung[place] |= own
+        rest = own & ~gas[place]
+        if rest.sum() > LUNG_SHARE * own.sum() and rest.sum((1, 2)).max() * tall * wide >= LUNG_MM2:
+            lung[place] |= rest
     return lung
 
 
@@ -149,10 +164,12 @@ def _bone(smooth: np.ndarray, bright: np.ndarray, voxel_mm: tuple[float, float, 
         for number, place in enumerate(ndimage.find_objects(parts), 1):
             own = parts[place] == number
             values = smooth[k][place]
-            if float(values[own].max()) < DENSE_HU:
-                left[k].append((place, own))
-            elif not _is_even(values, own, voxel_mm):
+            if _is_even(values, own, voxel_mm):
+                continue
+            if float(values[own].max()) >= DENSE_HU:
                 bone[k][place] |= own
+            else:
+                left[k].append((place, own))
     order = range(len(bone))
     for k, other in [*((k, k - 1) for k in order[1:]), *((k, k + 1) for k in order[-2::-1])]:
         for place, own in left[k]:
@@ -204,10 +221,10 @@ def _hull(mask: np.ndarray) -> np.ndarray:
     except QhullError:  # all of them on one line
         return np.zeros_like(mask)
     rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
-    inside = np.ones_like(mask)
+    outside = np.zeros_like(mask)
     for down, along, level in equations:
-        inside &= down * rows + along * columns + level <= 1e-9
-    return inside
+        outside |= down * rows + along * columns > 1e-9 - level
+    return ~outside
 
 
 def _back(bone: np.ndarray, body: np.ndarray, pixel_mm: tuple[float, ...]) -> np.ndarray:
