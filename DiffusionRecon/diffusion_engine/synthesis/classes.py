@@ -60,7 +60,9 @@ def ct_classes(volume: Volume) -> Volume:
     fat: up to -30 HU, seams between air and tissue among it; soft tissue: from -30 HU on;
     muscle: soft tissue of 10 to 110 HU that lies within 18 mm of the fat under the skin and not between the lungs, or
     behind the middle of the spine. Muscle and organs have the same values: this class is a matter of place alone, and
-    rough (the psoas counts as soft tissue).
+    rough (the psoas counts as soft tissue). So is vessel: where contrast medium is denser than 420 HU, as in parts of
+    the heart, it can count as bone, and enhanced kidneys and bowel count as vessel.
+   
     Raises ValueError for another unit, a single slice, oblique or sheared grids and values that are not finite.
     """
     if volume.unit != "HU":
@@ -86,7 +88,7 @@ def _divide(image: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.nda
     result = np.zeros(image.shape, np.uint8)
     if not body.any():
         return result
-    box = (slice(None), *(_span(body.any(axes)) for axes in ((0, 2), (0, 1))))
+    box = (slice(None), *(_span(np.asarray(body.any(axes))) for axes in ((0, 2), (0, 1))))
     image, smooth, body = image[box], smooth[box], body[box]
     labels = result[box]
     labels[body] = FAT

@@ -1,4 +1,4 @@
-"""A data set of synthetic cases from a few segmentations: made case by case, continued after a stop, gone after a cancel."""
+"""A data set of synthetic cases from a few segmentations: made case by case, continued after a stop, cancelled whole."""
 
 from __future__ import annotations
 

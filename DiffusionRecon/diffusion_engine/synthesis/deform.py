@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,8 +52,8 @@ def deform(labels: Volume, deformation: Deformation, seed: int) -> tuple[Volume,
     until the largest singular value of grad u is 0.6 (a one-to-one map: what hangs together stays so, up to voxels)
     and no label's volume changes by more than allowed. The nearest voxel's label is taken, so no new label appears.
     The same seed gives the same map. Returns also "amplitude_mm" (reached, root mean square), "stretch",
-    "volume_ratios" by label, "tries". Raises ValueError for a single slice, labels that are not whole numbers, and where
-    even small deformations change a volume too much.
+    "volume_ratios" by label, "tries". Raises ValueError for a single slice, labels that are not whole numbers, and
+    where even small deformations change a volume too much.
     """
     check_stack(labels)
     old = labels.array
@@ -77,7 +76,7 @@ def deform(labels: Volume, deformation: Deformation, seed: int) -> tuple[Volume,
             }
         scale *= SMALLER
     raise ValueError(
-        f"expected volumes within {deformation.volume_change:.0%} of their own, found more even with small deformations: "
+        f"expected volumes within {deformation.volume_change:.0%} of their own, found more for small deformations: "
         "allow a larger change or a smoother field"
     )
 

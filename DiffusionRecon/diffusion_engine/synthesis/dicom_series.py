@@ -21,7 +21,8 @@ EMPTY = ("PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "Referr
 
 
 def write_series(
-    volume: Volume, folder: Path, provenance: Provenance, modality: str = "CT", identity: Mapping[str, set[str]] | None = None
+    volume: Volume, folder: Path, provenance: Provenance, modality: str = "CT",
+    identity: Mapping[str, set[str]] | None = None,
 ) -> list[Path]:
     """Write a synthetic volume as single-slice DICOM files; returns them in slice order.
 

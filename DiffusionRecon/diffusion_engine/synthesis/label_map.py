@@ -32,7 +32,7 @@ def label_map(masks: Mapping[str, Volume], classes: Mapping[str, str], geometry:
         found = classes.get(name)
         if found not in CLASSES:
             raise ValueError(
-                f"expected one of the classes {', '.join(CLASSES)} for the segment '{name}', found {found!r}: choose one"
+                f"expected one of the classes {', '.join(CLASSES)} for the segment '{name}', found {found!r}: name one"
             )
         check_same_grid(name, mask, geometry)
         if not np.isfinite(mask.array).all():
@@ -50,7 +50,7 @@ def label_map(masks: Mapping[str, Volume], classes: Mapping[str, str], geometry:
 
 
 def check_stack(geometry: Volume) -> None:
-    """Raise ValueError, one sentence, for a grid that no volume is made on: one slice, oblique, sheared, of odd size."""
+    """Raise ValueError, one sentence, for a grid that no volume is made on: one slice, oblique, sheared, vast."""
     slices, rows, columns = geometry.array.shape
     if slices < 2 or min(rows, columns) < 2:
         raise ValueError(

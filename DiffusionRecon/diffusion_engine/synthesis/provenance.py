@@ -1,4 +1,4 @@
-"""What says of everything synthetic that it is: names, attributes, texts in files, and that no patient is left in it."""
+"""What says of everything synthetic that it is: names, attributes, texts in files, and that no patient is in it."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Provenance:
 
 
 def identity_of(sources: Iterable[Dataset]) -> dict[str, set[str]]:
-    """The identifying values of DICOM headers, by keyword, those of nested sequences among them; empty ones are none."""
+    """The identifying values of DICOM headers, by keyword, nested sequences among them; empty ones are none."""
     found: dict[str, set[str]] = {}
     for source in sources:
         for element in _elements(source):
