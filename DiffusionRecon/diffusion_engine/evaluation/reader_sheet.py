@@ -55,7 +55,7 @@ def write_sheet(
 
 
 def score(answers: Path, key: Path) -> dict[str, Any]:
-    """How many pairs a reader told apart: "right", "pairs", "share", and "p", how often guessing does so well or better.
+    """How many pairs a reader told apart: "right", "pairs", "share", and "p", how often guessing does as well.
 
     Raises ValueError for pairs that are missing or answered with neither left nor right.
     """

@@ -59,8 +59,8 @@ def noise_power(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The radial noise power spectrum of squares that lie within a mask: frequencies in 1/mm, power in unit^2 mm^2.
 
-    NPS(f) = dx^2 / N^2 * mean |FFT(square - plane fitted to it)|^2 over the squares of N x N pixels, averaged over rings
-    of |f|. Squares lie side by side, ``most`` at most. Reference: ICRU report 87; doi:10.1118/1.4816303.
+    NPS(f) = dx^2 / N^2 * mean |FFT(square - plane fitted to it)|^2 over squares of N x N pixels, averaged over rings of
+    |f|. Squares lie side by side, ``most`` at most. Reference: ICRU report 87.
     ``image``, ``mask``: (slices, rows, columns). Raises ValueError where no square fits the mask.
     """
     rows, columns = np.mgrid[:size, :size] / (size - 1) - 0.5
@@ -96,7 +96,7 @@ def noise_power(
 def spectrum_rows(
     real: tuple[np.ndarray, np.ndarray], made: tuple[np.ndarray, np.ndarray], item: str = ""
 ) -> list[dict[str, Any]]:
-    """Two :func:`noise_power` compared: ratio of deviations and of mean frequencies, made over real; within 15 % or not.
+    """Two :func:`noise_power` compared: ratios of deviations and of mean frequencies, made over real; within 15 %?
 
     deviation = sqrt(integral of NPS 2 pi f df); mean frequency = sum NPS f / sum NPS.
     """

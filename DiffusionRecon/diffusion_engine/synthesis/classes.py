@@ -62,7 +62,6 @@ def ct_classes(volume: Volume) -> Volume:
     behind the middle of the spine. Muscle and organs have the same values: this class is a matter of place alone, and
     rough (the psoas counts as soft tissue). So is vessel: where contrast medium is denser than 420 HU, as in parts of
     the heart, it can count as bone, and enhanced kidneys and bowel count as vessel.
-   
     Raises ValueError for another unit, a single slice, oblique or sheared grids and values that are not finite.
     """
     if volume.unit != "HU":

@@ -1,4 +1,4 @@
-"""A data set of synthetic cases from a few segmentations: made case by case, continued after a stop, cancelled whole."""
+"""A data set of synthetic cases from a few segmentations: made case by case, continued after a stop."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def deform(labels: Volume, deformation: Deformation, seed: int) -> tuple[Volume,
     """A label map deformed by a smooth random field, on its own grid; and what was done.
 
     new(x) = old(x + u(x)), u = a * w * (G_s * white noise): Gaussian-filtered noise of each axis, faded out by w within
-    two lengths s of the faces that it points at, so that the grid is mapped onto itself; ``a`` is made smaller
-    until the largest singular value of grad u is 0.6 (a one-to-one map: what hangs together stays so, up to voxels)
+    two lengths s of the faces that it points at, so that the grid is mapped onto itself; ``a`` is made smaller, axis by
+    axis, until the largest singular value of grad u is 0.6 (a one-to-one map: what hangs together stays so, up to voxels)
     and no label's volume changes by more than allowed. The nearest voxel's label is taken, so no new label appears.
     The same seed gives the same map. Returns also "amplitude_mm" (reached, root mean square), "stretch",
     "volume_ratios" by label, "tries". Raises ValueError for a single slice, labels that are not whole numbers, and
@@ -61,8 +61,10 @@ def deform(labels: Volume, deformation: Deformation, seed: int) -> tuple[Volume,
         raise ValueError(f"expected whole numbers as labels, found {old.dtype}: give a label map, not an image")
     voxel_mm = np.array(labels.spacing_mm[::-1])
     field = _field(old.shape, voxel_mm, deformation, np.random.default_rng(seed))
-    stretch = _stretch(field, voxel_mm)
-    scale = min(1.0, STRETCH / stretch) if stretch > 0 else 1.0
+    # A share of the stretch for each axis: the short one of a thin stack does not hold back the others.
+    for part in field:
+        part *= min(1.0, STRETCH / 3**0.5 / max(_stretch(part[None], voxel_mm), 1e-12))
+    stretch, scale = _stretch(field, voxel_mm), 1.0
     numbers = [int(n) for n in np.unique(old)]
     for tries in range(1, TRIES + 1):
         new = _taken(old, field * scale, voxel_mm)
@@ -84,7 +86,7 @@ def deform(labels: Volume, deformation: Deformation, seed: int) -> tuple[Volume,
 def _field(
     shape: tuple[int, ...], voxel_mm: np.ndarray, deformation: Deformation, generator: np.random.Generator
 ) -> np.ndarray:
-    """Displacements (3, slices, rows, columns) in mm, of the wanted root mean square, fading at the faces.
+    """Displacements (3, slices, rows, columns) in mm, of the wanted root mean square but for the fading at the faces.
 
     Made on a coarse grid of a third of the smoothing, so that large volumes take no longer.
     """
@@ -95,14 +97,14 @@ def _field(
         ndimage.gaussian_filter(generator.standard_normal(coarse), sigma, mode="reflect") for _ in range(3)
     ])
     where = np.meshgrid(*(np.arange(n) / s for n, s in zip(shape, step, strict=True)), indexing="ij")
+    noise /= np.sqrt(np.mean(noise**2, axis=(1, 2, 3), keepdims=True))
     fine = np.stack([ndimage.map_coordinates(part, where, order=3, mode="nearest") for part in noise])
     for axis, n in enumerate(shape):
         fade = np.minimum(2 * deformation.smooth_mm / voxel_mm[axis], (n - 1) / 2)
         away = np.minimum(np.arange(n), np.arange(n)[::-1]) / max(fade, 1e-9)
         window = np.sin(np.pi / 2 * np.minimum(away, 1.0)) ** 2
         fine[axis] *= window.reshape([-1 if a == axis else 1 for a in range(3)])
-    size = np.sqrt(np.mean(fine**2, axis=(1, 2, 3), keepdims=True))
-    return np.where(size > 0, fine / np.maximum(size, 1e-12), 0.0) * deformation.amplitude_mm
+    return fine * deformation.amplitude_mm
 
 
 def _stretch(field: np.ndarray, voxel_mm: np.ndarray) -> float:

@@ -67,16 +67,6 @@ def check_stack(geometry: Volume) -> None:
         )
 
 
-def check_array(array: np.ndarray) -> np.ndarray:
-    """The array itself; raises ValueError, one sentence, where it is not three-dimensional."""
-    if array.ndim != 3:
-        raise ValueError(
-            f"expected a label map of three axes (slices, rows, columns), found {array.ndim}: "
-            "give one time point or one component"
-        )
-    return array
-
-
 def check_same_grid(name: str, mask: Volume, geometry: Volume) -> None:
     """Raise ValueError, one sentence, where a segment lies outside of the geometry or on another grid."""
     shape = geometry.array.shape

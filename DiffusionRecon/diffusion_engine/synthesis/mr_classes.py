@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
@@ -24,8 +26,8 @@ def mr_classes(volume: Volume, clusters: int = 4) -> Volume:
     """The class of every voxel of an MR magnitude image: 0 air outside, 1 to ``clusters`` from dark to bright, uint8.
 
     Outside: below the threshold of largest variance between two classes (Otsu, doi:10.1109/TSMC.1979.4310076) of the
-    smoothed image, and not enclosed in a slice. Inside: k-means of the smoothed values, started at quantiles, so that
-    the same image always has the same classes. Air and bone inside are the darkest cluster, with all that is dark;
+    smoothed image's square root, so that dark tissue is not taken for air, and not enclosed in a slice. Inside: k-means of the smoothed values, begun evenly, so that the
+    same image always has the same classes. Air and bone inside are the darkest cluster, with all that is dark;
     a coil's shading moves borders: correct it first.
     Raises ValueError for fewer than 2 or more than 10 clusters, a single slice, an image without contrast, negative
     values, values that are not finite, and grids that are oblique or sheared.
@@ -46,7 +48,7 @@ def mr_classes(volume: Volume, clusters: int = 4) -> Volume:
     top = float(np.percentile(smooth, 99.9))
     if not top > 0 or float(np.ptp(smooth)) < 1e-3 * top:
         raise ValueError("expected an image with tissue and air, found one value everywhere: choose another image")
-    solid = smooth > otsu(smooth, top)
+    solid = smooth > otsu(np.sqrt(smooth), math.sqrt(top)) ** 2
     body = np.stack([ndimage.binary_fill_holes(ndimage.binary_opening(plane)) for plane in solid])
     if not body.any():
         raise ValueError("expected an image with a body, found none brighter than its surroundings: check the image")
@@ -71,10 +73,11 @@ def otsu(values: np.ndarray, top: float) -> float:
 def cluster_edges(values: np.ndarray, clusters: int) -> np.ndarray:
     """The ``clusters`` - 1 values between the clusters of k-means of one-dimensional values, ascending.
 
-    Lloyd's algorithm from quantiles on: centres m_i, edges (m_i + m_i+1) / 2. Raises ValueError where the values hold
+    Lloyd's algorithm, evenly begun between the 1st and the 99th percentile: centres m_i, edges (m_i + m_i+1) / 2. Raises ValueError where the values hold
     fewer different levels than clusters.
     """
-    centres = np.quantile(values, (np.arange(clusters) + 0.5) / clusters)
+    low, high = np.percentile(values, (1, 99))
+    centres = low + (high - low) * (np.arange(clusters) + 0.5) / clusters
     for _ in range(ROUNDS):
         edges = (centres[:-1] + centres[1:]) / 2
         where = np.searchsorted(edges, values)
