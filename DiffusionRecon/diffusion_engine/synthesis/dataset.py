@@ -88,8 +88,14 @@ def build(
     for what the parts raise.
     """
     _check_sources(sources, plan)
-    fingerprint = _fingerprint(sources, plan)
-    work = _Place(folder, plan, fingerprint)
+    check_clean(plan.to_dict(), identity or {}, "the plan")
+    return _steps(sources, _Place(folder, plan, _fingerprint(sources, plan)), make_image, identity or {})
+
+
+def _steps(
+    sources: Sequence[Volume], work: _Place, make_image: ImageMaker, identity: Mapping[str, set[str]]
+) -> Iterator[Step]:
+    plan = work.plan
     total = len(sources) * plan.cases_each
     try:
         work.open()
@@ -97,9 +103,8 @@ def build(
             found = work.has(number)
             if not found:
                 source = (number - 1) // plan.cases_each
-                work.add(_make(sources[source], source + 1, number, plan, make_image, identity or {}, work.partial))
+                work.add(_make(sources[source], source + 1, number, plan, make_image, identity, work.partial))
             yield Step(number, total, number, found)
-        check_clean(json.dumps(work.manifest(), ensure_ascii=False), identity or {}, MANIFEST)
         work.describe()
     except GeneratorExit:
         work.undo()

@@ -27,7 +27,8 @@ def mr_classes(volume: Volume, clusters: int = 4) -> Volume:
 
     Outside: below the threshold of largest variance between two classes (Otsu, doi:10.1109/TSMC.1979.4310076) of the
     smoothed image's square root, so that dark tissue is not taken for air, and not enclosed in a slice. Inside: k-means of the smoothed values, begun evenly, so that the
-    same image always has the same classes. Air and bone inside are the darkest cluster, with all that is dark;
+    same image always has the same classes. Air and bone inside are the darkest cluster, with all that is dark,
+    but dark tissue at the edge of the field of view is not told from air;
     a coil's shading moves borders: correct it first.
     Raises ValueError for fewer than 2 or more than 10 clusters, a single slice, an image without contrast, negative
     values, values that are not finite, and grids that are oblique or sheared.
