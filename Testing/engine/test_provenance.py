@@ -14,7 +14,12 @@ from dicom_files import write_slices
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.synthesis.dicom_series import write_series
 from diffusion_engine.synthesis.provenance import (
-    ATTRIBUTE_PREFIX, MARK, Provenance, check_clean, identity_of, left_over,
+    ATTRIBUTE_PREFIX,
+    MARK,
+    Provenance,
+    check_clean,
+    identity_of,
+    left_over,
 )
 from diffusion_engine.volume import Volume
 from labelled_bodies import MATRIX

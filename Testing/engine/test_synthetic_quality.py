@@ -12,7 +12,12 @@ import SimpleITK as sitk
 from diffusion_engine.evaluation.faithfulness import dice, dice_by_class
 from diffusion_engine.evaluation.reader_sheet import GAP, score, write_sheet
 from diffusion_engine.evaluation.realism import (
-    inside, noise_power, roughness, roughness_row, spectrum_rows, tissue_rows,
+    inside,
+    noise_power,
+    roughness,
+    roughness_row,
+    spectrum_rows,
+    tissue_rows,
 )
 from scipy import ndimage
 

@@ -7,7 +7,17 @@ import pytest
 from diffusion_engine.evaluation.faithfulness import dice
 from diffusion_engine.orientation import turn_of
 from diffusion_engine.synthesis.classes import (
-    AIR, BONE, CLASSES, FAT, LUNG, MUSCLE, SOFT, TYPICAL_HU, VESSEL, body_of, ct_classes,
+    AIR,
+    BONE,
+    CLASSES,
+    FAT,
+    LUNG,
+    MUSCLE,
+    SOFT,
+    TYPICAL_HU,
+    VESSEL,
+    body_of,
+    ct_classes,
 )
 from diffusion_engine.synthesis.label_map import label_map
 from diffusion_engine.synthesis.mr_classes import cluster_edges, mr_class_names, mr_classes

@@ -26,10 +26,10 @@ def mr_classes(volume: Volume, clusters: int = 4) -> Volume:
     """The class of every voxel of an MR magnitude image: 0 air outside, 1 to ``clusters`` from dark to bright, uint8.
 
     Outside: below the threshold of largest variance between two classes (Otsu, doi:10.1109/TSMC.1979.4310076) of the
-    smoothed image's square root, so that dark tissue is not taken for air, and not enclosed in a slice. Inside: k-means of the smoothed values, begun evenly, so that the
-    same image always has the same classes. Air and bone inside are the darkest cluster, with all that is dark,
-    but dark tissue at the edge of the field of view is not told from air;
-    a coil's shading moves borders: correct it first.
+    smoothed image's square root, so that dark tissue is not taken for air, and not enclosed in a slice.
+    Inside: k-means of the smoothed values, evenly begun, so that the same image always has the same classes. Air and
+    bone inside are of the darkest cluster, with all that is dark; dark tissue at the edge of the field of view is not
+    told from air; a coil's shading moves borders: correct it first.
     Raises ValueError for fewer than 2 or more than 10 clusters, a single slice, an image without contrast, negative
     values, values that are not finite, and grids that are oblique or sheared.
     """
@@ -74,8 +74,8 @@ def otsu(values: np.ndarray, top: float) -> float:
 def cluster_edges(values: np.ndarray, clusters: int) -> np.ndarray:
     """The ``clusters`` - 1 values between the clusters of k-means of one-dimensional values, ascending.
 
-    Lloyd's algorithm, evenly begun between the 1st and the 99th percentile: centres m_i, edges (m_i + m_i+1) / 2. Raises ValueError where the values hold
-    fewer different levels than clusters.
+    Lloyd's algorithm, evenly begun between the 1st and the 99th percentile: centres m_i, edges (m_i + m_i+1) / 2.
+    Raises ValueError where the values hold fewer different levels than clusters.
     """
     low, high = np.percentile(values, (1, 99))
     centres = low + (high - low) * (np.arange(clusters) + 0.5) / clusters
