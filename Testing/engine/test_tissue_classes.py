@@ -16,6 +16,7 @@ from diffusion_engine.synthesis.classes import (
     SOFT,
     TYPICAL_HU,
     VESSEL,
+    _muscle,
     body_of,
     ct_classes,
 )
@@ -40,10 +41,32 @@ def test_classes_of_a_known_trunk(found: np.ndarray, label: int, least: float) -
 
 
 def test_the_table_is_air_and_the_gas_of_a_stomach_too(found: np.ndarray) -> None:
-    assert not found[:, 104:].any()
+    assert not found[:, 101, 20:50].any()
+    assert not found[:, 101, 94:124].any()
     gas = found[:, 35:41, 69:75]
     assert (gas == AIR).all()
     assert body_of(found)[:, 35:41, 69:75].all(), "but the body holds it"
+
+
+def test_a_small_pocket_is_no_lung_though_it_holds_more_than_gas() -> None:
+    image = ct()
+    image.array[:, 30:50, 60:85][trunk()[:, 30:50, 60:85] == AIR] = -800.0
+    labels = ct_classes(image).array
+    assert (labels[:, 36:41, 70:74] == AIR).all()
+    assert dice(labels == LUNG, trunk() == LUNG) > 0.95
+
+
+def test_what_lies_between_the_lungs_is_no_muscle() -> None:
+    plane = np.full((1, 60, 60), FAT, np.uint8)
+    plane[:, 5:55, 5:55] = SOFT
+    body = np.ones(plane.shape, bool)
+    body[:, 0] = False
+    smooth = np.full(plane.shape, 55.0, np.float32)
+    assert _muscle(smooth, plane, body, (4.0, 2.0, 2.0))[0, 8, 30]
+    plane[:, 6:40, 10:22], plane[:, 6:40, 38:50] = LUNG, LUNG
+    found = _muscle(smooth, plane, body, (4.0, 2.0, 2.0))[0]
+    assert not found[8, 30]
+    assert found[50, 30], "below them it is"
 
 
 def test_even_contrast_medium_is_no_bone_however_dense() -> None:

@@ -32,9 +32,9 @@ GAS_HU, GAS_SMOOTH_MM, GAS_MM = -930.0, 2.5, 3.0
 LUNG_MM2, LUNG_SHARE = 600.0, 0.6
 """A lung has a section of at least this area in some slice, and is no gas for at least this share of its pocket; others
 are gas of the stomach and bowel."""
-EVEN, EVEN_MM2, RIM_MM = 0.25, 200.0, 3.0
-"""Bright parts of at least this area whose inside, without their rim, spreads by less than this share of its median
-(90th minus 10th percentile) are contrast medium, however dense: bone has a shell and a spongy inside."""
+EVEN, EVEN_SHARE, WINDOW_MM, CORE_MM = 0.08, 0.1, 7.0, 4.0
+"""Contrast medium is even: a bright part is no bone where its deviation over windows of 7 mm stays below this share of
+the mean over discs of 4 mm radius that cover at least this share of it. Spongy bone is not, nor is its shell."""
 WALL_MM, SEAM_MM = 18.0, 2.0
 """Muscle of the body's wall lies within this distance of the fat under the skin; seams of fat up to twice the second
 lead from there to the fat around the organs, and do not count."""
@@ -60,8 +60,8 @@ def ct_classes(volume: Volume) -> Volume:
     fat: up to -30 HU, seams between air and tissue among it; soft tissue: from -30 HU on;
     muscle: soft tissue of 10 to 110 HU that lies within 18 mm of the fat under the skin and not between the lungs, or
     behind the middle of the spine. Muscle and organs have the same values: this class is a matter of place alone, and
-    rough (the psoas counts as soft tissue). So is vessel: where contrast medium is denser than 420 HU, as in parts of
-    the heart, it can count as bone, and enhanced kidneys and bowel count as vessel.
+    rough (the psoas counts as soft tissue). So is vessel: enhanced kidneys and bowel count as it, and dense contrast
+    medium that is not even, as where veins flow in, can count as bone.
     Raises ValueError for another unit, a single slice, oblique or sheared grids and values that are not finite.
     """
     if volume.unit != "HU":
@@ -158,6 +158,7 @@ def _lung(image: np.ndarray, pockets: np.ndarray, voxel_mm: tuple[float, float, 
 def _bone(smooth: np.ndarray, bright: np.ndarray, voxel_mm: tuple[float, float, float]) -> np.ndarray:
     """Bright parts of slices that hold a dense core and are not even, those that lie over such, filled."""
     bone = np.zeros_like(bright)
+    even = _even(smooth, bright, voxel_mm)
     left: list[list[tuple[tuple[slice, ...], np.ndarray]]] = []
     for k, plane in enumerate(bright):
         parts, _ = ndimage.label(plane)
@@ -165,7 +166,7 @@ def _bone(smooth: np.ndarray, bright: np.ndarray, voxel_mm: tuple[float, float, 
         for number, place in enumerate(ndimage.find_objects(parts), 1):
             own = parts[place] == number
             values = smooth[k][place]
-            if _is_even(values, own, voxel_mm):
+            if even[k][place][own].mean() >= EVEN_SHARE:
                 continue
             if float(values[own].max()) >= DENSE_HU:
                 bone[k][place] |= own
@@ -179,14 +180,12 @@ def _bone(smooth: np.ndarray, bright: np.ndarray, voxel_mm: tuple[float, float, 
     return np.stack([ndimage.binary_fill_holes(plane) for plane in bone])
 
 
-def _is_even(plane: np.ndarray, part: np.ndarray, voxel_mm: tuple[float, float, float]) -> bool:
-    if part.sum() * voxel_mm[1] * voxel_mm[2] < EVEN_MM2:
-        return False
-    inside = plane[_distance(np.pad(part, 1), voxel_mm[1:])[1:-1, 1:-1] > RIM_MM]
-    if inside.size < 9:
-        return False
-    low, middle, high = np.percentile(inside, (10, 50, 90))
-    return bool(high - low < EVEN * middle)
+def _even(smooth: np.ndarray, bright: np.ndarray, voxel_mm: tuple[float, float, float]) -> np.ndarray:
+    """Where bright slices are even over discs: sqrt(mean(s^2) - mean(s)^2) < EVEN mean(s)."""
+    window = (1, *(max(3, round(WINDOW_MM / size) // 2 * 2 + 1) for size in voxel_mm[1:]))
+    mean = ndimage.uniform_filter(smooth.astype(np.float64), window)
+    square = ndimage.uniform_filter(smooth.astype(np.float64) ** 2, window)
+    return _opened(bright & (square - mean**2 < (EVEN * mean) ** 2), CORE_MM, voxel_mm)
 
 
 def _muscle(

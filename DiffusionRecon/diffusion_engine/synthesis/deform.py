@@ -49,8 +49,8 @@ def deform(labels: Volume, deformation: Deformation, seed: int) -> tuple[Volume,
 
     new(x) = old(x + u(x)), u = a * w * (G_s * white noise): Gaussian-filtered noise of each axis, faded out by w within
     two lengths s of the faces that it points at, so that the grid is mapped onto itself; ``a`` is made smaller, axis by
-    axis, until the largest singular value of grad u is 0.6 (a one-to-one map: what hangs together stays so, but for
-    voxels) and no label's volume changes by more than allowed. The nearest voxel's label is taken, so no new label appears.
+    axis, until the largest singular value of grad u is 0.6 (a one-to-one map: what hangs together stays so, up to
+    voxels) and no label's volume changes by more than allowed. The nearest voxel's label is taken, never a new one.
     The same seed gives the same map. Returns also "amplitude_mm" (reached, root mean square), "stretch",
     "volume_ratios" by label, "tries". Raises ValueError for a single slice, labels that are not whole numbers, and
     where even small deformations change a volume too much.
