@@ -32,9 +32,10 @@ GAS_HU, GAS_SMOOTH_MM, GAS_MM = -930.0, 2.5, 3.0
 LUNG_MM2, LUNG_SHARE = 600.0, 0.6
 """A lung has a section of at least this area in some slice, and is no gas for at least this share of its pocket; others
 are gas of the stomach and bowel."""
-EVEN, EVEN_SHARE, WINDOW_MM, CORE_MM = 0.08, 0.1, 7.0, 4.0
+EVEN, EVEN_SHARE, EVEN_NEXT, WINDOW_MM, CORE_MM = 0.06, 0.1, 0.25, 7.0, 4.0
 """Contrast medium is even: a bright part is no bone where its deviation over windows of 7 mm stays below this share of
-the mean over discs of 4 mm radius that cover at least this share of it. Spongy bone is not, nor is its shell."""
+the mean over discs of 4 mm radius that cover at least this share of the part, the second one where only bone next to
+it speaks for bone. Spongy bone is not even, nor is its shell."""
 WALL_MM, SEAM_MM = 18.0, 2.0
 """Muscle of the body's wall lies within this distance of the fat under the skin; seams of fat up to twice the second
 lead from there to the fat around the organs, and do not count."""
@@ -166,11 +167,10 @@ def _bone(smooth: np.ndarray, bright: np.ndarray, voxel_mm: tuple[float, float, 
         for number, place in enumerate(ndimage.find_objects(parts), 1):
             own = parts[place] == number
             values = smooth[k][place]
-            if even[k][place][own].mean() >= EVEN_SHARE:
-                continue
-            if float(values[own].max()) >= DENSE_HU:
+            share, dense = float(even[k][place][own].mean()), float(values[own].max()) >= DENSE_HU
+            if dense and share < EVEN_SHARE:
                 bone[k][place] |= own
-            else:
+            elif not dense and share < EVEN_NEXT:
                 left[k].append((place, own))
     order = range(len(bone))
     for k, other in [*((k, k - 1) for k in order[1:]), *((k, k + 1) for k in order[-2::-1])]:
