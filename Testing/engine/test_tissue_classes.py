@@ -194,6 +194,22 @@ def test_overlapping_segments_become_one_map_on_the_geometry() -> None:
     assert np.array_equal(again.array, wanted), "the order of segments changes nothing"
 
 
+def test_lesions_of_a_network_that_knows_them_lie_over_tissues() -> None:
+    known = (*CLASSES, "nodule", "soft-tissue lesion")
+    segments = [Segment("Segment_1"), Segment("rib")]
+    table = ClassTable(known=known).with_chosen({"Segment_1": "nodule"})
+    assert table.classes_of(segments) == {"Segment_1": "nodule", "rib": "bone"}
+    assert table.class_of(Segment("Soft-tissue lesion")) == "soft-tissue lesion"
+    assert ClassTable().class_of(Segment("Soft-tissue lesion")) is None
+    given = {"Segment_1": Volume(trunk() == BONE, MATRIX, "label"), **masks()}
+    labels = label_map(given, {**CHOSEN, "Segment_1": "nodule"}, label_volume(), known, rest=255)
+    assert (labels.array[trunk() == BONE] == 7).all()
+    assert (labels.array[trunk() == AIR][:5] == 255).all()
+    assert label_map(masks(), CHOSEN, label_volume(), known).array.max() == BONE
+    with pytest.raises(ValueError, match="expected classes that begin with air, lung"):
+        label_map(masks(), CHOSEN, label_volume(), known[1:])
+
+
 def moved(mm: float) -> Volume:
     matrix = MATRIX.copy()
     matrix[0, 3] += mm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,34 +16,43 @@ SAME_MM = 1e-3
 """Grids are one where no voxel's centre lies further apart."""
 
 
-def label_map(masks: Mapping[str, Volume], classes: Mapping[str, str], geometry: Volume) -> Volume:
-    """One map of tissue classes, uint8 indices into CLASSES, from the masks of segments on the geometry's grid.
+def label_map(
+    masks: Mapping[str, Volume], classes: Mapping[str, str], geometry: Volume, known: Sequence[str] = CLASSES,
+    rest: int = AIR,
+) -> Volume:
+    """One map of tissue classes, uint8 indices into ``known``, from the masks of segments on the geometry's grid.
 
     ``masks``: by segment's name, any number above 0 is inside; ``classes``: the name of each one's class, see
-    :meth:`.names.ClassTable.classes_of`. What no segment covers is air; classes may be missing.
-    Raises ValueError, one sentence: no segments or none with a voxel, a segment wholly outside the geometry, another
-    grid, more or fewer than three axes, a single slice, an unknown class, NaN.
+    :meth:`.names.ClassTable.classes_of`; ``known``: the tissues, and after them what a network knows beside them, such
+    as lesions, which lie over all tissues. What no segment covers is ``rest``; classes may be missing.
+    Raises ValueError, one sentence: classes that do not begin with the tissues, no segments or none with a voxel, a
+    segment wholly outside the geometry, another grid, a single slice, an unknown class, NaN.
     """
     check_stack(geometry)
+    if tuple(known[: len(CLASSES)]) != CLASSES:
+        raise ValueError(
+            f"expected classes that begin with {', '.join(CLASSES)}, found {', '.join(known)}: "
+            "use a network that knows the tissues"
+        )
     if not masks:
         raise ValueError("expected a segmentation with segments, found none: draw or load segments first")
     layers: dict[int, np.ndarray] = {}
     for name, mask in masks.items():
         found = classes.get(name)
-        if found not in CLASSES:
+        if found not in known:
             raise ValueError(
-                f"expected one of the classes {', '.join(CLASSES)} for the segment '{name}', found {found!r}: name one"
+                f"expected one of the classes {', '.join(known)} for the segment '{name}', found {found!r}: name one"
             )
         check_same_grid(name, mask, geometry)
         if not np.isfinite(mask.array).all():
             raise ValueError(f"expected finite numbers in the segment '{name}', found NaN or infinity: repair the mask")
-        index = CLASSES.index(found)
+        index = known.index(found)
         inside = mask.array > 0
         layers[index] = layers[index] | inside if index in layers else inside
-    labels = np.full(geometry.array.shape, AIR, np.uint8)
+    labels = np.full(geometry.array.shape, rest, np.uint8)
     if not any(layer.any() for layer in layers.values()):
         raise ValueError("expected segments with voxels, found all of them empty: draw something first")
-    for index in OVER:
+    for index in (*OVER, *range(len(CLASSES), len(known))):
         if index in layers:
             labels[layers[index]] = index
     return Volume(labels, geometry.ijk_to_ras, "label")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from .classes import AIR, BONE, CLASSES, FAT, LUNG, MUSCLE, SOFT, VESSEL
@@ -69,31 +69,36 @@ class Segment:
 class ClassTable:
     """Names (as :func:`plain_name` makes them) and SNOMED CT codes, each with the name of its class.
 
-    ``chosen``: for segments by their own full names; it goes before codes, and these before names.
+    ``chosen``: for segments by their own full names; it goes before codes, and these before names. ``known``: the
+    classes of the network, the tissues by default; one that knows lesions has more, which are known by their names.
+    Raises ValueError for other classes.
     """
 
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(_pairs()[0]))
     codes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(_pairs()[1]))
     chosen: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    known: tuple[str, ...] = CLASSES
 
     def __post_init__(self) -> None:
         for kind in ("names", "codes", "chosen"):
             for name, found in getattr(self, kind).items():
-                if found not in CLASSES:
+                if found not in self.known:
                     raise ValueError(
-                        f"expected one of the classes {', '.join(CLASSES)} for '{name}', found {found!r}: "
+                        f"expected one of the classes {', '.join(self.known)} for '{name}', found {found!r}: "
                         "choose one of these"
                     )
 
     def with_chosen(self, chosen: Mapping[str, str]) -> ClassTable:
         """The table with the user's own choices added: segment's name to class; raises ValueError for other classes."""
-        return ClassTable(self.names, self.codes, MappingProxyType({**self.chosen, **chosen}))
+        return replace(self, chosen=MappingProxyType({**self.chosen, **chosen}))
 
     def class_of(self, segment: Segment) -> str | None:
         """The segment's class: as chosen, by code, by name; None where nothing tells."""
         if segment.name in self.chosen:
             return self.chosen[segment.name]
-        return self.codes.get(segment.code) or self.names.get(plain_name(segment.name))
+        plain = plain_name(segment.name)
+        own = {plain_name(name): name for name in self.known}
+        return self.codes.get(segment.code) or self.names.get(plain) or own.get(plain)
 
     def unknown(self, segments: Sequence[Segment]) -> list[str]:
         """The names of segments whose class must be asked for."""
@@ -104,7 +109,7 @@ class ClassTable:
         if unknown := self.unknown(segments):
             raise ValueError(
                 f"expected a tissue class for every segment, found none for {', '.join(unknown)}: choose one of "
-                f"{', '.join(CLASSES)} in the table, or leave the segment out"
+                f"{', '.join(self.known)} in the table, or leave the segment out"
             )
         return {segment.name: str(self.class_of(segment)) for segment in segments}
 
