@@ -49,7 +49,8 @@ def mri_table_rows(rows: Rows) -> list[list[str]]:
                     f"{factor:g}", group, TITLES.get(method, method), _mean(own, "nrmse", 4), against,
                     _mean(own, "ssim", 3), *(
                         _mean(own, name, 2) for name in (
-                            "contrast_5mm", "contrast_10mm", "coverage90", "coverage90_calibrated", "coverage_inside",
+                            "contrast_5mm", "contrast_10mm", "coverage90", "coverage90_calibrated",
+                            "coverage_inside_calibrated",
                         )
                     ),
                 ])
@@ -63,6 +64,34 @@ def mri_gate_rows(rows: Rows) -> list[list[str]]:
         own = [row for row in rows if (row["kind"], row["acceleration"]) == (kind, factor)]
         shares = (f"{mean(row[key] for row in own):.2f}" for key in ("stopped", "stopped_in_full"))
         lines.append([kind, f"{factor:g}", str(len(own)), *shares])
+    return lines
+
+
+def mri_measured_rows(rows: Rows) -> list[list[str]]:
+    """A line for each image of the samples that were left, by acceleration."""
+    return [
+        [
+            f"{row['acceleration']:.1f}", row["name"] + (f" (`{row['prior']}`)" if row["prior"] else ""),
+            f"{row['held_out']:.3f}", f"{row['floor']:.3f}", f"{row['residual_ratio']:.2f}",
+        ]
+        for row in rows if "held_out" in row
+    ]
+
+
+def mri_short_rows(rows: Rows) -> list[list[str]]:
+    """The mean of the samples of brains beside the best peer, a line for each acceleration."""
+    lines = []
+    for factor in dict.fromkeys(row["acceleration"] for row in rows):
+        part = [row for row in rows if row["acceleration"] == factor and group_of(row) == "brain"]
+        times, own = ratios(part, "dds"), [row for row in part if row["method"] == "dds"]
+        peers = {name: mean(errors) for name in PEERS if (errors := [r["nrmse"] for r in part if r["method"] == name])}
+        best = min(peers, key=lambda name: peers[name])
+        kept = " / ".join(_mean(own, name, 2) for name in ("contrast_5mm", "contrast_10mm"))
+        lines.append([
+            f"{factor:g}-fold", _mean(own, "nrmse", 3), f"{peers[best]:.3f} ({TITLES[best]})",
+            f"{mean(times.values()):.2f} ({max(times.values()):.2f})", _mean(own, "ssim", 3),
+            _mean(own, "coverage90_calibrated", 2), kept,
+        ])
     return lines
 
 

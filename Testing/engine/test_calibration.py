@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.__main__ import main
+from diffusion_engine.evaluation import calibrate
 from diffusion_engine.evaluation.calibrate import chosen_volumes
 from diffusion_engine.evaluation.factors import Errors, gain_of, make_entry
 from diffusion_engine.io.images import write_volume
@@ -368,6 +369,27 @@ LIKE = {
     "sigma": [0.1, 0.3], "mean": [1.0, 1.0], "slope": [1.0, 1.0], "precision": [[1.0, 0.0], [0.0, 1.0]],
     "threshold": 2.0, "full": 3.0,
 }
+
+
+def test_typical_scores_come_from_the_cases_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    class Stopped(Exception):
+        pass
+
+    def slices(folder: Path, names: list[str], *rest: object) -> None:
+        asked.append(names)
+        raise Stopped
+
+    monkeypatch.setattr(calibrate, "chosen_slices", slices)
+    prior = stub_prior(monkeypatch, data=[{"name": "head_1"}, {"name": "head_2"}, {"name": "leg"}])
+    with pytest.raises(Stopped):
+        calibrate.fit_scores(prior, tmp_path, Settings(), cases=("head*",))
+    with pytest.raises(Stopped):
+        calibrate.fit_scores(prior, tmp_path, Settings())
+    assert asked == [["head_1", "head_2"], ["head_1", "head_2", "leg"]]
+    with pytest.raises(ValueError, match="patterns of the card's training cases"):
+        calibrate.fit_scores(prior, tmp_path, Settings(), cases=("arm*",))
 
 
 def test_the_floor_of_an_older_card_is_found_under_its_former_name(tmp_path: Path) -> None:

@@ -241,3 +241,21 @@ def test_every_key_of_a_description_is_documented_and_the_example_is_right(tmp_p
     (example,) = re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)
     (tmp_path / "k.json").write_text(example, encoding="utf-8")
     assert read_description(tmp_path / "k.json").mask == "nonzero"
+
+
+def test_signal_in_what_was_cut_off_as_oversampling_is_told(tmp_path: Path) -> None:
+    """The disc fills most of the readout; with air beside it, or read twice as wide, nothing is said."""
+    path = saved(tmp_path / "k.npy", FULL)
+    axes = ["slice", "coil", "row", "column"]
+    wrong = read(path, describe(path, axes=axes, pixel_mm=[1, 1], oversampling=2))
+    told = [remark.sentence for remark in wrong.remarks if remark.kind == "signal_cut"]
+    assert len(told) == 1
+    assert re.search(r"oversampling \(2\) held [1-9]\d % of the signal", told[0])
+    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(FULL, -1), axis=-1), -1)
+    wide = np.pad(image, [(0, 0)] * 3 + [(16, 16)])
+    noise = np.random.default_rng(0).normal(size=(2, *wide.shape)) * np.abs(wide).max() / 30
+    wide = wide + noise[0] + 1j * noise[1]
+    both = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(wide, -1), axis=-1), -1).astype(np.complex64)
+    path = saved(tmp_path / "wide.npy", both)
+    right = read(path, describe(path, axes=axes, pixel_mm=[1, 1], oversampling=2))
+    assert "signal_cut" not in {remark.kind for remark in right.remarks}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusion_engine.__main__ import _parser
 from diffusion_engine.commands.options import given_settings
+from diffusion_engine.evaluation.contrast import lesions_for
 from diffusion_engine.evaluation.evaluate import Item, evaluate
 from diffusion_engine.evaluation.factors import errors_of
 from diffusion_engine.likelihoods.conditional import SolveSettings
@@ -32,6 +33,7 @@ from diffusion_engine.run.draws import diffusion_draws
 from diffusion_engine.run.pipeline import Result, reconstruct
 from diffusion_engine.run.presets import PRESETS
 from diffusion_engine.run.settings import Settings
+from diffusion_engine.run.surer import surer
 from diffusion_engine.sampling.noise import Noise
 from diffusion_engine.solvers.listing import listed_method, listed_methods
 from diffusion_engine.volume import Volume
@@ -212,7 +214,8 @@ def test_draws_by_moment_matching_are_the_exact_posterior_s(exact: Shrinking, so
     One probe traces the covariance.
     """
     assert solver in listed_methods("mri")
-    count, scan = 3, {"solver": solver, "steps": 60, "solver_options": {"sigma_max": 2.0}, "acs_lines": 8, "noise_percent": 10.0}
+    count, scan = 3, {"solver": solver, "steps": 60, "solver_options": {"sigma_max": 2.0}, "acs_lines": 8}
+    scan["noise_percent"] = 10.0
     ready = problem(head(1, 24), acceleration=2.0, **scan)
     settings = asked(draws=count, acceleration=2.0, **scan)
     likelihood, spread = ready.prior.likelihood, ready.prior.imaginary_std
@@ -274,6 +277,25 @@ def test_every_method_that_is_offered_has_its_row(exact: Shrinking, monkeypatch:
     rows = list(evaluate([item], [{"acceleration": 2.0}], methods, settings, lesions=False))
     assert [row["method"] for row in rows] == [label for name in methods for label in (f"{name}-draw", name)]
     assert all(np.isfinite(row["nrmse"]) for row in rows)
+
+
+def test_usual_options_decide_whether_there_is_a_pull() -> None:
+    """The usual settings of MRI leave the prior no room for what it missed, those of CT do."""
+    assert surer(Settings(modality="mri", draws=2)) is None
+    assert surer(Settings(modality="ct", draws=2)) is not None
+    assert surer(Settings(modality="mri", draws=2, solver_options={"broad_std": 0.01})) is not None
+
+
+def test_lesions_outside_of_the_field_of_view_are_none() -> None:
+    """The acquisition shows a part of the volume; of a lesion beyond nothing could be read."""
+    wide = Volume(np.full((1, 160, 160), 300.0, np.float32), np.diag([1.0, 1.0, 5.0, 1.0]), "a.u.")
+    wide.array[:, 140:148] = 500
+    inside = wide.crop(rows=(0, 60))
+    every, some = (lesions_for(wide, [(0, 0)], MRI, 3, frame) for frame in (wide, inside))
+    assert len(every) == 4
+    assert 0 < len(some) < 4
+    assert set(some) <= set(every)
+    assert {round(abs(lesion.contrast)) for lesion in every} == {45}
 
 
 def test_errors_of_a_calibration_are_in_network_units(exact: Shrinking) -> None:

@@ -146,7 +146,7 @@ def fit_factors(
             found = []
             for stack, counted in stacks:
                 problem, asked = scan(stack, wanted, settings, prior)
-                lesions = lesions_for(stack, _cases(counted, len(stack.array)), modality, settings.seed)
+                lesions = lesions_for(stack, _cases(counted, len(stack.array)), modality, settings.seed, problem.frame)
                 twin = Twin(scan(inserted(stack, lesions), wanted, settings, prior)[0], lesions) if lesions else None
                 found.append(errors_of(problem, twin, asked, prior, counted))
                 acquisition = asked_acquisition(problem, asked, prior)

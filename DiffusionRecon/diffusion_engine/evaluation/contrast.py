@@ -43,12 +43,17 @@ class Twin:
         return [(own, parts(own, frame, self.lesions, flips)) for own in self.lesions]
 
 
-def lesions_for(volume: Volume, cases: Sequence[tuple[int, int]], modality: Modality, seed: int) -> list[Lesion]:
-    """The modality's lesions in some slices, (place in the volume, index in the patient): seed and index choose."""
+def lesions_for(
+    volume: Volume, cases: Sequence[tuple[int, int]], modality: Modality, seed: int, frame: Volume
+) -> list[Lesion]:
+    """The modality's lesions in some slices, (place in the volume, index in the patient): seed and index choose.
+
+    ``frame``: the grid of the scan's images; lesions that lie outside of it, as its field of view is smaller, are none.
+    """
     found: list[Lesion] = []
     for place, index in cases:
         found += placed(volume, place, modality.cases.lesions, modality, np.random.default_rng((seed, index)))
-    return found
+    return [lesion for lesion in found if lesion.coverage(frame).any()]
 
 
 def contrast_kept(

@@ -153,7 +153,7 @@ def evaluate(
             asked = settings.changed(**{**modality.cases.fixed, **scan, "pixel_mm": pixel})
             card = prior.card if prior else None
             problem = modality.prepare(item.volume, asked, device, card, no_limit)
-            wanted = lesions_for(item.volume, item.cases, modality, settings.seed) if lesions else []
+            wanted = lesions_for(item.volume, item.cases, modality, settings.seed, problem.frame) if lesions else []
             twin = Twin(
                 modality.prepare(inserted(item.volume, wanted), asked, device, card, no_limit), wanted
             ) if wanted else None

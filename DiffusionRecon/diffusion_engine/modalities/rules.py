@@ -48,6 +48,11 @@ class Fingerprint(Protocol):
         ...
 
 
+def near(one: float, other: float, factor: float) -> bool:
+    """Whether two numbers of fingerprints are within a ``factor`` of each other; a little more, for rounding."""
+    return one <= factor * other * 1.001 and other <= factor * one * 1.001
+
+
 @dataclass(frozen=True)
 class Remark:
     """What is said about measured data. ``kind``: a short name for programs; ``sentence``: for the user;

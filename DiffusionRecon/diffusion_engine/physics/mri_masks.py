@@ -99,6 +99,11 @@ def _picked(allowed: np.ndarray, sampling: Sampling, generator: np.random.Genera
             f"the calibration block of {sampling.calibration} reaches into what partial Fourier or the elliptical "
             "shutter leaves out: measure fewer calibration lines or a larger share"
         )
+    if sampling.calibration > min(shape[:1] if sampling.axes == 1 else shape):
+        raise ValueError(
+            f"expected at most {shape[0]} fully sampled lines, as many as the image has rows, found "
+            f"{sampling.calibration}: measure fewer"
+        )
     wanted = round(allowed.size / sampling.acceleration)
     if wanted < block.sum():
         raise ValueError(

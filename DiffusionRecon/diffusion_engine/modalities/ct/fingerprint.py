@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...checks import number
+from ..rules import near
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +110,7 @@ class CTFingerprint:
         """Whether RULE allows to use what was calibrated for this scan for ``asked``."""
         return (
             self.offset(asked) is not None and abs(asked.views - self.views) <= VIEWS_TOLERANCE * self.views
-            and _near(asked.gap_degrees, self.gap_degrees, GAP_FACTOR)
+            and near(asked.gap_degrees, self.gap_degrees, GAP_FACTOR)
         )
 
     def offset(self, asked: CTFingerprint) -> float | None:
@@ -124,21 +125,16 @@ class CTFingerprint:
         alike = (
             same(self) == same(asked)
             and abs(asked.arc_degrees - self.arc_degrees) <= ARC_TOLERANCE * self.arc_degrees
-            and _near(asked.gap_degrees * asked.views, self.gap_degrees * self.views, GAP_FACTOR)
-            and _near(asked.noise_percent, self.noise_percent, NOISE_FACTOR)
-            and _near(asked.noise_range, self.noise_range, NOISE_FACTOR)
-            and _near(asked.scatter_percent, self.scatter_percent, NOISE_FACTOR)
+            and near(asked.gap_degrees * asked.views, self.gap_degrees * self.views, GAP_FACTOR)
+            and near(asked.noise_percent, self.noise_percent, NOISE_FACTOR)
+            and near(asked.noise_range, self.noise_range, NOISE_FACTOR)
+            and near(asked.scatter_percent, self.scatter_percent, NOISE_FACTOR)
         )
         return math.log(self.views / asked.views) if alike else None
 
     def words(self) -> str:
         """Such as "60 views"."""
         return f"{self.views} views"
-
-
-def _near(one: float, other: float, factor: float) -> bool:
-    """Whether two numbers are within a ``factor`` of each other; a little more, for rounding."""
-    return one <= factor * other * 1.001 and other <= factor * one * 1.001
 
 
 def _directions(angles_rad: Sequence[float], period_rad: float) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ...checks import number
+from ..rules import near
 
 if TYPE_CHECKING:
     from ..prepared import Prepared
@@ -71,7 +72,7 @@ class MRIFingerprint:
 
     def fits(self, asked: MRIFingerprint) -> bool:
         """Whether RULE allows to use what was calibrated for this acquisition for ``asked``."""
-        return self.offset(asked) is not None and _near(
+        return self.offset(asked) is not None and near(
             self.acceleration, asked.acceleration, 1 + ACCELERATION_TOLERANCE
         )
 
@@ -82,17 +83,12 @@ class MRIFingerprint:
             return a.pattern, a.axes, a.partial, a.resampled, a.coils > 1
 
         alike = (
-            same(self) == same(asked) and _near(self.acs_lines, asked.acs_lines, ACS_FACTOR)
-            and _near(self.noise_percent, asked.noise_percent, NOISE_FACTOR)
-            and _near(self.coils, asked.coils, COIL_FACTOR)
+            same(self) == same(asked) and near(self.acs_lines, asked.acs_lines, ACS_FACTOR)
+            and near(self.noise_percent, asked.noise_percent, NOISE_FACTOR)
+            and near(self.coils, asked.coils, COIL_FACTOR)
         )
         return math.log(self.acceleration / asked.acceleration) if alike else None
 
     def words(self) -> str:
         """Such as "8-fold acceleration"."""
         return f"{self.acceleration:.3g}-fold acceleration"
-
-
-def _near(one: float, other: float, factor: float) -> bool:
-    """Whether two numbers are within a ``factor`` of each other; a little more, for rounding."""
-    return max(one, other) <= factor * max(min(one, other), 1e-12) * 1.001

@@ -33,11 +33,29 @@ def judge(kspace: KSpace) -> tuple[Remark, ...]:
                 "to nothing: the data were accelerated already and filled up, give a mask that is false there"
                 + ("" if kspace.noise_covariance is None else ", or leave out a noise scan of another scale")
             )
+    if _gaps_along_readout(kspace):
+        remarks.append(Remark(
+            "axes_exchanged", "Whole columns of k-space were left out, and no rows: lines of phase encoding lie along "
+            "rows here, so that rows and columns may be exchanged and the image turned. Check the order of the axes.",
+            False,
+        ))
     if kspace.coils == 1 and kspace.acceleration > 1:
         remarks.append(Remark(
             "one_coil", "There is one coil, so that its maps tell nothing of what was not measured.", True
         ))
     return tuple(remarks)
+
+
+def _gaps_along_readout(kspace: KSpace) -> bool:
+    """Whether all that was left out between measured columns are whole columns: no readout looks like that."""
+    for mask in kspace.mask:
+        columns = mask.any(0)
+        if not np.array_equal(mask, np.broadcast_to(columns, mask.shape)):
+            return False
+        measured = np.flatnonzero(columns)
+        if len(measured) == measured[-1] - measured[0] + 1:
+            return False
+    return True
 
 
 def check_maps(kspace: KSpace) -> None:

@@ -78,7 +78,7 @@ def simulate(
     mask = sampling_mask(
         coarse,
         Sampling(
-            scan.pattern, scan.acceleration, min(scan.acs_lines, coarse[0]), scan.axes,
+            scan.pattern, scan.acceleration, scan.acs_lines, scan.axes,
             partial_fourier=scan.partial_fourier, elliptical=scan.elliptical,
         ),
         seed,

@@ -13,7 +13,7 @@ from .header import Encoding
 from .lines import Gridded, Lines, covariance, size_of, to_grid
 from .placing import directions_ok, ijk_to_ras, slice_order
 from .raw import Raw, finished
-from .transforms import decoupled, thinned, without_oversampling
+from .transforms import decoupled, doubt_of_cut, thinned, without_oversampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,9 @@ def to_kspace(found: Acquisition, raw: Raw, description: Description, path: Path
     slices, distance = _sorted_slices(slices, found)
     whole = to_grid(lines, slices, encoding, raw, readout)
     averages = _averages(whole, raw)
+    doubt = doubt_of_cut(whole.values, columns) if columns != whole.values.shape[-1] else None
+    if doubt is not None:
+        raw.remark("signal_cut", doubt, False)
     values, mask = _without_oversampling(whole, columns)
     rows, partitions = values.shape[3], values.shape[1]
     if found.noise is not None:

@@ -11,7 +11,7 @@ from .description import Description
 from .loading import load_array
 from .masks import checked_pattern, measured
 from .raw import Raw, finished
-from .transforms import decoupled, thinned, without_oversampling
+from .transforms import decoupled, doubt_of_cut, thinned, without_oversampling
 
 EXAMPLE = {3: '["coil", "row", "column"]', 4: '["slice", "coil", "row", "column"]'}
 CANONICAL = ("contrast", "repetition", "average", "slice", "coil", "row", "column")
@@ -67,6 +67,9 @@ def from_whole(
     columns = raw.values.shape[-1]
     size = round(columns / factor)
     if size != columns:
+        doubt = doubt_of_cut(raw.values, size)
+        if doubt is not None:
+            raw.remark("signal_cut", doubt, False)
         raw.mask = thinned(raw.mask, size)
         raw.values = without_oversampling(raw.values, size) * raw.mask[:, None]
         raw.facts["oversampling_removed"] = factor

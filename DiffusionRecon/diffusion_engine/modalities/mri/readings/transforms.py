@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+MOST_CUT = 0.03
+"""Share of the signal that may lie where readouts are oversampled: next to none, but for what spreads from edges."""
+
 
 def to_image(values: np.ndarray, axis: int) -> np.ndarray:
     """Inverse transform along an axis, complex64."""
@@ -31,6 +34,23 @@ def without_oversampling(values: np.ndarray, size: int) -> np.ndarray:
     if size == values.shape[-1]:
         return values
     return to_kspace(cropped(to_image(values, -1), size, -1), -1)
+
+
+def doubt_of_cut(values: np.ndarray, size: int) -> str | None:
+    """A sentence where more than MOST_CUT of the signal lies outside the middle ``size`` pixels along the last axis.
+
+    Signal: the energy of a column of the image above three times the quietest tenth of all columns, which hold noise.
+    """
+    energy = (np.abs(to_image(values, -1)) ** 2).reshape(-1, values.shape[-1]).mean(0)
+    signal = np.maximum(energy - 3 * np.quantile(energy, 0.1), 0)
+    kept = cropped(signal, size, 0).sum()
+    share = 1 - kept / signal.sum() if signal.sum() > 0 else 0.0
+    if share <= MOST_CUT:
+        return None
+    return (
+        f"What was cut off as readout oversampling ({values.shape[-1] / size:.3g}) held {100 * share:.0f} % of the "
+        "signal: part of the patient is missing, unless \"oversampling\" is right."
+    )
 
 
 def thinned(mask: np.ndarray, size: int) -> np.ndarray:
