@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # loaded where they are used: a program that reads NRRD alone
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", ".dcm")
 WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
+NOTE_BYTES = 79
+"""Of the free text of a NIfTI header, without its end."""
 HEADERS: dict[str, Callable[[Path], Layout]] = {
     ".nrrd": nrrd_header.read_header, ".nhdr": nrrd_header.read_header, ".nii": nifti.read_header,
     ".nii.gz": nifti.read_header, ".mha": metaimage.read_header, ".mhd": metaimage.read_header,
@@ -74,8 +76,10 @@ def read_array(path: str | os.PathLike[str]) -> np.ndarray:
     return read_voxels(layout)
 
 
-def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
-    """Write a volume, compressed, as .nrrd, .mha, .nii.gz or .nii (uncompressed), with its unit.
+def write_volume(volume: Volume, path: str | os.PathLike[str], description: str = "") -> None:
+    """Write a volume, compressed, as .nrrd, .mha, .nii.gz or .nii (uncompressed), with its unit and a description.
+
+    NIfTI has room for 80 bytes of unit and description together; the rest of a longer one is left out, dots in place.
 
     The file appears under its name only when complete: it is written beside it and then moved there. NRRD and
     MetaImage keep the geometry in double precision, NIfTI in single. Raises ValueError, one sentence, for an
@@ -91,7 +95,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"expected an existing folder for {place.name}, found none at {place.parent}: create it first")
     if place.is_dir():
         raise ValueError(f"expected a file name, found the folder {place}: choose another name")
-    image = _image(volume)
+    image = _image(volume, description)
     partial = place.with_name(f".{uuid.uuid4().hex}{ending}")
     try:
         # SimpleITK meets an unwritable folder with an error text that names its own source files.
@@ -141,8 +145,8 @@ def _ending(place: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else place.suffix.lower()
 
 
-def _image(volume: Volume) -> sitk.Image:
-    """The SimpleITK image of a volume, in LPS, its unit among the text fields."""
+def _image(volume: Volume, description: str) -> sitk.Image:
+    """The SimpleITK image of a volume, in LPS, its unit and description among the text fields."""
     import SimpleITK as sitk
 
     array = volume.array
@@ -157,7 +161,13 @@ def _image(volume: Volume) -> sitk.Image:
     image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(matrix[:3, 3].tolist())
     image.SetMetaData("unit", volume.unit)
-    image.SetMetaData("ITK_FileNotes", f"unit={volume.unit}")  # the only free text that NIfTI keeps
+    note = f"unit={volume.unit}"
+    if description:
+        image.SetMetaData("description", " ".join(description.split()))
+        note = f"{note}; {' '.join(description.split())}"
+        if len(note.encode()) > NOTE_BYTES:
+            note = note.encode()[: NOTE_BYTES - 3].decode(errors="ignore") + "..."
+    image.SetMetaData("ITK_FileNotes", note)  # the only free text that NIfTI keeps
     return image
 
 

@@ -67,7 +67,8 @@ def read_header(place: Path) -> Layout:
         raise damaged(place, f"a NIfTI header whose voxels begin at byte {start:g}, within the header")
     length = columns * rows * slices * dtype.itemsize
     part = Part(place, length, 0, int(start)) if packed else Part(place, length, int(start))
-    note = re.fullmatch(r"unit=(.+)", header["descrip"].tobytes().split(b"\0")[0].decode("utf-8", "replace").strip())
+    text = header["descrip"].tobytes().split(b"\0")[0].decode("utf-8", "replace").strip()
+    note = re.fullmatch(r"unit=([^;]+)(?:;.*)?", text)
     return Layout(
         place, (columns, rows, slices), dtype, "packed" if packed else "raw", (part,),
         partial(_grid, place, header, (columns, rows, slices)), _scaling(place, header),
