@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from diffusion_engine.classical.osem import (
+    OrderedSubsets,
     herman_meyer,
     mlem_steps,
-    ordered_subsets,
     osem_steps,
     sensitivity,
     uniform_start,
@@ -125,7 +125,7 @@ def test_order_of_subsets_is_that_of_herman_and_meyer() -> None:
 def test_bad_options_are_refused() -> None:
     likelihood = scan()
     with pytest.raises(ValueError, match="1 to 12 subsets"):
-        ordered_subsets(likelihood, 13)
+        OrderedSubsets.of(likelihood, 13)
     with pytest.raises(ValueError, match="negative pixels"):
         next(osem_steps(likelihood, start=-activity()))
     with pytest.raises(ValueError, match="epsilon"):

@@ -13,12 +13,37 @@ doi:10.1109/42.241889.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..likelihoods.poisson import PoissonEmission
 from ..physics.operator import view_axis
+
+
+@dataclass(frozen=True, eq=False)
+class OrderedSubsets:
+    """The likelihoods of every n-th view, in an order in which neighbours differ most, and what each sees: A'1."""
+
+    parts: tuple[PoissonEmission, ...]
+    seen: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, likelihood: PoissonEmission, count: int) -> OrderedSubsets:
+        """``count`` subsets; 1 is the likelihood itself. Raises ValueError for more subsets than views."""
+        views = likelihood.operator.out_shape[view_axis(likelihood.operator)]
+        if not 1 <= count <= views:
+            raise ValueError(f"expected 1 to {views} subsets of {views} views, found {count}: use fewer")
+        order = herman_meyer(count)
+        parts = tuple(likelihood.subset(slice(n, None, count)) for n in order) if count > 1 else (likelihood,)
+        return cls(parts, tuple(sensitivity(part) for part in parts))
+
+    def __iter__(self) -> Iterator[tuple[PoissonEmission, Tensor]]:
+        return zip(self.parts, self.seen, strict=True)
+
+    def __len__(self) -> int:
+        return len(self.parts)
 
 
 def mlem_steps(likelihood: PoissonEmission, *, iterations: int = 50, start: Tensor | None = None) -> Iterator[Tensor]:
@@ -34,14 +59,13 @@ def osem_steps(
     ``subsets``: of every n-th view, taken in Herman and Meyer's order; ``start``: the first image, at least 0 (0 stays
     0), :func:`uniform_start` unless given. Raises ValueError for more subsets than views or a start that is negative.
     """
-    parts = ordered_subsets(likelihood, subsets)
-    seen = [sensitivity(part) for part in parts]
+    ordered = OrderedSubsets.of(likelihood, subsets)
     x = uniform_start(likelihood) if start is None else start
     if bool((x < 0).any()):
         raise ValueError("expected a start of 0 or more, found negative pixels: raise them to a small "
                          "positive activity")
     for _ in range(iterations):
-        for part, weight in zip(parts, seen, strict=True):
+        for part, weight in ordered:
             x = torch.where(weight > 0, x * correction(part, x) / weight, x)
         yield x
 
@@ -72,16 +96,6 @@ def uniform_start(likelihood: PoissonEmission) -> Tensor:
     counts = likelihood.data.sum((-2, -1), keepdim=True)
     background = likelihood.background.expand_as(likelihood.data).sum((-2, -1), keepdim=True)
     return even * torch.maximum(counts - background, 0.01 * counts) / expected
-
-
-def ordered_subsets(likelihood: PoissonEmission, subsets: int) -> list[PoissonEmission]:
-    """The likelihoods of every ``subsets``-th view, in the order in which neighbours in time differ the most."""
-    views = likelihood.operator.out_shape[view_axis(likelihood.operator)]
-    if not 1 <= subsets <= views:
-        raise ValueError(f"expected 1 to {views} subsets of {views} views, found {subsets}: use fewer")
-    if subsets == 1:
-        return [likelihood]
-    return [likelihood.subset(slice(first, None, subsets)) for first in herman_meyer(subsets)]
 
 
 def herman_meyer(count: int) -> list[int]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..likelihoods.poisson import PoissonEmission
-from .osem import correction, ordered_subsets, sensitivity, uniform_start
+from .osem import OrderedSubsets, correction, uniform_start
 
 Offset = tuple[int, int, int]
 IN_PLANE: tuple[Offset, ...] = ((0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 1, -1))
@@ -124,14 +124,13 @@ def relative_difference_steps(
     if not bool((torch.isfinite(beta) & (beta >= 0)).all()):
         raise ValueError("expected penalty weights of 0 or more, found others: correct them")
     beta = beta.reshape(-1, 1, 1) if beta.ndim == 1 else beta
-    parts = ordered_subsets(likelihood, subsets)
-    seen = [sensitivity(part) for part in parts]
-    whole = torch.stack(seen).sum(0)
+    ordered = OrderedSubsets.of(likelihood, subsets)
+    whole = torch.stack(ordered.seen).sum(0)
     x = uniform_start(likelihood) if start is None else start
     least = 1e-3 * x.mean((-2, -1), keepdim=True)
     for n in range(iterations):
         pace = subsets / (1 + relaxation * n)
-        for part, own in zip(parts, seen, strict=True):
+        for part, own in ordered:
             slope = correction(part, x) - own - beta / subsets * prior.gradient(x)
             reach = x.clamp_min(least)
             scale = whole + 2 * beta * reach * prior.curvature(x)
