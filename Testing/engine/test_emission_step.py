@@ -88,10 +88,10 @@ class Matrix:
         return (y[..., 0] @ self.matrix)[..., None, :]
 
 
-def quadrature(likelihood: PoissonEmission, near: Tensor, variance: float, points: int, top: float) -> Tensor:
+def quadrature(likelihood: PoissonEmission, near: Tensor, variance: float, points: int, low: float) -> Tensor:
     """Means, standard deviations and P(z_0 < 1) of the density, by the sum over a grid of its midpoints."""
     n = near.shape[-1]
-    axis = (torch.arange(points, dtype=torch.float64) + 0.5) * top / points
+    axis = low + (torch.arange(points, dtype=torch.float64) + 0.5) * (8.0 - low) / points
     z = torch.cartesian_prod(*[axis] * n)[:, None]
     one = PoissonEmission(likelihood.operator, likelihood.data[:1].expand(len(z), -1, -1), likelihood.background[:1])
     energy = one.misfit(z) + (z - near[:1]).square().flatten(1).sum(1) / (2 * variance)
@@ -106,7 +106,8 @@ def quadrature(likelihood: PoissonEmission, near: Tensor, variance: float, point
     ([[1.0, 0.5, 0.0], [0.2, 1.5, 0.5], [1.0, 1.0, 1.0], [0.0, 0.1, 2.0]], [-0.5, 3.0, 1.0], [0.0, 6.0, 5.0, 1.0], 70),
     ([[9.0, 4.0], [3.0, 8.0]], [2.0, 2.0], [40.0, 12.0], 300),
 ])
-def test_draws_have_the_moments_of_the_density(rows, near, counts, points) -> None:
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_draws_have_the_moments_of_the_density(rows, near, counts, points, nonnegative) -> None:
     chains, variance = 200, 2.0
     operator = Matrix(torch.tensor(rows, dtype=torch.float64))
     data = torch.tensor(counts, dtype=torch.float64).reshape(1, -1, 1).expand(chains, -1, -1)
@@ -115,14 +116,14 @@ def test_draws_have_the_moments_of_the_density(rows, near, counts, points) -> No
     noise, z, step, found, accepted = seeded(4), torch.ones_like(centre), None, [], []
     for n in range(45):
         draw = emission_draw(likelihood, centre, variance, start=z, noise=noise, step=step, moves=1, leaps=4,
-                             adapt=n < 15)
+                             adapt=n < 15, nonnegative=nonnegative)
         z, step = draw.image, draw.step
-        assert (z >= 0).all()
+        assert not nonnegative or (z >= 0).all()
         if n >= 15:
             found.append(z[:, 0])
             accepted.append(draw.accepted.mean())
     values = torch.cat(found)
-    expected = quadrature(likelihood, centre, variance, points, 8.0)
+    expected = quadrature(likelihood, centre, variance, points, 0.0 if nonnegative else -6.0)
     moments = torch.cat((values.mean(0), values.std(0), (values[:, 0] < 1).double().mean()[None]))
     assert (moments - expected).abs().max() < 0.05 * max(1.0, math.sqrt(expected.max().item()))
     assert torch.stack(accepted).mean() > 0.6
