@@ -37,7 +37,8 @@ class Sinogram:
     None for 1. ``slice_spacing_mm``: of the planes' centres. ``duration_s``: of the frame, None where unknown.
     ``counts_per_bq``: counts that one Bq/mL along one mm of a line gives per second, None where the scan is not
     calibrated: images then have no absolute unit. ``ijk_to_ras``: (4, 4), of image voxels (column, row, slice), mm;
-    None where unknown. ``remarks``: what the reader found; ``facts``: a summary of the header, JSON values.
+    voxel (0, 0, k) lies on the axis of rotation in plane k, see :meth:`placed`; None where unknown. ``remarks``: what
+    the reader found; ``facts``: a summary of the header, JSON values.
 
     Raises ValueError, one sentence, for other shapes, NaN, negative counts, no counts, a background above the counts,
     attenuation outside (0, 1], efficiencies below 0 or all 0, and lengths that contradict each other.
@@ -58,8 +59,8 @@ class Sinogram:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        prompts = _counts(self.prompts, "prompts", "randoms were subtracted? Give the prompts, and the expected "
-                          "randoms as background")
+        prompts = _counts(self.prompts, "prompts", "were randoms subtracted, or values interpolated? Give the "
+                          "prompts, and the expected randoms as background")
         if not prompts.any():
             raise ValueError("expected coincidence counts as prompts, found zeros only: choose the file of the prompts")
         object.__setattr__(self, "prompts", prompts)
@@ -82,6 +83,16 @@ class Sinogram:
     @property
     def bins(self) -> int:
         return int(self.prompts.shape[2])
+
+    def placed(self, rows: int, columns: int, pixel_mm: tuple[float, float]) -> np.ndarray | None:
+        """ijk_to_ras (4, 4) of a grid about the axis, None: unknown; ``pixel_mm``: distance of rows and of columns."""
+        if self.ijk_to_ras is None:
+            return None
+        axes = self.ijk_to_ras[:3, :3] / np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        matrix = self.ijk_to_ras.copy()
+        matrix[:3, 0], matrix[:3, 1] = axes[:, 0] * pixel_mm[1], axes[:, 1] * pixel_mm[0]
+        matrix[:3, 3] -= matrix[:3, 0] * (columns - 1) / 2 + matrix[:3, 1] * (rows - 1) / 2
+        return matrix
 
     def _check_geometry(self) -> None:
         angles = np.asarray(self.angles_rad, np.float64)
@@ -167,6 +178,13 @@ class Sinogram:
         advice = "exchange its axes" if turned else "give that of these prompts"
         raise ValueError(f"expected {name} in the shape {self.prompts.shape} of the prompts, found {array.shape}: "
                          f"{advice}")
+
+
+def about_axis(ijk_to_ras: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The ``ijk_to_ras`` of a :class:`Sinogram` whose axis of rotation is the middle of a grid of images."""
+    matrix = np.array(ijk_to_ras, np.float64)
+    matrix[:3, 3] += matrix[:3, 0] * (columns - 1) / 2 + matrix[:3, 1] * (rows - 1) / 2
+    return matrix
 
 
 def _counts(array: np.ndarray, name: str, advice: str) -> np.ndarray:
