@@ -39,6 +39,7 @@ class Description:
     axes: tuple[str, ...] | None = None
     variable: str | None = None
     angles_deg: tuple[float, ...] | None = None
+    arc_deg: float | None = None
     bin_mm: float | None = None
     centre_bin: float | None = None
     slice_spacing_mm: float | None = None
@@ -107,6 +108,8 @@ def read_description(path: Path | None) -> Description:
     for one, other in (("attenuation", "attenuation_factors"), ("efficiency", "normalisation")):
         if {one, other} <= set(given):
             raise ValueError(f"expected {one} or {other} in {path}, found both: give one of them")
+    if {"angles_deg", "arc_deg"} <= set(given):
+        raise ValueError(f"expected angles_deg or arc_deg in {path}, found both: give one of them")
     for key in ("axes", "angles_deg"):
         if key in given:
             given[key] = tuple(given[key])
@@ -134,7 +137,7 @@ def _fault(key: str, value: Any) -> str:
     """What is expected of a key's value instead of this one; nothing where it is right."""
     if key in LENGTHS:
         return "" if number(value) and value > 0 else "a positive number"
-    if key == "centre_bin":
+    if key in ("centre_bin", "arc_deg"):
         return "" if number(value) else "a number"
     if key in ("rings", "detectors_per_ring"):
         return "" if whole(value) and value > 0 else "a whole number of at least 1"

@@ -35,7 +35,8 @@ def read_interfile_image(path: Path, unit: str | None = None) -> Volume:
     check_whole(header)
     kind = key_of(header.text("pet data type"))
     if kind not in ("image", "") or header.text("minimum ring difference per segment"):
-        raise ValueError(f"expected an image as PET data type in {path.name}, found '{kind}': choose the image's header")
+        raise ValueError(f"expected an image as PET data type in {path.name}, found '{kind}': choose the image's "
+                         "header")
     if header.whole_number("number of dimensions") not in (None, 3):
         raise ValueError(f"expected three dimensions in {path.name}, found {header.text('number of dimensions')}: give "
                          "one volume")
@@ -45,7 +46,8 @@ def read_interfile_image(path: Path, unit: str | None = None) -> Volume:
                          "data: give each in a file of its own")
     labels = [key_of(header.text("matrix axis label", n)) for n in (1, 2, 3)]
     if any(labels) and labels != ["x", "y", "z"]:
-        raise ValueError(f"expected the axes x, y, z in {path.name}, found {', '.join(labels)}: convert the file by STIR")
+        raise ValueError(f"expected the axes x, y, z in {path.name}, found {', '.join(labels)}: convert the file by "
+                         "STIR")
     sizes = [header.whole_number("matrix size", n) or 0 for n in (1, 2, 3)]
     lengths = [header.number("scaling factor (mm/pixel)", n) or 0.0 for n in (1, 2, 3)]
     if min(sizes) < 1 or min(lengths) <= 0:
@@ -72,8 +74,8 @@ def _scaled(header: InterfileHeader, array: np.ndarray) -> np.ndarray:
     """The stored numbers times the image scaling factor: one, or one for each slice."""
     factors = header.numbers("image scaling factor", 1) or header.numbers("quantification units") or [1.0]
     if len(factors) not in (1, len(array)):
-        raise ValueError(f"expected one image scaling factor or {len(array)} of the slices in {header.path.name}, found "
-                         f"{len(factors)}: correct the header")
+        raise ValueError(f"expected one image scaling factor or {len(array)} of the slices in {header.path.name}, "
+                         f"found {len(factors)}: correct the header")
     if set(factors) == {1.0}:
         return array
     return (array * np.array(factors).reshape(-1, 1, 1)).astype(np.float32)
