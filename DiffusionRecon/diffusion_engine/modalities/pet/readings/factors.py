@@ -44,14 +44,14 @@ class Factors:
         attenuation = found(description.attenuation)
         factors = found(description.attenuation_factors)
         if factors is not None:
-            attenuation = [_inverse(part, "attenuation factors", 1.0) for part in factors]
+            attenuation = [inverse(part, "attenuation factors", 1.0) for part in factors]
         if attenuation is None:
             remarks.append(Remark("attenuation", "No attenuation is known: give a mu-map or CT, or name a file of "
                                                  "factors as \"attenuation\" in the description.", False))
         efficiency = found(description.efficiency)
         norm = found(description.normalisation)
         if norm is not None:
-            efficiency = [_inverse(part, "normalisation", 0.0) for part in norm]
+            efficiency = [inverse(part, "normalisation", 0.0) for part in norm]
         return cls(background, attenuation or ones, efficiency or ones, attenuation is not None, efficiency is not None)
 
 
@@ -69,7 +69,7 @@ def _same_layout(description: Description, name: str, layout: SinogramLayout) ->
     return parts_of(header, other)[0]
 
 
-def _inverse(factors: np.ndarray, name: str, least: float) -> np.ndarray:
+def inverse(factors: np.ndarray, name: str, least: float) -> np.ndarray:
     """1 / factor, 0 where a normalisation is 0 (a dead bin); ValueError for numbers below ``least``."""
     if not np.isfinite(factors).all() or (factors < least - 1e-4).any():
         raise ValueError(f"expected finite {name} of at least {least:g}, found {float(np.min(factors)):g}: give the "
