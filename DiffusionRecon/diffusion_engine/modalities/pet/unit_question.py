@@ -28,8 +28,8 @@ def question_pet(volume: Volume) -> str | None:
     if not most > 0:
         raise ValueError(f"expected activity above 0, found values from {least:g} to {most:g}: choose another volume")
     if least < DEEP * most:
-        return (f"The volume has values from {least:.4g} to {most:.4g} {volume.unit}, which are no activities: is it a CT "
-                "or another image?")
+        return (f"The volume has values from {least:.4g} to {most:.4g} {volume.unit}, which are no activities: is it a "
+                "CT or another image?")
     if volume.unit == "SUV" and most > HOTTEST_SUV:
         return f"The volume reaches an SUV of {most:.4g}, which no tissue has: are its values Bq/mL?"
     if volume.unit == "Bq/mL" and most < FAINTEST_BQML:

@@ -42,7 +42,9 @@ def read_dicom_pet(path: str | os.PathLike[str], unit: str | None = None, given:
     place = Path(path)
     files: tuple[DicomFile, ...]
     if place.is_dir():
-        chosen = choose_series(list_series(place), place, series)
+        listed = list_series(place)
+        pets = [found for found in listed if found.modality == "PT"]
+        chosen = choose_series(pets if pets and series is None else listed, place, series)
         files, series = chosen.files, chosen.uid
     else:
         files = (open_dicom(place),)

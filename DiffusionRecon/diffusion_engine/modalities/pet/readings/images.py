@@ -26,7 +26,8 @@ SCALES = {"kbq/ml": 1e3, "kbq/cc": 1e3, "mbq/ml": 1e6, "nci/ml": 37.0, "nci/cc":
 
 
 def read_pet_image(path: str | os.PathLike[str], unit: str | None = None, description: Path | None = None,
-                   given: Mapping[str, Any] | None = None, series: str | None = None, frame: int | None = None) -> Volume:
+                   given: Mapping[str, Any] | None = None, series: str | None = None, frame: int | None = None
+                   ) -> Volume:
     """A PET image of DICOM, NIfTI, NRRD, MetaImage, Interfile or ECAT 7 in Bq/mL or SUV.
 
     ``unit``: of the values, in place of what the file says; ``description``: a JSON file whose "unit" (or "Units", as
