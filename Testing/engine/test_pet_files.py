@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from diffusion_engine.modalities import pet
 from diffusion_engine.modalities.pet.files import FILES
 from diffusion_engine.modalities.pet.readings.arrays import read_npz, write_npz
+from diffusion_engine.modalities.pet.readings.description import KEYS, read_description
 from diffusion_engine.modalities.pet.sinogram import Sinogram, about_axis
 from diffusion_engine.modalities.rules import Remark
 from pet_files import describe, header_text, sinogram_fields, write_sinogram
@@ -109,7 +112,7 @@ def test_a_damaged_own_file_is_recognised_and_refused(tmp_path: Path) -> None:
         write_npz(made(), tmp_path / "absent" / "a.npz")
 
 
-KEYS: dict[str, Any] = {"axes": ["bin", "angle", "slice"], "bin_mm": 2.0, "slice_spacing_mm": 3.0, "arc_deg": 180}
+GIVEN: dict[str, Any] = {"axes": ["bin", "angle", "slice"], "bin_mm": 2.0, "slice_spacing_mm": 3.0, "arc_deg": 180}
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".mat"])
@@ -123,7 +126,7 @@ def test_arrays_with_a_description(tmp_path: Path, ending: str) -> None:
     else:
         savemat(path, {"counts": stored})
     np.save(tmp_path / "acf.npy", np.full(stored.shape, 5.0))
-    description = describe(path, **KEYS, attenuation_factors="acf.npy", duration_s=30, isotope="Ga-68")
+    description = describe(path, **GIVEN, attenuation_factors="acf.npy", duration_s=30, isotope="Ga-68")
     assert FILES.recognise(path, description)
     assert not FILES.recognise(path, None)
     found = FILES.read(path, description)
@@ -137,7 +140,7 @@ def test_arrays_with_a_description(tmp_path: Path, ending: str) -> None:
 def test_factors_of_the_same_file_by_name(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, counts=COUNTS, expected=COUNTS * 0.25)
-    keys = {**KEYS, "axes": ["slice", "angle", "bin"], "variable": "counts", "background": "expected"}
+    keys = {**GIVEN, "axes": ["slice", "angle", "bin"], "variable": "counts", "background": "expected"}
     description = describe(path, **keys)
     assert FILES.read(path, description).background == pytest.approx(COUNTS * 0.25)
 
@@ -156,9 +159,19 @@ def test_what_a_description_lacks_is_asked_for(tmp_path: Path, changes: dict[str
         path = tmp_path / "a.npz"
         np.savez(path, counts=COUNTS.transpose(2, 1, 0))
         changes = {**changes, "variable": "counts"}
-    keys = {key: value for key, value in {**KEYS, **changes}.items() if value is not None}
+    keys = {key: value for key, value in {**GIVEN, **changes}.items() if value is not None}
     with pytest.raises(ValueError, match=said):
         FILES.read(path, describe(path, **keys))
+
+
+def test_the_document_names_every_key_and_its_example_is_read(tmp_path: Path) -> None:
+    text = Path(pet.__file__).with_name("PET.md").read_text(encoding="utf-8")
+    rows = [row for row in text.partition("## The description")[2].splitlines() if row.startswith("| `")]
+    keys = set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in rows)))
+    assert keys == {*KEYS, "unit"}
+    (example,) = re.findall(r"```json\n(.*?)\n```", text, re.DOTALL)
+    (tmp_path / "a.json").write_text(example, encoding="utf-8")
+    assert read_description(tmp_path / "a.json").attenuation_factors == "acf.npy"
 
 
 def test_other_files_are_not_taken_for_counts(tmp_path: Path) -> None:

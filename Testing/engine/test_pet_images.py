@@ -82,6 +82,17 @@ def test_missing_weight_is_asked_for_only_where_suv_is_wanted(tmp_path: Path) ->
     assert stated.array == pytest.approx(stored() * per_bqml() / 2, rel=1e-6)
 
 
+def test_stored_suv_stays_of_its_kind(tmp_path: Path) -> None:
+    folder = series(tmp_path / "pt", Units="GML", SUVType="LBMJANMA")
+    assert read_dicom_pet(folder).volume.unit == "SUVlbm"
+    assert read_dicom_pet(folder).volume.array == pytest.approx(stored())
+    body = read_dicom_pet(folder, "bw").volume
+    assert body.array == pytest.approx(stored() * (6680 + 216 * 70 / 1.8**2) / 9270, rel=1e-5)
+    assert read_dicom_pet(series(tmp_path / "bw", Units="GML")).volume.unit == "SUV"
+    with pytest.raises(ValueError, match="brought to Bq/mL"):
+        read_dicom_pet(folder, "Bq/mL")
+
+
 def test_pet_beside_its_ct_is_found(tmp_path: Path) -> None:
     folder = series(tmp_path / "both")
     for n in range(9):

@@ -78,6 +78,14 @@ def test_every_position_of_the_patient(tmp_path: Path, position: str) -> None:
     assert np.diag(found.ijk_to_ras)[:3] == pytest.approx([-left, -posterior, 6.0 * superior])
 
 
+def test_planes_of_inner_rings_lie_at_their_rings(tmp_path: Path) -> None:
+    found = read(write_sinogram(tmp_path, counts(), **{
+        "Number of rings": PLANES + 4, "patient orientation": "head_in", "patient rotation": "supine"}))
+    assert found.slices == PLANES
+    assert found.ijk_to_ras is not None
+    assert found.ijk_to_ras[:3, 3] == pytest.approx([0, 0, -12.0])  # from the third ring on
+
+
 def test_an_unknown_position_has_no_place(tmp_path: Path) -> None:
     assert read(write_sinogram(tmp_path, counts())).ijk_to_ras is None
 

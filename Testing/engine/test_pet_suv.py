@@ -171,15 +171,18 @@ def test_stored_suv() -> None:
     assert lean.bw == pytest.approx([70 / lean_mass_kg(70, 1.8, "M")])
     assert suv_factors([header(Units="CM2ML")]).of("bsa") == pytest.approx([1])
     with pytest.raises(ValueError, match="kind lbm"):
-        suv_factors([header(Units="GML", SUVType="LBM", PatientSize=None)])
+        suv_factors([header(Units="GML", SUVType="LBMJANMA", PatientSize=None)])
+    with pytest.raises(ValueError, match="leaves the formula open: state it"):
+        suv_factors([header(Units="GML", SUVType="LBM")])
+    assert suv_factors([header(Units="GML", SUVType="LBM")], {"SUVType": "LBMJANMA"}).of("lbm") == pytest.approx([1])
 
 
 def test_kinds_of_suv() -> None:
     found = suv_factors([header()])
     bw = expected(60)
     assert found.of("bw") == pytest.approx([bw])
-    # 70 kg, 1.80 m: index 21.605; 9270 * 70 / (6680 + 216 * 21.605) = 57.19 kg
-    assert found.of("lbm") == pytest.approx([bw * 57.185 / 70], rel=1e-4)
+    # 70 kg, 1.80 m: index 21.604938; 9270 * 70 / (6680 + 216 * 21.604938) = 57.188602 kg
+    assert found.of("lbm") == pytest.approx([bw * 57.188602 / 70], rel=1e-7)
     assert found.of("lbm_james") == pytest.approx([bw * (77 - 128 * (70 / 180) ** 2) / 70])
     assert found.of("ibw") == pytest.approx([bw * (48 + 1.06 * 28) / 70])
     assert found.of("bsa") == pytest.approx([bw * 0.007184 * 70**0.425 * 180**0.725 * 1e4 / 70e3])

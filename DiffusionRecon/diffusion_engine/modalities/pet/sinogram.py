@@ -15,6 +15,9 @@ from ..rules import Remark
 SAME_SIZE = 1e-3
 """Largest relative difference of two statements of one length."""
 
+ROUNDING = 1e-5
+"""By how much a probability may be above 1 as it was rounded."""
+
 BY_CHANCE = 6.0
 """Standard deviations by which the counts of a slice may fall below their expected background."""
 
@@ -145,7 +148,7 @@ class Sinogram:
     def _checked_attenuation(self, attenuation: np.ndarray) -> np.ndarray:
         found = self._same_shape(_numbers(attenuation, "attenuation"), "attenuation")
         least, most = float(found.min()), float(found.max())
-        if most > 1 + 1e-5 or least <= 0:
+        if most > 1 + ROUNDING or least <= 0:
             advice = "attenuation correction factors? Give 1 / factor" if least > 0 else "give exp(-integral of mu)"
             raise ValueError(f"expected a probability above 0 and at most 1 as attenuation, found {least:.4g} to "
                              f"{most:.4g}: {advice}")

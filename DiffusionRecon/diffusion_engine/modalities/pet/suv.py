@@ -31,9 +31,8 @@ KINDS: Mapping[str, str] = {
 }
 """Kinds of SUV by name: unit, and what the uptake is normalised by."""
 
-STORED_KINDS = {"": "bw", "BW": "bw", "LBM": "lbm", "LBMJANMA": "lbm", "LBMJAMES128": "lbm_james", "BSA": "bsa",
-                "IBW": "ibw"}
-"""Kinds by their names in SUVType; DICOM takes a missing one as BW."""
+STORED_KINDS = {"": "bw", "BW": "bw", "LBMJANMA": "lbm", "LBMJAMES128": "lbm_james", "BSA": "bsa", "IBW": "ibw"}
+"""Kinds by their names in SUVType; DICOM takes a missing one as BW. Its LBM leaves open by which formula."""
 
 LEAST_DOSE_BQ = 1e5
 """A tenth of a MBq: smaller activities are not injected, but are what a number in MBq looks like."""
@@ -50,6 +49,7 @@ class SuvFactors:
     ``bw``: (images,), SUVbw. ``ratios``: the factors of other kinds over that of SUVbw, by the names of ``KINDS``.
     ``missing``: a sentence for each kind that cannot be told. ``reasons``: whole sentences, in order, on how the
     factors were found. ``to_bqml``: (images,), from the values to Bq/mL, None where the header does not say.
+    ``facts``: the numbers used, and as "stored" the kind of values that are SUV already.
     """
 
     bw: np.ndarray
@@ -89,7 +89,8 @@ def suv_factors(headers: Sequence[Mapping[str, Any]], given: Mapping[str, Any] |
     to_bqml = None
     facts: dict[str, Any] = {"units": units}
     if units in ("GML", "CM2ML"):
-        bw = _stored_suv(first, units, ratios, missing, reasons) * np.ones(len(merged))
+        facts["stored"] = _stored_kind(first, units, missing, reasons)
+        bw = np.full(len(merged), 1 / ratios[facts["stored"]])
     elif units == "CNTS" and all(_private(header, "SUVScaleFactor") for header in merged):
         bw = np.array([_private(header, "SUVScaleFactor") for header in merged], np.float64)
         reasons.append("The values are counts, and Philips states their SUVbw by the factor (7053,1000).")
@@ -197,18 +198,18 @@ def _normaliser(kind: str, header: Mapping[str, Any]) -> float:
     return (lean_mass_kg if kind == "lbm" else lean_mass_james_kg)(weight, height, sex)
 
 
-def _stored_suv(header: Mapping[str, Any], units: str, ratios: Mapping[str, float], missing: Mapping[str, str],
-                reasons: list[str]) -> float:
-    """The factor from stored SUV to SUVbw."""
+def _stored_kind(header: Mapping[str, Any], units: str, missing: Mapping[str, str], reasons: list[str]) -> str:
+    """The kind of stored SUV; ValueError, one sentence, where it cannot be brought to others."""
     name = text_of(header, "SUVType").upper()
     kind = "bsa" if units == "CM2ML" and not name else STORED_KINDS.get(name)
     if kind is None:
-        raise ValueError(f"expected {', '.join(filter(None, STORED_KINDS))} as SUVType, found '{name}': state it")
+        raise ValueError(f"expected {', '.join(filter(None, STORED_KINDS))} as SUVType, found '{name}'"
+                         + (", which leaves the formula open" if name == "LBM" else "") + ": state it")
     if kind in missing:
         raise ValueError(f"the values are SUV of the kind {kind}: {missing[kind]}")
     reasons.append(f"The values are SUV already ({KINDS[kind]})"
                    + (", as DICOM takes it where SUVType is missing." if not name and kind == "bw" else "."))
-    return 1 / ratios[kind]
+    return kind
 
 
 def _private(header: Mapping[str, Any], name: str) -> float | None:

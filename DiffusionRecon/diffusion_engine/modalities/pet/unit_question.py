@@ -21,7 +21,7 @@ def question_pet(volume: Volume) -> str | None:
 
     Raises ValueError, one sentence, for a unit that PET does not have and a volume without any activity.
     """
-    if volume.unit not in ("Bq/mL", "SUV", "a.u."):
+    if volume.unit not in ("Bq/mL", "a.u.") and not volume.unit.startswith("SUV"):
         raise ValueError(f"expected a PET volume in Bq/mL or SUV, found one in {volume.unit}: "
                          + ("choose the PET, not the CT" if volume.unit == "HU" else "state the unit of its values"))
     least, most = float(np.min(volume.array)), float(np.max(volume.array))
@@ -30,7 +30,7 @@ def question_pet(volume: Volume) -> str | None:
     if least < DEEP * most:
         return (f"The volume has values from {least:.4g} to {most:.4g} {volume.unit}, which are no activities: is it a "
                 "CT or another image?")
-    if volume.unit == "SUV" and most > HOTTEST_SUV:
+    if volume.unit.startswith("SUV") and most > HOTTEST_SUV:
         return f"The volume reaches an SUV of {most:.4g}, which no tissue has: are its values Bq/mL?"
     if volume.unit == "Bq/mL" and most < FAINTEST_BQML:
         return f"The volume reaches only {most:.4g} Bq/mL, which no scan shows: are its values SUV or kBq/mL?"

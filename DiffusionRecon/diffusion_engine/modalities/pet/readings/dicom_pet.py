@@ -14,7 +14,7 @@ from ....io.conventions import LPS_TO_RAS, UNKNOWN_UNIT
 from ....io.dicom import choose_series, list_series, read_dicom
 from ....io.dicom_file import DicomFile, open_dicom
 from ....volume import Volume
-from ..suv import KINDS, SuvFactors, suv_factors
+from ..suv import SuvFactors, suv_factors
 from .dicom_header import frame_headers, place_of
 
 BQML = "Bq/mL"
@@ -61,9 +61,9 @@ def read_dicom_pet(path: str | os.PathLike[str], unit: str | None = None, given:
         question = str(error)
     stored = str(frames[0][0].get("Units", "")).upper()
     if unit is None:
-        unit = {"BQML": BQML, "GML": "bw", "CM2ML": "bsa"}.get(stored)
+        unit = BQML if stored == "BQML" else None
         if unit is None and factors is not None:
-            unit = BQML if factors.to_bqml is not None else "bw"
+            unit = BQML if factors.to_bqml is not None else factors.facts.get("stored", "bw")
     if unit == BQML and stored == "BQML":
         return PetSeries(volume.with_array(volume.array, BQML), factors, question)
     if unit is None or (factors is None and unit != BQML):
@@ -94,8 +94,3 @@ def _by_slice(volume: Volume, factors: np.ndarray, places: list[np.ndarray | Non
     if not np.isfinite(found).all():
         raise ValueError("expected a factor for every slice, found slices without a place: export the series again")
     return found
-
-
-def kinds() -> tuple[str, ...]:
-    """Units that may be asked for."""
-    return (BQML, *KINDS)
