@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusion_engine.modalities.pet.readings.description import Description, read_description
 from diffusion_engine.modalities.pet.readings.interfile_header import is_interfile, key_of, read_header
 from diffusion_engine.modalities.pet.readings.interfile_image import read_interfile_image
 from diffusion_engine.modalities.pet.readings.interfile_sinogram import read_interfile_sinogram
 from diffusion_engine.modalities.pet.readings.interfile_write import write_interfile
 from diffusion_engine.modalities.pet.sinogram import Sinogram
+from diffusion_engine.physics.ct import make_projector
+from diffusion_engine.physics.ct_geometry import CTGeometry
+from diffusion_engine.physics.grid import ImageGrid
 from pet_files import SIGNS, describe, header_text, sinogram_fields, write_sinogram
 from sample_data import samples
 
@@ -66,6 +70,22 @@ def test_a_point_off_the_centre_is_read_at_its_place(
     assert matrix is not None
     column, row = 17.0 / 2.5 + 31.5, -26.0 / 2.0 + 32
     assert matrix @ [column, row, 3, 1] == pytest.approx([-17.0, 26.0, -18.0, 1], abs=1e-9)
+
+
+def test_the_projector_puts_the_point_at_its_place_in_the_patient(tmp_path: Path) -> None:
+    values = np.zeros((VIEWS, PLANES, BINS + 1))
+    values[:, 1] = point(16.0, -24.0, np.radians(-7.5), 4.0, BINS + 1)  # an even number of bins
+    found = read(write_sinogram(tmp_path, values, **{
+        "View offset (degrees)": -7.5, "patient orientation": "feet_in", "patient rotation": "supine"}))
+    offset = ((found.bins - 1) / 2 - found.centre_bin) * found.bin_mm
+    rays = CTGeometry("parallel", tuple(found.angles_rad.tolist()), found.bins, found.bin_mm, offset)
+    projector = make_projector(rays, ImageGrid(31, 29, (4.0, 4.0)))
+    image = projector.adjoint(torch.from_numpy(found.prompts[1:2]))[0].numpy()
+    row, column = np.unravel_index(int(image.argmax()), image.shape)
+    matrix = found.placed(31, 29, (4.0, 4.0))
+    assert matrix is not None
+    # Feet first supine: STIR's x to the right of the patient, y to the back, z to the head.
+    assert matrix @ [column, row, 1, 1] == pytest.approx([16.0, 24.0, 6.0, 1], abs=1e-6)
 
 
 @pytest.mark.parametrize("position", SIGNS)
