@@ -44,7 +44,8 @@ class InputsPart(Part):
         self._modality.fill((modality.name, modality.title) for modality in table.MODALITIES.values())
         self._scan = Choices(ui.acquisitionPresetComboBox, self._takePreset)
         self._acquisitions = {
-            name: AcquisitionPart(ui, modality, ui.acquisitionPlace) for name, modality in table.MODALITIES.items()
+            name: AcquisitionPart(ui, modality, ui.acquisitionPlace, changed)
+            for name, modality in table.MODALITIES.items()
         }
         self._extent = ExtentPart(ui, changed)
         self._looked: tuple[Any, ...] | None = None
@@ -93,8 +94,12 @@ class InputsPart(Part):
     def scan(self) -> dict[str, Any]:
         """The engine's settings of the acquisition: measured data bring their own."""
         modality = self.shown
-        own = {} if self._measuring else modality.scanSettings(self._acquisitions[modality.name].values)
-        return {"modality": modality.name, **own}
+        settings = modality.measuredSettings if self._measuring else modality.scanSettings
+        return {"modality": modality.name, **settings(self._acquisitions[modality.name].values)}
+
+    def volumes(self) -> dict[str, Any]:
+        """The further volumes that the run takes, by the engine's setting."""
+        return self._acquisitions[self.shown.name].volumes()
 
     def shape(self) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
         """Slices, rows and columns of the whole image, and its pixels in mm (None where not known)."""
@@ -117,6 +122,10 @@ class InputsPart(Part):
             reason = self._trouble or ("" if self._summary else _("Choose a file of measured data first"))
         else:
             reason = self._volumeNotReady(self.parameters.inputVolume)
+        if reason:
+            return reason
+        acquisition = self._acquisitions[self.shown.name]
+        reason = self.shown.notReady(acquisition.values, self.inputNode(), acquisition.volumes())
         if reason:
             return reason
         try:
@@ -233,4 +242,4 @@ def _guess(node: Any) -> tuple[str | None, bool]:
     if not dicom and said in table.MODALITIES:
         return said, True
     unit = "" if dicom else unitOfNode(node)
-    return table.recognised(dicom, unit), table.proven(dicom, unit)
+    return table.recognised(dicom, unit, node.GetName() or ""), table.proven(dicom, unit)
