@@ -17,6 +17,7 @@ from ...priors.card import PriorCard
 from ...priors.slices import working_pixels
 from ...volume import AIR_HU, Volume, check_image
 from ..contract import Asked, Remark
+from ..grids import binnings
 from ..prepared import Extent, Prepared, check_region, flipped_bounds, no_limit
 from .field_of_view import reconstruction_grid
 from .hu_question import padding, question_hu
@@ -25,7 +26,7 @@ from .readings.judge import judge
 from .readings.line_integrals import as_line_integrals, estimated_variance
 from .scale import HU
 from .scan import CTScan
-from .simulate import binnings, scan_geometry, simulate
+from .simulate import scan_geometry, simulate
 from .system import CTSystem
 
 SMALLEST_PIXEL_MM = 1.25
