@@ -111,10 +111,10 @@ class Modality:
     pack, the measured data (None for a simulated scan) and the body part (as in DICOM, "" where unknown); None where no
     one stands out.
 
-    `names`: words in the names of volumes without a unit that speak for it. `volumes`: further volumes that a run takes,
-    as the parameter that holds each by the engine's setting that names its file. `measuredSettings`: what of the pack
-    is said of measured data too. `notReady`: why the pack's values, an input volume (None for measured data) and those
-    of `volumes` cannot be used, "" when they can.
+    `names`: words in the names of volumes without a unit that speak for it. `volumes`: further volumes that a run
+    takes, as the parameter that holds each by the engine's setting that names its file. `measuredSettings`: what of the pack
+    is said of measured data too. `notReady`: why the pack's values, an input volume (None for measured data), measured
+    data (None for a volume) and those of `volumes` cannot be used, "" when they can.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Modality:
     names: tuple[str, ...] = ()
     volumes: Mapping[str, str] = field(default_factory=dict)
     measuredSettings: Callable[[Any], dict[str, Any]] = lambda _values: {}
-    notReady: Callable[[Any, Any, Mapping[str, Any]], str] = lambda _values, _node, _volumes: ""
+    notReady: Callable[[Any, Any, MeasuredSummary | None, Mapping[str, Any]], str] = lambda *_facts: ""
 
 
 def presetOf(modality: Modality, values: Any) -> AcquisitionPreset | None:

@@ -125,7 +125,8 @@ class InputsPart(Part):
         if reason:
             return reason
         acquisition = self._acquisitions[self.shown.name]
-        reason = self.shown.notReady(acquisition.values, self.inputNode(), acquisition.volumes())
+        reason = self.shown.notReady(
+            acquisition.values, self.inputNode(), self.measured(), acquisition.volumes())
         if reason:
             return reason
         try:

@@ -144,8 +144,8 @@ def measuredSettings(values: Any) -> dict[str, Any]:
     return settings
 
 
-def notReady(values: Any, node: Any, volumes: Mapping[str, Any]) -> str:
-    """Why these values, a volume and one of attenuation cannot be used, "" when they can."""
+def notReady(values: Any, node: Any, measured: MeasuredPET | None, volumes: Mapping[str, Any]) -> str:
+    """Why these values, a volume or counts, and a volume of attenuation cannot be used, "" when they can."""
     if node is not None and not unitOfNode(node).startswith(ACTIVITY_UNITS):
         return _("Choose under 'Values in' in which unit the values of '{name}' are, or make SUV of them below").format(
             name=node.GetName())
@@ -160,6 +160,9 @@ def notReady(values: Any, node: Any, volumes: Mapping[str, Any]) -> str:
     if node is not None and not values.attenuated:
         return _("The body is not to attenuate, but '{name}' is chosen as attenuation: choose none, or let it"
                  ).format(name=chosen.GetName())
+    if measured is not None and measured.placed is False:
+        return _("The counts do not say where in the patient they lie, so that '{name}' cannot be brought to them: give "
+                 "ijk_to_ras in a description, or the survival of each bin").format(name=chosen.GetName())
     if unitOfNode(chosen) not in MAP_UNITS and not values.attenuationUnit:
         return _("Choose under 'Its values' whether '{name}' is a CT in HU or attenuation in 1/mm").format(
             name=chosen.GetName())

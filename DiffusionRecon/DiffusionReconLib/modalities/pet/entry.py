@@ -41,7 +41,7 @@ def _acquisition(**changes: Any) -> Mapping[str, Any]:
 SENTENCES: Mapping[str, str] = MappingProxyType({
     "standard": _("The usual choice: 4 samples of a method that follows the counts."),
     "posterior": _("8 samples whose mean and spread are near the posterior's."),
-    "classical": _("Without a trained model: OSEM, and a relative difference prior."),
+    "classical": _("Without a trained model: OSEM, and an image with a relative difference penalty (RDP)."),
 })
 
 PET = Modality(
@@ -64,7 +64,7 @@ PET = Modality(
                           _acquisition(counts=0.025)),
     ),
     sentences=SENTENCES,
-    stages=MappingProxyType({"osem": _("OSEM"), "rdp": _("Relative difference prior")}),
+    stages=MappingProxyType({"osem": _("OSEM"), "rdp": _("Relative difference penalty")}),
     scanSettings=scanSettings,
     sources=sources,
     summarise=summarise,

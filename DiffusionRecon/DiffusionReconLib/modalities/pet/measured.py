@@ -32,9 +32,12 @@ class Questions:
 
 @dataclass(frozen=True)
 class MeasuredPET(MeasuredSummary):
-    """Measured counts; `counts`: prompts a slice, 0 where that is not known yet."""
+    """Measured counts; `counts`: prompts a slice, 0 where that is not known yet; `placed`: whether they say where in
+    the patient they lie, None where that is not known yet.
+    """
 
     counts: float = 0.0
+    placed: bool | None = None
 
 
 def measuredPET(path: Path, description: Path | None, answers: Mapping[str, Any]) -> MeasuredPET:
@@ -65,6 +68,7 @@ def measuredPET(path: Path, description: Path | None, answers: Mapping[str, Any]
         files=files,
         remarks=tuple(remark.sentence for remark in remarks),
         counts=float(sinogram.prompts.sum(dtype=np.float64)) / sinogram.slices,
+        placed=sinogram.ijk_to_ras is not None,
     )
 
 

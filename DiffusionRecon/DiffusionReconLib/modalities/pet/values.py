@@ -1,4 +1,4 @@
-"""The unit of a PET volume's values where neither DICOM nor the file says it: stated by the user, kept with the volume."""
+"""The unit of a PET volume's values where neither DICOM nor the file says it: a user states it, the volume keeps it."""
 
 from __future__ import annotations
 
