@@ -134,10 +134,28 @@ def test_standInAnAcquisitionBecomesTheEnginesSettings(openPanel: OpenPanel) -> 
     ui.petDurationSpinBox.value = 90.0
     assert panel.widget.panel.inputs.scan() == {
         "modality": "pet", "counts": 0.1, "background_percent": 50.0, "angles": 60, "duration_s": 90.0,
-        "attenuated": True, "psf_mm": 5.0, "tube_kvp": 120,
+        "attenuated": True, "denoise": False, "psf_mm": 5.0, "tube_kvp": 120,
     }
     assert ui.acquisitionPresetComboBox.currentText == "Custom"
     Settings.from_dict(panel.widget.panel.settings())
+
+
+def test_standInALowCountImageIsDenoisedAndLabelledAsSuch(openPanel: OpenPanel) -> None:
+    """Whatever its dose, which the user enters."""
+    panel = openPanel()
+    ui = panel.widget.ui
+    addBody()
+    assert not ui.denoiseLabel.isVisibleTo(panel.container)
+    choose(ui.acquisitionPresetComboBox, "Denoise this low-count image")
+    ui.countsSpinBox.value = 0.05
+    assert ui.acquisitionPresetComboBox.currentText == "Denoise this low-count image"
+    assert ui.denoiseLabel.text.startswith(
+        "No scan is simulated: this volume is taken as the image of a scan of 0.05 million true coincidences a slice")
+    scan = panel.widget.panel.inputs.scan()
+    assert (scan["denoise"], scan["counts"]) == (True, 0.05)
+    assert OF_ENGINE.in_words(scan) == "denoised as of 0.05 million counts a slice"
+    choose(ui.acquisitionPresetComboBox, "Full counts")
+    assert (panel.widget.panel.inputs.scan()["denoise"], ui.denoiseLabel.text) == (False, "")
 
 
 def test_everyPETAcquisitionPresetIsRecognisedAndAccepted() -> None:

@@ -209,7 +209,8 @@ def simulateFrom(
 ) -> Prepare:
     """Prepares a job that simulates a scan of a volume and reconstructs it; only the wanted slices are copied.
 
-    `beside`: further volumes by the setting that names their file, which are brought to the volume's frame. Raises ValueError at once for a node that is no image.
+    `beside`: further volumes by the setting that names their file, which are brought to the volume's frame. Raises
+    ValueError at once for a node that is no image.
     """
     from DiffusionReconLib.jobs.job_input import besideInSteps, jobInSteps
     from DiffusionReconLib.scene.volumes import checkedMatrix, volumeInSteps

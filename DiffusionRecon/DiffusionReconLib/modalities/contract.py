@@ -112,9 +112,9 @@ class Modality:
     one stands out.
 
     `names`: words in the names of volumes without a unit that speak for it. `volumes`: further volumes that a run
-    takes, as the parameter that holds each by the engine's setting that names its file. `measuredSettings`: what of the pack
-    is said of measured data too. `notReady`: why the pack's values, an input volume (None for measured data), measured
-    data (None for a volume) and those of `volumes` cannot be used, "" when they can.
+    takes, as the parameter that holds each by the engine's setting that names its file. `measuredSettings`: what of the
+    pack is said of measured data too. `notReady`: why the pack's values, an input volume (None for measured data),
+    measured data (None for a volume) and those of `volumes` cannot be used, "" when they can.
     """
 
     name: str

@@ -115,6 +115,11 @@ class PETRows:
         form.showRow("tubeComboBox", (unit if unit in MAP_UNITS else values.attenuationUnit) == "HU" and bool(unit))
         ui.attenuationSelector.enabled = measured or values.attenuated
         ui.attenuatedCheckBox.setVisible(not values.denoise)
+        form.say("denoiseLabel", "" if measured or not values.denoise else _(
+            "No scan is simulated: this volume is taken as the image of a scan of {counts:g} million true coincidences "
+            "a slice, whose raw data are missing. Enter its counts under Acquisition details: the fewer, the more is "
+            "smoothed. What the image has lost stays lost."
+        ).format(counts=values.counts))
         form.showRow("valueUnitComboBox", node is not None and asksForUnit(node))
         if node is not None and asksForUnit(node):
             ui.valueUnitComboBox.currentIndex = max(0, ui.valueUnitComboBox.findData(unitOfNode(node)))
@@ -132,7 +137,7 @@ def scanSettings(values: Any) -> dict[str, Any]:
     return {
         "counts": float(values.counts), "background_percent": float(values.backgroundPercent),
         "angles": int(values.angles), "duration_s": float(values.durationSeconds),
-        "attenuated": bool(values.attenuated), **measuredSettings(values),
+        "attenuated": bool(values.attenuated), "denoise": bool(values.denoise), **measuredSettings(values),
     }
 
 
@@ -161,8 +166,8 @@ def notReady(values: Any, node: Any, measured: MeasuredPET | None, volumes: Mapp
         return _("The body is not to attenuate, but '{name}' is chosen as attenuation: choose none, or let it"
                  ).format(name=chosen.GetName())
     if measured is not None and measured.placed is False:
-        return _("The counts do not say where in the patient they lie, so that '{name}' cannot be brought to them: give "
-                 "ijk_to_ras in a description, or the survival of each bin").format(name=chosen.GetName())
+        return _("The counts do not say where in the patient they lie, so that '{name}' cannot be brought to them: "
+                 "give ijk_to_ras in a description, or the survival of each bin").format(name=chosen.GetName())
     if unitOfNode(chosen) not in MAP_UNITS and not values.attenuationUnit:
         return _("Choose under 'Its values' whether '{name}' is a CT in HU or attenuation in 1/mm").format(
             name=chosen.GetName())
