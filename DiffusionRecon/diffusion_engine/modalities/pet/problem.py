@@ -247,6 +247,6 @@ def acquisition_of(sinogram: Sinogram, asked: Asked) -> Acquisition:
         trues / sinogram.slices / MILLION, 100 * away / trues, sinogram.angles, sinogram.bins, sinogram.bin_mm,
         float(scan.psf_mm), sinogram.attenuation is not None,
         sinogram.duration_s is not None and sinogram.counts_per_bq is not None, scan.osem_subsets,
-        float(scan.osem_filter_mm), float(scan.rdp_weight), float(scan.rdp_gamma),
-        bool(sinogram.facts.get("denoised", False)),
+        float(scan.osem_filter_mm), scan.rdp_weight * (trues / sinogram.slices / MILLION) ** (1 / 3),
+        float(scan.rdp_gamma), bool(sinogram.facts.get("denoised", False)),
     )

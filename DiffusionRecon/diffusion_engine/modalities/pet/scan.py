@@ -25,8 +25,9 @@ class PETScan:
     in HU or attenuation at 511 keV in 1/mm as ``attenuation_unit`` says where the file does not, of a CT made at
     ``tube_kvp`` (None: a simulation takes the body in the PET as water, measured data have their own factors or none).
     ``osem_iterations`` of ``osem_subsets`` subsets, then a Gaussian filter of ``osem_filter_mm``; ``rdp_iterations``,
-    ``rdp_weight`` in 1 / network unit and ``rdp_gamma``: of the image with a relative difference penalty. Raises
-    ValueError, one sentence, for values out of range.
+    ``rdp_weight`` in 1 / network unit for a million counts a slice, in proportion to their cube root for others, and
+    ``rdp_gamma``: of the image with a relative difference penalty. Raises ValueError, one sentence, for values out of
+    range.
     """
 
     counts: float = 1.0
@@ -44,8 +45,8 @@ class PETScan:
     osem_iterations: int = 2
     osem_subsets: int = 10
     osem_filter_mm: float = 5.0
-    rdp_iterations: int = 30
-    rdp_weight: float = 10.0
+    rdp_iterations: int = 20
+    rdp_weight: float = 5000.0
     rdp_gamma: float = 2.0
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class PETScan:
             need(whole(getattr(self, name)) and 1 <= getattr(self, name) <= 10000, f"{name} from 1 to 10000",
                  getattr(self, name))
         need(0 <= self.osem_filter_mm <= 100, "osem_filter_mm from 0 to 100", self.osem_filter_mm)
-        need(0 < self.rdp_weight <= 1e6, "rdp_weight above 0 and up to 1000000", self.rdp_weight)
+        need(0 < self.rdp_weight <= 1e9, "rdp_weight above 0 and up to 1e9", self.rdp_weight)
         need(0 <= self.rdp_gamma <= 100, "rdp_gamma from 0 to 100", self.rdp_gamma)
 
     def iterations(self, name: str) -> int:
