@@ -10,6 +10,7 @@ import torch
 from diffusion_engine.modalities.pet.entry import PET
 from diffusion_engine.modalities.pet.fingerprint import PETFingerprint
 from diffusion_engine.modalities.pet.problem import prepare, scanned
+from diffusion_engine.run.pipeline import reconstruct
 from diffusion_engine.run.settings import Settings
 from diffusion_engine.volume import Volume
 
@@ -52,6 +53,14 @@ def test_the_image_itself_explains_its_projections_best() -> None:
     itself = torch.from_numpy(image().array) / system.unit
     rough = itself + 0.2 * torch.rand(itself.shape, generator=torch.Generator().manual_seed(0)) * (itself > 0)
     assert float(system.groups(itself).mean()) < 0.25 < float(system.groups(rough).mean())
+
+
+def test_no_residual_is_tested_of_data_without_noise() -> None:
+    found = reconstruct(image().crop(slices=(0, 1)), settings(denoise=True, methods=("osem",), device="cpu")).report
+    assert found["residual_tests"] == []
+    assert not any("residual of" in note for note in found["notes"])
+    other = reconstruct(image().crop(slices=(0, 1)), settings(methods=("osem",), device="cpu")).report
+    assert [test["kind"] for test in other["residual_tests"]] == ["osem"]
 
 
 def test_a_calibration_for_raw_data_does_not_hold() -> None:

@@ -19,6 +19,6 @@ def said_of(scan: PETScan) -> str:
     return (
         f"Posterior denoising without raw data: the volume was taken as the image of a scan of {scan.counts:g} million "
         f"true coincidences a slice and {scan.background_percent:g} % background, and its projections stand in place of "
-        "the counts. What it has lost to filters and iterations stays lost; with another number of counts the result is "
-        "another."
+        "the counts. They have no noise of their own, so that no residual is tested. What the image has lost to filters "
+        "and iterations stays lost; with another number of counts the result is another."
     )

@@ -106,7 +106,8 @@ def _from_volume(
         check_region(region, volume.array.shape[1], volume.array.shape[2])
         region = on_other_pixels(region, volume, reference)
     truth = None if asked.scan.denoise else reference.array
-    return _assemble(sinogram, reference, asked, device, card, notes, truth, region)
+    problem = _assemble(sinogram, reference, asked, device, card, notes, truth, region)
+    return replace(problem, noisy=not asked.scan.denoise)
 
 
 def _from_sinogram(
