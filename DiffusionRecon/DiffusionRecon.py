@@ -1,4 +1,4 @@
-"""Reconstruction of CT and MR from sparse data with a diffusion prior, and a map of its uncertainty: the module.
+"""Reconstruction of CT, MR and PET from sparse data with a diffusion prior, and a map of its uncertainty: the module.
 
 Thin on purpose: nodes, results and the engine's process are in DiffusionReconLib, the mathematics in diffusion_engine.
 """
@@ -54,9 +54,9 @@ class DiffusionRecon(ScriptedLoadableModule):
         ]
         parent.contributors = ["DiffusionPriors contributors"]
         parent.helpText = _(
-            "Reconstructs CT from few views and MR images from few samples with classical methods and a diffusion "
-            "prior, and maps how far its estimates spread. Choose a CT or MR volume, of which a scan is simulated, or "
-            "measured data. "
+            "Reconstructs CT from few views, MR images from few samples and PET from few counts with classical methods "
+            "and a diffusion prior, and maps how far its estimates spread. Choose a CT, MR or PET volume, of which a "
+            "scan is simulated, or measured data. "
             "Needs Slicer 5.12 or newer. Not for diagnostic use."
         )
         parent.acknowledgementText = _("Built on PyTorch, MONAI, SimpleITK and 3D Slicer.")

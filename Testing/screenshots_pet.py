@@ -57,7 +57,7 @@ def takeSUV(session: Session, folder: Path) -> None:
     ui.suvWeightSpinBox.value = 72.0
     session.sections("inputs")
     session.views.fit()
-    session.top(ui.attenuationSelector)
+    session.top(ui.suvCollapsibleButton)
     session.save("pet-suv")
 
 

@@ -190,7 +190,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_pictures_are_small_and_shown() -> None:
     texts = "".join((ROOT / place / "README.md").read_text(encoding="utf-8") for place in (".", "DiffusionRecon"))
     pictures = [ROOT / "Resources" / "views.png", *(ROOT / "Resources" / "Screenshots").glob("*.png")]
-    assert len(pictures) == 7
+    assert len(pictures) == 9
     assert [path.name for path in pictures if path.stat().st_size > 200_000 or path.name not in texts] == []
 
 

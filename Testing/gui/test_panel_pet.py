@@ -15,6 +15,7 @@ from diffusion_engine.io.images import read_volume
 from diffusion_engine.jobs.job import read_job
 from diffusion_engine.modalities.pet.entry import PET as OF_ENGINE
 from diffusion_engine.modalities.pet.files import FILES
+from diffusion_engine.modalities.pet.readings.dicom_pet import read_dicom_pet
 from diffusion_engine.priors.card import read_card
 from diffusion_engine.run.presets import available_presets
 from diffusion_engine.run.settings import Settings
@@ -26,6 +27,7 @@ from DiffusionReconLib.modalities.pet import measured, uptake
 from DiffusionReconLib.modalities.pet.acquisition import PETAcquisition, answers, scanSettings, summarise
 from DiffusionReconLib.modalities.pet.entry import PET, suggest
 from DiffusionReconLib.panel.method import PRIORS_FOLDER
+from DiffusionReconLib.scene.dicom_export import exportSeries
 from DiffusionReconLib.scene.volumes import setUnit, unitOfNode
 from host.pythonqt import plainToolTip
 from pet_inputs import (
@@ -401,3 +403,18 @@ def test_standInAReconstructionHasTheHeadersOfItsInput(application: Any, tmp_pat
     result.SetNodeReferenceID(uptake.INPUT_REFERENCE, node.GetID())
     made = uptake.makeSUV(result)
     np.testing.assert_allclose(slicer.util.arrayFromVolume(made), bodyArray() * perBqml(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bw", "lbm", "lbm_james", "bsa", "ibw"])
+def test_standInEveryKindOfSUVIsReadBackAsItself(application: Any, tmp_path: Path, kind: str) -> None:
+    """Exported as a derived PET series, whose header names the kind."""
+    made = uptake.makeSUV(addBody("Body"), kind, folder=str(writeSeries(tmp_path / "pt")[0].parent))
+    made.SetAttribute("DiffusionPriors.Modality", "pet")
+    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / "pt").iterdir()]
+    for source in sources:
+        source.SOPClassUID = "1.2.3"
+    exportSeries(made, tmp_path / "out", sources)
+    back = read_dicom_pet(tmp_path / "out", kind)
+    assert back.volume.unit == unitOfNode(made) == uptake.unitOfKind(kind)
+    array = slicer.util.arrayFromVolume(made)
+    np.testing.assert_allclose(back.volume.array, array, atol=1e-4 * array.max())
