@@ -5,14 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusion_engine.classical.osem import (
-    OrderedSubsets,
-    herman_meyer,
-    mlem_steps,
-    osem_steps,
-    sensitivity,
-    uniform_start,
-)
+from diffusion_engine.classical.osem import mlem_steps, osem_steps, uniform_start
 from diffusion_engine.classical.relative_difference import (
     ALONG_Z,
     IN_PLANE,
@@ -22,6 +15,7 @@ from diffusion_engine.classical.relative_difference import (
     penalised_misfit,
     relative_difference_steps,
 )
+from diffusion_engine.likelihoods.ordered_subsets import OrderedSubsets, herman_meyer, sensitivity
 from diffusion_engine.likelihoods.poisson import PoissonEmission
 from emission_scans import ANGLES, COLUMNS, ROWS, activity, dense, operator, scan, seeded
 

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from diffusion_engine.classical.osem import OrderedSubsets, mlem_steps, uniform_start
+from diffusion_engine.classical.osem import mlem_steps, uniform_start
 from diffusion_engine.likelihoods.emission_step import anchored_em, anchored_misfit, emission_draw
+from diffusion_engine.likelihoods.ordered_subsets import OrderedSubsets
 from diffusion_engine.likelihoods.poisson import PoissonEmission
 from diffusion_engine.physics.pet import EmissionProjector
 from diffusion_engine.sampling.noise import seeded

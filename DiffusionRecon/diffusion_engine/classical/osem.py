@@ -6,44 +6,18 @@ Each iteration raises the Poisson likelihood (MLEM); with the views of a subset 
 of the cost (OSEM), without converging. All weights of A must be at least 0. Images stay at least 0, and where no bin
 sees a pixel it stays as it was. Early iterates are smooth and late ones noisy: the iteration and the filter after it
 are what the result is regularised by; the filter is :func:`physics.pet.smoothed`. Sources: Shepp and Vardi,
-doi:10.1109/TMI.1982.4307558; Hudson and Larkin, doi:10.1109/42.363108; order of subsets, Herman and Meyer,
-doi:10.1109/42.241889.
+doi:10.1109/TMI.1982.4307558; Hudson and Larkin, doi:10.1109/42.363108.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..likelihoods.ordered_subsets import OrderedSubsets, sensitivity
 from ..likelihoods.poisson import PoissonEmission
-from ..physics.operator import view_axis
-
-
-@dataclass(frozen=True, eq=False)
-class OrderedSubsets:
-    """The likelihoods of every n-th view, in an order in which neighbours differ most, and what each sees: A'1."""
-
-    parts: tuple[PoissonEmission, ...]
-    seen: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, likelihood: PoissonEmission, count: int) -> OrderedSubsets:
-        """``count`` subsets; 1 is the likelihood itself. Raises ValueError for more subsets than views."""
-        views = likelihood.operator.out_shape[view_axis(likelihood.operator)]
-        if not 1 <= count <= views:
-            raise ValueError(f"expected 1 to {views} subsets of {views} views, found {count}: use fewer")
-        order = herman_meyer(count)
-        parts = tuple(likelihood.subset(slice(n, None, count)) for n in order) if count > 1 else (likelihood,)
-        return cls(parts, tuple(sensitivity(part) for part in parts))
-
-    def __iter__(self) -> Iterator[tuple[PoissonEmission, Tensor]]:
-        return zip(self.parts, self.seen, strict=True)
-
-    def __len__(self) -> int:
-        return len(self.parts)
 
 
 def mlem_steps(likelihood: PoissonEmission, *, iterations: int = 50, start: Tensor | None = None) -> Iterator[Tensor]:
@@ -78,11 +52,6 @@ def correction(likelihood: PoissonEmission, x: Tensor) -> Tensor:
     return likelihood.operator.adjoint(ratio.clamp_max(torch.finfo(mean.dtype).max ** 0.5))
 
 
-def sensitivity(likelihood: PoissonEmission) -> Tensor:
-    """A'1: counts that one unit of activity in each pixel gives in all bins, (batch or less, rows, columns)."""
-    return likelihood.operator.adjoint(torch.ones_like(likelihood.data))
-
-
 def uniform_start(likelihood: PoissonEmission) -> Tensor:
     """The even image that gives as many counts as were measured beyond the background, where any bin sees it.
 
@@ -96,25 +65,3 @@ def uniform_start(likelihood: PoissonEmission) -> Tensor:
     counts = likelihood.data.sum((-2, -1), keepdim=True)
     background = likelihood.background.expand_as(likelihood.data).sum((-2, -1), keepdim=True)
     return even * torch.maximum(counts - background, 0.01 * counts) / expected
-
-
-def herman_meyer(count: int) -> list[int]:
-    """The order of ``count`` subsets by the prime factors of their number: far apart whatever came before.
-
-    Writes n = sum_k t_k prod_{j<k} p_j with digits t_k < p_k, the k-th subset being sum_k t_k prod_{j>k} p_j.
-    """
-    factors, rest, prime = [], count, 2
-    while rest > 1:
-        while rest % prime == 0:
-            factors.append(prime)
-            rest //= prime
-        prime += 1
-    order = []
-    for n in range(count):
-        place, left, stride = 0, n, count
-        for factor in factors:
-            stride //= factor
-            place += (left % factor) * stride
-            left //= factor
-        order.append(place)
-    return order

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..classical.osem import OrderedSubsets, correction
+from ..classical.osem import correction
 from ..sampling.hamiltonian import Chain, hamiltonian_move
 from ..sampling.noise import Noise
+from .ordered_subsets import OrderedSubsets
 from .poisson import PoissonEmission
 
 LEAST_STEP, MOST_STEP, FIRST_STEP = 0.001, 1.0, 0.5

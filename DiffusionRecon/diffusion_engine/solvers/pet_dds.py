@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..classical.osem import OrderedSubsets
 from ..classical.relative_difference import ALONG_Z, RelativeDifference
 from ..denoiser import Denoiser
 from ..likelihoods.emission_step import anchored_em
+from ..likelihoods.ordered_subsets import OrderedSubsets
 from ..likelihoods.poisson import PoissonEmission
 from ..sampling.grids import poly_grid
 from ..sampling.movers import ddim
@@ -48,7 +48,7 @@ class PETDDSSettings(AnnealedSettings):
 
     eta: float = 1.0
     sigma_data: float = 0.5
-    prior_variance: float = 1.0
+    prior_variance: float = 4.0
     sweeps: int = 2
     subsets: int = 6
     mirrored: bool = True
