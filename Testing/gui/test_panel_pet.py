@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ctk
 import numpy as np
 import pydicom
 import pytest
@@ -337,6 +338,7 @@ def test_standInFactorsAreToldWithTheirReasonsAndTheRunIsInSUV(
     ui, parameters = panel.widget.ui, panel.widget.logic.getParameterNode()
     node = addBody("Series")
     inDatabase(monkeypatch, node, writeSeries(tmp_path / "pt", PatientWeight=None))
+    assert ui.suvFolderPathEdit.filters == ctk.ctkPathLineEdit.Dirs
     ui.suvFactorsButton.click()
     assert ui.suvLabel.text == (
         "expected the patient's weight in kg as PatientWeight, found none: state it")

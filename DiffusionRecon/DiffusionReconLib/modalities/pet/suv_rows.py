@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ctk
 import slicer.util
 from slicer.i18n import tr as _
 
@@ -24,6 +25,7 @@ class SUVRows:
             ("lbm_james", _("Lean body mass (James)")), ("bsa", _("Body surface")), ("ibw", _("Ideal body weight")),
         ])
         form.path("suvFolderPathEdit", "suvFolder", [])
+        form.ui.suvFolderPathEdit.filters = ctk.ctkPathLineEdit.Dirs
         form.ui.suvFactorsButton.connect("clicked(bool)", self._show)
         form.ui.suvVolumeButton.connect("clicked(bool)", self._make)
         self._read: tuple[tuple[str, ...], uptake.Frames] | None = None

@@ -112,7 +112,8 @@ def makeSUV(node: Any, kind: str = "bw", given: Mapping[str, Any] | None = None,
         made.SetAttribute(INSTANCES, node.GetAttribute(INSTANCES))
     displayImage(made, "pet")
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) or hierarchy.GetSceneItemID()
+    item = hierarchy.GetItemByDataNode(node)
+    parent = hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID()
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(made) or hierarchy.CreateItem(parent, made), parent)
     return made
 
