@@ -275,6 +275,8 @@ def test_standInWhatAnArrayDoesNotSayIsAskedFor(openPanel: OpenPanel, tmp_path: 
     assert panel.widget.panel.request().measured == (str(path), SAID)
     ui.attenuationSelector.setCurrentNode(addCT())
     assert plainToolTip(ui.applyButton).startswith("The counts do not say where in the patient they lie")
+    assert "No attenuation is known" not in ui.measuredSummaryLabel.text
+    assert "No background is known" in ui.measuredSummaryLabel.text
     path.with_suffix(".json").write_text(json.dumps({"ijk_to_ras": matrix().tolist()}))
     ui.countsBinSpinBox.value = 6.5
     assert ui.applyButton.enabled

@@ -114,7 +114,8 @@ class Modality:
     `names`: words in the names of volumes without a unit that speak for it. `volumes`: further volumes that a run
     takes, as the parameter that holds each by the engine's setting that names its file. `measuredSettings`: what of the
     pack is said of measured data too. `notReady`: why the pack's values, an input volume (None for measured data),
-    measured data (None for a volume) and those of `volumes` cannot be used, "" when they can.
+    measured data (None for a volume) and those of `volumes` cannot be used, "" when they can. `remarks`: those on
+    measured data that hold beside the chosen `volumes`.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Modality:
     volumes: Mapping[str, str] = field(default_factory=dict)
     measuredSettings: Callable[[Any], dict[str, Any]] = lambda _values: {}
     notReady: Callable[[Any, Any, MeasuredSummary | None, Mapping[str, Any]], str] = lambda *_facts: ""
+    remarks: Callable[[Any, Mapping[str, Any]], tuple[str, ...]] = lambda summary, _volumes: summary.remarks
 
 
 def presetOf(modality: Modality, values: Any) -> AcquisitionPreset | None:

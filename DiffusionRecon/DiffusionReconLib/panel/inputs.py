@@ -207,9 +207,11 @@ class InputsPart(Part):
                 self._summary = modality.summarise(values)
             except (ValueError, OSError) as error:
                 self._trouble = sentenceOf(error)
-        text = self._trouble or (self._summary.text if self._summary else "")
-        remarked = self._summary is not None and bool(self._summary.remarks)
-        setText(self.ui.measuredSummaryLabel, text, bool(self._trouble) or remarked)
+        lines, remarks = ((self._trouble,) if self._trouble else ()), ()
+        if self._summary is not None:
+            volumes = self._acquisitions[modality.name].volumes()
+            lines, remarks = self._summary.lines, modality.remarks(self._summary, volumes)
+        setText(self.ui.measuredSummaryLabel, "\n".join([*lines, *remarks]), bool(self._trouble or remarks))
 
     def _ask(self, node: Any) -> None:
         """Ask whether a volume of which nothing tells the modality is what is proposed, to be answered by one press."""

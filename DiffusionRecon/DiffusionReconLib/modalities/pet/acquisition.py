@@ -174,6 +174,12 @@ def notReady(values: Any, node: Any, measured: MeasuredPET | None, volumes: Mapp
     return ""
 
 
+def remarksOf(summary: MeasuredPET, volumes: Mapping[str, Any]) -> tuple[str, ...]:
+    """What does not look right about measured counts; that attenuation is not known where a volume of it is chosen."""
+    answered = summary.attenuation if MAP in volumes else ()
+    return tuple(sentence for sentence in summary.remarks if sentence not in answered)
+
+
 def sources(values: Any) -> tuple[str, ...]:
     """The paths of the measured data and what is said of them."""
     return (values.countsPath, values.descriptionPath, *(f"{key}={said}" for key, said in answers(values).items()))

@@ -16,6 +16,7 @@ from DiffusionReconLib.modalities.pet.acquisition import (
     PETRows,
     measuredSettings,
     notReady,
+    remarksOf,
     scanSettings,
     sources,
     summarise,
@@ -76,4 +77,5 @@ PET = Modality(
     volumes=MappingProxyType({MAP: "petAttenuation"}),
     measuredSettings=measuredSettings,
     notReady=notReady,
+    remarks=remarksOf,
 )

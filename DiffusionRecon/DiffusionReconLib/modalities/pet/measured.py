@@ -33,11 +33,12 @@ class Questions:
 @dataclass(frozen=True)
 class MeasuredPET(MeasuredSummary):
     """Measured counts; `counts`: prompts a slice, 0 where that is not known yet; `placed`: whether they say where in
-    the patient they lie, None where that is not known yet.
+    the patient they lie, None where that is not known yet; `attenuation`: the remarks that a volume of it answers.
     """
 
     counts: float = 0.0
     placed: bool | None = None
+    attenuation: tuple[str, ...] = ()
 
 
 def measuredPET(path: Path, description: Path | None, answers: Mapping[str, Any]) -> MeasuredPET:
@@ -69,6 +70,7 @@ def measuredPET(path: Path, description: Path | None, answers: Mapping[str, Any]
         remarks=tuple(remark.sentence for remark in remarks),
         counts=float(sinogram.prompts.sum(dtype=np.float64)) / sinogram.slices,
         placed=sinogram.ijk_to_ras is not None,
+        attenuation=tuple(remark.sentence for remark in remarks if remark.kind == "attenuation"),
     )
 
 
