@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..likelihoods.ordered_subsets import OrderedSubsets, sensitivity
+from ..likelihoods.ordered_subsets import OrderedSubsets, correction, sensitivity
 from ..likelihoods.poisson import PoissonEmission
 
 
@@ -42,14 +42,6 @@ def osem_steps(
         for part, weight in ordered:
             x = torch.where(weight > 0, x * correction(part, x) / weight, x)
         yield x
-
-
-def correction(likelihood: PoissonEmission, x: Tensor) -> Tensor:
-    """A' (y / (A x + b)), 0 for bins that neither image nor background reach: what EM multiplies x by over A'1."""
-    mean = likelihood.mean(x)
-    ratio = torch.where(mean > 0, likelihood.data / mean, 0.0)
-    # A reading where next to nothing is expected would overflow, and no pixel could answer it.
-    return likelihood.operator.adjoint(ratio.clamp_max(torch.finfo(mean.dtype).max ** 0.5))
 
 
 def uniform_start(likelihood: PoissonEmission) -> Tensor:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..likelihoods.ordered_subsets import OrderedSubsets
+from ..likelihoods.ordered_subsets import OrderedSubsets, correction
 from ..likelihoods.poisson import PoissonEmission
-from .osem import correction, uniform_start
+from .osem import uniform_start
 
 Offset = tuple[int, int, int]
 IN_PLANE: tuple[Offset, ...] = ((0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 1, -1))

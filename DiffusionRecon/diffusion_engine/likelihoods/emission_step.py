@@ -7,9 +7,9 @@ pixel moves to the positive root of
 
     precision z^2 + (s - precision a) z - e = 0,
 
-which raises the objective at every iteration and needs no step length; with precision 0 it is MLEM. Hamiltonian moves
-with reflection at 0 draw from the density, exactly once the chain has mixed. Sources: De Pierro,
-doi:10.1109/42.370409; for diffusion priors, Singh et al., arXiv:2308.14190.
+which raises the objective at every iteration and needs no step length; with precision 0 it is expectation maximisation
+alone. Hamiltonian moves with reflection at 0 draw from the density, exactly once the chain has mixed. Sources: De
+Pierro, doi:10.1109/42.370409; for diffusion priors, Singh et al., arXiv:2308.14190.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..classical.osem import correction
 from ..sampling.hamiltonian import Chain, hamiltonian_move
 from ..sampling.noise import Noise
-from .ordered_subsets import OrderedSubsets
+from .ordered_subsets import OrderedSubsets, correction
 from .poisson import PoissonEmission
 
 LEAST_STEP, MOST_STEP, FIRST_STEP = 0.001, 1.0, 0.5

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import Tensor, ones_like
+import torch
+from torch import Tensor
 
 from ..physics.operator import view_axis
 from .poisson import PoissonEmission
@@ -38,9 +39,17 @@ class OrderedSubsets:
         return len(self.parts)
 
 
+def correction(likelihood: PoissonEmission, x: Tensor) -> Tensor:
+    """A' (y / (A x + b)), 0 for bins that neither image nor background reach: what EM multiplies x by over A'1."""
+    mean = likelihood.mean(x)
+    ratio = torch.where(mean > 0, likelihood.data / mean, 0.0)
+    # A reading where next to nothing is expected would overflow, and no pixel could answer it.
+    return likelihood.operator.adjoint(ratio.clamp_max(torch.finfo(mean.dtype).max ** 0.5))
+
+
 def sensitivity(likelihood: PoissonEmission) -> Tensor:
     """A'1: counts that one unit of activity in each pixel gives in all bins, (batch or less, rows, columns)."""
-    return likelihood.operator.adjoint(ones_like(likelihood.data))
+    return likelihood.operator.adjoint(torch.ones_like(likelihood.data))
 
 
 def herman_meyer(count: int) -> list[int]:

@@ -59,7 +59,7 @@ LISTED: list[dict[str, Any]] = [
         "options": [
             ["sigma_end", 0.01],
             ["eta", 1.0],
-            ["prior_variance", 4.0],
+            ["prior_variance", 1.0],
             ["sweeps", 2],
             ["subsets", 6],
             ["mirrored", True],

@@ -48,7 +48,7 @@ class PETDDSSettings(AnnealedSettings):
 
     eta: float = 1.0
     sigma_data: float = 0.5
-    prior_variance: float = 4.0
+    prior_variance: float = 1.0
     sweeps: int = 2
     subsets: int = 6
     mirrored: bool = True

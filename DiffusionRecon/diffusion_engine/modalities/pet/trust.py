@@ -16,7 +16,7 @@ RANGE = 1.0
 FLOOR = 0.002
 """Least spread that is believed: where few draws agree by chance, their spread says nothing."""
 BODY_SHARE = 0.25
-"""The patient is warmer than this share of the mean of all voxels; air is not."""
+"""The patient is warmer than this share of the mean of a slice's pixels; air is not."""
 SMALLEST_PART = 0.02
 """What is less of the largest part of a slice is noise, not body."""
 NOISE_SHARE = 1.0
@@ -26,13 +26,13 @@ LEAST, MOST = 0.02, 2.0
 
 
 def body(reference: np.ndarray) -> np.ndarray:
-    """The patient in activities (slices, rows, columns): warm parts, closed over a pixel, their holes filled."""
+    """The patient in activities (slices, rows, columns): warm parts of each, closed over a pixel, their holes filled."""
     from scipy import ndimage
 
     found = np.zeros(reference.shape, bool)
-    warm = reference > BODY_SHARE * max(float(np.maximum(reference, 0).mean()), np.finfo(np.float32).tiny)
-    for n, image in enumerate(warm):
-        whole = ndimage.binary_fill_holes(ndimage.binary_closing(ndimage.binary_opening(image), iterations=2))
+    for n, image in enumerate(reference):
+        warm = image > BODY_SHARE * max(float(np.maximum(image, 0).mean()), np.finfo(np.float32).tiny)
+        whole = ndimage.binary_fill_holes(ndimage.binary_closing(ndimage.binary_opening(warm), iterations=2))
         parts, count = ndimage.label(whole)
         if count:
             sizes = np.bincount(parts.ravel())[1:]
