@@ -27,7 +27,7 @@ def in_folder(parts: Parts, place: Path) -> tuple[Path, Path | None]:
 
 def test_an_interfile_brings_its_data_and_the_factors_that_a_description_names(tmp_path: Path) -> None:
     path = write_sinogram(tmp_path, COUNTS)
-    write_sinogram(tmp_path, np.full_like(COUNTS, 0.5), "water")
+    write_sinogram(tmp_path, np.full_like(COUNTS, 0.5), "water", **{"!PET data type": "Transmission"})
     parts = FILES.parts(path, describe(path, attenuation="water.hs"))
     assert set(parts.copies) == {"counts.hs", "scan.s", "counts.attenuation.hs", "water.s"}
     found = FILES.read(*in_folder(parts, tmp_path / "job"))
@@ -65,6 +65,11 @@ def test_a_file_alone_and_one_that_is_not_there(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_anywhere(path, None).prompts, FILES.read(path, None).prompts)
     with pytest.raises(ValueError, match="found none: check the path"):
         FILES.parts(tmp_path / "none.hs", None)
+    spect = write_sinogram(tmp_path, COUNTS, "spect", **{"!imaging modality": "nucmed"})
+    (tmp_path / "spect.s").unlink()
+    with pytest.raises(ValueError, match="PET") as refused:
+        FILES.parts(spect, None)
+    assert "data file" not in str(refused.value)
     below = write_sinogram(tmp_path, COUNTS, **{"name of data file": "data/scan.s"})
     (tmp_path / "data").mkdir()
     (tmp_path / "scan.s").rename(tmp_path / "data" / "scan.s")

@@ -69,12 +69,16 @@ def is_file_name(name: str) -> bool:
 def _copies(path: Path, name: str) -> Iterator[tuple[str, Path]]:
     """A file by its new name, the first of them, and what belongs to it by its own name."""
     from .readings.interfile_header import is_interfile, read_header
+    from .readings.interfile_sinogram import check_kind
 
     if not path.is_file():
         raise ValueError(f"expected a file of PET counts at {path}, found none: check the path")
     yield name + path.suffix.lower(), path
     if is_interfile(path):
-        place = read_header(path).data_file()
+        header = read_header(path)
+        if name == NAME:  # what it is comes before where its data are
+            check_kind(header)
+        place = header.data_file()
         if place.parent != path.parent:
             raise ValueError(f"expected the data file of {path.name} beside it, found {place}: put both files together "
                              "and correct the name in the header")
