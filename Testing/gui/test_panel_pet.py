@@ -287,12 +287,15 @@ def test_standInWhatAnArrayDoesNotSayIsAskedFor(openPanel: OpenPanel, tmp_path: 
 
 
 def test_standInFactorsComeIntoTheJob(application: Any, tmp_path: Path) -> None:
-    """Files from another folder, over a description beside the counts."""
-    path, background = writeArray(tmp_path, **SAID, attenuation_factors="acf.npy"), tmp_path / "other" / "b.npy"
-    np.save(tmp_path / "acf.npy", np.full_like(counts(), 2.0))
+    """Files beside a description that lies in another folder, and one over it."""
+    path, background = writeArray(tmp_path), tmp_path / "other" / "b.npy"
     background.parent.mkdir()
+    described = tmp_path / "other" / "said.json"
+    described.write_text(json.dumps({**SAID, "attenuation_factors": "acf.npy"}))
+    np.save(described.with_name("acf.npy"), np.full_like(counts(), 2.0))
     np.save(background, np.full_like(counts(), 3.0))
-    found = summarise(PETAcquisition(countsPath=str(path), backgroundPath=str(background), measuredSeconds=60.0))
+    found = summarise(PETAcquisition(countsPath=str(path), descriptionPath=str(described),
+                                     backgroundPath=str(background), measuredSeconds=60.0))
     assert found.shape == (3, 48, 48)
     assert found.counts == pytest.approx(counts().sum() / 3)
     assert "attenuation known, 60 s" in found.text
@@ -399,6 +402,17 @@ def test_standInFactorsThatDifferBySliceGoToTheirSlices(application: Any, tmp_pa
     centre = made[:, 24, 24] / bodyArray()[0, 24, 24]
     ratio = 2 ** (600 / HALF_LIFE_S)
     assert sorted(centre[1:] / centre[:-1]) == pytest.approx([ratio, ratio], rel=1e-4)
+
+
+def test_standInAnImageInBqMLOfASeriesInCountsTakesTheFactorsOfBqML(application: Any) -> None:
+    """Philips: stored counts times (7053,1009) are Bq/mL, in which Slicer may hold the volume."""
+    header = {"Units": "CNTS", "PhilipsPETPrivateGroup": {
+        "ActivityConcentrationScaleFactor": "4.0", "SUVScaleFactor": "0.002"}, "PatientWeight": "70"}
+    factors = uptake.factorsOf(addBody("Body"), [(header, None)] * 3, {})
+    assert factors.bw == pytest.approx([0.0005] * 3)
+    only = {**header, "PhilipsPETPrivateGroup": {"SUVScaleFactor": "0.002"}}
+    with pytest.raises(ValueError, match="are Bq/mL, those of the series are not and cannot be brought to it"):
+        uptake.factorsOf(addBody("Body"), [(only, None)] * 3, {})
 
 
 def test_standInAReconstructionHasTheHeadersOfItsInput(application: Any, tmp_path: Path, monkeypatch: Any) -> None:
