@@ -209,6 +209,18 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         node.CreateDefaultDisplayNodes()
         return node
 
+    def makeSyntheticTorso(self) -> tuple[Any, Any]:
+        """Add the engine's synthetic torso with FDG to the scene; returns the nodes of its PET (Bq/mL) and its CT."""
+        from diffusion_engine.phantoms.torso import synthetic_torso
+        from DiffusionReconLib.scene.display import displayImage
+        from DiffusionReconLib.scene.volumes import nodeFromVolume
+
+        torso = synthetic_torso((12, 112, 112), unit="Bq/mL")
+        ct, pet = nodeFromVolume(torso.hu, "SyntheticTorsoCT"), nodeFromVolume(torso.activity, "SyntheticTorsoPET")
+        displayImage(ct, "ct")
+        displayImage(pet, "pet")
+        return pet, ct
+
     def _run(self, request: Any, progress: Any) -> dict[str, Any]:
         reconstruction = self.startRequest(request)
         try:

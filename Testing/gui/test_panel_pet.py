@@ -97,8 +97,18 @@ def test_standInAPETVolumeIsRecognisedByItsUnit(openPanel: OpenPanel) -> None:
     assert not ui.attenuationSelector.isVisibleTo(panel.container)
 
 
+def test_standInTheSyntheticTorsoCanBeReconstructedAtOnce(openPanel: OpenPanel) -> None:
+    panel = openPanel()
+    ui, parameters = panel.widget.ui, panel.widget.logic.getParameterNode()
+    pet, ct = panel.widget.logic.makeSyntheticTorso()
+    parameters.inputVolume = pet
+    ui.attenuationSelector.setCurrentNode(ct)
+    assert (ui.modalityComboBox.currentText, unitOfNode(pet), unitOfNode(ct)) == ("PET", "Bq/mL", "HU")
+    assert panel.widget.panel.request().beside == {"attenuation_map": ct}
+
+
 @pytest.mark.parametrize(("name", "modality"), [
-    ("Head", "mri"), ("4 PET WB", "pet"), ("FDG_torso", "pet"), ("SUVbw", "pet"), ("Petersen", "mri"),
+    ("Head", "mri"), ("4 PET WB", "pet"), ("FDG_torso", "pet"), ("TorsoPET", "pet"), ("SUVbw", "pet"), ("Petersen", "mri"),
 ])
 def test_aNameSpeaksForAModalityWhereNothingElseDoes(name: str, modality: str) -> None:
     assert table.recognised("", "a.u.", name) == modality

@@ -26,7 +26,7 @@ def recognised(dicom: str, unit: str, name: str = "") -> str | None:
 
     Where its values have no unit either, words in the volume's name come first.
     """
-    words = set(re.findall(r"[a-z]+", name.lower())) if not dicom and unit == NO_UNIT else set()
+    words = wordsOf(name) if not dicom and unit == NO_UNIT else set()
     for modality in MODALITIES.values():
         if words.intersection(modality.names):
             return modality.name
@@ -34,6 +34,12 @@ def recognised(dicom: str, unit: str, name: str = "") -> str | None:
         if dicom in modality.dicom or (not dicom and unit in modality.units):
             return modality.name
     return None
+
+
+def wordsOf(name: str) -> set[str]:
+    """The words of a name in small letters: "4_PET_wb" has pet, "TorsoPET" too, "Petersen" has not."""
+    found = (*re.findall(r"[A-Za-z]+", name), *re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name))
+    return {word.lower() for word in found}
 
 
 def proven(dicom: str, unit: str) -> bool:
