@@ -172,7 +172,12 @@ def test_a_ct_beside_gives_the_attenuation(tmp_path: Path) -> None:
     write_volume(Volume(mu.array, shifted, "1/mm"), path)
     notes = problem(attenuation_map=str(path), attenuation_unit="1/mm").notes
     assert any("resampled to the grid" in note for note in notes)
-    with pytest.raises(ValueError, match="expected a CT in HU"):
+    with pytest.raises(ValueError, match="expected a map in HU as attenuation_unit says, found 1/mm"):
+        problem(attenuation_map=str(path), attenuation_unit="HU")
+    write_volume(Volume(mu.array, volume.ijk_to_ras, "a.u."), path)
+    with pytest.raises(ValueError, match="give HU or 1/mm as attenuation_unit"):
+        problem(attenuation_map=str(path))
+    with pytest.raises(ValueError, match="expected a CT in HU in"):
         problem(attenuation_map=str(path), attenuation_unit="HU")
     write_volume(Volume(10 * mu.array, volume.ijk_to_ras, "1/mm"), path)
     with pytest.raises(ValueError, match="divide the map by 10"):

@@ -27,6 +27,9 @@ def attenuation_of(frame: Volume, scan: PETScan) -> tuple[np.ndarray | None, lis
     volume = read_volume(place)
     check_image(volume)
     unit = volume.unit if volume.unit != "a.u." else scan.attenuation_unit
+    if scan.attenuation_unit not in (None, unit):
+        raise ValueError(f"expected a map in {scan.attenuation_unit} as attenuation_unit says, found {unit} in "
+                         f"{place.name}: leave out attenuation_unit, or choose another file")
     if unit is None:
         raise ValueError(f"expected the unit of {place.name}, found none: give HU or 1/mm as attenuation_unit")
     if unit == "HU":

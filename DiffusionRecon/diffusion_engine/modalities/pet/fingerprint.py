@@ -17,8 +17,8 @@ COUNTS_FACTOR, ANGLES_FACTOR, BACKGROUND_PERCENT, SPREAD_MM = 1.5, 2.0, 30.0, 2.
 
 RULE = (
     "the true coincidences of a slice within a factor of 1.5 or between two that were calibrated, the background "
-    "within 30 percent of the trues, the angles within a factor of 2, the point spread within 2 mm, attenuation or none, "
-    "raw data or an image in their place, pixels that the prior knows"
+    "within 30 percent of the trues, the angles within a factor of 2, the point spread within 2 mm, attenuation or "
+    "none, raw data or an image in their place, pixels that the prior knows"
 )
 
 

@@ -71,8 +71,8 @@ def scanned(volume: Volume, asked: Asked, card: PriorCard | None, foreseen: Fore
     rows, columns = (size // by for size, by in zip(volume.array.shape[1:], factors, strict=True))
     if min(rows, columns) < FEWEST:
         raise ValueError(
-            f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least {FEWEST * factors[0]} "
-            f"rows and {FEWEST * factors[1]} columns"
+            f"the slices have {volume.array.shape[1:]} pixels, too few to scan: expected at least "
+            f"{FEWEST * factors[0]} rows and {FEWEST * factors[1]} columns"
         )
     wide, tall = volume.spacing_mm[:2]
     grid = ImageGrid(rows, columns, (tall * factors[0], wide * factors[1]))

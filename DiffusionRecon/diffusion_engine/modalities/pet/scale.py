@@ -1,4 +1,4 @@
-"""The unit of PET images: SUV or Bq/mL, whichever the input has. A network unit is a statistic of the images themselves.
+"""The unit of PET images: SUV or Bq/mL, whichever the input has. A network unit is a statistic of the images.
 
 No torch here.
 """

@@ -147,7 +147,7 @@ class PETSystem:
 
     def groups(self, x: Tensor) -> Tensor:
         """Deviance of each view over that expected of an average one: (slices, views); dead bins hardly count."""
-        return self.measured.residual_per_view(x.clamp_min(0) * self.unit)
+        return self.measured.residual_per_view(x * self.unit)
 
     def show(self, x: Tensor) -> Tensor:
         """Images themselves."""

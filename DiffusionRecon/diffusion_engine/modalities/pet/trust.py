@@ -26,7 +26,7 @@ LEAST, MOST = 0.02, 2.0
 
 
 def body(reference: np.ndarray) -> np.ndarray:
-    """The patient in activities (slices, rows, columns): warm parts of each, closed over a pixel, their holes filled."""
+    """The patient in activities (slices, rows, columns): warm parts, closed over a pixel, their holes filled."""
     from scipy import ndimage
 
     found = np.zeros(reference.shape, bool)
