@@ -235,11 +235,17 @@ def test_standInWhatCannotBeAttenuationIsRefused(openPanel: OpenPanel) -> None:
     assert plainToolTip(ui.applyButton) == (
         "Choose under 'Its values' whether 'Map' is a CT in HU or attenuation in 1/mm")
     assert not ui.tubeComboBox.isVisibleTo(panel.container)
-    choose(ui.attenuationUnitComboBox, "1/mm")
-    assert ui.applyButton.enabled
-    assert panel.widget.panel.settings()["attenuation_unit"] == "1/mm"
+    ui.attenuationUnitComboBox.activated.emit(ui.attenuationUnitComboBox.findText("1/mm"))
+    assert (ui.applyButton.enabled, unitOfNode(unknown)) == (True, "1/mm")
+    assert ui.attenuationUnitComboBox.isVisibleTo(panel.container)
+    # It is that volume's alone.
+    ui.attenuationSelector.setCurrentNode(addCT())
+    assert not ui.attenuationUnitComboBox.isVisibleTo(panel.container)
+    assert ui.tubeComboBox.isVisibleTo(panel.container)
+    ui.attenuationSelector.setCurrentNode(unknown)
     ui.attenuatedCheckBox.checked = False
     assert "The body is not to attenuate, but 'Map' is chosen" in plainToolTip(ui.applyButton)
+    assert ui.attenuationSelector.enabled
     ui.attenuationSelector.setCurrentNode(None)
     assert ui.applyButton.enabled
 

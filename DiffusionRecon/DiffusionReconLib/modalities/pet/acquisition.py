@@ -16,7 +16,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterPack
 from DiffusionReconLib.modalities.contract import Form
 from DiffusionReconLib.modalities.pet.measured import MeasuredPET, Questions, measuredPET, questionsOf
 from DiffusionReconLib.modalities.pet.suv_rows import SUVRows
-from DiffusionReconLib.modalities.pet.values import ACTIVITY_UNITS, asksForUnit, stateUnit
+from DiffusionReconLib.modalities.pet.values import ACTIVITY_UNITS, UnitRow
 from DiffusionReconLib.scene.volumes import unitOfNode
 
 MAP = "attenuation_map"
@@ -44,7 +44,6 @@ class PETAcquisition:
     durationSeconds: Annotated[float, WithinRange(1, 100000)] = 180.0
     psfMm: Annotated[float, WithinRange(0, 50)] = 4.0
     attenuated: bool = True
-    attenuationUnit: str = ""
     tubeKvp: str = "120"
     countsPath: str = ""
     descriptionPath: str = ""
@@ -71,8 +70,6 @@ class PETRows:
     def __init__(self, form: Form) -> None:
         self._form = form
         self._axes = form.choices("countsAxesComboBox", "axisOrder")
-        self._mapUnit = form.choices("attenuationUnitComboBox", "attenuationUnit")
-        self._mapUnit.fill([("", _("Not known")), *((unit, unit) for unit in MAP_UNITS)])
         self._tube = form.choices("tubeComboBox", "tubeKvp")
         self._tube.fill((str(kvp), _("{kvp} kVp").format(kvp=kvp)) for kvp in TUBE_KVP)
         files = " ".join(f"*{ending}" for ending in ENDINGS)
@@ -82,11 +79,8 @@ class PETRows:
         form.path("backgroundPathEdit", "backgroundPath", arrays)
         form.path("survivalPathEdit", "survivalPath", arrays)
         form.nodes("attenuationSelector")
-        self._unitShown = ""
-        form.ui.valueUnitComboBox.addItem(_("Not known"), "")
-        for unit in ACTIVITY_UNITS:
-            form.ui.valueUnitComboBox.addItem(unit, unit)
-        form.ui.valueUnitComboBox.connect("activated(int)", self._unitChosen)
+        self._units = UnitRow(form, "valueUnitComboBox", ACTIVITY_UNITS)
+        self._mapUnits = UnitRow(form, "attenuationUnitComboBox", MAP_UNITS, MAP)
         self._suv = SUVRows(form)
 
     def update(self, values: Any, measured: bool) -> None:
@@ -109,27 +103,17 @@ class PETRows:
             form.showRow(widget, shown)
         chosen, node = form.volume(MAP), None if measured else form.volume()
         unit = "" if chosen is None or chosen.GetImageData() is None else unitOfNode(chosen)
-        self._mapUnit.show(values.attenuationUnit)
+        self._units.update(node)
+        self._mapUnits.update(chosen)
         self._tube.show(values.tubeKvp)
-        form.showRow("attenuationUnitComboBox", bool(unit) and unit not in MAP_UNITS)
-        form.showRow("tubeComboBox", (unit if unit in MAP_UNITS else values.attenuationUnit) == "HU" and bool(unit))
-        ui.attenuationSelector.enabled = measured or values.attenuated
+        form.showRow("tubeComboBox", unit == "HU")
         ui.attenuatedCheckBox.setVisible(not values.denoise)
         form.say("denoiseLabel", "" if measured or not values.denoise else _(
             "No scan is simulated: this volume is taken as the image of a scan of {counts:g} million true coincidences "
-            "a slice, whose raw data are missing. Enter its counts under Acquisition details: the fewer, the more is "
-            "smoothed. What the image has lost stays lost."
+            "a slice, whose raw data are missing. Enter its counts under Acquisition details: the fewer, the less the "
+            "image is believed. What it has lost stays lost."
         ).format(counts=values.counts))
-        form.showRow("valueUnitComboBox", node is not None and asksForUnit(node))
-        if node is not None and asksForUnit(node):
-            ui.valueUnitComboBox.currentIndex = max(0, ui.valueUnitComboBox.findData(unitOfNode(node)))
         self._suv.update(values, node)
-
-    def _unitChosen(self, index: int) -> None:
-        node, unit = self._form.volume(), self._form.ui.valueUnitComboBox.itemData(index)
-        if node is not None:
-            stateUnit(node, unit)
-            self._form.changed()
 
 
 def scanSettings(values: Any) -> dict[str, Any]:
@@ -142,11 +126,8 @@ def scanSettings(values: Any) -> dict[str, Any]:
 
 
 def measuredSettings(values: Any) -> dict[str, Any]:
-    """What is said of measured counts too: the scanner's point spread, and of what kind a map of attenuation is."""
-    settings: dict[str, Any] = {"psf_mm": float(values.psfMm), "tube_kvp": int(values.tubeKvp)}
-    if values.attenuationUnit:
-        settings["attenuation_unit"] = values.attenuationUnit
-    return settings
+    """What is said of measured counts too: the scanner's point spread, and the voltage of the tube of a CT."""
+    return {"psf_mm": float(values.psfMm), "tube_kvp": int(values.tubeKvp)}
 
 
 def notReady(values: Any, node: Any, measured: MeasuredPET | None, volumes: Mapping[str, Any]) -> str:
@@ -168,7 +149,7 @@ def notReady(values: Any, node: Any, measured: MeasuredPET | None, volumes: Mapp
     if measured is not None and measured.placed is False:
         return _("The counts do not say where in the patient they lie, so that '{name}' cannot be brought to them: "
                  "give ijk_to_ras in a description, or the survival of each bin").format(name=chosen.GetName())
-    if unitOfNode(chosen) not in MAP_UNITS and not values.attenuationUnit:
+    if unitOfNode(chosen) not in MAP_UNITS:
         return _("Choose under 'Its values' whether '{name}' is a CT in HU or attenuation in 1/mm").format(
             name=chosen.GetName())
     return ""
