@@ -108,7 +108,8 @@ def test_standInTheSyntheticTorsoCanBeReconstructedAtOnce(openPanel: OpenPanel) 
 
 
 @pytest.mark.parametrize(("name", "modality"), [
-    ("Head", "mri"), ("4 PET WB", "pet"), ("FDG_torso", "pet"), ("TorsoPET", "pet"), ("SUVbw", "pet"), ("Petersen", "mri"),
+    ("Head", "mri"), ("4 PET WB", "pet"), ("FDG_torso", "pet"), ("TorsoPET", "pet"), ("SUVbw", "pet"),
+    ("Petersen", "mri"),
 ])
 def test_aNameSpeaksForAModalityWhereNothingElseDoes(name: str, modality: str) -> None:
     assert table.recognised("", "a.u.", name) == modality
