@@ -85,5 +85,5 @@ PET = Modality(
     ),
     solvers=("dds", "tmpd", "mmps", "dps"), presets=("standard", "posterior", "classical"),
     oracles={"osem-oracle": osem_oracle, "rdp-oracle": rdp_oracle},
-    usual={"dds": {"broad_std": 0.0}},
+    usual={"dds": {"broad_std": 0.0, "steps": 20}},
 )
