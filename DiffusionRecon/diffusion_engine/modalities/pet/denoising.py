@@ -18,7 +18,7 @@ def said_of(scan: PETScan) -> str:
     """The sentence by which such a result is known."""
     return (
         f"Posterior denoising without raw data: the volume was taken as the image of a scan of {scan.counts:g} million "
-        f"true coincidences a slice and {scan.background_percent:g} % background, and its projections stand in place of "
-        "the counts. They have no noise of their own, so that no residual is tested. What the image has lost to filters "
-        "and iterations stays lost; with another number of counts the result is another."
+        f"true coincidences a slice and {scan.background_percent:g} % background, and its projections stand in place "
+        "of the counts. They have no noise of their own, so that no residual is tested. What the image has lost to "
+        "filters and iterations stays lost; with another number of counts the result is another."
     )
