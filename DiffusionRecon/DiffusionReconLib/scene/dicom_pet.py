@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import pydicom
 
 PET_STORAGE = "1.2.840.10008.5.1.4.1.1.128"
-# Units by the engine's names, and the kind of SUV.
-UNITS = {"Bq/mL": "BQML", "SUV": "GML"}
+# Units by the engine's names: DICOM's, and its kind of SUV.
+UNITS = {
+    "Bq/mL": ("BQML", ""), "SUV": ("GML", "BW"), "SUVlbm": ("GML", "LBMJANMA"), "SUVlbm_james": ("GML", "LBMJAMES128"),
+    "SUVbsa": ("CM2ML", "BSA"), "SUVibw": ("GML", "IBW"),
+}
 # Taken from the input, all of one moment: SUV of the result is computed from these.
 FROM_SOURCE = (
     "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "TimezoneOffsetFromUTC",
@@ -25,9 +28,10 @@ def petImage(data: pydicom.Dataset, unit: str, slices: int, sources: Sequence[py
     The times are those of the input's earliest acquisition. Without an input there is nothing to compute SUV from, and
     none of it is made up.
     """
-    data.Units, data.SeriesType, data.NumberOfSlices = UNITS[unit], ["STATIC", "IMAGE"], slices
-    if unit == "SUV":
-        data.SUVType = "BW"
+    data.Units, kind = UNITS[unit]
+    data.SeriesType, data.NumberOfSlices = ["STATIC", "IMAGE"], slices
+    if kind:
+        data.SUVType = kind
     data.CountsSource, data.CollimatorType, data.CorrectedImage = "EMISSION", "NONE", ""
     pets = [source for source in sources if source.get("Modality") == "PT"]
     if not pets:

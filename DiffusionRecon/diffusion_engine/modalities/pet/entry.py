@@ -70,7 +70,8 @@ def rdp_oracle(system: Any, reference: np.ndarray) -> tuple[np.ndarray, Mapping[
 
 def in_words(scan: Mapping[str, Any]) -> str:
     """Such as "0.1 million counts a slice"."""
-    return f"{scan['counts']:.3g} million counts a slice"
+    counts = f"{scan['counts']:.3g} million counts a slice"
+    return f"denoised as of {counts}" if scan.get("denoise") or scan.get("denoised") else counts
 
 
 PET = Modality(

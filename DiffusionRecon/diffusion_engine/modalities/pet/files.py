@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..rules import Files
+from .parts import is_file_name, parts
 
 if TYPE_CHECKING:
     from .sinogram import Sinogram
@@ -74,11 +75,11 @@ def named(description: Any) -> Mapping[str, object]:
     if not isinstance(description, dict):
         return {}
     return {f"{what} of the job's input": description[key] for key, what in FACTORS.items()
-            if description.get(key) is not None}
+            if isinstance(description.get(key), str) and is_file_name(description[key])}
 
 
 def _counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-FILES = Files((SINOGRAM,), False, recognise, read, write, size, summarise, named)
+FILES = Files((SINOGRAM,), False, recognise, read, write, size, summarise, named, parts)

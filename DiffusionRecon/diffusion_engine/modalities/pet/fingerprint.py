@@ -18,14 +18,15 @@ COUNTS_FACTOR, ANGLES_FACTOR, BACKGROUND_PERCENT, SPREAD_MM = 1.5, 2.0, 30.0, 2.
 RULE = (
     "the true coincidences of a slice within a factor of 1.5 or between two that were calibrated, the background "
     "within 30 percent of the trues, the angles within a factor of 2, the point spread within 2 mm, attenuation or "
-    "none, pixels that the prior knows"
+    "none, raw data or an image in their place, pixels that the prior knows"
 )
 
 
 @dataclass(frozen=True)
 class PETFingerprint:
     """``counts``: true coincidences of a slice in millions; ``background_percent``: of the trues; ``attenuated``:
-    whether attenuation is known; ``resampled``: the prior worked on other pixels than the image's."""
+    whether attenuation is known; ``resampled``: the prior worked on other pixels than the image's; ``denoised``: an
+    image stands in place of raw data."""
 
     counts: float
     background_percent: float
@@ -33,6 +34,7 @@ class PETFingerprint:
     psf_mm: float = 0.0
     attenuated: bool = True
     resampled: bool = False
+    denoised: bool = False
 
     @classmethod
     def of(cls, prepared: Prepared[PETSystem]) -> PETFingerprint:
@@ -41,7 +43,7 @@ class PETFingerprint:
         own = system.acquisition
         return cls(
             own.counts, own.background_percent, own.angles, own.psf_mm, own.attenuated,
-            prepared.prior.grid != system.grid,
+            prepared.prior.grid != system.grid, own.denoised,
         )
 
     @classmethod
@@ -72,7 +74,7 @@ class PETFingerprint:
     def offset(self, asked: PETFingerprint) -> float | None:
         """ln of the ratio of their counts; None where they differ in anything else by more than RULE allows."""
         alike = (
-            (self.attenuated, self.resampled) == (asked.attenuated, asked.resampled)
+            (self.attenuated, self.resampled, self.denoised) == (asked.attenuated, asked.resampled, asked.denoised)
             and abs(self.background_percent - asked.background_percent) <= BACKGROUND_PERCENT
             and abs(self.psf_mm - asked.psf_mm) <= SPREAD_MM and _near(self.angles, asked.angles, ANGLES_FACTOR)
         )

@@ -22,6 +22,7 @@ from ..contract import Asked, Remark
 from ..grids import FEWEST, binnings, on_other_pixels, prior_grid
 from ..prepared import Extent, Prepared, check_region, flipped_bounds, no_limit
 from .attenuation_map import attenuation_of
+from .denoising import said_of
 from .judge import judge
 from .placing import of_slices, placed_anywhere, standing, turned
 from .scale import BQML, RELATIVE, scale_of
@@ -82,7 +83,7 @@ def scanned(volume: Volume, asked: Asked, card: PriorCard | None, foreseen: Fore
     ))
     made = simulate(volume, asked, factors, asked.slices[0] if asked.slices is not None else 0)
     scan = asked.scan
-    notes.append(
+    notes.append(said_of(scan) if scan.denoise else
         f"Acquisition simulated from the volume, {scan.counts:g} million true coincidences a slice and "
         f"{scan.background_percent:g} % background over {scan.angles} angles; simulating from reconstructed images is "
         "kinder than a scanner: direct planes, a background that is known, no motion."
@@ -104,7 +105,9 @@ def _from_volume(
     if region is not None:
         check_region(region, volume.array.shape[1], volume.array.shape[2])
         region = on_other_pixels(region, volume, reference)
-    return _assemble(sinogram, reference, asked, device, card, notes, reference.array, region)
+    truth = None if asked.scan.denoise else reference.array
+    problem = _assemble(sinogram, reference, asked, device, card, notes, truth, region)
+    return replace(problem, noisy=not asked.scan.denoise)
 
 
 def _from_sinogram(
@@ -246,5 +249,5 @@ def acquisition_of(sinogram: Sinogram, asked: Asked) -> Acquisition:
         float(scan.psf_mm), sinogram.attenuation is not None,
         sinogram.duration_s is not None and sinogram.counts_per_bq is not None, scan.osem_subsets,
         float(scan.osem_filter_mm), scan.rdp_weight * (trues / sinogram.slices / MILLION) ** (1 / 3),
-        float(scan.rdp_gamma),
+        float(scan.rdp_gamma), bool(sinogram.facts.get("denoised", False)),
     )

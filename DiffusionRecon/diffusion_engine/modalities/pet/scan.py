@@ -18,7 +18,9 @@ class PETScan:
     for longer; ``background_percent``: expected randoms (even) and scatter (smooth), half each, in percent of the
     trues, known to the reconstruction; ``angles`` over half a turn; ``bins`` of ``bin_mm`` (None: as wide as a pixel,
     and as many as cover the image); ``duration_s``; ``attenuated``: whether the body attenuates. These describe a
-    simulation and are ignored for measured data. ``psf_mm``: full width at half maximum of the scanner's point spread
+    simulation and are ignored for measured data. ``denoise``: the volume is itself the image of a scan of as few
+    ``counts``, whose raw data there are none of: its projections stand in their place, see :mod:`.denoising`.
+    ``psf_mm``: full width at half maximum of the scanner's point spread
     in the plane, simulated and known to the reconstruction, 0 for none. ``attenuation_map``: the path of a volume, a CT
     in HU or attenuation at 511 keV in 1/mm as ``attenuation_unit`` says where the file does not, of a CT made at
     ``tube_kvp`` (None: a simulation takes the body in the PET as water, measured data have their own factors or none).
@@ -36,6 +38,7 @@ class PETScan:
     psf_mm: float = 4.0
     duration_s: float = 180.0
     attenuated: bool = True
+    denoise: bool = False
     attenuation_map: str | None = None
     attenuation_unit: str | None = None
     tube_kvp: int = 120
@@ -59,7 +62,8 @@ class PETScan:
              "bin_mm from 0.1 to 50, or none", self.bin_mm)
         need(0 <= self.psf_mm <= 50, "psf_mm from 0 to 50", self.psf_mm)
         need(0.001 <= self.duration_s <= 1e6, "duration_s from 0.001 to 1000000", self.duration_s)
-        need(isinstance(self.attenuated, bool), "true or false as attenuated", self.attenuated)
+        for name in ("attenuated", "denoise"):
+            need(isinstance(getattr(self, name), bool), f"true or false as {name}", getattr(self, name))
         path = self.attenuation_map
         need(path is None or (isinstance(path, str) and bool(path.strip())),
              "the path of a volume as attenuation_map, or none", path)

@@ -82,7 +82,7 @@ def simulate(volume: Volume, asked: Asked, factors: tuple[int, int], first: int 
     background = _background(trues, scan, geometry)
     noise = Noise(asked.seed, first, "scan")
     mean = (trues + background).numpy()
-    prompts = np.stack([
+    prompts = mean if scan.denoise else np.stack([
         stream.poisson(own) for own, stream in zip(mean, noise.streams(len(mean)), strict=True)
     ])
     spacing = float(reference.spacing_mm[2])
@@ -93,7 +93,7 @@ def simulate(volume: Volume, asked: Asked, factors: tuple[int, int], first: int 
         counts_per_bq=float(gain.mean()) / scan.duration_s, ijk_to_ras=about_axis(reference.ijk_to_ras, rows, columns),
         facts={
             "format": "simulated", "unit": volume.unit, "counts": scan.counts, "psf_mm": scan.psf_mm,
-            "rows": rows, "columns": columns, "pixel_mm": [row_mm, column_mm],
+            "rows": rows, "columns": columns, "pixel_mm": [row_mm, column_mm], "denoised": scan.denoise,
         },
     )
     return Simulation(sinogram, reference, notes)

@@ -34,6 +34,9 @@ KINDS: Mapping[str, str] = {
 STORED_KINDS = {"": "bw", "BW": "bw", "LBMJANMA": "lbm", "LBMJAMES128": "lbm_james", "BSA": "bsa", "IBW": "ibw"}
 """Kinds by their names in SUVType; DICOM takes a missing one as BW. Its LBM leaves open by which formula."""
 
+INJECTED_AT, INJECTED_ON = "RadiopharmaceuticalStartTime", "RadiopharmaceuticalStartDateTime"
+"""The time of injection without and with its date."""
+
 LEAST_DOSE_BQ = 1e5
 """A tenth of a MBq: smaller activities are not injected, but are what a number in MBq looks like."""
 
@@ -78,6 +81,9 @@ def suv_factors(headers: Sequence[Mapping[str, Any]], given: Mapping[str, Any] |
         raise ValueError("expected the headers of a PET series, found none: choose its folder")
     stated = {name: value for name, value in (given or {}).items() if value is not None}
     merged = [{**header, **stated} for header in headers]
+    if INJECTED_AT in stated and INJECTED_ON not in stated:
+        # The header's own moment, which has a date, would go before the time that was stated.
+        merged = [{**header, INJECTED_ON: None} for header in merged]
     first = merged[0]
     for name in CONSTANT:
         if len({text_of(header, name) for header in merged}) > 1:

@@ -31,7 +31,8 @@ class Acquisition:
     """What the report and the fingerprint say of the counts, and settings of classical images.
 
     ``counts``: true coincidences of a slice in millions, mean over the slices; ``background_percent``: of the trues;
-    ``calibrated``: whether images have an absolute unit.
+    ``calibrated``: whether images have an absolute unit; ``denoised``: the counts are those that an image foretells,
+    see :mod:`.denoising`.
     """
 
     counts: float
@@ -46,6 +47,7 @@ class Acquisition:
     osem_filter_mm: float = EARLY_FILTER_MM
     rdp_weight: float = 1.0
     rdp_gamma: float = 2.0
+    denoised: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,7 @@ class PETSystem:
         return {
             "counts": round(own.counts, 6), "background_percent": round(own.background_percent, 3),
             "angles": own.angles, "bins": own.bins, "bin_mm": own.bin_mm, "psf_mm": own.psf_mm,
-            "attenuated": own.attenuated, "calibrated": own.calibrated,
+            "attenuated": own.attenuated, "calibrated": own.calibrated, "denoised": own.denoised,
         }
 
 

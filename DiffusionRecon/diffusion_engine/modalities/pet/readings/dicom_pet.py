@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,19 +40,7 @@ def read_dicom_pet(path: str | os.PathLike[str], unit: str | None = None, given:
     :func:`...io.dicom.read_dicom`.
     """
     place = Path(path)
-    files: tuple[DicomFile, ...]
-    if place.is_dir():
-        listed = list_series(place)
-        pets = [found for found in listed if found.modality == "PT"]
-        chosen = choose_series(pets if pets and series is None else listed, place, series)
-        files, series = chosen.files, chosen.uid
-    else:
-        files = (open_dicom(place),)
-    modality = files[0].text("Modality")
-    if modality != "PT":
-        raise ValueError(f"expected a PET series (Modality PT) in {place}, found {modality or 'none'}: choose the PET "
-                         "series")
-    frames = [(header, place_of(file, n)) for file in files for n, header in enumerate(frame_headers(file))]
+    frames, series = pet_frames(place, series)
     volume = read_dicom(place, UNKNOWN_UNIT, series)
     factors, question = None, None
     try:
@@ -77,20 +65,51 @@ def read_dicom_pet(path: str | os.PathLike[str], unit: str | None = None, given:
         assert factors is not None
         by = factors.of(unit)
     name = BQML if unit == BQML else "SUV" if unit == "bw" else f"SUV{unit}"
-    array = (volume.array * _by_slice(volume, by, [where for _, where in frames])[:, None, None]).astype(
-        volume.array.dtype)
+    each = by_slice(volume.ijk_to_ras, len(volume.array), by, [where for _, where in frames])
+    array = (volume.array * each[:, None, None]).astype(volume.array.dtype)
     return PetSeries(volume.with_array(array, name), factors, question)
 
 
-def _by_slice(volume: Volume, factors: np.ndarray, places: list[np.ndarray | None]) -> np.ndarray:
-    """The factors of images in the order of the volume's slices."""
+def pet_frames(place: Path, series: str | None = None) -> tuple[list[tuple[dict[str, Any], np.ndarray | None]],
+                                                                str | None]:
+    """The header and the place (LPS, mm, or None) of each image of a PET series, and the UID of one of a folder.
+
+    Raises ValueError, one sentence, for images of another modality.
+    """
+    files: tuple[DicomFile, ...]
+    if place.is_dir():
+        listed = list_series(place)
+        pets = [found for found in listed if found.modality == "PT"]
+        chosen = choose_series(pets if pets and series is None else listed, place, series)
+        files, series = chosen.files, chosen.uid
+    else:
+        files = (open_dicom(place),)
+    return frames_of_pet(files, str(place)), series
+
+
+def frames_of_pet(files: Iterable[DicomFile], name: str) -> list[tuple[dict[str, Any], np.ndarray | None]]:
+    """The header and the place of each image of the files of one series; ValueError where they are no PET."""
+    found = []
+    for file in files:
+        modality = file.text("Modality")
+        if modality != "PT":
+            raise ValueError(f"expected a PET series (Modality PT) in {name}, found {modality or 'none'}: choose the "
+                             "PET series")
+        found += [(header, place_of(file, n)) for n, header in enumerate(frame_headers(file))]
+    return found
+
+
+def by_slice(ijk_to_ras: np.ndarray, slices: int, factors: np.ndarray, places: Sequence[np.ndarray | None]
+             ) -> np.ndarray:
+    """The factors of images, whose first voxels lie at ``places`` (LPS, mm), in the order of a volume's slices."""
     if bool((factors == factors[0]).all()):
-        return np.full(len(volume.array), factors[0])
-    inverse = np.linalg.inv(LPS_TO_RAS @ volume.ijk_to_ras)
-    found = np.full(len(volume.array), np.nan)
+        return np.full(slices, factors[0])
+    inverse = np.linalg.inv(LPS_TO_RAS @ ijk_to_ras)
+    found = np.full(slices, np.nan)
     for factor, where in zip(factors, places, strict=True):
-        if where is not None:
-            found[round(float((inverse @ [*where, 1.0])[2]))] = factor
+        number = None if where is None else round(float((inverse @ [*where, 1.0])[2]))
+        if number is not None and 0 <= number < slices:
+            found[number] = factor
     if not np.isfinite(found).all():
         raise ValueError("expected a factor for every slice, found slices without a place: export the series again")
     return found
