@@ -15,9 +15,10 @@ from ...orientation import RAS_OF_AXIAL, turn_of
 from ...physics.grid import ImageGrid
 from ...physics.mri import COLUMN_AXIS, ROW_AXIS, MultiCoilFourier
 from ...priors.card import PriorCard
-from ...priors.slices import resample, working_pixels
+from ...priors.slices import resample
 from ...volume import Volume, check_image
 from ..contract import Asked
+from ..grids import FEWEST, prior_grid
 from ..prepared import Extent, Prepared, check_region, flipped_bounds, no_limit
 from .channels import Channels, channels_of
 from .grids import carried, flipped, flipped_mask, flipped_matrix, grid_of, grown, on_matrix
@@ -37,8 +38,6 @@ Foresee = Callable[[Extent], object]
 
 EXCHANGED = (0, 2, 1)
 """Axes of a turn that exchanges rows and columns."""
-FEWEST = 16
-"""Rows and columns that an image must have."""
 
 
 def prepare(
@@ -97,21 +96,6 @@ def scanned(volume: Volume, asked: Asked, card: PriorCard | None, foreseen: Fore
         )
     assert result.kspace.ijk_to_ras is not None
     return result.kspace, Volume(result.reference, result.kspace.ijk_to_ras, "a.u."), notes
-
-
-def prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:
-    """The matrix of the same field of view whose pixels the prior was trained on."""
-    wanted = working_pixels(grid.pixel_mm, card)
-    if wanted == tuple(grid.pixel_mm):
-        return grid
-    rows, columns = (max(FEWEST, round(n * p / w)) for n, p, w in zip(grid.shape, grid.pixel_mm, wanted, strict=True))
-    pixel = (grid.rows * grid.pixel_mm[0] / rows, grid.columns * grid.pixel_mm[1] / columns)
-    low, high = card.pixel_mm
-    notes.append(
-        f"The prior {card.name} knows pixels of {low:.2f} to {high:.2f} mm; for {grid.pixel_mm[1]:.3g} mm it worked on "
-        f"pixels of {pixel[1]:.3g} mm, and the result was resampled."
-    )
-    return ImageGrid(rows, columns, pixel, grid.centre_mm)
 
 
 def _from_volume(
