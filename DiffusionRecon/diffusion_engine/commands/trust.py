@@ -195,7 +195,6 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.settings import Settings
 
     cases = listed(options.cases, str)
-    del options.cases
     settings = Settings.from_dict(given_settings(options))
     entry = settings.entry
     prior = load_prior(settings.prior, choose_device(settings.device), entry.unit)

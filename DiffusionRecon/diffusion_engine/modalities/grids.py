@@ -33,7 +33,7 @@ def binnings(spacing_mm: tuple[float, ...], smallest_mm: float) -> tuple[int, in
 
 
 def prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:
-    """The matrix of the same field of view whose pixels the prior was trained on."""
+    """The matrix of the same field of view whose pixels the prior was trained on; a note where it is another one."""
     wanted = working_pixels(grid.pixel_mm, card)
     if wanted == tuple(grid.pixel_mm):
         return grid
