@@ -1,4 +1,4 @@
-"""Reconstruction of CT and MR from sparse data with a diffusion prior, and a map of its uncertainty: the module.
+"""Reconstruction of CT, MR and PET from sparse data with a diffusion prior, and a map of its uncertainty: the module.
 
 Thin on purpose: nodes, results and the engine's process are in DiffusionReconLib, the mathematics in diffusion_engine.
 """
@@ -54,9 +54,9 @@ class DiffusionRecon(ScriptedLoadableModule):
         ]
         parent.contributors = ["DiffusionPriors contributors"]
         parent.helpText = _(
-            "Reconstructs CT from few views and MR images from few samples with classical methods and a diffusion "
-            "prior, and maps how far its estimates spread. Choose a CT or MR volume, of which a scan is simulated, or "
-            "measured data. "
+            "Reconstructs CT from few views, MR images from few samples and PET from few counts with classical methods "
+            "and a diffusion prior, and maps how far its estimates spread. Choose a CT, MR or PET volume, of which a "
+            "scan is simulated, or measured data. "
             "Needs Slicer 5.12 or newer. Not for diagnostic use."
         )
         parent.acknowledgementText = _("Built on PyTorch, MONAI, SimpleITK and 3D Slicer.")
@@ -84,33 +84,38 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         return ReconParameters(super().getParameterNode())
 
     def reconstruct(
-        self, inputVolumeNode: Any, settings: dict | None = None, progress: Any = None, folderName: str = ""
+        self, inputVolumeNode: Any, settings: dict | None = None, progress: Any = None, folderName: str = "",
+        beside: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Simulate a sparse scan of a volume, reconstruct it, and return the result's nodes by their key.
 
         `settings`: the engine's (modality, views, arc_degrees or acceleration, draws, slices, region, seed, device,
         ...; slices and region are indices of the node's own voxels). `progress` is called with each message of the
-        engine (a dict with "event", "stage", "fraction", "seconds_left", ...) and cancels by returning False. Blocks
-        until the end. Raises ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then
+        engine (a dict with "event", "stage", "fraction", "seconds_left", ...) and cancels by returning False. `beside`:
+        further volume nodes by the setting that names their file, such as {"attenuation_map": ctNode}. Blocks until the
+        end. Raises ValueError for unusable input, ReconstructionCancelled, or RuntimeError; the scene is then
         as it was.
         """
         from DiffusionReconLib.jobs.runs import Request
 
-        return self._run(Request(dict(settings or {}), inputVolumeNode, None, folderName), progress)
+        request = Request(dict(settings or {}), inputVolumeNode, None, folderName, beside=beside or {})
+        return self._run(request, progress)
 
     def reconstructMeasured(
         self, dataPath: str | Path, description: Any = "", settings: dict | None = None, progress: Any = None,
-        folderName: str = "",
+        folderName: str = "", beside: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Reconstruct measured data of settings["modality"] (by default CT).
 
-        CT: a sinogram, NRRD (slices, views, detectors), with the path of its geometry JSON. Raw data of MR: a file,
-        with the path of the JSON that says what it does not, or the same as a dict, or nothing.
+        CT: a sinogram, NRRD (slices, views, detectors), with the path of its geometry JSON. Raw data of MR or counts of
+        PET: a file, with the path of the JSON that says what it does not, or the same as a dict, or nothing. `beside`:
+        as in `reconstruct`.
         """
         from DiffusionReconLib.jobs.runs import Request
 
         described = str(description) if isinstance(description, Path) else description
-        return self._run(Request(dict(settings or {}), None, (str(dataPath), described), folderName), progress)
+        request = Request(dict(settings or {}), None, (str(dataPath), described), folderName, beside=beside or {})
+        return self._run(request, progress)
 
     def start(self, inputVolumeNode: Any, settings: dict | None = None) -> Any:
         """Start a reconstruction and return it at once, to be polled, published (`publish`) and closed."""
@@ -124,11 +129,11 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         from DiffusionReconLib.setup.setup_steps import requirePackages
 
         if request.measured is not None:
-            prepare = reconstructFrom(*request.measured, request.settings)
+            prepare = reconstructFrom(*request.measured, request.settings, request.beside)
         elif request.inputNode is None:
             raise ValueError(_("No input volume is chosen: choose a volume."))
         else:
-            prepare = simulateFrom(request.inputNode, request.settings)
+            prepare = simulateFrom(request.inputNode, request.settings, request.beside)
         if self._runner is None:  # another runner brings its own Python
             requirePackages()
         return Reconstruction(prepare, self._runner)
@@ -144,6 +149,19 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
             folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(nodes["report"]))
             hierarchy.SetItemName(folder, hierarchy.GenerateUniqueItemName(folderName))
         return nodes
+
+    def makeSUV(
+        self, volumeNode: Any, kind: str = "bw", given: dict[str, Any] | None = None, folder: str | Path = ""
+    ) -> Any:
+        """Add a PET volume in SUV beside one in Bq/mL, by the headers of its series; returns its node.
+
+        `kind`: bw, lbm, lbm_james, bsa or ibw. `given`: what stands in place of the header, by DICOM keyword, such as
+        {"PatientWeight": 70}. `folder`: of the series' files, where Slicer's database does not have them. How the
+        factors were found is in the node's description. Raises ValueError that names what is missing.
+        """
+        from DiffusionReconLib.modalities.pet.uptake import makeSUV
+
+        return makeSUV(volumeNode, kind, given, str(folder))
 
     def trainPrior(
         self, data: str | Path, name: str, folder: str | Path = "", progress: Any = None, wait: bool = True,
@@ -190,6 +208,18 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
         node = nodeFromVolume(volume, "SyntheticChestCT")
         node.CreateDefaultDisplayNodes()
         return node
+
+    def makeSyntheticTorso(self) -> tuple[Any, Any]:
+        """Add the engine's synthetic torso with FDG to the scene; returns the nodes of its PET (Bq/mL) and its CT."""
+        from diffusion_engine.phantoms.torso import synthetic_torso
+        from DiffusionReconLib.scene.display import displayImage
+        from DiffusionReconLib.scene.volumes import nodeFromVolume
+
+        torso = synthetic_torso((12, 112, 112), unit="Bq/mL")
+        ct, pet = nodeFromVolume(torso.hu, "SyntheticTorsoCT"), nodeFromVolume(torso.activity, "SyntheticTorsoPET")
+        displayImage(ct, "ct")
+        displayImage(pet, "pet")
+        return pet, ct
 
     def _run(self, request: Any, progress: Any) -> dict[str, Any]:
         reconstruction = self.startRequest(request)

@@ -1,6 +1,7 @@
 """Simulates a sparse scan and reconstructs it classically and with a diffusion prior, with an uncertainty map.
 
-Of CT few views, with --modality mri k-space of few lines. Without --input it scans a built-in synthetic chest or head.
+Of CT few views, with --modality mri k-space of few lines, with --modality pet few counts. Without --input it scans a
+built-in synthetic chest, head or torso.
 Leaves in the output folder the volumes (.nrrd), result.json, a Slicer scene (scene.mrb) and a picture of its views
 (views.png). The first call sets up an environment of its own.
 """
@@ -21,7 +22,9 @@ from environment import ROOT, prepare
 
 CHEST_SHAPE, CHEST_SPACING_MM = (256, 256), (8.0, 1.5, 1.5)
 HEAD_SHAPE, HEAD_SPACING_MM = (256, 256), (5.0, 0.9, 0.9)
-SLICES = {"ct": 8, "mri": 2}
+TORSO_SHAPE, TORSO_SPACING_MM = (128, 128), (5.0, 4.5, 4.5)
+SLICES = {"ct": 8, "mri": 2, "pet": 2}
+PHANTOMS = {"ct": "the synthetic chest", "mri": "the synthetic head", "pet": "the synthetic torso"}
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -33,10 +36,11 @@ def parse(arguments: list) -> argparse.Namespace:
     """The command line; argparse itself ends with code 2 and one line on bad values."""
     parser = argparse.ArgumentParser(prog="demo.py", description=__doc__)
     parser.add_argument("--modality", choices=list(SLICES), default="ct", help="of the scan (ct)")
-    parser.add_argument("--input", type=Path, help="CT or MR volume: .nrrd, .nii.gz or a folder of DICOM slices")
+    parser.add_argument("--input", type=Path, help="CT, MR or PET volume: .nrrd, .nii.gz or a folder of DICOM slices")
     parser.add_argument("--assume-hu", action="store_true", help="take the input as CT in HU whatever it looks like")
-    parser.add_argument("--slices", type=_whole(1, 4096), help="slices from the middle of the input (8, of MRI 2)")
+    parser.add_argument("--slices", type=_whole(1, 4096), help="slices from the middle of the input (8; MRI, PET 2)")
     parser.add_argument("--acceleration", type=_acceleration, default=4.0, help="of MRI: all samples over measured (4)")
+    parser.add_argument("--counts", type=_counts, default=0.1, help="of PET: million true counts a slice (0.1)")
     parser.add_argument("--views", type=_whole(2, 4096), default=60, help="projections of the simulated scan (60)")
     parser.add_argument("--arc", type=_degrees, default=180.0, help="degrees that the views cover (180)")
     parser.add_argument("--draws", type=_whole(1, 1024), default=4, help="samples drawn with the diffusion prior (4)")
@@ -61,6 +65,10 @@ def load(options: argparse.Namespace):
         from diffusion_engine.phantoms.brain import synthetic_brain
 
         return synthetic_brain((options.slices, *HEAD_SHAPE), HEAD_SPACING_MM, seed=0)[0], None
+    if options.input is None and options.modality == "pet":
+        from diffusion_engine.phantoms.torso import synthetic_torso
+
+        return synthetic_torso((options.slices, *TORSO_SHAPE), TORSO_SPACING_MM, seed=0).activity, None
     if options.input is None:
         from diffusion_engine.phantoms.chest import synthetic_chest
 
@@ -79,13 +87,16 @@ def load(options: argparse.Namespace):
         raise BadInput(str(error)) from error
     if question is not None:
         raise BadInput(f"{question} If it is, add --assume-hu.")
-    return Volume(volume.array.astype(np.float32), volume.ijk_to_ras, entry.unit), None
+    unit = volume.unit if options.modality == "pet" and volume.unit != "a.u." else entry.unit
+    return Volume(volume.array.astype(np.float32), volume.ijk_to_ras, unit), None
 
 
 def scan_of(options: argparse.Namespace) -> tuple:
     """The settings of the simulated scan, and it in words."""
     if options.modality == "mri":
         return {"acceleration": options.acceleration}, f"{options.acceleration:g}-fold accelerated"
+    if options.modality == "pet":
+        return {"counts": options.counts}, f"{options.counts:g} million counts a slice"
     return {"views": options.views, "arc_degrees": options.arc}, f"{options.views} views over {options.arc:g} degrees"
 
 
@@ -167,7 +178,7 @@ def main(options: argparse.Namespace) -> int:
         staging = make_staging(out)
         slices, rows, columns = volume.array.shape
         scan, words = scan_of(options)
-        phantom = "the synthetic head" if options.modality == "mri" else "the synthetic chest"
+        phantom = PHANTOMS[options.modality]
         print(f"Scanning {phantom if options.input is None else options.input}: {slices} slices of "
               f"{rows} x {columns}, {words}", flush=True)
         settings = {
@@ -232,6 +243,16 @@ def _acceleration(text: str) -> float:
         value = 0.0
     if not 1 <= value <= 32:
         raise argparse.ArgumentTypeError(f"expected an acceleration from 1 to 32, found {text!r}")
+    return value
+
+
+def _counts(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1e-4 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"expected counts from 0.0001 to 1000 million, found {text!r}")
     return value
 
 

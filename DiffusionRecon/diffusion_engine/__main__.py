@@ -1,4 +1,4 @@
-"""The engine from a shell: simulate, reconstruct, evaluate, calibrate, train, distil, adapt, import, priors, parts."""
+"""The engine from a shell: simulate, reconstruct, suv, evaluate, calibrate, train, distil, adapt, import, priors."""
 
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .commands import foreign, learning, scans, trust, weights
+from .commands import foreign, learning, scans, trust, uptake, weights
 from .jobs.shortage import did_not_suffice, ran_out
 
 
@@ -75,7 +75,7 @@ def _report(path: str | None, result: object) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m diffusion_engine", description=__doc__)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (scans, trust, learning, foreign, weights):
+    for group in (scans, uptake, trust, learning, foreign, weights):
         group.add(parsers)
     return parser
 

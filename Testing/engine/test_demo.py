@@ -213,3 +213,13 @@ def test_progress_elsewhere_is_a_line_each_five_seconds() -> None:
     bar.end()
     assert len(out.getvalue().splitlines()) == 3
     assert "\r" not in out.getvalue()
+
+
+def test_a_torso_is_scanned_with_few_counts() -> None:
+    options = demo.parse(["--modality", "pet"])
+    volume, labels = demo.load(options)
+    assert (volume.unit, volume.array.shape, labels) == ("SUV", (2, 128, 128), None)
+    assert demo.scan_of(options) == ({"counts": 0.1}, "0.1 million counts a slice")
+    assert demo.scan_of(demo.parse(["--modality", "pet", "--counts", "1"]))[0] == {"counts": 1.0}
+    with pytest.raises(SystemExit):
+        demo.parse(["--counts", "0"])

@@ -209,7 +209,7 @@ def test_every_format_of_raw_data_is_explained() -> None:
 def test_pictures_are_small_and_shown() -> None:
     texts = "".join((ROOT / place / "README.md").read_text(encoding="utf-8") for place in (".", "DiffusionRecon"))
     pictures = [ROOT / "Resources" / "views.png", *(ROOT / "Resources" / "Screenshots").glob("*.png")]
-    assert len(pictures) == 9
+    assert len(pictures) == 11
     assert [path.name for path in pictures if path.stat().st_size > 200_000 or path.name not in texts] == []
 
 

@@ -33,7 +33,7 @@ READ = {
 """Identifiers, comments and strings, from Python 3.12 on also what stands between the braces of an f-string."""
 PENALTIES = ("solvers",)
 """Where "tv" is a penalty of a network's image, not an image that a modality makes."""
-OTHER_NAMES = re.compile(r"score[-_]?mri|z-?tv", re.IGNORECASE)
+OTHER_NAMES = re.compile(r"score[-_]?mri|pet[-_]?dds|z-?tv", re.IGNORECASE)
 """Published methods are called what their authors call them; z-TV ties slices of any modality."""
 
 

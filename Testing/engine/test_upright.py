@@ -15,7 +15,8 @@ from diffusion_engine.evaluation.calibrate import chosen_volumes
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.modalities.ct.entry import CT
 from diffusion_engine.modalities.ct.problem import prepare
-from diffusion_engine.modalities.ct.simulate import binning, binnings, simulate
+from diffusion_engine.modalities.ct.simulate import simulate
+from diffusion_engine.modalities.grids import binning, binnings
 from diffusion_engine.orientation import (
     RAS_OF_AXIAL,
     axial_squares,

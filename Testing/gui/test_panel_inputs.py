@@ -189,7 +189,7 @@ def test_standInWithoutAnInputTheModelsAndPresetsCanBeLookedAt(openPanel: OpenPa
     node = addChest()
     # What neither DICOM nor a unit names is asked for.
     unit = slicer.vtkCodedEntry()
-    unit.SetValueSchemeMeaning("Bq/ml", "UCUM", "Becquerels/milliliter")
+    unit.SetValueSchemeMeaning("mm[Hg]", "UCUM", "millimeters of mercury")
     node.SetVoxelValueUnits(unit)
     panel.widget.panel.update()
     assert (ui.modalityComboBox.isVisibleTo(panel.container), ui.modalityComboBox.currentText) == (True, "")

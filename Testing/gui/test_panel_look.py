@@ -11,6 +11,7 @@ import qt
 from host.eventloop import turn, waitUntil
 from host.guiapplication import Panel
 from host.window import textScale
+from pet_inputs import addBody, addCT, inDatabase, writeArray, writeSeries
 from prepared import OpenPanel, addChest, idle, makeRunner, useRunner
 
 FOLDS = ("inputs", "acquisition", "part", "method", "outputs", "advanced", "train", "review")
@@ -131,6 +132,36 @@ def test_standInNothingIsClipped(
         panel.widget.ui.priorComboBox.toolTip = "The prior"
         turn()
         assert {each.partition(":")[0] for each in clipped(panel)} == {"presetLabel", "applyButton", "priorComboBox"}
+
+
+@pytest.mark.parametrize(("width", "scale"), [(320, 1.0), (373, 2.0)])
+def test_standInTheRowsOfUptakeAreNotClipped(
+    width: int, scale: float, openPanel: OpenPanel, scrolled: Callable[..., Panel], tmp_path: Path, monkeypatch: Any
+) -> None:
+    """With factors and reasons on show, then those of measured counts."""
+    with textScale(scale):
+        panel = scrolled(openPanel(), width)
+        ui, node = panel.widget.ui, addBody("Torso PET")
+        inDatabase(monkeypatch, node, writeSeries(tmp_path / "series"))
+        unfold(panel)
+        for name in ("petDetails", "suv"):
+            getattr(ui, f"{name}CollapsibleButton").collapsed = False
+        ui.suvFactorsButton.click()
+        ui.attenuationSelector.setCurrentNode(addCT())
+        ui.acquisitionPresetComboBox.currentIndex = ui.acquisitionPresetComboBox.count - 1
+        for _settling in range(3):
+            turn()
+        assert "minutes of decay" in ui.suvLabel.text
+        assert panel.container.width == width
+        assert clipped(panel) == []
+        ui.sourceComboBox.currentIndex = 1
+        ui.modalityComboBox.currentIndex = ui.modalityComboBox.findText("PET")
+        ui.countsPathEdit.currentPath = str(writeArray(tmp_path))
+        for _settling in range(3):
+            turn()
+        assert ui.countsCalibrationSpinBox.isVisible()
+        assert panel.container.width == width
+        assert clipped(panel) == []
 
 
 @pytest.mark.parametrize(("scale", "most"), [(1.0, 320), (2.0, 373)])

@@ -125,7 +125,8 @@ def test_standInTheModalityIsRecognisedByDicomOrUnit(withPhoto: None) -> None:
     assert table.recognised("", "1") == "photo"
     assert table.recognised("US", "HU") is None
     assert table.recognised("", "a.u.") == "mri"
-    assert table.recognised("", "SUV") is None
+    assert table.recognised("", "SUV") == table.recognised("PT", "") == "pet"
+    assert table.recognised("", "mmHg") is None
 
 
 def test_standInMeasuredDataAreNotReadAsTheVolumesModality(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from pathlib import Path
 
@@ -118,6 +119,46 @@ def test_mrImagesAreDerivedMRWithTheirSequence(nodes: dict[str, slicer.vtkMRMLNo
     np.testing.assert_allclose(back.array, image.array, atol=0.51 * np.ptp(image.array) / 65535)
     np.testing.assert_allclose(back.ijk_to_ras, oblique(), atol=1e-4)
     assert pydicom.dcmread(exportSeries(share, tmp_path / "share")[0]).Modality == "OT"
+
+
+@pytest.mark.parametrize(("unit", "units"), [("Bq/mL", "BQML"), ("SUV", "GML")])
+def test_petImagesAreDerivedPETFromWhichTheSameSUVIsComputed(
+    application: Application, tmp_path: Path, unit: str, units: str
+) -> None:
+    from diffusion_engine.modalities.pet.readings.dicom_pet import read_dicom_pet
+    from diffusion_engine.volume import Volume
+
+    rng = np.random.default_rng(0)
+    image = Volume(rng.random((3, 8, 9)).astype(np.float32) * 20000, oblique(), unit)
+    node = nodeFromVolume(image, "torso mean")
+    node.SetAttribute("DiffusionPriors.Modality", "pet")
+    source = pydicom.Dataset()
+    source.StudyInstanceUID, source.SOPInstanceUID, source.SOPClassUID = generate_uid(), generate_uid(), "1.2.3"
+    source.Modality, source.SeriesInstanceUID, source.PatientWeight = "PT", generate_uid(), 70
+    source.SeriesDate, source.SeriesTime, source.AcquisitionDate = "20240315", "120000", "20240315"
+    source.AcquisitionTime, source.DecayCorrection, source.CorrectedImage = "110000", "START", ["ATTN", "DECY"]
+    tracer = pydicom.Dataset()
+    tracer.RadiopharmaceuticalStartTime, tracer.RadionuclideTotalDose = "100000", 3.5e8
+    tracer.RadionuclideHalfLife = 6586.2
+    source.RadiopharmaceuticalInformationSequence = [tracer]
+    later = copy.deepcopy(source)
+    later.AcquisitionTime, later.SOPInstanceUID = "111000", generate_uid()
+    exportSeries(node, tmp_path / "pt", [later, source])
+    data = pydicom.dcmread(tmp_path / "pt" / "IMG00002.dcm")
+    assert (data.SOPClassUID, data.Modality, data.Units) == ("1.2.840.10008.5.1.4.1.1.128", "PT", units)
+    assert (data.ImageIndex, data.NumberOfSlices, data.RescaleIntercept, data.AcquisitionTime) == (2, 3, 0, "110000")
+    assert data.ContentDate != "20240315"
+    assert data.SeriesInstanceUID not in (source.SeriesInstanceUID, later.SeriesInstanceUID)
+    back = read_dicom_pet(tmp_path / "pt")
+    assert back.volume.unit == unit
+    np.testing.assert_allclose(back.volume.array, image.array, atol=0.51 * image.array.max() / 65535)
+    assert back.factors is not None
+    expected = 1.0 if unit == "SUV" else 70e3 / (3.5e8 * 0.5 ** (3600 / 6586.2))
+    assert back.factors.bw == pytest.approx([expected] * 3)
+    exportSeries(node, tmp_path / "alone")
+    alone = pydicom.dcmread(tmp_path / "alone" / "IMG00001.dcm")
+    assert alone.Units == units
+    assert "DecayCorrection" not in alone
 
 
 def test_withoutSourcesThereIsANewStudyWithoutPatient(nodes: dict[str, slicer.vtkMRMLNode], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import slicer
@@ -32,6 +33,8 @@ Message = dict
 Progress = Callable[[Message], "bool | None"]
 Prepare = Callable[[Path], Generator[None, None, None]]
 """Steps of some milliseconds each, which read the scene and write the job into its folder."""
+Beside = Mapping[str, slicer.vtkMRMLScalarVolumeNode]
+"""Further volumes of a run, by the setting of the engine that names the file of each."""
 Description = str | Path | Mapping[str, Any] | None
 """What describes measured data: the path of a JSON file, its content, or nothing."""
 
@@ -201,46 +204,58 @@ class Reconstruction:
         return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
 
 
-def simulateFrom(node: slicer.vtkMRMLScalarVolumeNode, settings: dict) -> Prepare:
+def simulateFrom(
+    node: slicer.vtkMRMLScalarVolumeNode, settings: dict, beside: Beside = MappingProxyType({})
+) -> Prepare:
     """Prepares a job that simulates a scan of a volume and reconstructs it; only the wanted slices are copied.
 
-    Raises ValueError at once for a node that is no image.
+    `beside`: further volumes by the setting that names their file, which are brought to the volume's frame. Raises
+    ValueError at once for a node that is no image.
     """
-    from DiffusionReconLib.jobs.job_input import jobInSteps
+    from DiffusionReconLib.jobs.job_input import besideInSteps, jobInSteps
     from DiffusionReconLib.scene.volumes import checkedMatrix, volumeInSteps
 
     checkedMatrix(node)
+    for each in beside.values():
+        checkedMatrix(each)
     slices = settings.get("slices")
     left = {name: value for name, value in settings.items() if name != "slices"}
 
     def prepare(folder: Path) -> Generator[None, None, None]:
         volume = yield from volumeInSteps(node, None if slices is None else tuple(slices))
-        yield from jobInSteps(folder, volume, left)
+        files = yield from besideInSteps(folder, beside, node)
+        yield from jobInSteps(folder, volume, {**left, **files})
 
     return prepare
 
 
-def reconstructFrom(dataPath: str | Path, description: Description, settings: dict) -> Prepare:
+def reconstructFrom(
+    dataPath: str | Path, description: Description, settings: dict, beside: Beside = MappingProxyType({})
+) -> Prepare:
     """Prepares a job that reconstructs measured data of the settings' modality.
 
     `description`: the path of the JSON file that describes them, its content, or "" where there is none. The files are
-    copied, with those that the description names, so that the job folder alone repeats the job. Raises ValueError for a
-    missing or wrong file.
+    copied, with those that the description names, so that the job folder alone repeats the job. `beside`: as for
+    `simulateFrom`, in the frame of the scene. Raises ValueError for a missing or wrong file.
     """
     from diffusion_engine.jobs.job import JOB, modality_of, write_json
 
-    from DiffusionReconLib.jobs.job_input import copyInSteps
+    from DiffusionReconLib.jobs.job_input import besideInSteps, copyInSteps
+    from DiffusionReconLib.scene.volumes import checkedMatrix
 
     given = Path(description) if isinstance(description, (str, Path)) and str(description) else description or None
     parts = modality_of(settings).files.parts(Path(dataPath), given)
+    for each in beside.values():
+        checkedMatrix(each)
 
     def prepare(folder: Path) -> Generator[None, None, None]:
         for name, source in parts.copies.items():
             yield from copyInSteps(source, folder / name)
         for name, content in parts.written.items():
             write_json(folder / name, content)
+        files = yield from besideInSteps(folder, beside, None)
         write_json(folder / JOB, {
-            "kind": "measured", "input": parts.input, "geometry": parts.description, "settings": settings,
+            "kind": "measured", "input": parts.input, "geometry": parts.description, "settings": {**settings, **files},
         })
 
     return prepare

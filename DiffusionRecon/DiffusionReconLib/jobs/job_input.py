@@ -5,7 +5,7 @@ Slicer's event loop may keep the interpreter's lock while it waits: a thread wou
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,24 @@ def jobInSteps(folder: Path, volume: Volume, settings: dict[str, Any]) -> Genera
     yield
     yield from nrrdInSteps(folder / INPUT, volume)
     write_json(folder / JOB, {**SIMULATED, "settings": settings})
+
+
+def besideInSteps(
+    folder: Path, beside: Mapping[str, Any], frame: Any
+) -> Generator[None, None, dict[str, str]]:
+    """Write further volumes into a job's folder, in the frame of the node `frame` (None: the scene's); returns the
+    path of each by its setting.
+    """
+    from DiffusionReconLib.scene.volumes import inFrameOf, volumeInSteps
+
+    files: dict[str, str] = {}
+    for setting, node in beside.items():
+        volume = yield from volumeInSteps(node)
+        moved = inFrameOf(node, frame) @ volume.ijk_to_ras
+        path = folder / f"{setting}.nrrd"
+        yield from nrrdInSteps(path, Volume(volume.array, moved, volume.unit))
+        files[setting] = str(path)
+    return files
 
 
 def nrrdInSteps(path: Path, volume: Volume) -> Generator[None, None, None]:

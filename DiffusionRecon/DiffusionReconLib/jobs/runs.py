@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,13 +15,17 @@ from DiffusionReconLib.jobs.failures import isGone
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What Apply asks for, fixed at that moment: later changes in the panel do not touch it."""
+    """What Apply asks for, fixed at that moment: later changes in the panel do not touch it.
+
+    `beside`: further volumes of the run, by the setting that names their file.
+    """
 
     settings: dict[str, Any]
     inputNode: slicer.vtkMRMLScalarVolumeNode | None = None
     measured: tuple[str, Description] | None = None
     folderName: str = ""
     name: str = ""
+    beside: Mapping[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
 
     def presentInput(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The input while it is still in the scene: a result whose input was removed stands alone."""

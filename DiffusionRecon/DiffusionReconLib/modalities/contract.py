@@ -6,7 +6,7 @@ The panel knows a modality through this contract alone. A further one is a folde
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -74,6 +74,21 @@ class Form(Protocol):
     def showRow(self, widget: str, visible: bool) -> None:
         """Show or hide a row: the widget named `{widget}Row` with a form of its own, else the widget and its label."""
 
+    def say(self, widget: str, text: str, bad: bool = False) -> None:
+        """Put a text on a label, one about something `bad` in red; an empty one takes no room."""
+
+    def nodes(self, widget: str) -> None:
+        """Let a qMRMLNodeComboBox list the scene's nodes."""
+
+    def volume(self, setting: str = "") -> Any:
+        """The input volume, or the one that was chosen for one of the modality's `volumes`; None without."""
+
+    def useVolume(self, node: Any) -> None:
+        """Take another input volume."""
+
+    def changed(self) -> None:
+        """Something that no parameter holds is other than before, such as an attribute of the input."""
+
 
 class Rows(Protocol):
     """A modality's acquisition widgets."""
@@ -95,6 +110,12 @@ class Modality:
     what cannot be used; `sources` tells whether there is something else to look at. `suggest`: the preset that fits the
     pack, the measured data (None for a simulated scan) and the body part (as in DICOM, "" where unknown); None where no
     one stands out.
+
+    `names`: words in the names of volumes without a unit that speak for it. `volumes`: further volumes that a run
+    takes, as the parameter that holds each by the engine's setting that names its file. `measuredSettings`: what of the
+    pack is said of measured data too. `notReady`: why the pack's values, an input volume (None for measured data),
+    measured data (None for a volume) and those of `volumes` cannot be used, "" when they can. `remarks`: those on
+    measured data that hold beside the chosen `volumes`.
     """
 
     name: str
@@ -113,6 +134,11 @@ class Modality:
     sources: Callable[[Any], tuple[str, ...]]
     summarise: Callable[[Any], MeasuredSummary | None]
     suggest: Callable[[Any, MeasuredSummary | None, str], Suggestion | None]
+    names: tuple[str, ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    measuredSettings: Callable[[Any], dict[str, Any]] = lambda _values: {}
+    notReady: Callable[[Any, Any, MeasuredSummary | None, Mapping[str, Any]], str] = lambda *_facts: ""
+    remarks: Callable[[Any, Mapping[str, Any]], tuple[str, ...]] = lambda summary, _volumes: summary.remarks
 
 
 def presetOf(modality: Modality, values: Any) -> AcquisitionPreset | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import slicer
 import slicer.util
 
 from DiffusionReconLib.modalities.contract import Modality
-from DiffusionReconLib.panel.part import Part, namedWidgets, onPathEdited
+from DiffusionReconLib.panel.part import Part, namedWidgets, onPathEdited, setText
 
 UI_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 
@@ -16,7 +18,8 @@ UI_FOLDER = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 class AcquisitionPart(Part):
     """The acquisition widgets of one modality, in `place`; what `Form` of the modalities' contract promises."""
 
-    def __init__(self, ui: Any, modality: Modality, place: Any) -> None:
+    def __init__(self, ui: Any, modality: Modality, place: Any, changed: Callable[[], None]) -> None:
+        self.changed = changed
         self._content = _placed(ui, UI_FOLDER / modality.uiFile, place)
         super().__init__(ui)
         self.modality = modality
@@ -39,6 +42,30 @@ class AcquisitionPart(Part):
         edit.nameFilters = filters
         onPathEdited(edit, lambda path: self.store(field, path))
         self._paths[widget] = field
+
+    def say(self, widget: str, text: str, bad: bool = False) -> None:
+        """Put a text on a label, one about something `bad` in red; an empty one takes no room."""
+        setText(getattr(self.ui, widget), text, bad)
+
+    def nodes(self, widget: str) -> None:
+        """Let a qMRMLNodeComboBox list the scene's nodes."""
+        getattr(self.ui, widget).setMRMLScene(slicer.mrmlScene)
+
+    def volume(self, setting: str = "") -> Any:
+        """The input volume, or the one that was chosen for one of the modality's `volumes`; None without."""
+        if self.parameters is None:
+            return None
+        return getattr(self.parameters, self.modality.volumes[setting] if setting else "inputVolume")
+
+    def volumes(self) -> dict[str, Any]:
+        """The modality's further volumes that were chosen, by the engine's setting."""
+        found = {setting: self.volume(setting) for setting in self.modality.volumes}
+        return {setting: node for setting, node in found.items() if node is not None}
+
+    def useVolume(self, node: Any) -> None:
+        """Take another input volume."""
+        if self.parameters is not None:
+            self.parameters.inputVolume = node
 
     def take(self, values: Any) -> None:
         """Set several members, as one change."""

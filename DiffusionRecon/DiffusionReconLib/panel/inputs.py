@@ -44,7 +44,8 @@ class InputsPart(Part):
         self._modality.fill((modality.name, modality.title) for modality in table.MODALITIES.values())
         self._scan = Choices(ui.acquisitionPresetComboBox, self._takePreset)
         self._acquisitions = {
-            name: AcquisitionPart(ui, modality, ui.acquisitionPlace) for name, modality in table.MODALITIES.items()
+            name: AcquisitionPart(ui, modality, ui.acquisitionPlace, changed)
+            for name, modality in table.MODALITIES.items()
         }
         self._extent = ExtentPart(ui, changed)
         self._looked: tuple[Any, ...] | None = None
@@ -93,8 +94,12 @@ class InputsPart(Part):
     def scan(self) -> dict[str, Any]:
         """The engine's settings of the acquisition: measured data bring their own."""
         modality = self.shown
-        own = {} if self._measuring else modality.scanSettings(self._acquisitions[modality.name].values)
-        return {"modality": modality.name, **own}
+        settings = modality.measuredSettings if self._measuring else modality.scanSettings
+        return {"modality": modality.name, **settings(self._acquisitions[modality.name].values)}
+
+    def volumes(self) -> dict[str, Any]:
+        """The further volumes that the run takes, by the engine's setting."""
+        return self._acquisitions[self.shown.name].volumes()
 
     def shape(self) -> tuple[tuple[int, int, int] | None, tuple[float, float] | None]:
         """Slices, rows and columns of the whole image, and its pixels in mm (None where not known)."""
@@ -117,6 +122,11 @@ class InputsPart(Part):
             reason = self._trouble or ("" if self._summary else _("Choose a file of measured data first"))
         else:
             reason = self._volumeNotReady(self.parameters.inputVolume)
+        if reason:
+            return reason
+        acquisition = self._acquisitions[self.shown.name]
+        reason = self.shown.notReady(
+            acquisition.values, self.inputNode(), self.measured(), acquisition.volumes())
         if reason:
             return reason
         try:
@@ -197,9 +207,11 @@ class InputsPart(Part):
                 self._summary = modality.summarise(values)
             except (ValueError, OSError) as error:
                 self._trouble = sentenceOf(error)
-        text = self._trouble or (self._summary.text if self._summary else "")
-        remarked = self._summary is not None and bool(self._summary.remarks)
-        setText(self.ui.measuredSummaryLabel, text, bool(self._trouble) or remarked)
+        lines, remarks = ((self._trouble,) if self._trouble else ()), ()
+        if self._summary is not None:
+            volumes = self._acquisitions[modality.name].volumes()
+            lines, remarks = self._summary.lines, modality.remarks(self._summary, volumes)
+        setText(self.ui.measuredSummaryLabel, "\n".join([*lines, *remarks]), bool(self._trouble or remarks))
 
     def _ask(self, node: Any) -> None:
         """Ask whether a volume of which nothing tells the modality is what is proposed, to be answered by one press."""
@@ -233,4 +245,4 @@ def _guess(node: Any) -> tuple[str | None, bool]:
     if not dicom and said in table.MODALITIES:
         return said, True
     unit = "" if dicom else unitOfNode(node)
-    return table.recognised(dicom, unit), table.proven(dicom, unit)
+    return table.recognised(dicom, unit, node.GetName() or ""), table.proven(dicom, unit)

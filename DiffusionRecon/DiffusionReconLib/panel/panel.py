@@ -80,13 +80,14 @@ class Panel:
             raise ValueError(reason)
         node, measured = self.inputs.inputNode(), self.inputs.measured()
         files = measured.files if measured is not None else None
-        return Request(self.settings(), node, files, self.parameters.folderName)
+        return Request(self.settings(), node, files, self.parameters.folderName, beside=self.inputs.volumes())
 
     def pythonCall(self) -> str:
         """The same run as Python source; raises ValueError when there is none."""
         request = self.request()
         inputID = request.inputNode.GetID() if request.inputNode is not None else None
-        return pythonCall(request.settings, inputID, request.measured, request.folderName)
+        beside = {setting: each.GetID() for setting, each in request.beside.items()}
+        return pythonCall(request.settings, inputID, request.measured, request.folderName, beside)
 
     def sceneClosing(self) -> None:
         """The scene's nodes are about to go."""

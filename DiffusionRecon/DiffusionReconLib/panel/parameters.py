@@ -61,9 +61,11 @@ class CommonParameters:
 
 
 def parametersOf(modalities: Mapping[str, Modality]) -> type:
-    """The class of parameter nodes with the pack of each modality under its name."""
+    """The class of parameter nodes with the pack of each modality under its name, and its further volumes."""
     packs = {name: modality.pack for name, modality in modalities.items()}
-    wrapped = parameterNodeWrapper(type("ReconParameters", (CommonParameters,), {"__annotations__": packs}))
+    volumes = {name: vtkMRMLScalarVolumeNode for modality in modalities.values() for name in modality.volumes.values()}
+    kinds = {"__annotations__": {**packs, **volumes}}
+    wrapped = parameterNodeWrapper(type("ReconParameters", (CommonParameters,), kinds))
 
     class ReconParameters(wrapped):
         """Every setting of the panel."""

@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 from slicer.i18n import tr as _
 
+from DiffusionReconLib.scene import dicom_pet
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.volumes import volumeFromNode
 
@@ -76,8 +77,8 @@ def exportSeries(
         raise ValueError(_("The source images belong to several studies: give those of one."))
     folder = Path(folder)
     _refuseFull(folder)
-    slope, intercept = _rescale(volume.array)
     common = _common(node, volume, sources, seriesNumber)
+    slope, intercept = _rescale(volume.array, common.Modality == "PT")
     common.RescaleSlope, common.RescaleIntercept = slope, intercept
     stored = np.rint((volume.array.astype(np.float64) - float(intercept)) / float(slope))
     written: list[Path] = []
@@ -122,9 +123,14 @@ def strictly() -> dict[str, bool]:
     return {"write_like_original": False} if pydicom.__version__.startswith("2.") else {"enforce_file_format": True}
 
 
-def _rescale(array: np.ndarray) -> tuple[str, str]:
-    """Slope and intercept as the texts that DICOM stores: rounded first, then used."""
+def _rescale(array: np.ndarray, fromZero: bool) -> tuple[str, str]:
+    """Slope and intercept as the texts that DICOM stores: rounded first, then used.
+
+    `fromZero`: the intercept is 0, as PET wants it, where no value is negative.
+    """
     low, high = float(array.min()), float(array.max())
+    if fromZero and low >= 0:
+        low = 0.0
     intercept = format_number_as_ds(low)
     # A little wider than the range, so that its top still fits after rounding to 16 characters.
     slope = (high - float(intercept)) / STORED_MAXIMUM * (1 + 1e-9)
@@ -151,13 +157,15 @@ def _common(
             data[name] = first[name]
     isCT = modality == "CT" and volume.unit == "HU"
     isMR = modality == "MRI" and key not in RATIOS
-    data.SOPClassUID = CT_STORAGE if isCT else MR_STORAGE if isMR else SECONDARY_CAPTURE_STORAGE
-    data.Modality = "CT" if isCT else "MR" if isMR else "OT"
+    isPET = modality == "PET" and key not in RATIOS and volume.unit in dicom_pet.UNITS
+    data.SOPClassUID = (
+        CT_STORAGE if isCT else MR_STORAGE if isMR else dicom_pet.PET_STORAGE if isPET else SECONDARY_CAPTURE_STORAGE)
+    data.Modality = "CT" if isCT else "MR" if isMR else "PT" if isPET else "OT"
     if isCT:
         data.KVP, data.AcquisitionNumber = None, None
     elif isMR:
         _mrImage(data, first)
-    else:
+    elif not isPET:
         data.ConversionType = "WSD"
     # AXIAL is what CT asks for in the third place, also of an oblique grid; OTHER is what MR has for new kinds.
     plane = "OTHER" if isMR else "AXIAL"
@@ -165,6 +173,8 @@ def _common(
     data.SeriesInstanceUID, data.SeriesNumber = generate_uid(), seriesNumber
     data.SeriesDate, data.SeriesTime = f"{now:%Y%m%d}", f"{now:%H%M%S}"
     data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
+    if isPET:
+        dicom_pet.petImage(data, volume.unit, len(volume.array), sources)
     data.SeriesDescription = _seriesDescription(node.GetName())
     data.DerivationDescription = f"{node.GetName()}. {_derivation(node)}{DISCLAIMER}"[:1024]
     data.ImageComments = DISCLAIMER
@@ -224,6 +234,8 @@ def _slice(common: pydicom.Dataset, volume: Volume, index: int, plane: np.ndarra
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False, is_little_endian=True)
     data.update(common)
     data.SOPInstanceUID, data.InstanceNumber = meta.MediaStorageSOPInstanceUID, index + 1
+    if data.Modality == "PT":
+        data.ImageIndex = index + 1
     place = LPS @ (volume.ijk_to_ras @ [0.0, 0.0, index, 1.0])[:3]
     data.ImagePositionPatient = [format_number_as_ds(float(v)) for v in place]
     data.PixelData = plane.tobytes()

@@ -20,6 +20,10 @@ UNITS = {
     "HU": ("[hnsf'U]", "Hounsfield unit"),
     "1/mm": ("/mm", "per millimeter"),
     "SUV": ("{SUVbw}g/ml", "Standardized Uptake Value body weight"),
+    "SUVlbm": ("{SUVlbm(Janma)}g/ml", "Standardized Uptake Value lean body mass (Janmahasatian)"),
+    "SUVlbm_james": ("{SUVlbm(James128)}g/ml", "Standardized Uptake Value lean body mass (James 128)"),
+    "SUVbsa": ("{SUVbsa}cm2/ml", "Standardized Uptake Value body surface area"),
+    "SUVibw": ("{SUVibw}g/ml", "Standardized Uptake Value ideal body weight"),
     "Bq/mL": ("Bq/ml", "Becquerels/milliliter"),
     "a.u.": ("1", "no units"),
     "rad": ("rad", "radian"),
@@ -37,6 +41,9 @@ RESULT_ATTRIBUTE = "DiffusionPriors.Result"
 # The key of the estimate that is shown while a run goes on, and removed with its end.
 PREVIEW = "preview"
 BODY_PART_TAG = "0018,0015"
+UNITS_TAG, SUV_TYPE_TAG = "0054,1001", "0054,1006"
+# Units of stored PET values by DICOM's names; Slicer gives such volumes no coded unit.
+STORED_UNITS = {"BQML": "Bq/mL", "GML": "SUV"}
 # |cos| between two axes above this (0.06 degrees) means a sheared grid; rounded direction cosines stay well under it.
 SHEAR_TOLERANCE = 1e-3
 # Without a coded unit: an image that reaches air's value is taken for CT.
@@ -54,6 +61,9 @@ def unitOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> str:
                 return unit
         return coded.GetCodeValue()
     modality = dicomModality(node)
+    if modality == "PT":
+        stored, kind = dicomValue(node, UNITS_TAG), dicomValue(node, SUV_TYPE_TAG)
+        return STORED_UNITS.get(stored if kind in ("", "BW") else "", "a.u.")
     if modality:
         return "HU" if modality == "CT" else "a.u."
     return "HU" if node.GetImageData().GetScalarRange()[0] <= AIR_HU else "a.u."
@@ -149,6 +159,17 @@ def checkedMatrix(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     return matrix
 
 
+def inFrameOf(node: slicer.vtkMRMLScalarVolumeNode, frame: slicer.vtkMRMLScalarVolumeNode | None) -> np.ndarray:
+    """The matrix from a node's own frame to another node's own, or to the scene's (None); ValueError for a warp."""
+    there = None if frame is None else frame.GetParentTransformNode()
+    matrix = vtk.vtkMatrix4x4()
+    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), there, matrix):
+        raise ValueError(_(
+            "The volume '{name}' lies under a transform that bends it: harden the transform first."
+        ).format(name=node.GetName()))
+    return slicer.util.arrayFromVTKMatrix(matrix).astype(np.float64)
+
+
 def nodeFromVolume(
     volume: Volume, name: str, parentTransformID: str | None = None
 ) -> slicer.vtkMRMLScalarVolumeNode:
@@ -185,7 +206,7 @@ def _forNode(volume: Volume, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _fill(node: slicer.vtkMRMLScalarVolumeNode, array: np.ndarray, matrix: np.ndarray, unit: str) -> None:
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     slicer.util.updateVolumeFromArray(node, array)
-    _setUnit(node, unit)
+    setUnit(node, unit)
 
 
 def _ijkToRas(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
@@ -211,7 +232,8 @@ def _refuseShear(matrix: np.ndarray, name: str) -> None:
         ).format(name=name, degrees=np.degrees(np.arccos(min(cosine, 1.0)))))
 
 
-def _setUnit(node: slicer.vtkMRMLScalarVolumeNode, unit: str) -> None:
+def setUnit(node: slicer.vtkMRMLScalarVolumeNode, unit: str) -> None:
+    """Give a node's voxels a coded unit."""
     code, meaning = UNITS.get(unit, (unit, unit))
     coded = slicer.vtkCodedEntry()
     coded.SetValueSchemeMeaning(code, "UCUM", meaning)
@@ -231,8 +253,13 @@ def dicomModality(node: slicer.vtkMRMLVolumeNode) -> str:
 
 def dicomBodyPart(node: slicer.vtkMRMLVolumeNode) -> str:
     """The body part that DICOM names for the series of a node, "" where there is none or it is not known."""
+    return dicomValue(node, BODY_PART_TAG)
+
+
+def dicomValue(node: slicer.vtkMRMLVolumeNode, tag: str) -> str:
+    """A field of the first image that a node was loaded from, "" where there is none or it is not known."""
     database = getattr(slicer, "dicomDatabase", None)
     instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
     if database is None or not instances:
         return ""
-    return str(database.instanceValue(instances[0], BODY_PART_TAG) or "").strip()
+    return str(database.instanceValue(instances[0], tag) or "").strip()

@@ -71,7 +71,7 @@ def scan_source(options: argparse.Namespace) -> Any:
 
 
 def _add_volume(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--input", type=Path, help="volume (CT in HU, or MR): .nrrd, .nii.gz, .mha or a DICOM folder")
+    sub.add_argument("--input", type=Path, help="volume (CT in HU, MR, or PET): .nrrd, .nii.gz, .mha or a DICOM folder")
     sub.add_argument("--slices", help="first,last (last not included)")
 
 
@@ -81,6 +81,7 @@ def _add_acquisition(sub: argparse.ArgumentParser) -> None:
         "--scan", action="append", metavar="NAME=VALUE", help="a setting of the modality's own, by name"
     )
     sub.add_argument("--acceleration", type=float, help="of MRI: all samples over the measured ones (4)")
+    sub.add_argument("--counts", type=float, help="of PET: million true counts a slice (1)")
     sub.add_argument("--views", type=int, help="projections (60)")
     sub.add_argument("--arc", type=float, dest="arc_degrees", help="degrees covered (180 parallel, 360 fan)")
     sub.add_argument("--beam", dest="geometry", choices=["parallel", "fan_flat", "fan_curved"], help="scan geometry")

@@ -45,6 +45,9 @@ def add(parsers: Parsers) -> None:
     sub.add_argument("--views", default="60,20,8", help="of CT: numbers of views (60,20,8)")
     sub.add_argument("--acceleration", default="4,8", help="of MRI: accelerations (4,8)")
     sub.add_argument(
+        "--counts", default="1,0.25,0.1,0.025", help="of PET: million true counts a slice (1,0.25,0.1,0.025)"
+    )
+    sub.add_argument(
         "--methods", help="out of the modality's classical images, those tuned on the reference, and the solvers (all "
         "but the solvers, and dds; none where presets are given)",
     )
@@ -109,7 +112,7 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     usual = [*(image.name for image in modality.classical), *modality.oracles, "dds"]
     methods = listed(options.methods, str) if options.methods else [] if presets else usual
     scans = _scans(options, modality)
-    options.methods = options.views = options.acceleration = None
+    options.methods = options.views = options.acceleration = options.counts = None
     given = given_settings(options)
     rows = []
     for names, settings, called in _compared(given, methods, presets):
@@ -137,6 +140,8 @@ def _scans(options: argparse.Namespace, modality: Modality) -> list[Mapping[str,
         scans = [{"geometry": beam, "views": count} for beam in beams for count in views]
     elif "acceleration" in own:
         scans = [{"acceleration": factor} for factor in listed(options.acceleration, float)]
+    elif "counts" in own:
+        scans = [{"counts": count} for count in listed(options.counts, float)]
     noises = [named_values(kind.split(",")) for kind in options.noise or [""] if kind] or [{}]
     return [{**scan, **noise} for scan in scans for noise in noises]
 
@@ -190,7 +195,6 @@ def calibrate_command(options: argparse.Namespace) -> dict[str, Any]:
     from ..run.settings import Settings
 
     cases = listed(options.cases, str)
-    del options.cases
     settings = Settings.from_dict(given_settings(options))
     entry = settings.entry
     prior = load_prior(settings.prior, choose_device(settings.device), entry.unit)

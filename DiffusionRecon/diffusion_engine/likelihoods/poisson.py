@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..physics.operator import LinearOperator, some_views, taken, view_axis
+from ..physics.operator import LinearOperator, of_images, some_views, taken, view_axis
 from .gaussian import GaussianLikelihood, ScaledOperator
 
 
@@ -90,7 +90,10 @@ class PoissonEmission:
 
     def select(self, index: slice | Tensor) -> PoissonEmission:
         """The likelihood of some images of the batch."""
-        return replace(self, data=self.data[index], background=_of_images(self.background, self.data, index))
+        return replace(
+            self, operator=of_images(self.operator, index), data=self.data[index],
+            background=_of_images(self.background, self.data, index),
+        )
 
     def subset(self, index: slice | Tensor) -> PoissonEmission:
         """The likelihood of some views: slice(k, None, n) is ordered subset k of n."""
@@ -99,7 +102,6 @@ class PoissonEmission:
             self, operator=some_views(self.operator, index), background=background,
             data=taken(self.data, index, view_axis(self.operator)),
         )
-
 
     def _slope(self, m: Tensor) -> Tensor:
         """The derivative of each reading's misfit by its mean."""
@@ -178,7 +180,8 @@ class PoissonTransmission:
     def select(self, index: slice | Tensor) -> PoissonTransmission:
         """The likelihood of some images of the batch."""
         i0, background = (_of_images(values, self.data, index) for values in (self.i0, self.background))
-        return replace(self, data=self.data[index], i0=i0, background=background)
+        operator = of_images(self.operator, index)
+        return replace(self, operator=operator, data=self.data[index], i0=i0, background=background)
 
     def subset(self, index: slice | Tensor) -> PoissonTransmission:
         """The likelihood of some views: slice(k, None, n) is ordered subset k of n."""

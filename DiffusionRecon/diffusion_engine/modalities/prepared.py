@@ -26,7 +26,8 @@ class Prepared(Generic[S]):
     one where the pixel size is outside its range); ``frame``: a volume that carries the delivered geometry; ``scale``:
     between the delivered unit and network units; ``flips``: axes to flip back; ``places``: the index of each slice in
     the whole stack of the input (none: from 0 on), by which it gets its random numbers; ``remarks``: on measured
-    readings, also among the notes; ``exchanged``: whether rows and columns are exchanged once ``flips`` are undone.
+    readings, also among the notes; ``exchanged``: whether rows and columns are exchanged once ``flips`` are undone;
+    ``noisy``: whether the data have noise of their own, without which no residual can be tested.
     """
 
     delivered: S
@@ -40,6 +41,7 @@ class Prepared(Generic[S]):
     notes: list[str] = field(default_factory=list)
     remarks: tuple[Remark, ...] = ()
     exchanged: bool = False
+    noisy: bool = True
 
     @property
     def slices(self) -> int:

@@ -170,7 +170,8 @@ class Files:
     ``recognise``: whether a file, with its description or None, is data of this modality; ``read``: these data;
     ``write``: into a folder, returns the names of data and description; ``named``: further files that a description
     (JSON) names, by what they are; ``size``: bytes; ``summarise``: one line for the user; ``parts``: what of data that
-    lie anywhere comes into a job's folder.
+    lie anywhere comes into a job's folder; ``greedy``: arrays of any kind are recognised, so that others are asked
+    first.
     """
 
     names: tuple[str, ...]
@@ -182,6 +183,7 @@ class Files:
     summarise: Callable[[Any], str]
     named: Callable[[Any], Mapping[str, object]] = lambda description: {}
     parts: Callable[[Path, Described], Parts] = plain_parts
+    greedy: bool = False
 
 
 @dataclass(frozen=True)

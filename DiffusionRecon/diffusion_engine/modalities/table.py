@@ -9,12 +9,14 @@ from types import MappingProxyType
 from .contract import Modality
 from .ct.entry import CT
 from .mri.entry import MRI
+from .pet.entry import PET
 
 MODALITIES: Mapping[str, Modality] = MappingProxyType({
     modality.name: modality
     for modality in (
         CT,
         MRI,
+        PET,
     )
 })
 """In the order in which they are offered."""
@@ -35,7 +37,8 @@ def recognised(path: Path, description: Path | None = None) -> Modality:
 
     Raises ValueError where it is none that is known.
     """
-    for modality in MODALITIES.values():
+    # One that takes any array for its own is asked last.
+    for modality in sorted(MODALITIES.values(), key=lambda entry: entry.files.greedy):
         if modality.files.recognise(path, description):
             return modality
     beside = "none beside it" if description is None else f"{description.name} beside it"

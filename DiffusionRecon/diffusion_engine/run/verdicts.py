@@ -40,7 +40,12 @@ from .surer import PULL, surer
 def residual_tests(
     problem: Prepared[Any], settings: Settings, prior: Prior | None, costs: Costs, tally: Tally
 ) -> Iterator[Progress]:
-    """Residual of every kind of image, and what the same kind reaches on a simulated scan of the central slice."""
+    """Residual of every kind of image, and what the same kind reaches on a simulated scan of the central slice.
+
+    None of data without noise of their own, which any image that follows them fits too well.
+    """
+    if not problem.noisy:
+        return
     entry = settings.entry
     middle = problem.slices // 2
     best = "mean" if prior is not None else settings.methods[-1]

@@ -24,13 +24,14 @@ class Chain:
 
 def hamiltonian_move(
     chain: Chain, potential: Callable[[Tensor], Tensor], gradient: Callable[[Tensor], Tensor], leaps: int, noise: Noise,
-    adapt: bool = True,
+    adapt: bool = True, nonnegative: bool = False,
 ) -> Chain:
     """One move that leaves exp(-U) unchanged: leapfrog along random momenta, then Metropolis' rule for each chain.
 
     ``potential``: U of each position, (batch,); ``gradient``: its gradient. ``adapt``: steps grow by 2 % on acceptance
-    and shrink so that about 80 % are accepted; a run whose draws count must end without. Source:
-    doi:10.1016/0370-2693(87)91197-X.
+    and shrink so that about 80 % are accepted; a run whose draws count must end without. ``nonnegative``: the density
+    is 0 below 0, where trajectories are reflected, coordinate by coordinate, with no loss of exactness. Sources:
+    doi:10.1016/0370-2693(87)91197-X; reflection, arXiv:1506.03159 (Afshar and Domke).
     """
     shape = (-1, *([1] * (chain.position.ndim - 1)))
     step = chain.step.reshape(shape)
@@ -40,6 +41,9 @@ def hamiltonian_move(
     momentum = momentum - 0.5 * step * gradient(position)
     for leap in range(leaps):
         position = position + step * momentum
+        if nonnegative:
+            momentum = torch.where(position < 0, -momentum, momentum)
+            position = position.abs()
         momentum = momentum - (step if leap + 1 < leaps else 0.5 * step) * gradient(position)
     after = potential(position) + 0.5 * momentum.flatten(1).square().sum(1)
     # A trajectory that leaves the numbers behind has after = inf or nan: it is not accepted.

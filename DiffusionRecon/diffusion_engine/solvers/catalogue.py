@@ -19,6 +19,7 @@ from .ilvr import ILVRSettings, ilvr
 from .mcg import MCGSettings, mcg
 from .mmps import MMPSSettings, mmps
 from .padis import PaDISSettings, padis
+from .pet_dds import PETDDSSettings, pet_dds
 from .pfgm import PFGMSettings, pfgm
 from .pigdm import PiGDMSettings, pigdm
 from .pnp_dm import PnPDMSettings, pnp_dm
@@ -41,6 +42,11 @@ METHODS: dict[str, Method] = {
             "dds", "Decomposed diffusion sampling", "fast and accurate images from a linear scan", dds, DDSSettings,
             "concentrated", "image", ("ct", "mri"), "30", "arXiv:2303.05754",
             work=30, stacks=True,
+        ),
+        Method(
+            "pet_dds", "PET-DDS", "fast images from counts, by their own likelihood and never below 0", pet_dds,
+            PETDDSSettings, "concentrated", "image", ("pet",), "30", "arXiv:2308.14190",
+            work=40, ties=True, likelihoods=(POISSON,),
         ),
         Method(
             "mmps", "Moment matching posterior sampling", "samples near the posterior, by its probability flow", mmps,

@@ -23,7 +23,7 @@ RANGES: dict[str, Range] = {
     "sigma_min": (1e-5, 100), "sigma_start": (1e-3, 1000), "skip": (1, 1000), "snr": (0, 10),
     "square_momentum": (0, 0.9999), "step": (1e-4, 2), "step_length": (1e-6, 10), "steps": (2, 1000),
     "subsets": (1, 10000), "sweeps": (1, 100), "tolerance": (0, 1), "tv_weight": (0, 1e6), "weight": (0, 1e6),
-    "zeta": (0, 1e6),
+    "z_weight": (0, 1e6), "zeta": (0, 1e6),
 }
 """Least and largest value of an option by its name, both allowed; (1, inf) allows inf, too."""
 

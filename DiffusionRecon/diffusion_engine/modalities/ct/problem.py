@@ -14,9 +14,9 @@ from ...orientation import RAS_OF_AXIAL, turn_of
 from ...physics.ct import RECONSTRUCTION, make_projector
 from ...physics.grid import ImageGrid
 from ...priors.card import PriorCard
-from ...priors.slices import working_pixels
 from ...volume import AIR_HU, Volume, check_image
 from ..contract import Asked, Remark
+from ..grids import binnings, prior_grid
 from ..prepared import Extent, Prepared, check_region, flipped_bounds, no_limit
 from .field_of_view import reconstruction_grid
 from .hu_question import padding, question_hu
@@ -25,7 +25,7 @@ from .readings.judge import judge
 from .readings.line_integrals import as_line_integrals, estimated_variance
 from .scale import HU
 from .scan import CTScan
-from .simulate import binnings, scan_geometry, simulate
+from .simulate import scan_geometry, simulate
 from .system import CTSystem
 
 SMALLEST_PIXEL_MM = 1.25
@@ -159,7 +159,7 @@ def _assemble(
     if region is not None:
         check_region(region, grid.rows, grid.columns)
     geometry = measurement.geometry
-    prior_grid = grid if card is None else _prior_grid(grid, card, notes)
+    working = grid if card is None else prior_grid(grid, card, notes)
 
     def on(pixels: ImageGrid) -> CTSystem:
         projector = make_projector(geometry, pixels, device=device, interpolation=RECONSTRUCTION)
@@ -168,7 +168,7 @@ def _assemble(
     delivered = on(grid)
     first = _first(asked)
     return Prepared(
-        delivered, delivered if prior_grid == grid else on(prior_grid), frame, HU, reference, flips, region,
+        delivered, delivered if working == grid else on(working), frame, HU, reference, flips, region,
         tuple(range(first, first + len(data))), notes,
     )
 
@@ -208,22 +208,7 @@ def _first(asked: Asked) -> int:
 
 def _worked_on(grid: ImageGrid, card: PriorCard | None) -> ImageGrid:
     """The grid that a prior, if there is one, works on."""
-    return grid if card is None else _prior_grid(grid, card, [])
-
-
-def _prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:
-    """The grid of the same field of view whose pixels the prior was trained on."""
-    wanted = working_pixels(grid.pixel_mm, card)
-    if wanted == tuple(grid.pixel_mm):
-        return grid
-    rows, columns = (max(16, round(n * p / w)) for n, p, w in zip(grid.shape, grid.pixel_mm, wanted, strict=True))
-    pixel = (grid.rows * grid.pixel_mm[0] / rows, grid.columns * grid.pixel_mm[1] / columns)
-    low, high = card.pixel_mm
-    notes.append(
-        f"The prior {card.name} knows pixels of {low:.2f} to {high:.2f} mm; for {grid.pixel_mm[1]:.3g} mm it worked on "
-        f"pixels of {pixel[1]:.3g} mm, and the result was resampled."
-    )
-    return ImageGrid(rows, columns, pixel, grid.centre_mm)
+    return grid if card is None else prior_grid(grid, card, [])
 
 
 def _flips(volume: Volume, notes: list[str]) -> tuple[int, ...]:

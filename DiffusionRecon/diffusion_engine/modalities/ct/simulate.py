@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...orientation import SQUARE
 from ...physics.ct import CTGeometry, fan_geometry, make_projector, parallel_geometry
 from ...physics.grid import ImageGrid
 from ...physics.noise import simulate_counts
@@ -32,22 +31,6 @@ class Simulation:
 
     measurement: Measurement
     reference: Volume
-
-
-def binning(pixel_mm: float, smallest_mm: float) -> int:
-    """By which whole factor to average pixels so that they are at least ``smallest_mm`` wide (2 % tolerance)."""
-    return max(1, math.ceil(smallest_mm * 0.98 / pixel_mm))
-
-
-def binnings(spacing_mm: tuple[float, ...], smallest_mm: float) -> tuple[int, int]:
-    """The factors of :func:`binning` along rows and columns (j, i); the same for pixels that are square to 1 %.
-
-    ``spacing_mm``: of columns and rows (i, j), as of a volume.
-    """
-    wide, tall = spacing_mm[:2]
-    if abs(wide / tall - 1) <= SQUARE:
-        wide = tall = min(wide, tall)
-    return binning(tall, smallest_mm), binning(wide, smallest_mm)
 
 
 def refined(geometry: CTGeometry, factor: int) -> CTGeometry:

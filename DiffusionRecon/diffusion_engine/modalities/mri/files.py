@@ -76,4 +76,4 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-FILES = Files((KSPACE,), False, recognise, read, write, size, summarise, named, parts)
+FILES = Files((KSPACE,), False, recognise, read, write, size, summarise, named, parts, greedy=True)

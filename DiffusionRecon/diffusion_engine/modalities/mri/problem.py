@@ -15,9 +15,10 @@ from ...orientation import RAS_OF_AXIAL, turn_of
 from ...physics.grid import ImageGrid
 from ...physics.mri import COLUMN_AXIS, ROW_AXIS, MultiCoilFourier
 from ...priors.card import PriorCard
-from ...priors.slices import resample, working_pixels
+from ...priors.slices import resample
 from ...volume import Volume, check_image
 from ..contract import Asked
+from ..grids import FEWEST, on_other_pixels, prior_grid
 from ..prepared import Extent, Prepared, check_region, flipped_bounds, no_limit
 from .channels import Channels, channels_of
 from .grids import carried, flipped, flipped_mask, flipped_matrix, grid_of, grown, on_matrix
@@ -37,8 +38,6 @@ Foresee = Callable[[Extent], object]
 
 EXCHANGED = (0, 2, 1)
 """Axes of a turn that exchanges rows and columns."""
-FEWEST = 16
-"""Rows and columns that an image must have."""
 
 
 def prepare(
@@ -99,21 +98,6 @@ def scanned(volume: Volume, asked: Asked, card: PriorCard | None, foreseen: Fore
     return result.kspace, Volume(result.reference, result.kspace.ijk_to_ras, "a.u."), notes
 
 
-def prior_grid(grid: ImageGrid, card: PriorCard, notes: list[str]) -> ImageGrid:
-    """The matrix of the same field of view whose pixels the prior was trained on."""
-    wanted = working_pixels(grid.pixel_mm, card)
-    if wanted == tuple(grid.pixel_mm):
-        return grid
-    rows, columns = (max(FEWEST, round(n * p / w)) for n, p, w in zip(grid.shape, grid.pixel_mm, wanted, strict=True))
-    pixel = (grid.rows * grid.pixel_mm[0] / rows, grid.columns * grid.pixel_mm[1] / columns)
-    low, high = card.pixel_mm
-    notes.append(
-        f"The prior {card.name} knows pixels of {low:.2f} to {high:.2f} mm; for {grid.pixel_mm[1]:.3g} mm it worked on "
-        f"pixels of {pixel[1]:.3g} mm, and the result was resampled."
-    )
-    return ImageGrid(rows, columns, pixel, grid.centre_mm)
-
-
 def _from_volume(
     volume: Volume, asked: Asked, device: torch.device, card: PriorCard | None, foreseen: Foresee
 ) -> Problem:
@@ -121,7 +105,7 @@ def _from_volume(
     region = asked.region
     if region is not None:
         check_region(region, volume.array.shape[1], volume.array.shape[2])
-        region = _on_other_pixels(region, volume, reference)
+        region = on_other_pixels(region, volume, reference)
     return _assemble(kspace, asked, device, card, notes, reference.array, region)
 
 
@@ -303,17 +287,3 @@ def _anywhere(slices: int, grid: ImageGrid, apart: float) -> np.ndarray:
     matrix[:3, :3] = RAS_OF_AXIAL * [grid.pixel_mm[1], grid.pixel_mm[0], apart]
     matrix[:3, 3] = -matrix[:3, :3] @ [(grid.columns - 1) / 2, (grid.rows - 1) / 2, (slices - 1) / 2]
     return matrix
-
-
-def _on_other_pixels(
-    region: tuple[int, int, int, int], volume: Volume, other: Volume
-) -> tuple[int, int, int, int]:
-    """A region of a volume's pixels in another volume's of the same axes: every touched pixel is kept."""
-    back = np.linalg.inv(other.ijk_to_ras) @ volume.ijk_to_ras
-    bounds: list[int] = []
-    for axis, size in ((0, other.array.shape[2]), (1, other.array.shape[1])):
-        edges = region[2 * axis : 2 * axis + 2]
-        start, stop = (back[axis, axis] * (edge - 0.5) + back[axis, 3] + 0.5 for edge in edges)
-        low = min(max(int(np.floor(start + 1e-6)), 0), size - 1)
-        bounds += [low, min(max(int(np.ceil(stop - 1e-6)), low + 1), size)]
-    return bounds[0], bounds[1], bounds[2], bounds[3]

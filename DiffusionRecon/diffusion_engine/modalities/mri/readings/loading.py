@@ -31,8 +31,8 @@ def load_array(path: Path, variable: str | None) -> np.ndarray:
     large = [name for name, value in found.items() if sum(size > 1 for size in value.shape) >= 2]
     if len(large) != 1:
         raise ValueError(
-            f"expected one array in {path}, found {', '.join(large) or 'none'}: name the k-space as \"variable\" in "
-            "the description"
+            f"expected one array in {path}, found {', '.join(large) or 'none'}: name the one to read as \"variable\" "
+            "in the description"
         )
     return found[large[0]]
 

@@ -1,0 +1,1 @@
+"""PET: from coincidence counts of direct planes, measured or simulated, to images of activity."""
