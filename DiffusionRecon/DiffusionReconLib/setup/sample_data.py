@@ -1,8 +1,8 @@
 """Synthetic volumes among Slicer's sample data: computed when first asked for, by a button or from Python.
 
 SampleData's `downloadSample` knows addresses only, and no downloader of a module's own. An address may be rewritten at
-the moment when its file is to be fetched, though: that is when a volume is computed, into a file of its own. Slicer reads
-no unit from such a file; the torso's button therefore adds its nodes without one, with unit and CT.
+the moment when its file is to be fetched, though: that is when a volume is computed, into a file of its own. Slicer
+reads no unit from such a file; the torso's button therefore adds its nodes without one, with unit and CT.
 """
 
 from __future__ import annotations
