@@ -281,13 +281,17 @@ def test_usual_activities_and_tracers_are_taken(dose: float, weight: float, half
 def test_philips_own_factor_gives_way_to_what_the_user_states_otherwise() -> None:
     own = header(Units="CNTS", PhilipsPETPrivateGroup={"SUVScaleFactor": 0.0007})
     assert factor(own, PatientWeight=70.0) == 0.0007
-    assert factor({**own, "PatientWeight": ""}, PatientWeight=90) == 0.0007
-    with pytest.raises(ValueError, match=r"the PatientWeight that was stated, found only .7053,1000., into which 70"):
+    for missing in ("", "0", 0):
+        assert factor({**own, "PatientWeight": missing}, PatientWeight=90) == 0.0007
+    with pytest.raises(ValueError, match=r"the PatientWeight that was stated, found only .7053,1000., into which"):
         factor(own, PatientWeight=90)
     both = {**own, "PhilipsPETPrivateGroup": {"SUVScaleFactor": 0.0007, "ActivityConcentrationScaleFactor": 1.5}}
     assert factor(both) == 0.0007
     assert factor(both, PatientWeight=90) == pytest.approx(1.5 * expected(60, weight=90), rel=1e-12)
-    assert factor(both, RadiopharmaceuticalStartTime="103000") == pytest.approx(1.5 * expected(30), rel=1e-12)
+    assert factor(own, RadiopharmaceuticalStartTime="10:00") == 0.0007
+    for name, moment in (("Time", "103000"), ("DateTime", "20240315103000")):
+        stated = {f"RadiopharmaceuticalStart{name}": moment}
+        assert factor(both, **stated) == pytest.approx(1.5 * expected(30), rel=1e-12)
 
 
 def test_images_corrected_to_different_moments() -> None:

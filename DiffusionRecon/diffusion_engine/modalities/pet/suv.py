@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .body import CM2_PER_M2, ideal_weight_kg, lean_mass_james_kg, lean_mass_kg, surface_m2
-from .clock import text_of
+from .clock import seconds_of_day, stamp_of, text_of
 from .decay_reference import decay_reference, number_of
 from .radionuclide import half_life
 
@@ -42,9 +42,8 @@ LEAST_DOSE_BQ, LARGEST_DOSE_BQ = 1e5, 1e11
 LEAST_BQ_PER_KG = 2e4
 """An activity below is a fiftieth of the least that PET uses, but is what a number in kBq looks like."""
 
-TIMES = (INJECTED_AT, INJECTED_ON)
-FORMULA = ("PatientWeight", "RadionuclideTotalDose", "RadionuclideHalfLife", *TIMES)
-"""Fields that SUVbw of one Bq/mL depends on, beside the moment of the values."""
+NUMBERS = ("PatientWeight", "RadionuclideTotalDose", "RadionuclideHalfLife")
+"""Fields that SUVbw of one Bq/mL depends on, beside times."""
 
 CONSTANT = ("Units", "CorrectedImage", "DecayCorrection", "PatientWeight", "PatientSize", "PatientSex", "SUVType",
             "RadionuclideHalfLife", "RadionuclideTotalDose", "SeriesDate", "SeriesTime", INJECTED_AT, INJECTED_ON)
@@ -139,18 +138,25 @@ def _replaced(
 
     Raises ValueError, one sentence, where (7053,1009) is missing, without which nothing can stand in its place.
     """
-    other = [name for name in FORMULA if name in stated
-             and text_of(headers[0], name) not in ("", text_of(stated, name))
-             and not _same_number(headers[0], stated, name)]
+    old = headers[0]
+    other = [name for name in NUMBERS
+             if number_of(old, name) and number_of(stated, name) not in (None, number_of(old, name))]
+    if _injected_s(stated) not in (None, _injected_s(old)) and _injected_s(old) is not None:
+        other.append(INJECTED_AT)
     if other and _concentrations(merged) is None:
         raise ValueError(f"expected Philips' factor (7053,1009) to reckon with the {other[0]} that was stated, found "
-                         f"only (7053,1000), into which {text_of(headers[0], other[0])} of the header went: state no "
+                         "only (7053,1000), into which that of the header went: state no "
                          f"{other[0]}, or export the series in Bq/mL")
     return bool(other)
 
 
-def _same_number(header: Mapping[str, Any], stated: Mapping[str, Any], name: str) -> bool:
-    return name not in TIMES and number_of(header, name) == number_of(stated, name)
+def _injected_s(header: Mapping[str, Any]) -> float | None:
+    """The time of day of the injection in s, None where it is missing."""
+    time, stamp = text_of(header, INJECTED_AT), text_of(header, INJECTED_ON)
+    if stamp:
+        at = stamp_of(stamp, INJECTED_ON)
+        return (at - at.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+    return seconds_of_day(time, INJECTED_AT) if time else None
 
 
 def _formula(
