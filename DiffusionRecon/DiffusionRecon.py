@@ -64,7 +64,7 @@ class DiffusionRecon(ScriptedLoadableModule):
 
 
 def registerSampleData() -> None:
-    """Offer the synthetic chest among Slicer's sample data."""
+    """Offer the synthetic chest and torso among Slicer's sample data."""
     from DiffusionReconLib.setup.sample_data import registerSampleData
 
     registerSampleData()
@@ -211,15 +211,9 @@ class DiffusionReconLogic(ScriptedLoadableModuleLogic):
 
     def makeSyntheticTorso(self) -> tuple[Any, Any]:
         """Add the engine's synthetic torso with FDG to the scene; returns the nodes of its PET (Bq/mL) and its CT."""
-        from diffusion_engine.phantoms.torso import synthetic_torso
-        from DiffusionReconLib.scene.display import displayImage
-        from DiffusionReconLib.scene.volumes import nodeFromVolume
+        from DiffusionReconLib.setup.sample_data import addTorso
 
-        torso = synthetic_torso((12, 112, 112), unit="Bq/mL")
-        ct, pet = nodeFromVolume(torso.hu, "SyntheticTorsoCT"), nodeFromVolume(torso.activity, "SyntheticTorsoPET")
-        displayImage(ct, "ct")
-        displayImage(pet, "pet")
-        return pet, ct
+        return addTorso()
 
     def _run(self, request: Any, progress: Any) -> dict[str, Any]:
         reconstruction = self.startRequest(request)

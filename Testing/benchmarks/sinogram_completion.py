@@ -26,7 +26,8 @@ from diffusion_engine.classical.fbp import fbp
 from diffusion_engine.io.images import read_volume
 from diffusion_engine.likelihoods.gaussian import GaussianLikelihood
 from diffusion_engine.modalities.ct.scale import attenuation_to_hu
-from diffusion_engine.modalities.ct.simulate import binning, simulate
+from diffusion_engine.modalities.ct.simulate import simulate
+from diffusion_engine.modalities.grids import binning
 from diffusion_engine.orientation import axial_squares
 from diffusion_engine.physics.ct import CTGeometry, ImageGrid
 from diffusion_engine.priors.library import Prior, load_prior

@@ -242,7 +242,8 @@ def test_presets_and_noises_of_a_command(tmp_path: Path, monkeypatch: pytest.Mon
     """Methods share the draws of a comparison, a preset has its own settings, unless they are given; once a noise."""
     asked = []
 
-    def watching(items, scans, methods, settings, lesions, called):
+    def watching(items, scans, methods, settings, lesions, called, realisations):
+        assert realisations == 1
         asked.append((methods, [dict(scan) for scan in scans], settings, lesions, called))
         return iter([])
 

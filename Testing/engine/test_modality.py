@@ -148,7 +148,7 @@ def in_python(found: dict[str, Any]) -> None:
 
 def in_the_panel(found: dict[str, Any]) -> None:
     """The run of Apply is a result of photographs, on show in the review; the job's result lies beside it."""
-    assert found["modalities"] == ["CT", "Photograph", "MRI"]
+    assert found["modalities"] == ["CT", "Photograph", "MRI", "PET"]
     assert (found["presets"], found["purpose"], found["enabled"]) == (["Standard"], "Blurs this photograph.", True)
     assert found["estimate"].startswith("4 samples of 2 slices on cpu: about ")
     assert found["status"] == "Done."

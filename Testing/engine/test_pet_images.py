@@ -15,7 +15,7 @@ from dicom_files import one, write_enhanced, write_slice
 from diffusion_engine.io.images import write_volume
 from diffusion_engine.modalities.pet.readings.dicom_pet import read_dicom_pet
 from diffusion_engine.modalities.pet.readings.ecat import is_ecat, read_ecat
-from diffusion_engine.modalities.pet.readings.images import read_pet_image
+from diffusion_engine.modalities.pet.readings.images import own_image
 from diffusion_engine.modalities.pet.unit_question import question_pet
 from diffusion_engine.volume import Volume
 from sample_data import samples
@@ -66,8 +66,7 @@ def test_a_series_in_its_unit_and_as_suv(tmp_path: Path) -> None:
     lean = read_dicom_pet(folder, "lbm").volume
     assert lean.unit == "SUVlbm"
     assert lean.array == pytest.approx(suv.volume.array * 9270 / (6680 + 216 * 70 / 1.8**2), rel=1e-5)
-    assert read_pet_image(folder, "SUV").array == pytest.approx(suv.volume.array)
-    assert read_pet_image(folder / "0.dcm").array.shape == (1, 5, 4)
+    assert own_image(folder) is own_image(folder / "0.dcm") is None
 
 
 def test_missing_weight_is_asked_for_only_where_suv_is_wanted(tmp_path: Path) -> None:
@@ -168,27 +167,31 @@ def test_a_unit_is_stated_and_never_guessed(tmp_path: Path) -> None:
     array = np.random.default_rng(1).random((3, 4, 5)).astype(np.float32)
     matrix = np.diag([-4.0, -4.0, 3.0, 1])
     write_volume(Volume(array, matrix, "a.u."), tmp_path / "p.nii.gz")
-    with pytest.raises(ValueError, match=r"found none: state Bq/mL or SUV, or write \"unit\" into p\.json"):
-        read_pet_image(tmp_path / "p.nii.gz")
+    assert own_image(tmp_path / "p.nii.gz") is None
     bids = tmp_path / "p.json"
     bids.write_text(json.dumps({"Units": "kBq/mL", "TracerName": "FDG"}))
-    found = read_pet_image(tmp_path / "p.nii.gz", description=bids)
+    found = own_image(tmp_path / "p.nii.gz")
+    assert found is not None
     assert found.unit == "Bq/mL"
     assert found.array == pytest.approx(1000 * array)
-    assert read_pet_image(tmp_path / "p.nii.gz", "g/ml").unit == "SUV"
-    with pytest.raises(ValueError, match="not the CT"):
-        read_pet_image(tmp_path / "p.nii.gz", "HU")
-    write_volume(Volume(array, matrix, "SUV"), tmp_path / "p.nrrd")
-    again = read_pet_image(tmp_path / "p.nrrd")
+    bids.write_text(json.dumps({"Units": "g/ml"}))
+    again = own_image(tmp_path / "p.nii.gz")
+    assert again is not None
     assert (again.unit, again.ijk_to_ras.tolist()) == ("SUV", matrix.tolist())
+    bids.write_text(json.dumps({"unit": "HU"}))
+    with pytest.raises(ValueError, match="not the CT"):
+        own_image(tmp_path / "p.nii.gz")
     bids.write_text(json.dumps({"unit": 3}))
     with pytest.raises(ValueError, match='a text as "unit"'):
-        read_pet_image(tmp_path / "p.nii.gz", description=bids)
+        own_image(tmp_path / "p.nii.gz")
+    bids.write_text(json.dumps({"TracerName": "FDG"}))
+    assert own_image(tmp_path / "p.nii.gz") is None
 
 
 @pytest.mark.parametrize(("unit", "low", "high", "said"), [
     ("Bq/mL", 0, 20000, None), ("SUV", -0.2, 12, None), ("SUV", 0, 20000, "Bq/mL?"), ("Bq/mL", 0, 12, "SUV or kBq/mL"),
-    ("SUV", -1000, 1500, "is it a CT"), ("a.u.", -1000, 1500, "is it a CT"),
+    ("SUV", -1000, 1500, "is it a CT"), ("a.u.", -1000, 1500, "is it a CT"), ("SUV", 0, 23, "label map"),
+    ("a.u.", 0, 0.17, "1/cm"), ("a.u.", 0, 23, None),
 ])
 def test_what_does_not_look_like_pet_is_questioned(unit: str, low: float, high: float, said: str | None) -> None:
     found = question_pet(Volume(np.linspace(low, high, 24).reshape(2, 3, 4), np.eye(4), unit))
@@ -242,7 +245,9 @@ def test_an_ecat_volume(tmp_path: Path, name: str) -> None:
     assert np.diag(read_ecat(ecat(path, [frame], position=2)).ijk_to_ras)[:3] == pytest.approx([2, -2.5, 3])
     with pytest.warns(UserWarning, match="position"):
         read_ecat(ecat(path, [frame], position=8))
-    assert read_pet_image(ecat(path, [frame])).unit == "Bq/mL"
+    own = own_image(ecat(path, [frame]))
+    assert own is not None
+    assert own.unit == "Bq/mL"
     floats = read_ecat(ecat(path, [frame / 3], kind=15, number=5))
     assert floats.array == pytest.approx(frame / 3, rel=1e-6)
 
@@ -252,7 +257,6 @@ def test_frames_of_ecat_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found 2: name one of 0 to 1"):
         read_ecat(path)
     assert read_ecat(path, frame=1).array == pytest.approx(PIXELS + 7.0)
-    assert read_pet_image(path, frame=0).array == pytest.approx(PIXELS.astype(float))
     with pytest.raises(ValueError, match="found 2: name another"):
         read_ecat(path, frame=2)
 

@@ -145,7 +145,7 @@ def test_values_not_corrected_for_decay_belong_to_the_mean_of_their_frame() -> N
     wanted = [expected(60) / mean, expected(90) / mean]
     assert suv_factors(frames).bw == pytest.approx(wanted, rel=1e-9)
     with pytest.raises(ValueError, match="ActualFrameDuration"):
-        suv_factors([header(DecayCorrection="NONE", ActualFrameDuration=None)])
+        suv_factors([header(DecayCorrection="NONE", CorrectedImage="ATTN", ActualFrameDuration=None)])
 
 
 def test_philips_counts() -> None:
@@ -227,6 +227,14 @@ def test_what_other_kinds_lack_is_told_when_they_are_asked_for() -> None:
     ({"Units": "PROPCPS"}, "PROPCPS"), ({"Units": None}, "found 'none'"),
     ({"CorrectedImage": ["DECY", "NORM"]}, "corrected for attenuation"),
     ({"CorrectedImage": ["ATTN", "NORM"]}, "DECY in CorrectedImage"),
+    ({"DecayCorrection": "NONE"}, "found DECY in CorrectedImage"),
+    ({"RadionuclideTotalDose": 350000}, "looks like kBq: state it in Bq, such as 3.5e"),
+    ({"RadionuclideTotalDose": 3.5e14}, "more than anyone is given"),
+    ({"RadionuclideHalfLife": 109.77, "RadiopharmaceuticalStartTime": "105500"}, "looks like F-18 in minutes"),
+    ({"RadionuclideHalfLife": 6586200}, "looks like F-18 in milliseconds"),
+    ({"RadionuclideHalfLife": 1.8295}, "looks like F-18 in hours"),
+    ({"Units": "CM2ML", "SUVType": "BW"}, "found 'BW' beside CM2ML"),
+    ({"Units": "GML", "SUVType": "BSA"}, "found 'BSA' beside GML"),
 ])
 def test_what_a_header_lacks_is_asked_for(changes: dict[str, Any], asked: str) -> None:
     with pytest.raises(ValueError, match=asked) as caught:
@@ -249,3 +257,58 @@ def test_a_half_life_by_the_name_of_the_radionuclide() -> None:
 def test_images_of_two_series_are_refused() -> None:
     with pytest.raises(ValueError, match="PatientWeight in all images"):
         suv_factors([header(), header(PatientWeight=71)])
+    with pytest.raises(ValueError, match="RadiopharmaceuticalStartTime in all images"):
+        suv_factors([header(), header(RadiopharmaceuticalStartTime="090000")])
+
+
+def test_what_contradicts_a_header_can_be_stated() -> None:
+    """What a sentence asks for is then taken: no decay correction, an activity that is small for the weight."""
+    mean = factor(header(DecayCorrection="NONE", CorrectedImage="ATTN"))
+    assert factor(header(), DecayCorrection="NONE") == mean
+    assert factor(header(), RadionuclideTotalDose=3.5e5) == pytest.approx(expected(60, dose=3.5e5), rel=1e-12)
+
+
+@pytest.mark.parametrize(("dose", "weight", "half_life"), [
+    (5e6, 0.025, T), (1.4e9, 75, 76.38), (2.5e7, 70, 360806.4), (2.5e7, 70, 4062.6), (1e9, 80, 122.24),
+])
+def test_usual_activities_and_tracers_are_taken(dose: float, weight: float, half_life: float) -> None:
+    tracer = header(RadionuclideTotalDose=dose, PatientWeight=weight, RadionuclideHalfLife=half_life,
+                    RadiopharmaceuticalStartTime="105950")
+    left = dose * 0.5 ** (10 / half_life)
+    assert factor(tracer) == pytest.approx(1000 * weight / left, rel=1e-12)
+
+
+def test_philips_own_factor_gives_way_to_what_the_user_states_otherwise() -> None:
+    own = header(Units="CNTS", PhilipsPETPrivateGroup={"SUVScaleFactor": 0.0007})
+    assert factor(own, PatientWeight=70.0) == 0.0007
+    for missing in ("", "0", 0):
+        assert factor({**own, "PatientWeight": missing}, PatientWeight=90) == 0.0007
+    with pytest.raises(ValueError, match=r"the PatientWeight that was stated, found only .7053,1000., into which"):
+        factor(own, PatientWeight=90)
+    both = {**own, "PhilipsPETPrivateGroup": {"SUVScaleFactor": 0.0007, "ActivityConcentrationScaleFactor": 1.5}}
+    assert factor(both) == 0.0007
+    assert factor(both, PatientWeight=90) == pytest.approx(1.5 * expected(60, weight=90), rel=1e-12)
+    assert factor(own, RadiopharmaceuticalStartTime="10:00") == 0.0007
+    for name, moment in (("Time", "103000"), ("DateTime", "20240315103000")):
+        stated = {f"RadiopharmaceuticalStart{name}": moment}
+        assert factor(both, **stated) == pytest.approx(1.5 * expected(30), rel=1e-12)
+
+
+def test_images_corrected_to_different_moments() -> None:
+    frames = [header(DecayCorrectionDateTime=f"20240315{time}") for time in ("110000", "113000")]
+    assert suv_factors(frames).bw == pytest.approx([expected(60), expected(90)], rel=1e-12)
+    assert "of each image its own" in said(*frames)
+    with pytest.raises(ValueError, match="found it in 1 of 2"):
+        suv_factors([frames[0], header()])
+
+
+def test_values_of_a_moment_before_the_injection_are_said() -> None:
+    assert "before the injection" in said(header(RadiopharmaceuticalStartTime="113000"))
+    assert "before the injection" not in said(header())
+
+
+def test_a_scan_time_of_ge_after_the_acquisition_is_said() -> None:
+    late, early = (header(SeriesTime="114500", GEPrivatePostInjectionDateTime=f"20240315{time}.00")
+                   for time in ("113000", "105500"))
+    assert "1795 s after the earliest acquisition" in said(late)
+    assert "after the earliest acquisition" not in said(early)

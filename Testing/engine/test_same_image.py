@@ -86,7 +86,8 @@ def test_dds_with_products_too(products: int, scan: tuple, monkeypatch: pytest.M
 
 
 def test_methods_that_tie_slices_are_solved_all_together() -> None:
-    assert {name for name, method in METHODS.items() if method.ties} == {"diffusion_mbir", "diffusion_blend", "tpdm"}
+    tied = {name for name, method in METHODS.items() if method.ties}
+    assert tied == {"diffusion_mbir", "diffusion_blend", "tpdm", "pet_dds"}
     methods = listed_methods()
     assert ties_slices(methods["diffusion_mbir"], "none")
     tied = {coupling for coupling in listed_couplings() if ties_slices(methods["dds"], coupling)}

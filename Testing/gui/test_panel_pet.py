@@ -303,6 +303,25 @@ def test_standInWhatAnArrayDoesNotSayIsAskedFor(openPanel: OpenPanel, tmp_path: 
     assert FILES.read(tmp_path / "job" / job.input, tmp_path / "job" / job.geometry).bin_mm == 6.5
 
 
+def test_standInCountsBelowZeroAreRefusedUntilTheyAreToBecomeZero(openPanel: OpenPanel, tmp_path: Path) -> None:
+    panel = countsPanel(openPanel)
+    ui = panel.widget.ui
+    assert not ui.negativeToZeroCheckBox.isVisibleTo(panel.container)
+    path, values = writeArray(tmp_path), counts()
+    values[1, 2, 3] = -4
+    np.save(path, values)
+    path.with_suffix(".json").write_text(json.dumps(SAID))
+    ui.countsPathEdit.currentPath = str(path)
+    assert "expected counts of at least 0, found 1 below 0, down to -4" in ui.measuredSummaryLabel.text
+    assert '"negative_to_zero": true' in ui.measuredSummaryLabel.text
+    assert not ui.applyButton.enabled
+    assert ui.negativeToZeroCheckBox.isVisibleTo(panel.container)
+    ui.negativeToZeroCheckBox.setChecked(True)
+    assert "1 values below 0" in ui.measuredSummaryLabel.text
+    assert ui.applyButton.enabled
+    assert panel.widget.panel.request().measured == (str(path), {**SAID, "negative_to_zero": True})
+
+
 def test_standInFactorsComeIntoTheJob(application: Any, tmp_path: Path) -> None:
     """Files beside a description that lies in another folder, and one over it."""
     path, background = writeArray(tmp_path), tmp_path / "other" / "b.npy"
@@ -328,12 +347,13 @@ def test_answersAreKeysOfADescriptionAndEachIsLookedAtAnew() -> None:
     assert answers(plain) == {}
     changed = {"axisOrder": "angle,bin", "binMm": 2.0, "arcDegrees": 180.0, "sliceSpacingMm": 3.0,
                "measuredSeconds": 60.0, "countsPerBq": 0.001, "backgroundPath": "b.npy", "survivalPath": "a.npy",
-               "countsPath": "c.npy", "descriptionPath": "c.json"}
+               "negativeToZero": True, "countsPath": "c.npy", "descriptionPath": "c.json"}
     for name, value in changed.items():
         assert PET.sources(PETAcquisition(**{name: value})) != PET.sources(plain), name
     assert answers(PETAcquisition(**changed)) == {
         "axes": ["angle", "bin"], "bin_mm": 2.0, "arc_deg": 180.0, "slice_spacing_mm": 3.0, "duration_s": 60.0,
-        "counts_per_bq": 0.001, "background": "b.npy", "attenuation": "a.npy"}
+        "counts_per_bq": 0.001, "background": "b.npy", "attenuation": "a.npy",
+        "negative_to_zero": True}
 
 
 def test_aLargeFileOfCountsIsLeftToTheRun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

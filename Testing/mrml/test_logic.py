@@ -17,8 +17,9 @@ import pytest
 import slicer
 import slicer.util
 from diffusion_engine import __version__
-from diffusion_engine.phantoms import chest
+from diffusion_engine.phantoms import chest, torso
 from DiffusionReconLib.jobs.engine import ReconstructionCancelled
+from DiffusionReconLib.modalities.table import recognised
 from DiffusionReconLib.scene.volumes import unitOfNode
 from DiffusionReconLib.setup import needs, sample_data
 from DiffusionReconLib.setup.installer import requirePackages
@@ -335,14 +336,15 @@ def test_sampleDataGivesTheChestByButtonAndFromPython(
     if not late:
         module.DiffusionRecon(parent)
     made: list[str] = []
-    monkeypatch.setattr(sample_data, "writtenChest", counted(sample_data.writtenChest, made))
+    monkeypatch.setattr(sample_data, "written", counted(sample_data.written, made))
     with extensions.installed(SampleData=extensions.sampleData()):
         if late:
             module.DiffusionRecon(parent)
         assert len(started) == (not late)
         for call in started:
             call()
-        (source,) = slicer.modules.sampleDataSources["DiffusionPriors"]
+        source, other = slicer.modules.sampleDataSources["DiffusionPriors"]
+        assert other.sampleName == "SyntheticTorsoPET"
         assert all(isinstance(each, str) for each in (source.uris, source.fileNames, source.nodeNames))
         assert Path(source.options["thumbnailFileName"]).is_file()
         assert not made  # nothing is computed before it is asked for
@@ -352,12 +354,31 @@ def test_sampleDataGivesTheChestByButtonAndFromPython(
             assert node.GetName() == "SyntheticChestCT"
             assert np.array_equal(values, wanted)
             assert unitOfNode(node) == "HU"
-        assert made == ["chest"]  # the second time it is in the cache
+        assert made == ["SyntheticChestCT"]  # the second time it is in the cache
     assert sample_data.addressOfFile("https://example.org/a.nrrd") == "https://example.org/a.nrrd"
 
 
 def counted(original: object, made: list[str]) -> object:
-    return lambda: (made.append("chest"), original())[1]
+    return lambda name: (made.append(name), original(name))[1]
+
+
+def test_sampleDataGivesTheTorsoByButtonAndFromPython(
+    module: object, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The button brings the unit and the CT; from Python the values come, whose unit is then asked for."""
+    Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory(), f"SyntheticTorsoPET-{__version__}.nrrd").unlink(
+        missing_ok=True)
+    small = torso.synthetic_torso((2, 48, 48), (30.0, 9.0, 9.0), unit="Bq/mL")
+    monkeypatch.setattr(torso, "synthetic_torso", lambda *_shape, unit: small)
+    with extensions.installed(SampleData=extensions.sampleData()):
+        module.registerSampleData()
+        source = slicer.modules.sampledata.logic().sourceForSampleName("SyntheticTorsoPET")
+        pet, ct = source.press()
+        (loaded,) = slicer.modules.sampledata.logic().downloadSamples("SyntheticTorsoPET")
+    assert (pet.GetName(), unitOfNode(pet), unitOfNode(ct)) == ("SyntheticTorsoPET", "Bq/mL", "HU")
+    for node in (pet, loaded):
+        assert np.array_equal(slicer.util.arrayFromVolume(node), small.activity.array)
+        assert recognised("", unitOfNode(node), node.GetName()) == "pet"
 
 
 def test_withoutSampleDataNothingIsOffered(module: object, application: Application) -> None:

@@ -117,7 +117,7 @@ def test_theTreeStaysUnder90Megabytes() -> None:
 def test_picturesOfThePanelAreSmall() -> None:
     pictures = sorted((ROOT / "Resources" / "Screenshots").glob("*.png"))
     wanted = {"compare.png", "lesions.png", "mri-kspace.png", "mri-result.png", "panel-idle.png", "panel-review.png",
-              "panel-running.png", "result.png"}
+              "panel-running.png", "pet-result.png", "pet-suv.png", "result.png"}
     assert {path.name for path in pictures} == wanted
     assert all(path.stat().st_size < 200_000 for path in pictures)
 

@@ -71,7 +71,10 @@ def scan_source(options: argparse.Namespace) -> Any:
 
 
 def _add_volume(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--input", type=Path, help="volume (CT in HU, MR, or PET): .nrrd, .nii.gz, .mha or a DICOM folder")
+    sub.add_argument(
+        "--input", type=Path, help="volume (CT in HU, MR, or PET): .nrrd, .nii.gz, .mha, a DICOM folder, or for PET an "
+        "Interfile header or ECAT 7",
+    )
     sub.add_argument("--slices", help="first,last (last not included)")
 
 
@@ -157,6 +160,6 @@ def _read(options: argparse.Namespace) -> Any:
     entry = modality_named(options.modality or FIRST)
     if options.input is None:
         raise ValueError(f"no input: give --input with a volume of {entry.title}")
-    volume = read_volume(options.input)
+    volume = entry.files.image(options.input) or read_volume(options.input)
     # NRRD and NIfTI carry no unit; what the values look like is questioned later.
     return volume if volume.unit != "a.u." else type(volume)(volume.array, volume.ijk_to_ras, entry.unit)

@@ -57,6 +57,7 @@ def add(parsers: Parsers) -> None:
         "--noise", action="append", metavar="NAME=VALUE[,NAME=VALUE]",
         help="noise, or other settings of the scan, such as noise_percent=1 or i0=1e5: once for every kind to measure",
     )
+    sub.add_argument("--realisations", type=count, default=1, help="of the noise, each with a seed of its own (1)")
     sub.add_argument("--no-lesions", action="store_true", help="leave out the second run, with known lesions")
     add_methods(sub, draws=DRAWS)
     sub.set_defaults(draws=None)
@@ -117,7 +118,7 @@ def _sparse_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for names, settings, called in _compared(given, methods, presets):
         items = _items(options.data, modality, settings.coupling != "none")
-        for row in evaluate(items, scans, names, settings, not options.no_lesions, called):
+        for row in evaluate(items, scans, names, settings, not options.no_lesions, called, options.realisations):
             rows.append(row)
             print(
                 f"{modality.in_words(row)} {row['item']} {row['case']:>3} {row['method']:<9} "

@@ -14,6 +14,7 @@ from ..posterior import calibration as rule
 from ..posterior.spread import Spread
 from ..volume import Volume
 from .lesions import Lesion, Parts, kept, parts, placed
+from .spots import patch_error
 
 INSIDE = ("coverage_inside", "coverage_inside_calibrated")
 """Share of the voxels inside lesions whose 90 % interval holds the truth: of the spread as it is, and with the card's
@@ -25,9 +26,16 @@ def contrast_columns(modality: Modality) -> tuple[str, ...]:
     return tuple(f"contrast_{size:g}mm" for size in sorted({want.diameter_mm for want in modality.cases.lesions}))
 
 
+def patch_columns(modality: Modality) -> tuple[str, ...]:
+    """The names of the columns of even patches, where truth is made: the places of lesions without them."""
+    if modality.cases.made_of is None:
+        return ()
+    return tuple(name.replace("contrast", "patch") for name in contrast_columns(modality))
+
+
 def columns_of(modality: Modality) -> tuple[str, ...]:
     """All columns of this module that the rows of a modality have; none where it inserts no lesions."""
-    return (*contrast_columns(modality), *INSIDE) if modality.cases.lesions else ()
+    return (*contrast_columns(modality), *patch_columns(modality), *INSIDE) if modality.cases.lesions else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +67,21 @@ def lesions_for(
 def contrast_kept(
     images: np.ndarray, twin_images: np.ndarray, problem: Prepared[Any], twin: Twin, modality: Modality
 ) -> dict[str, list[float | None]]:
-    """The columns of :func:`contrast_columns`: the mean over the lesions of a slice, None where it has none.
+    """The columns of :func:`contrast_columns` and :func:`patch_columns`: the mean over the lesions of a slice, or None.
 
     ``images``: (slices, rows, columns) without, ``twin_images`` with lesions, in the delivered unit.
     """
     assert problem.reference is not None
     assert twin.problem.reference is not None
     found: dict[str, list[list[float]]] = {
-        name: [[] for _ in range(problem.slices)] for name in contrast_columns(modality)
+        name: [[] for _ in range(problem.slices)] for name in (*contrast_columns(modality), *patch_columns(modality))
     }
     for lesion, at in twin.places():
         share = kept(twin_images, images, twin.problem.reference, problem.reference, at)
         found[f"contrast_{lesion.diameter_mm:g}mm"][at.index].append(share)
+        patch = found.get(f"patch_{lesion.diameter_mm:g}mm")
+        if patch is not None:
+            patch[at.index].append(patch_error(images[at.index], problem.reference[at.index], at.core))
     return {name: [_mean(values) for values in column] for name, column in found.items()}
 
 

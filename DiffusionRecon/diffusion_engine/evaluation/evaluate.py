@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import metrics
+from ..io.conventions import UNKNOWN_UNIT
 from ..io.folder import volumes_below
 from ..modalities.contract import Modality
 from ..modalities.prepared import Prepared, no_limit
@@ -34,6 +35,7 @@ from ..solvers.catalogue import METHODS as SOLVERS
 from ..volume import Volume
 from .contrast import Twin, columns_of, contrast_kept, coverage_inside, lesions_for
 from .lesions import inserted
+from .spots import invented
 
 TRUST = ("coverage90", "coverage90_calibrated", "error_spread_corr")
 
@@ -42,13 +44,15 @@ TRUST = ("coverage90", "coverage90_calibrated", "error_spread_corr")
 class Item:
     """A volume to evaluate on: its name (path below the folder), the chosen slices and their indices.
 
-    ``counted``: which of them are evaluated, all if None; the others are only reconstructed with them.
+    ``counted``: which of them are evaluated, all if None; the others are only reconstructed with them. ``simulated``:
+    its truth was made, not measured.
     """
 
     name: str
     volume: Volume
     indices: tuple[int, ...]
     counted: tuple[int, ...] | None = None
+    simulated: bool = False
 
     @property
     def cases(self) -> list[tuple[int, int]]:
@@ -84,13 +88,18 @@ def find_items(folder: Path, modality: Modality, tied: bool = False) -> tuple[li
     """
     if not folder.is_dir():
         raise ValueError(f"expected a folder of image volumes, found none at {folder}: give an existing folder")
-    items, skipped, least = [], [], modality.cases.smallest_matrix
-    for place, volume in volumes_below(folder, modality.unit):
-        name = place.as_posix()
+    items, skipped, least, make = [], [], modality.cases.smallest_matrix, modality.cases.made_of
+    for place, volume in volumes_below(folder, modality.unit, own=modality.files.image):
+        name, simulated = place.as_posix(), False
         if isinstance(volume, str):
             skipped.append(f"{name}: {volume}")
             continue
         question = modality.question(volume)
+        made_of = make(volume) if make is not None and question is not None else None
+        if made_of is not None:
+            volume, question, simulated = made_of, None, True
+        elif volume.unit == UNKNOWN_UNIT:
+            simulated = True  # no scanner writes relative values: a phantom
         if question is not None:
             skipped.append(f"{name}: not {modality.title} ({question})")
             continue
@@ -108,10 +117,10 @@ def find_items(folder: Path, modality: Modality, tied: bool = False) -> tuple[li
             if tied:
                 for index in indices:
                     stack, around, middle = stack_around(volume, index)
-                    items.append(Item(name, stack, around, (middle,)))
+                    items.append(Item(name, stack, around, (middle,), simulated))
             else:
-                chosen = Volume(volume.array[indices], volume.ijk_to_ras, modality.unit)
-                items.append(Item(name, chosen, tuple(indices)))
+                chosen = Volume(volume.array[indices], volume.ijk_to_ras, volume.unit)
+                items.append(Item(name, chosen, tuple(indices), simulated=simulated))
     return items, skipped
 
 
@@ -128,7 +137,7 @@ class Made:
 
 def evaluate(
     items: Sequence[Item], scans: Sequence[Mapping[str, Any]], methods: Sequence[str], settings: Settings,
-    lesions: bool = True, called: Mapping[str, str] | None = None,
+    lesions: bool = True, called: Mapping[str, str] | None = None, realisations: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Rows item, modality, case, what the scan is, method, psnr, ssim, nrmse, residual_ratio, coverage, seconds.
 
@@ -137,8 +146,10 @@ def evaluate(
     as the preset that the settings are of. Of a solver's draws: "coverage90", the
     share of the body's voxels inside their 90 % interval, "coverage90_calibrated", the same with the card's factor for
     this acquisition, "error_spread_corr", of |error| and spread there; null where there is no such thing.
-    ``lesions``: scan and reconstruct once more with the modality's known lesions, which doubles the time, for the
-    columns of :mod:`.contrast`; an oracle has none, as its choice would not be the same twice.
+    ``realisations``: of the noise, each with a seed of its own and the same lesions, told by a column of that name
+    where there are several. ``lesions``: scan and reconstruct once more with the modality's known lesions, which
+    doubles the time, for the columns of :mod:`.contrast`; an oracle has none, as its choice would not be the same
+    twice.
     """
     modality = settings.entry
     known = (*(image.name for image in modality.classical), *modality.oracles, *SOLVERS)
@@ -150,14 +161,16 @@ def evaluate(
     for scan in scans:
         for item in items:
             pixel = modality.cases.binned * min(item.volume.spacing_mm[:2]) * 0.999
-            asked = settings.changed(**{**modality.cases.fixed, **scan, "pixel_mm": pixel})
             card = prior.card if prior else None
-            problem = modality.prepare(item.volume, asked, device, card, no_limit)
-            wanted = lesions_for(item.volume, item.cases, modality, settings.seed, problem.frame) if lesions else []
-            twin = Twin(
-                modality.prepare(inserted(item.volume, wanted), asked, device, card, no_limit), wanted
-            ) if wanted else None
-            yield from _rows(item, scan, problem, twin, asked, methods, called or {}, prior)
+            for n in range(realisations):
+                seed, told = settings.seed + n, {"realisation": n} if realisations > 1 else {}
+                asked = settings.changed(**{**modality.cases.fixed, **scan, "pixel_mm": pixel, "seed": seed})
+                problem = modality.prepare(item.volume, asked, device, card, no_limit)
+                wanted = lesions_for(item.volume, item.cases, modality, settings.seed, problem.frame) if lesions else []
+                twin = Twin(
+                    modality.prepare(inserted(item.volume, wanted), asked, device, card, no_limit), wanted
+                ) if wanted else None
+                yield from _rows(item, {**scan, **told}, problem, twin, asked, methods, called or {}, prior)
 
 
 def _rows(
@@ -180,15 +193,31 @@ def _rows(
             for n, index in item.cases:
                 image, reference = images[n], problem.reference[n]
                 yield {
-                    "item": item.name, "modality": settings.modality, "case": index, **scan,
+                    "item": item.name, "modality": settings.modality, **_set(item, settings), "case": index, **scan,
                     "method": made.label.replace(method, called.get(method, method), 1),
                     "psnr": round(metrics.psnr(image, reference, usual), 3),
                     "ssim": round(metrics.ssim(image[None], reference[None], usual), 4),
                     "nrmse": round(metrics.nrmse(image, reference), 4),
-                    "residual_ratio": round(float(ratios[n]), 4), **dict.fromkeys(TRUST),
+                    "residual_ratio": round(float(ratios[n]), 4), **_spots(item, problem, image, n, settings),
+                    **dict.fromkeys(TRUST),
                     **dict.fromkeys(columns_of(settings.entry)), "seconds": round(made.seconds / len(item.indices), 3),
                     **{key: values[n] for key, values in extra.items()},
                 }
+
+
+def _set(item: Item, settings: Settings) -> dict[str, str]:
+    """Of which set an item is, where a modality makes truth."""
+    return {} if settings.entry.cases.made_of is None else {"set": "simulated" if item.simulated else "real"}
+
+
+def _spots(item: Item, problem: Prepared[Any], image: np.ndarray, n: int, settings: Settings) -> dict[str, int]:
+    """The number of invented spots, where a modality makes truth."""
+    if settings.entry.cases.made_of is None:
+        return {}
+    assert problem.reference is not None
+    wide, tall = problem.frame.spacing_mm[:2]
+    unit = settings.entry.trust.unit(problem.scale)
+    return {"invented": invented(image, problem.reference[n], (tall, wide), unit)}
 
 
 def _of_lesions(

@@ -17,28 +17,38 @@ NAMED = 3
 
 
 def volumes_below(
-    folder: Path, unit: str | None, wanted: Callable[[Path], bool] = lambda _: True
+    folder: Path, unit: str | None, wanted: Callable[[Path], bool] = lambda _: True,
+    own: Callable[[Path], Volume | None] = lambda _: None,
 ) -> Iterator[tuple[Path, Volume | str]]:
     """Path below ``folder`` and volume of every image file, or, where it cannot be used, the reason as a sentence.
 
     ``unit``: of the values, None for what each file states; ``wanted``: whether a path below the folder is to be read
-    at all. DICOM files are known by their content, not by their name. Several of one folder are its DICOM series: the
-    path is the folder's, with the UID below it where there are several series. What else lies there is passed over,
-    with one reason a folder after all volumes; no file ends the walk.
+    at all; ``own``: reads images in a way of its own, None of other files. DICOM files are known by their content, not
+    by their name. Several of one folder are its DICOM series: the path is the folder's, with the UID below it where
+    there are several series. What else lies there is passed over, with one reason a folder after all volumes; no file
+    ends the walk.
     """
     places: list[Path] = []
     passed_over: list[tuple[Path, str]] = []
+    further: list[tuple[Path, Volume | str]] = []
     for place, files, reasons in _folders(folder):
         passed_over += [(path, reason) for path, reason in reasons if wanted(path.relative_to(folder))]
         images, slices, others = _sorted_out(files)
         others = [path for path in others if wanted(path.relative_to(folder))]
+        for path in [*others]:
+            found = _own(path, own)
+            if found is not None:
+                others.remove(path)
+                further.append((path, found))
         if others:
             like = f", like {_listed([path.name for path in others[1:]])} beside it" if len(others) > 1 else ""
             passed_over.append((others[0], f"neither {', '.join(READABLE)} nor a DICOM image, passed over{like}"))
         places += [*images, *([place] if len(slices) > 1 else slices)]
     for path in sorted(places):
         if wanted(path.relative_to(folder)):
-            yield from _read(path, path.relative_to(folder), unit)
+            yield from _read(path, path.relative_to(folder), unit, own)
+    for path, found in further:
+        yield path.relative_to(folder), found
     for path, reason in passed_over:
         yield path.relative_to(folder), reason
 
@@ -93,7 +103,9 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _read(path: Path, place: Path, unit: str | None) -> Iterator[tuple[Path, Volume | str]]:
+def _read(
+    path: Path, place: Path, unit: str | None, own: Callable[[Path], Volume | None]
+) -> Iterator[tuple[Path, Volume | str]]:
     """The volumes of a file or of a folder of DICOM files."""
     if path.is_symlink() and not path.exists():
         yield place, "a link to a file that does not exist"
@@ -109,7 +121,7 @@ def _read(path: Path, place: Path, unit: str | None) -> Iterator[tuple[Path, Vol
         return
     for uid in series:
         try:
-            volume = read_volume(path, unit, uid)
+            volume = own(path) or read_volume(path, unit, uid)
             check_image(volume)
         except Exception as error:
             # Foreign files break readers in ways of their own; each is a reason to leave this one out.
@@ -117,6 +129,17 @@ def _read(path: Path, place: Path, unit: str | None) -> Iterator[tuple[Path, Vol
         else:
             found = volume
         yield place / uid if uid is not None and len(series) > 1 else place, found
+
+
+def _own(path: Path, own: Callable[[Path], Volume | None]) -> Volume | str | None:
+    try:
+        volume = own(path)
+        if volume is not None:
+            check_image(volume)
+        return volume
+    except Exception as error:
+        # As in _read: a foreign file is a reason to leave it out.
+        return _reason(error)
 
 
 def _reason(error: Exception) -> str:

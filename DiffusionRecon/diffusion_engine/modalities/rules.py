@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..volume import IntensityScale
+from ..volume import IntensityScale, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,7 +171,7 @@ class Files:
     ``write``: into a folder, returns the names of data and description; ``named``: further files that a description
     (JSON) names, by what they are; ``size``: bytes; ``summarise``: one line for the user; ``parts``: what of data that
     lie anywhere comes into a job's folder; ``greedy``: arrays of any kind are recognised, so that others are asked
-    first.
+    first. ``image``: an image in a format that this modality alone has, None of another file.
     """
 
     names: tuple[str, ...]
@@ -184,6 +184,7 @@ class Files:
     named: Callable[[Any], Mapping[str, object]] = lambda description: {}
     parts: Callable[[Path, Described], Parts] = plain_parts
     greedy: bool = False
+    image: Callable[[Path], Volume | None] = lambda path: None
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,9 @@ class Cases:
     ``binned``: pixels of the input that make one of the reconstruction; ``calibrated``: the scans, as settings, for
     which a prior is calibrated; ``training_depths``: of the slices that typical scores come from; ``fixed``: settings
     of the scan that all cases share; ``tissues``: where lesions can be inserted, ``lesions``: those of an evaluation,
-    ``hunted``: the tissues, diameters and contrasts that limits of detection are measured with.
+    ``hunted``: the tissues, diameters and contrasts that limits of detection are measured with; ``made_of``: an image
+    of known truth made of a volume of another modality, None where it cannot be: then rows say whether their ``set`` is
+    simulated or real, and count invented spots.
     """
 
     smallest_matrix: int = 64
@@ -232,3 +235,4 @@ class Cases:
     tissues: tuple[Tissue, ...] = ()
     lesions: tuple[Wanted, ...] = ()
     hunted: tuple[Wanted, ...] = ()
+    made_of: Callable[[Volume], Volume | None] | None = None

@@ -55,6 +55,7 @@ class PETAcquisition:
     countsPerBq: Annotated[float, WithinRange(0, 1000000)] = 0.0
     backgroundPath: str = ""
     survivalPath: str = ""
+    negativeToZero: bool = False
     suvFolder: str = ""
     weightKg: Annotated[float, WithinRange(0, 400)] = 0.0
     heightM: Annotated[float, WithinRange(0, 2.8)] = 0.0
@@ -101,6 +102,7 @@ class PETRows:
             ("backgroundPathEdit", asked.factors), ("survivalPathEdit", asked.factors),
         ):
             form.showRow(widget, shown)
+        ui.negativeToZeroCheckBox.setVisible(asked.factors or values.negativeToZero)
         chosen, node = form.volume(MAP), None if measured else form.volume()
         unit = "" if chosen is None or chosen.GetImageData() is None else unitOfNode(chosen)
         self._units.update(node)
@@ -180,6 +182,8 @@ def answers(values: Any) -> dict[str, Any]:
     for key, path in (("background", values.backgroundPath), ("attenuation", values.survivalPath)):
         if path:
             given[key] = path
+    if values.negativeToZero:
+        given["negative_to_zero"] = True
     return given
 
 

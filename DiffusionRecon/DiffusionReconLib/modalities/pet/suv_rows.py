@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import ctk
 import slicer.util
 from slicer.i18n import tr as _
 
@@ -16,6 +15,8 @@ class SUVRows:
     """Headers are read when a button is pressed; what is stated then changes the text at once."""
 
     def __init__(self, form: Form) -> None:
+        import ctk
+
         self._form = form
         self._sex = form.choices("suvSexComboBox", "sex")
         self._sex.fill([("", _("As the header says")), ("F", _("Female")), ("M", _("Male"))])

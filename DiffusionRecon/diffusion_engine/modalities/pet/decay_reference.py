@@ -50,7 +50,7 @@ def decay_reference(headers: Sequence[Mapping[str, Any]], half_life_s: float) ->
             "is taken as it is.",))
     reasons: list[str] = []
     if kind == "START":
-        moments = [_start_of_scan(headers, half_life_s, reasons)] * len(headers)
+        moments = _stated_moments(headers, reasons) or [_start_of_scan(headers, half_life_s, reasons)] * len(headers)
     elif kind == "NONE":
         moments = [_middle(header, half_life_s) for header in headers]
         reasons.append("The values are not decay-corrected (DecayCorrection NONE): the injected activity was brought "
@@ -64,17 +64,30 @@ def decay_reference(headers: Sequence[Mapping[str, Any]], half_life_s: float) ->
     elapsed = tuple((moment - injection).total_seconds() for moment in moments)
     reasons.append(f"Injection {injection:%H:%M:%S}, values of {moments[0]:%H:%M:%S}: {elapsed[0] / 60:.1f} minutes of "
                    "decay.")
+    if elapsed[0] < 0:
+        reasons.append("That moment lies before the injection, as where a dynamic scan began before it; for another "
+                       "scan one of the two times is wrong.")
     return Reference(elapsed, tuple(reasons))
+
+
+def _stated_moments(headers: Sequence[Mapping[str, Any]], reasons: list[str]) -> list[datetime]:
+    """The moments that the headers state for their values, none where no header does; ValueError where some do not."""
+    name = "DecayCorrectionDateTime"
+    stated = [text_of(header, name) for header in headers]
+    if not any(stated):
+        return []
+    if not all(stated):
+        raise ValueError(f"expected {name} in all images of a series or in none, found it in "
+                         f"{sum(map(bool, stated))} of {len(stated)}: give one series, or state it")
+    reasons.append(f"The header states the moment to which the values are decay-corrected ({name})"
+                   + ("." if len(set(stated)) == 1 else ", of each image its own."))
+    return [stamp_of(text, name, text_of(header, "TimezoneOffsetFromUTC"))
+            for text, header in zip(stated, headers, strict=True)]
 
 
 def _start_of_scan(headers: Sequence[Mapping[str, Any]], half_life_s: float, reasons: list[str]) -> datetime:
     """The moment that DecayCorrection START means."""
     first = headers[0]
-    stated = text_of(first, "DecayCorrectionDateTime")
-    if stated:
-        reasons.append("The header states the moment to which the values are decay-corrected "
-                       "(DecayCorrectionDateTime).")
-        return stamp_of(stated, "DecayCorrectionDateTime", text_of(first, "TimezoneOffsetFromUTC"))
     series = acquired(first, "Series", _own_day(first))
     scans = [(header, moment) for header in headers if (moment := acquired(header, "Acquisition", series))]
     if not scans:
@@ -99,7 +112,12 @@ def _start_of_scan(headers: Sequence[Mapping[str, Any]], half_life_s: float, rea
     if private:
         reasons.append("The series time is after the acquisition: the series was made afterwards, and the scan time of "
                        "GE (0009,100D) counts.")
-        return stamp_of(private, "the scan time of GE (0009,100D)", text_of(first, "TimezoneOffsetFromUTC"))
+        begun = stamp_of(private, "the scan time of GE (0009,100D)", text_of(first, "TimezoneOffsetFromUTC"))
+        late = (on_one_day(begun, earliest)[0] - earliest).total_seconds()
+        if abs(2 ** (late / half_life_s) - 1) > NOTICED and late > 0:
+            reasons.append(f"It lies {late:.0f} s after the earliest acquisition time, where it should not be later: "
+                           "check the times of the header.")
+        return begun
     reasons.append("The series time is after the acquisition: the series was made afterwards, and the earliest "
                    "acquisition time counts.")
     if not shifted:

@@ -32,6 +32,13 @@ def question(volume: Volume) -> str | None:
         return str(error)
 
 
+def made_of(volume: Volume) -> Volume | None:
+    """See :func:`....phantoms.uptake_by_density.uptake_by_density`."""
+    from ...phantoms.uptake_by_density import uptake_by_density
+
+    return uptake_by_density(volume)
+
+
 def simulate(volume: Volume, asked: Asked) -> tuple[Sinogram, Volume, dict[str, Any]]:
     """The acquisition that is asked for, the reference image on its grid, and what is to be said of both."""
     from .problem import scanned
@@ -82,6 +89,7 @@ PET = Modality(
         smallest_matrix=64, depths=(0.3, 0.5, 0.7),
         calibrated=({"counts": 1.0}, {"counts": 0.1}, {"counts": 0.025}), typical=typical_scans,
         untested=("children", "tracers other than FDG"), tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
+        made_of=made_of,
     ),
     solvers=("dds", "tmpd", "mmps", "dps"), presets=("standard", "posterior", "classical"),
     oracles={"osem-oracle": osem_oracle, "rdp-oracle": rdp_oracle},

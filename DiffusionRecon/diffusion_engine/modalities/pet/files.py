@@ -13,6 +13,7 @@ from ..rules import Files
 from .parts import is_file_name, parts
 
 if TYPE_CHECKING:
+    from ...volume import Volume
     from .sinogram import Sinogram
 
 SINOGRAM = "sinogram.npz"
@@ -36,6 +37,13 @@ def read(path: Path, description: Path | None) -> Sinogram:
     from .readings.formats import read as read_any
 
     return read_any(path, description)
+
+
+def image(path: Path) -> Volume | None:
+    """See :func:`.readings.images.own_image`."""
+    from .readings.images import own_image
+
+    return own_image(path)
 
 
 def write(sinogram: Sinogram, place: Path) -> tuple[str, str | None]:
@@ -82,4 +90,4 @@ def _counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-FILES = Files((SINOGRAM,), False, recognise, read, write, size, summarise, named, parts)
+FILES = Files((SINOGRAM,), False, recognise, read, write, size, summarise, named, parts, image=image)

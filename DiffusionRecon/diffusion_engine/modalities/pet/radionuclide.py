@@ -14,6 +14,7 @@ SYMBOLS = {"carbon": "C", "nitrogen": "N", "oxygen": "O", "fluorine": "F", "copp
            "rubidium": "Rb", "zirconium": "Zr", "iodine": "I"}
 SAME = 0.02
 """Largest relative difference of a stated half-life from the known one."""
+OTHER_UNITS = {"minutes": 60.0, "hours": 3600.0, "milliseconds": 1e-3}
 
 
 def name_of(text: str) -> str:
@@ -29,7 +30,7 @@ def name_of(text: str) -> str:
 def half_life(header: Mapping[str, Any], reasons: list[str]) -> float:
     """The half-life in s, by RadionuclideHalfLife, else by the radionuclide's name, which is said in ``reasons``.
 
-    Raises ValueError, one sentence, where neither tells it, and where both are known and differ.
+    Raises ValueError, one sentence, where neither tells it, where both are known and differ, and for another unit.
     """
     stated, name = number_of(header, "RadionuclideHalfLife"), name_of(text_of(header, "Radionuclide"))
     known = HALF_LIFE_S.get(name)
@@ -41,4 +42,16 @@ def half_life(header: Mapping[str, Any], reasons: list[str]) -> float:
     if stated <= 0 or (known is not None and abs(stated / known - 1) > SAME):
         raise ValueError(f"expected the half-life in s as RadionuclideHalfLife, found {stated:g}"
                          + (f", where {name} has {known:g}" if known else "") + ": correct it")
+    looks = None if known else _in_another_unit(stated)
+    if looks:
+        raise ValueError(f"expected the half-life in s as RadionuclideHalfLife, found {stated:g}, which looks like "
+                         f"{looks}: state it in s")
     return stated
+
+
+def _in_another_unit(stated: float) -> str | None:
+    """Such as "F-18 in minutes", where a half-life is that of no tracer in use, but would be one in another unit."""
+    if any(abs(stated / known - 1) <= SAME for known in HALF_LIFE_S.values()):
+        return None
+    return next((f"{name} in {unit}" for unit, seconds in OTHER_UNITS.items() for name, known in HALF_LIFE_S.items()
+                 if abs(stated * seconds / known - 1) <= SAME), None)

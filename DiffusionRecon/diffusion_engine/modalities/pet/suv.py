@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .body import CM2_PER_M2, ideal_weight_kg, lean_mass_james_kg, lean_mass_kg, surface_m2
-from .clock import text_of
+from .clock import seconds_of_day, stamp_of, text_of
 from .decay_reference import decay_reference, number_of
 from .radionuclide import half_life
 
@@ -37,11 +37,16 @@ STORED_KINDS = {"": "bw", "BW": "bw", "LBMJANMA": "lbm", "LBMJAMES128": "lbm_jam
 INJECTED_AT, INJECTED_ON = "RadiopharmaceuticalStartTime", "RadiopharmaceuticalStartDateTime"
 """The time of injection without and with its date."""
 
-LEAST_DOSE_BQ = 1e5
-"""A tenth of a MBq: smaller activities are not injected, but are what a number in MBq looks like."""
+LEAST_DOSE_BQ, LARGEST_DOSE_BQ = 1e5, 1e11
+"""A tenth of a MBq: smaller activities are not injected, but are what a number in MBq looks like; and 100 GBq."""
+LEAST_BQ_PER_KG = 2e4
+"""An activity below is a fiftieth of the least that PET uses, but is what a number in kBq looks like."""
+
+NUMBERS = ("PatientWeight", "RadionuclideTotalDose", "RadionuclideHalfLife")
+"""Fields that SUVbw of one Bq/mL depends on, beside times."""
 
 CONSTANT = ("Units", "CorrectedImage", "DecayCorrection", "PatientWeight", "PatientSize", "PatientSex", "SUVType",
-            "RadionuclideHalfLife", "RadionuclideTotalDose", "SeriesDate", "SeriesTime")
+            "RadionuclideHalfLife", "RadionuclideTotalDose", "SeriesDate", "SeriesTime", INJECTED_AT, INJECTED_ON)
 """Fields that are the same in all images of a series."""
 
 
@@ -90,14 +95,15 @@ def suv_factors(headers: Sequence[Mapping[str, Any]], given: Mapping[str, Any] |
             raise ValueError(f"expected one {name} in all images of a series, found several: give one series")
     reasons = [f"{name} was stated by the user." for name in stated]
     units = text_of(first, "Units").upper()
-    _check_corrections(first, units, merged, reasons)
+    _check_corrections(first, units, stated, reasons)
     ratios, missing = _ratios(first)
     to_bqml = None
     facts: dict[str, Any] = {"units": units}
     if units in ("GML", "CM2ML"):
         facts["stored"] = _stored_kind(first, units, missing, reasons)
         bw = np.full(len(merged), 1 / ratios[facts["stored"]])
-    elif units == "CNTS" and all(_private(header, "SUVScaleFactor") for header in merged):
+    elif (units == "CNTS" and all(_private(header, "SUVScaleFactor") for header in merged)
+          and not _replaced(headers, stated, merged)):
         bw = np.array([_private(header, "SUVScaleFactor") for header in merged], np.float64)
         reasons.append("The values are counts, and Philips states their SUVbw by the factor (7053,1000).")
         to_bqml = _concentrations(merged)
@@ -114,7 +120,7 @@ def suv_factors(headers: Sequence[Mapping[str, Any]], given: Mapping[str, Any] |
                 )
             to_bqml = found
             reasons.append("The values are counts, which Philips' factor (7053,1009) brings to Bq/mL.")
-        per_bqml, why, used = _formula(merged)
+        per_bqml, why, used = _formula(merged, stated)
         bw, facts = per_bqml * to_bqml, {**facts, **used}
         reasons += why
     else:
@@ -125,12 +131,45 @@ def suv_factors(headers: Sequence[Mapping[str, Any]], given: Mapping[str, Any] |
     return SuvFactors(bw, ratios, missing, tuple(reasons), to_bqml, facts)
 
 
-def _formula(headers: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, list[str], dict[str, Any]]:
+def _replaced(
+    headers: Sequence[Mapping[str, Any]], stated: Mapping[str, Any], merged: Sequence[Mapping[str, Any]],
+) -> bool:
+    """Whether the user states what Philips' factor (7053,1000) was made from in another way: it then holds no more.
+
+    Raises ValueError, one sentence, where (7053,1009) is missing, without which nothing can stand in its place.
+    """
+    old = headers[0]
+    other = [name for name in NUMBERS
+             if number_of(old, name) and number_of(stated, name) not in (None, number_of(old, name))]
+    if _injected_s(stated) not in (None, _injected_s(old)) and _injected_s(old) is not None:
+        other.append(INJECTED_AT)
+    if other and _concentrations(merged) is None:
+        raise ValueError(f"expected Philips' factor (7053,1009) to reckon with the {other[0]} that was stated, found "
+                         "only (7053,1000), into which that of the header went: state no "
+                         f"{other[0]}, or export the series in Bq/mL")
+    return bool(other)
+
+
+def _injected_s(header: Mapping[str, Any]) -> float | None:
+    """The time of day of the injection in s, None where it is missing."""
+    time, stamp = text_of(header, INJECTED_AT), text_of(header, INJECTED_ON)
+    if stamp:
+        at = stamp_of(stamp, INJECTED_ON)
+        return (at - at.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+    return seconds_of_day(time, INJECTED_AT) if time else None
+
+
+def _formula(
+    headers: Sequence[Mapping[str, Any]], stated: Mapping[str, Any],
+) -> tuple[np.ndarray, list[str], dict[str, Any]]:
     """SUVbw of one Bq/mL in each image, the reasons, and the numbers used."""
     first = headers[0]
     reasons: list[str] = []
     weight = weight_kg(first)
     dose = _dose_bq(first)
+    if "RadionuclideTotalDose" not in stated and dose < LEAST_BQ_PER_KG * weight:
+        raise ValueError(f"expected the injected activity in Bq as RadionuclideTotalDose, found {dose:g}, which is too "
+                         f"little for {weight:g} kg and looks like kBq: state it in Bq, such as {dose * 1e3:g}")
     seconds = half_life(first, reasons)
     reference = decay_reference(headers, seconds)
     left = dose * np.exp2(-np.array(reference.elapsed_s) / seconds)
@@ -158,11 +197,13 @@ def _dose_bq(header: Mapping[str, Any]) -> float:
     if dose < LEAST_DOSE_BQ:
         raise ValueError(f"expected the injected activity in Bq as RadionuclideTotalDose, found {dose:g}, which looks "
                          f"like MBq: state it in Bq, such as {dose * 1e6:g}")
+    if dose > LARGEST_DOSE_BQ:
+        raise ValueError(f"expected the injected activity in Bq as RadionuclideTotalDose, found {dose:g}, more than "
+                         "anyone is given: state it in Bq")
     return dose
 
 
-def _check_corrections(first: Mapping[str, Any], units: str, headers: Sequence[Mapping[str, Any]],
-                       reasons: list[str]) -> None:
+def _check_corrections(first: Mapping[str, Any], units: str, stated: Mapping[str, Any], reasons: list[str]) -> None:
     """Values without attenuation correction are no uptake; a stated decay correction must have been made."""
     made = {part.strip().upper() for part in text_of(first, "CorrectedImage").split("\\")} - {""}
     if not made:
@@ -176,6 +217,9 @@ def _check_corrections(first: Mapping[str, Any], units: str, headers: Sequence[M
     if units in ("BQML", "CNTS") and kind in ("START", "ADMIN") and "DECY" not in made:
         raise ValueError(f"expected values corrected for decay (DECY in CorrectedImage) as DecayCorrection {kind} "
                          f"says, found {', '.join(sorted(made))}: state DecayCorrection, NONE where it was not made")
+    if units in ("BQML", "CNTS") and kind == "NONE" and "DECY" in made and kind != text_of(stated, "DecayCorrection"):
+        raise ValueError("expected values not corrected for decay as DecayCorrection NONE says, found DECY in "
+                         "CorrectedImage: state DecayCorrection, START or ADMIN where it was made")
 
 
 def _ratios(header: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
@@ -211,6 +255,9 @@ def _stored_kind(header: Mapping[str, Any], units: str, missing: Mapping[str, st
     if kind is None:
         raise ValueError(f"expected {', '.join(filter(None, STORED_KINDS))} as SUVType, found '{name}'"
                          + (", which leaves the formula open" if name == "LBM" else "") + ": state it")
+    if (kind == "bsa") != (units == "CM2ML"):
+        raise ValueError(f"expected SUVType BSA beside values in cm2/mL (CM2ML) and another one beside g/mL (GML), "
+                         f"found '{name or 'none'}' beside {units}: state SUVType or Units")
     if kind in missing:
         raise ValueError(f"the values are SUV of the kind {kind}: {missing[kind]}")
     reasons.append(f"The values are SUV already ({KINDS[kind]})"
@@ -236,7 +283,7 @@ def _compare_with_formula(headers: Sequence[Mapping[str, Any]], bw: np.ndarray, 
                           reasons: list[str]) -> None:
     """Say where weight and injected activity give another SUV than Philips' own factor."""
     try:
-        other = _formula(headers)[0] * to_bqml
+        other = _formula(headers, {})[0] * to_bqml
     except ValueError:
         return  # the fields of the formula are not needed here
     change = float(other[0] / bw[0] - 1)

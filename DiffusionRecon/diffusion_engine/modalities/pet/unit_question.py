@@ -15,6 +15,9 @@ HOTTEST_SUV = 300.0
 FAINTEST_BQML = 30.0
 """Greatest activity in Bq/mL below which a scan is questioned."""
 
+OPAQUEST_PER_CM = 0.3
+"""Greatest value below which an image without unit may be one of attenuation: bone has 0.17 1/cm at 511 keV."""
+
 
 def question_pet(volume: Volume) -> str | None:
     """A sentence when the values do not look like activity in the volume's unit, None when they do.
@@ -30,8 +33,18 @@ def question_pet(volume: Volume) -> str | None:
     if least < DEEP * most:
         return (f"The volume has values from {least:.4g} to {most:.4g} {volume.unit}, which are no activities: is it a "
                 "CT or another image?")
+    if volume.unit.startswith("SUV") and _whole(volume.array):
+        return (f"The volume holds whole numbers from {least:g} to {most:g} alone, which SUV are not: is it a label "
+                "map or another image?")
+    if volume.unit == "a.u." and most < OPAQUEST_PER_CM:
+        return f"The volume reaches only {most:.4g} in no known unit: is it an attenuation map in 1/cm?"
     if volume.unit.startswith("SUV") and most > HOTTEST_SUV:
         return f"The volume reaches an SUV of {most:.4g}, which no tissue has: are its values Bq/mL?"
     if volume.unit == "Bq/mL" and most < FAINTEST_BQML:
         return f"The volume reaches only {most:.4g} Bq/mL, which no scan shows: are its values SUV or kBq/mL?"
     return None
+
+
+def _whole(values: np.ndarray) -> bool:
+    """Whether all values are whole numbers; scanners' SUV are their stored numbers times a factor that is none."""
+    return bool((values == np.rint(values)).all())

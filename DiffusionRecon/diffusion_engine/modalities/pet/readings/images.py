@@ -1,20 +1,16 @@
-"""PET images of any format in a unit that is known: stored by the file, stated beside it, or asked for."""
+"""PET images of formats that only PET has, and of any format with a unit that is stated beside them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from ....io.conventions import UNKNOWN_UNIT
 from ....io.dicom import is_dicom
 from ....io.images import read_volume
 from ....volume import Volume
 from .description import read_json
-from .dicom_pet import BQML, read_dicom_pet
+from .dicom_pet import BQML
 from .ecat import is_ecat, read_ecat
-from .interfile_header import is_interfile
+from .interfile_header import is_interfile, key_of, read_header
 from .interfile_image import read_interfile_image
 
 UNITS = {"bq/ml": BQML, "bqml": BQML, "bq/cc": BQML, "becquerel/ml": BQML, "suv": "SUV", "suvbw": "SUV", "g/ml": "SUV",
@@ -25,34 +21,29 @@ SCALES = {"kbq/ml": 1e3, "kbq/cc": 1e3, "mbq/ml": 1e6, "nci/ml": 37.0, "nci/cc":
 """Bq/mL in other units of concentration."""
 
 
-def read_pet_image(path: str | os.PathLike[str], unit: str | None = None, description: Path | None = None,
-                   given: Mapping[str, Any] | None = None, series: str | None = None, frame: int | None = None
-                   ) -> Volume:
-    """A PET image of DICOM, NIfTI, NRRD, MetaImage, Interfile or ECAT 7 in Bq/mL or SUV.
+def own_image(path: Path) -> Volume | None:
+    """A PET image that only this modality can read in its unit, None for another file.
 
-    ``unit``: of the values, in place of what the file says; ``description``: a JSON file whose "unit" (or "Units", as
-    BIDS writes it) states it; ``given`` and ``series``: as :func:`.dicom_pet.read_dicom_pet`; ``frame``: of ECAT.
-    Other units of concentration are brought to Bq/mL. Raises ValueError, one sentence, for a unit that is not known:
-    it is never guessed.
+    Such are Interfile and ECAT 7 images, and any image beside which a JSON file of the same name states "unit" or, as
+    BIDS writes it, "Units", which counts before what the file says. Other units of concentration are brought to Bq/mL.
+    Interfile names no unit: without a statement its values are relative, "a.u.". Raises ValueError, one sentence.
     """
-    place = Path(path)
-    if place.is_dir() or (place.is_file() and is_dicom(place)):
-        wanted = None if unit is None else "bw" if _known(unit, place)[0] == "SUV" else BQML
-        return read_dicom_pet(place, wanted, given, series).volume
-    if is_interfile(place):
-        volume = read_interfile_image(place)
-    elif place.is_file() and is_ecat(place):
-        volume = read_ecat(place, None, frame)
+    if not path.is_file() or is_dicom(path):
+        return None
+    stated = _stated(path)
+    if is_interfile(path):
+        if key_of(read_header(path).text("pet data type")) not in ("image", ""):
+            return None
+        volume = read_interfile_image(path)
+    elif is_ecat(path):
+        volume = read_ecat(path)
+    elif stated is None:
+        return None
     else:
-        volume = read_volume(place)
-    stated = unit or (None if description is None else _described(description)) or (
-        volume.unit if volume.unit != UNKNOWN_UNIT else None)
+        volume = read_volume(path)
     if stated is None:
-        raise ValueError(
-            f"expected the unit of the values of {place.name}, found none: state Bq/mL or SUV, or write \"unit\" into "
-            f"{place.name.split('.')[0]}.json"
-        )
-    name, factor = _known(stated, place)
+        return volume
+    name, factor = _known(stated, path)
     array = volume.array if factor == 1 else (volume.array * factor).astype("float32")
     return Volume(array, volume.ijk_to_ras, name)
 
@@ -68,9 +59,13 @@ def _known(unit: str, place: Path) -> tuple[str, float]:
                      + ("choose the PET image, not the CT" if plain == "hu" else "state the unit of the values"))
 
 
-def _described(path: Path) -> str | None:
-    content = read_json(path)
+def _stated(path: Path) -> str | None:
+    """The unit in the JSON file beside an image, if there is one."""
+    beside = path.with_name(path.name.split(".")[0] + ".json")
+    if path.suffix == ".json" or not beside.is_file():
+        return None
+    content = read_json(beside)
     found = content.get("unit", content.get("Units"))
     if found is not None and not isinstance(found, str):
-        raise ValueError(f"expected a text as \"unit\" in {path}, found {found!r}: correct it")
+        raise ValueError(f"expected a text as \"unit\" in {beside}, found {found!r}: correct it")
     return found or None
