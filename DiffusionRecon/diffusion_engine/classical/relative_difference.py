@@ -99,8 +99,8 @@ def certainty(likelihood: PoissonEmission, at: Tensor) -> Tensor:
     """kappa = sqrt(A' (A 1 / m)) at an image, over its mean where the activity is: how well pixels are known.
 
     The mean of a slice is weighed by the image ``at``: air around the patient, well known and of any width, would
-    change what a weight means. With the penalty weighed by it, resolution hardly depends on the place. Source: Fessler and Rogers,
-    doi:10.1109/83.535846, in the form of Tsai et al., doi:10.1109/TMI.2019.2913889.
+    change what a weight means. With the penalty weighed by it, resolution hardly depends on the place. Source: Fessler
+    and Rogers, doi:10.1109/83.535846, in the form of Tsai et al., doi:10.1109/TMI.2019.2913889.
     """
     ones = torch.ones_like(at)
     rows = likelihood.operator.forward(ones)
