@@ -189,4 +189,6 @@ def test_certainty_is_that_of_the_fisher_information() -> None:
         information = matrix.T @ (matrix / likelihood.mean(at)[number].flatten()[:, None])
         expected.append(information.sum(1).sqrt().reshape(ROWS, COLUMNS))
     expected = torch.stack(expected)
-    assert torch.allclose(certainty(likelihood, at), expected / expected.mean((1, 2), keepdim=True))
+    mean = (expected * at).sum((1, 2), keepdim=True) / at.sum((1, 2), keepdim=True)
+    assert torch.allclose(certainty(likelihood, at), expected / mean)
+    assert torch.isfinite(certainty(likelihood, torch.zeros_like(at))).all()

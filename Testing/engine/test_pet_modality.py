@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,6 +243,18 @@ def test_penalised_and_filtered_images_are_better_than_early_ones_without_a_filt
     assert errors["rdp-oracle"] < 1.1 * errors["rdp"]
     assert max(errors.values()) < 0.5
     assert min(image.min() for image in made.values()) >= 0
+
+
+def test_the_air_around_a_patient_does_not_change_what_a_penalty_s_weight_means() -> None:
+    """A field of view twice as wide: the penalised image hardly changes."""
+    narrow = torso()
+    wide = Volume(np.pad(narrow.array, ((0, 0), (20, 20), (20, 20))), narrow.ijk_to_ras, narrow.unit)
+    images = []
+    for volume in (narrow, wide):
+        ready = problem(volume, counts=1.0)
+        last = deque(ready.delivered.penalised(500.0, 20), 1).pop()
+        images.append(ready.scale.from_network(last).numpy()[0])
+    assert error(images[1][20:-20, 20:-20], images[0]) < 0.05
 
 
 def test_oracles_say_what_they_chose() -> None:

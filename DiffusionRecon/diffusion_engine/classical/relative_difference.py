@@ -96,15 +96,19 @@ class RelativeDifference:
 
 
 def certainty(likelihood: PoissonEmission, at: Tensor) -> Tensor:
-    """kappa = sqrt(A' (A 1 / m)) at an image, over its mean in each slice: how well its pixels are known.
+    """kappa = sqrt(A' (A 1 / m)) at an image, over its mean where the activity is: how well pixels are known.
 
-    With the penalty weighed by it, resolution hardly depends on the place. Source: Fessler and Rogers,
-    doi:10.1109/83.535846, in the form of Tsai et al., doi:10.1109/TMI.2019.2913889.
+    The mean of a slice is weighed by the image ``at``: air around the patient, well known and of any width, would
+    change what a weight means. With the penalty weighed by it, resolution hardly depends on the place. Source: Fessler
+    and Rogers, doi:10.1109/83.535846, in the form of Tsai et al., doi:10.1109/TMI.2019.2913889.
     """
     ones = torch.ones_like(at)
     rows = likelihood.operator.forward(ones)
     known = likelihood.operator.adjoint(likelihood.curvature(at) * rows).clamp_min(0).sqrt()
-    return known / known.mean((-2, -1), keepdim=True)
+    activity = at.clamp_min(0)
+    total = activity.sum((-2, -1), keepdim=True)
+    mean = (known * activity).sum((-2, -1), keepdim=True) / total
+    return known / torch.where(total > 0, mean, known.mean((-2, -1), keepdim=True))
 
 
 def relative_difference_steps(

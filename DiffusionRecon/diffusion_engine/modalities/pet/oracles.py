@@ -15,8 +15,8 @@ from .system import EARLY_SUBSETS, PETSystem
 
 ITERATIONS = 6
 FILTERS_MM = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.5, 10.0, 12.0, 15.0)
-WEIGHTS = tuple(round(400 * 1.6**n, 1) for n in range(9))
-"""In 1 / network unit. Found on torsos: 1500 for 25,000 counts a slice to 6000 for a million."""
+WEIGHTS = tuple(round(2.5 * 1.5**n, 2) for n in range(9))
+"""In 1 / network unit. Found on torsos: 4 to 16 for 25,000 counts a slice, 16 to 32 for a million."""
 RDP_ITERATIONS = 20
 
 

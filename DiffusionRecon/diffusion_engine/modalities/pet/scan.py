@@ -46,7 +46,7 @@ class PETScan:
     osem_subsets: int = 10
     osem_filter_mm: float = 5.0
     rdp_iterations: int = 20
-    rdp_weight: float = 5000.0
+    rdp_weight: float = 20.0
     rdp_gamma: float = 2.0
 
     def __post_init__(self) -> None:
