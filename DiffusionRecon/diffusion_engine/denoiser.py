@@ -73,6 +73,11 @@ def positions(
     return torch.stack(torch.meshgrid(y, x, indexing="ij")) / 200.0
 
 
+def told_start(place: Tensor, images: Tensor) -> Tensor:
+    """Positions (2, rows, columns) of each image, and the image (batch, rows, columns): (batch, 3, rows, columns)."""
+    return torch.cat((place.to(images).expand(len(images), *place.shape), images[:, None]), 1)
+
+
 def mirrored_positions(place: Tensor) -> Tensor:
     """Planes (..., planes, rows, columns) of the left-right reversed image, positions first: what was at x is at -x."""
     reverse = place.flip(-1)

@@ -75,7 +75,7 @@ def test_label_maps_become_channels_and_back() -> None:
 
 
 @pytest.mark.parametrize(("kind", "classes", "sentence"), [
-    ("sound", (), "cannot be told a 'sound': choose from mask, image, segment"),
+    ("sound", (), "cannot be told a 'sound': choose from mask, image, start, segment"),
     (MASK, (), "expected 1 to 64 different names"), (MASK, ("a", "a"), "different names"),
     (SEGMENT, ("a",), "expected 2 to 64"), (IMAGE, ("a",), "an image has no classes"),
 ])

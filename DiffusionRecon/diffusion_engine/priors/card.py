@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import number
-from .conditions import condition_from_card
+from .conditions import START, condition_from_card
 
 FORMAT = "diffusion-priors card 1"
 STACK = 3
@@ -79,6 +79,11 @@ class PriorCard:
     condition: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def told(self) -> str:
+        """The kind of condition that the network is told, "" for none."""
+        return str(self.condition.get("kind", ""))
+
+    @property
     def sees(self) -> str:
         """What it sees at once: a slice, a slice with its neighbours, or a volume."""
         network = self.network
@@ -117,9 +122,14 @@ def check_seen(card: PriorCard, coupling: str) -> None:
 
 
 def check_use(card: PriorCard, method: str, coupling: str) -> None:
-    """Raise ValueError as :func:`check_sampler` and :func:`check_seen`."""
+    """Raise ValueError as :func:`check_sampler` and :func:`check_seen`, and for a model that is told masks."""
     check_sampler(card, method)
     check_seen(card, coupling)
+    if card.told not in ("", START):
+        raise ValueError(
+            f"the model {card.name} makes images of what it is told (a {card.told}), not of measured data: choose "
+            "another"
+        )
 
 
 def read_card(path: Path) -> PriorCard:

@@ -2,6 +2,7 @@
 
     mask:     D(x; s, places, m) ~ E[clean | x, m],   m_c = 1 where the label is class c, else 0
     image:    D(x; s, places, y) ~ E[clean | x, y],   y: another image, such as the same slice at a low dose
+    start:    the same, y being the classical image that a reconstruction starts from: noise of its kind, of any level
     segment:  D(b; s, places, y) ~ E[bits | b, y],    bits = +-1/2, one channel a class; y: the image to segment
 
 The condition's channels are the last inputs of the network. In training classes are left out at random, and the whole
@@ -17,8 +18,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-MASK, IMAGE, SEGMENT = "mask", "image", "segment"
-KINDS = (MASK, IMAGE, SEGMENT)
+MASK, IMAGE, START, SEGMENT = "mask", "image", "start", "segment"
+KINDS = (MASK, IMAGE, START, SEGMENT)
+IMAGES = (IMAGE, START)
+"""Those that are another image of the same kind and grid."""
 UNKNOWN = 255
 """The value of a label map where nothing is known; class c has the value c."""
 MOST_CLASSES = 64
@@ -43,10 +46,11 @@ class Condition:
         if self.kind not in KINDS:
             raise ValueError(f"a network cannot be told a '{self.kind}': choose from {', '.join(KINDS)}")
         named = all(isinstance(name, str) and name for name in self.classes)
-        if self.kind == IMAGE and self.classes:
+        if self.kind in IMAGES and self.classes:
             raise ValueError(f"an image has no classes, found {list(self.classes)}: leave them out")
         fewest = 1 if self.kind == MASK else 2
-        if self.kind != IMAGE and not (named and fewest <= len(set(self.classes)) == len(self.classes) <= MOST_CLASSES):
+        right = named and fewest <= len(set(self.classes)) == len(self.classes) <= MOST_CLASSES
+        if self.kind not in IMAGES and not right:
             raise ValueError(
                 f"expected {fewest} to {MOST_CLASSES} different names of classes for a {self.kind}, found "
                 f"{list(self.classes)}: name them in the order of their values, from 0 on"

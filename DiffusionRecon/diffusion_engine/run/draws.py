@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..coupling import coupling_named
 from ..coupling.ztv import ZTVLikelihood
-from ..denoiser import Denoiser, positions
+from ..denoiser import Denoiser, positions, told_start
 from ..likelihoods.gaussian import GaussianLikelihood
 from ..modalities.contract import System
 from ..modalities.prepared import Prepared
@@ -20,6 +20,7 @@ from ..orientation import turn_of
 from ..physics.grid import ImageGrid
 from ..posterior.calibration import Acquisition
 from ..priors.card import NEIGHBOURS, VOLUME, check_use
+from ..priors.conditions import START
 from ..priors.library import Prior
 from ..priors.neighbours import DownwardStack
 from ..priors.real_part import for_images
@@ -82,8 +83,14 @@ def diffusion_draws(
     def start(part: slice | Tensor) -> Tensor:
         return system.select(part).start()
 
+    def seen(images: Tensor) -> Tensor:
+        """Positions and, of a network that is told them, the images that a run starts from."""
+        return told_start(place, images) if prior.card.told == START else place
+
     if in_slabs:
         options = solver_options(settings, prior, sigma[0], system.complex_images)
+        if prior.card.told == START:
+            place = seen(start(slice(0, chunk.stop - chunk.start)))
         yield from _in_slabs(settings, options, network, start, noise, denoiser, spacing, place, tuple(sigma))
         return
     groups = {level: [n for n, own in enumerate(sigma) if own == level] for level in sorted(set(sigma))}
@@ -96,7 +103,7 @@ def diffusion_draws(
         runs = []
         for level, members in groups.items():
             coupled, shared = coupling.couple(network.select(indices[level]), numbers.of(members), spacing)
-            runs.append(method.solve(denoiser, coupled, images[level], chosen[level], shared, place))
+            runs.append(method.solve(denoiser, coupled, images[level], chosen[level], shared, seen(images[level])))
         for steps in zip(*runs, strict=True):
             together = torch.cat([step.estimate for step in steps])[order]
             effort = joined(step.effort for step in steps)

@@ -34,6 +34,8 @@ from ..solvers.dds import DDSSettings
 from ..solvers.listing import BEYOND_A_SLAB
 from ..solvers.local_variance import LocalVariance
 
+PLANES_OF_EACH = 4
+"""Dimensions of a condition that differs from slice to slice."""
 Start = Callable[[slice], Tensor]
 """The classical images of some slices (slices, rows, columns), network units."""
 
@@ -71,8 +73,9 @@ def dds_in_slabs(
 ) -> Iterator[SolverStep]:
     """One draw of a stack as :func:`..solvers.dds.dds` makes it, from the same numbers; estimates are on the CPU.
 
-    ``likelihood``: of the whole stack without z-TV, network units. The estimate of a step is the denoiser's and lives
-    until the next step, the last one is the result. Raises ValueError for the covariance of the network, which would
+    ``condition``: planes of all slices, or of each (slices, planes, rows, columns); ``likelihood``: of the whole stack
+    without z-TV, network units. The estimate of a step is the denoiser's and lives until the next step, the last one is
+    the result. Raises ValueError for the covariance of the network, which would
     be that of the whole stack, FloatingPointError where an estimate is not finite.
     """
     if settings.products > 0:
@@ -132,9 +135,10 @@ class _Run:
     def _denoise(self, part: slice, index: int, sigma: float) -> None:
         """The estimate of a slab in call ``index``, and how much it changed."""
         low, wide = self._around(part, self.slabs.reach)
-        seen = denoise(
-            self.denoiser, self._read(self.state, wide), sigma, self.condition, self.settings.mirrors(index)
-        )
+        own = self.condition
+        if own is not None and own.ndim == PLANES_OF_EACH:
+            own = own[wide]
+        seen = denoise(self.denoiser, self._read(self.state, wide), sigma, own, self.settings.mirrors(index))
         estimate = seen[part.start - low : part.stop - low]
         known = (self._read(self.estimate, part), self._read(self.change, part)) if index else (None, None)
         self.change[part] = LocalVariance(*known).update(estimate, sigma).cpu()

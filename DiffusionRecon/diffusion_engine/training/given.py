@@ -11,7 +11,7 @@ import numpy as np
 from ..io.folder import volumes_below
 from ..io.images import READABLE
 from ..orientation import axial_squares
-from ..priors.conditions import IMAGE, SEGMENT, UNKNOWN, Condition
+from ..priors.conditions import IMAGES, SEGMENT, UNKNOWN, Condition
 from ..volume import Volume
 from .data import TrainingSlices
 from .sources import as_source
@@ -34,12 +34,13 @@ def with_given(
         raise ValueError(f"no folder {folder}: give the one of the label maps or other images")
     by_name = {stem(source.name): source for source in sources}
     found: dict[str, TrainingSlices] = {}
-    unit = rule.unit if condition.kind == IMAGE else "label"
+    another = condition.kind in IMAGES
+    unit = rule.unit if another else "label"
     for place, volume in volumes_below(folder, unit, lambda path: stem(path.as_posix()) in by_name):
         source = by_name[stem(place.as_posix())]
         if isinstance(volume, str):
             raise ValueError(f"what is given for {source.name} cannot be read: {volume}")
-        given = other_image(source, volume, rule) if condition.kind == IMAGE else label_map(source, volume, condition)
+        given = other_image(source, volume, rule) if another else label_map(source, volume, condition)
         found[source.name] = replace(source, given=given)
     if not found:
         raise ValueError(
