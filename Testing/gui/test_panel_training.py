@@ -29,7 +29,7 @@ from scipy.ndimage import gaussian_filter
 SECONDS = 300.0
 TINY = """
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 import torch
 from diffusion_engine.priors.card import PriorCard, write_card
@@ -38,12 +38,16 @@ from diffusion_engine.priors.networks import PatchUNet
 torch.manual_seed(0)
 folder = Path(sys.argv[1])
 digest = write_weights(PatchUNet(channels=(4, 8), blocks=1), folder / "tiny.safetensors")
-write_card(PriorCard(
+card = PriorCard(
     name="tiny", title="Tiny", modality="ct", anatomy="none", unit="HU", offset=0.0, scale=1000.0, sigma_data=0.5,
     sigma=(0.005, 5.0), pixel_mm=(2.0, 2.0), weights="tiny.safetensors", sha256=digest, date="2025-01-01",
     network={"type": "PatchUNet", "inputs": 3, "outputs": 1, "channels": [4, 8], "blocks": 1}, licence="none",
     training={}, data=[], held_out=[], denoising_psnr_db={}, not_for=[],
-), folder / "tiny.json")
+)
+write_card(card, folder / "tiny.json")
+told = {**card.network, "inputs": 5, "conditions": 2}
+masks = {"kind": "mask", "classes": ["air", "rest"], "ablation": 0.3, "dropped": 0.1}
+write_card(replace(card, name="masks", title="Masks", network=told, condition=masks), folder / "masks.json")
 """
 
 
@@ -131,6 +135,7 @@ def test_standInTrainCancelContinueAndChooseThePrior(trainer: Panel) -> None:
     assert not ui.trainStartButton.enabled
     assert "begun with other settings (steps 400)" in ui.trainHintLabel.text
     assert "Tiny" in _titles(ui.priorComboBox)
+    assert "Masks" not in _titles(ui.priorComboBox), "it makes images of masks, not of measured data"
     assert "lab-prior" not in _titles(ui.priorComboBox)
     ui.trainContinueButton.click()
     assert ui.trainStepsSpinBox.value == 400

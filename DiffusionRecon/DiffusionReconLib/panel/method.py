@@ -109,7 +109,7 @@ class MethodPart(Part):
             if name not in self._cards:
                 self._cards[name] = _readQuietly(path)
             card = self._cards[name]
-            if isinstance(card, PriorCard) and card.modality == modality:
+            if isinstance(card, PriorCard) and card.modality == modality and card.reconstructs:
                 found.append((name, card.title))
         return found
 

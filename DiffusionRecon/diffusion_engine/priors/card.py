@@ -84,6 +84,11 @@ class PriorCard:
         return str(self.condition.get("kind", ""))
 
     @property
+    def reconstructs(self) -> bool:
+        """Whether measured data can be reconstructed with it: it is told nothing, or what such a run starts from."""
+        return self.told in ("", START)
+
+    @property
     def sees(self) -> str:
         """What it sees at once: a slice, a slice with its neighbours, or a volume."""
         network = self.network
@@ -125,7 +130,7 @@ def check_use(card: PriorCard, method: str, coupling: str) -> None:
     """Raise ValueError as :func:`check_sampler` and :func:`check_seen`, and for a model that is told masks."""
     check_sampler(card, method)
     check_seen(card, coupling)
-    if card.told not in ("", START):
+    if not card.reconstructs:
         raise ValueError(
             f"the model {card.name} makes images of what it is told (a {card.told}), not of measured data: choose "
             "another"
