@@ -73,6 +73,13 @@ def test_the_whole_pipeline_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(float(planes[0, 2].std()) > 0.05 for planes in told)
 
 
+def test_a_method_that_samples_from_noise_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, _ = watched(monkeypatch)
+    volume = synthetic_chest((1, 16, 16), (10.0, 20.0, 20.0))[0]
+    reconstruct(volume, RUN, solver="tmpd", solver_options={"products": 1})
+    assert all(planes is not None and planes.ndim == 3 for planes in seen)
+
+
 def test_where_no_start_is_known_its_plane_is_zero() -> None:
     torch.manual_seed(0)
     network = PatchUNet(inputs=4, channels=[8, 8], blocks=1, conditions=1)

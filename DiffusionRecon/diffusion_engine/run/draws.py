@@ -83,13 +83,16 @@ def diffusion_draws(
     def start(part: slice | Tensor) -> Tensor:
         return system.select(part).start()
 
+    # A method that samples the posterior from noise would count the data of the start twice.
+    told = prior.card.told == START and method.start == "image"
+
     def seen(images: Tensor) -> Tensor:
         """Positions and, of a network that is told them, the images that a run starts from."""
-        return told_start(place, images) if prior.card.told == START else place
+        return told_start(place, images) if told else place
 
     if in_slabs:
         options = solver_options(settings, prior, sigma[0], system.complex_images)
-        if prior.card.told == START:
+        if told:
             place = seen(start(slice(0, chunk.stop - chunk.start)))
         yield from _in_slabs(settings, options, network, start, noise, denoiser, spacing, place, tuple(sigma))
         return
