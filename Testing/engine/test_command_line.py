@@ -124,7 +124,7 @@ def test_priors_are_listed_and_checked(capsys: pytest.CaptureFixture[str], tmp_p
     assert "ct-body: " in capsys.readouterr().out
     names = [card["name"] for card in json.loads((tmp_path / "priors.json").read_text())]
     of_ct = ["ct-body", "ct-body-few", "ct-body-medium", "ct-body-stack"]
-    assert names == [*of_ct, "ct-sinogram", "mr-head", "pet-limbs"]
+    assert names == [*of_ct, "ct-sinogram", "mr-head", "pet-torso"]
 
 
 def test_evaluate_a_folder(

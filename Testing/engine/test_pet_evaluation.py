@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusion_engine.__main__ import main
 from diffusion_engine.evaluation import evaluate
 from diffusion_engine.evaluation.spots import invented, patch_error
-from diffusion_engine.io.images import write_volume
+from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.modalities.pet.entry import PET
 from diffusion_engine.phantoms.torso import synthetic_torso
 from diffusion_engine.phantoms.uptake_by_density import AIR_HU, BALLS, HU, SUV, uptake_by_density
@@ -73,6 +74,16 @@ def test_a_mixed_folder_gives_made_and_real_images_and_leaves_out_the_rest(tmp_p
     ))
     assert {row["set"] for row in rows} == {"real"}
     shutil.rmtree(tmp_path)
+
+
+def test_the_shell_scans_an_interfile_image_in_relative_units(tmp_path: Path) -> None:
+    interfile(tmp_path, "phantom", torso(1, unit="SUV").array[0] * 7)
+    out = tmp_path / "out"
+    command = ["simulate", "--modality", "pet", "--input", str(tmp_path / "phantom.hv"), "--counts", "1"]
+    assert main([*command, "--out", str(out)]) == 0
+    np.testing.assert_allclose(read_volume(out / "reference.nrrd").array.max(), torso(1, unit="SUV").array.max() * 7)
+    (tmp_path / "phantom.json").write_text('{"unit": "HU"}')
+    assert main([*command, "--out", str(tmp_path / "other")]) == 2
 
 
 def test_uptake_follows_the_ct_number() -> None:

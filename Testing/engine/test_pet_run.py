@@ -32,7 +32,7 @@ PET = MODALITIES["pet"]
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> Shrinking:
     """Whatever prior is asked for is the exact one of white images, which knows pixels of any size."""
-    card = replace(read_card(SHIPPED / "pet-limbs.json"), calibration=[], typicality={}, pixel_mm=(0.5, 20.0))
+    card = replace(read_card(SHIPPED / "pet-torso.json"), calibration=[], typicality={}, pixel_mm=(0.5, 20.0))
     prior = Shrinking(card, mean=0.2)
     for place in ("run.pipeline", "evaluation.evaluate"):
         monkeypatch.setattr(f"diffusion_engine.{place}.load_prior", lambda *given, **named: prior)

@@ -83,7 +83,7 @@ def in_words(scan: Mapping[str, Any]) -> str:
 
 PET = Modality(
     name="pet", title="PET in SUV or Bq/mL", unit="SUV", scale=SUV, scan=PETScan, group="angle",
-    classical=(Classical("osem", "OSEM"), Classical("rdp", "RDP")), fallback="rdp", default_prior="pet-limbs",
+    classical=(Classical("osem", "OSEM"), Classical("rdp", "RDP")), fallback="rdp", default_prior="pet-torso",
     trust=TRUST, files=FILES, question=question, simulate=simulate, prepare=prepare, in_words=in_words,
     cases=Cases(
         smallest_matrix=64, depths=(0.3, 0.5, 0.7),
@@ -93,5 +93,5 @@ PET = Modality(
     ),
     solvers=("dds", "tmpd", "mmps", "dps"), presets=("standard", "posterior", "classical"),
     oracles={"osem-oracle": osem_oracle, "rdp-oracle": rdp_oracle},
-    usual={"dds": {"broad_std": 0.0, "steps": 20}},
+    usual={"dds": {"broad_std": 0.0, "sigma_start": 1.0, "prior_variance": 0.3, "antithetic": True}},
 )
