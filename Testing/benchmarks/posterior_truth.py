@@ -25,19 +25,23 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "DiffusionRecon"), str(Path(__file__).resolve().parent)]
 
 import torch  # noqa: E402
+from diffusion_engine.likelihoods.poisson import PoissonEmission  # noqa: E402
+from diffusion_engine.likelihoods.relinearised import RelinearisedLikelihood  # noqa: E402
+from diffusion_engine.modalities.table import MODALITIES  # noqa: E402
 from diffusion_engine.posterior.intervals import prediction_interval  # noqa: E402
 from diffusion_engine.run.presets import PRESETS  # noqa: E402
 from diffusion_engine.sampling.noise import seeded  # noqa: E402
 from diffusion_engine.solvers.catalogue import METHODS  # noqa: E402
-from diffusion_engine.solvers.contract import Method  # noqa: E402
+from diffusion_engine.solvers.contract import POISSON, Method  # noqa: E402
 from torch import Tensor  # noqa: E402
 from truth_complex import COMPLEX  # noqa: E402
+from truth_pet import PET  # noqa: E402
 from truth_problems import PROBLEMS as EVEN  # noqa: E402
 from truth_problems import Case, Truth, TruthProblem  # noqa: E402
 from truth_uneven import UNEVEN  # noqa: E402
 
 LIMITS = {"variance": (0.95, 1.05), "mean_error_sd": 0.1, "coverage90": (0.88, 0.92), "mode_weight_error": 0.05}
-PROBLEMS = {**EVEN, **UNEVEN, **COMPLEX}
+PROBLEMS = {**EVEN, **UNEVEN, **COMPLEX, **PET}
 LABELLED = tuple(name for name in PROBLEMS if name != "poisson")
 """The problems on which the label "posterior" is earned: all that are linear with Gaussian noise."""
 CHUNK = 100
@@ -168,12 +172,22 @@ def _joined(key: str, values: list[float]) -> float:
 
 def _draws(method: Method, denoiser: Counted, problem: TruthProblem, case: Case, number: int) -> Iterator[Tensor]:
     known = {"sigma_start": 2 * case.start_error, "sigma_data": 0.5}
-    options = method.options({}, **known)
+    usual = MODALITIES[problem.modality].usual.get(method.name, {}) if problem.modality else {}
+    options = method.options(dict(usual), **known)
     for block in range(0, problem.draws, CHUNK):
         count = min(CHUNK, problem.draws - block)
         start = case.start.expand(count, *case.start.shape).clone()
-        steps = method.solve(denoiser, case.likelihood, start, options, seeded(1000 * number + block))
+        likelihood = _likelihood(method, case.likelihood, start)
+        steps = method.solve(denoiser, likelihood, start, options, seeded(1000 * number + block))
         yield deque(steps, 1)[0].estimate.detach()
+
+
+def _likelihood(method: Method, own: Any, start: Tensor) -> Any:
+    """The likelihood that a run gives a method: of emission counts their own, or the Gaussian that follows the step."""
+    if not isinstance(own, PoissonEmission):
+        return own
+    counts = own.select(torch.zeros(len(start), dtype=torch.long))
+    return counts if POISSON in method.likelihoods else RelinearisedLikelihood.of(counts, start.clamp_min(0))
 
 
 def score(draws: Tensor, truth: Truth) -> dict[str, float | None]:
