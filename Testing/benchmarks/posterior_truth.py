@@ -36,12 +36,13 @@ from diffusion_engine.solvers.contract import POISSON, Method  # noqa: E402
 from torch import Tensor  # noqa: E402
 from truth_complex import COMPLEX  # noqa: E402
 from truth_pet import PET  # noqa: E402
+from truth_pet_blocks import BLOCKS  # noqa: E402
 from truth_problems import PROBLEMS as EVEN  # noqa: E402
 from truth_problems import Case, Truth, TruthProblem  # noqa: E402
 from truth_uneven import UNEVEN  # noqa: E402
 
 LIMITS = {"variance": (0.95, 1.05), "mean_error_sd": 0.1, "coverage90": (0.88, 0.92), "mode_weight_error": 0.05}
-PROBLEMS = {**EVEN, **UNEVEN, **COMPLEX, **PET}
+PROBLEMS = {**EVEN, **UNEVEN, **COMPLEX, **PET, **BLOCKS}
 LABELLED = tuple(name for name in PROBLEMS if name != "poisson")
 """The problems on which the label "posterior" is earned: all that are linear with Gaussian noise."""
 CHUNK = 100
