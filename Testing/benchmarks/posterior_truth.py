@@ -43,8 +43,10 @@ from truth_uneven import UNEVEN  # noqa: E402
 
 LIMITS = {"variance": (0.95, 1.05), "mean_error_sd": 0.1, "coverage90": (0.88, 0.92), "mode_weight_error": 0.05}
 PROBLEMS = {**EVEN, **UNEVEN, **COMPLEX, **PET, **BLOCKS}
-LABELLED = tuple(name for name in PROBLEMS if name != "poisson")
-"""The problems on which the label "posterior" is earned: all that are linear with Gaussian noise."""
+LINEAR = (*(name for name in EVEN if name != "poisson"), *UNEVEN, *COMPLEX)
+"""The problems that are linear with Gaussian noise."""
+LABELLED = {"ct": LINEAR, "mri": LINEAR, "pet": (*LINEAR, *PET, *BLOCKS)}
+"""By modality, the problems on which its labels are earned: of PET those of counts too."""
 CHUNK = 100
 FIELDS = (
     "solver", "problem", "peer", "preset", "spread", "variance_ratio_measured", "variance_ratio_unmeasured",
@@ -161,8 +163,8 @@ def _worst(scores: Sequence[dict[str, float | None]]) -> dict[str, float | None]
     """Over measurements, each figure furthest from its ideal, so that no case hides behind another."""
     joined: dict[str, float | None] = {}
     for key in scores[0]:
-        values = [s[key] for s in scores]
-        joined[key] = None if values[0] is None else round(_joined(key, values), 4)
+        values = [s[key] for s in scores if s[key] is not None]
+        joined[key] = round(_joined(key, values), 4) if values else None
     return joined
 
 
@@ -227,10 +229,12 @@ def outside(row: dict[str, Any], limits: dict[str, Any]) -> list[str]:
     return [key for key, (a, b) in within.items() if row[key] is not None and not a <= row[key] <= b]
 
 
-def passes(rows: Sequence[dict[str, Any]], solver: str) -> bool:
-    """Whether a solver has rows of all LABELLED problems, and none of its rows lies outside the limits."""
-    own = [row for row in rows if row["solver"] == solver]
-    return set(LABELLED) <= {row["problem"] for row in own} and not any(outside(row, LIMITS) for row in own)
+def passes(
+    rows: Sequence[dict[str, Any]], solver: str, modality: str, limits: dict[str, Any] = LIMITS
+) -> bool:
+    """Whether a solver has rows of all problems that a modality's labels need, and none of them outside the limits."""
+    own = [row for row in rows if row["solver"] == solver and row["problem"] in LABELLED[modality]]
+    return set(LABELLED[modality]) == {row["problem"] for row in own} and not any(outside(row, limits) for row in own)
 
 
 def _not_run(result: dict[str, Any], problem: str) -> list[str]:

@@ -115,7 +115,7 @@ class BlocksAround:
         share = 1 - self.counts / (activity(u) @ self.matrix.T + self.background)
         return (u + self.change(w) * (share @ self.matrix)) @ self.root
 
-    def draws(self, length: int, seed: int) -> tuple[Tensor, dict[str, Any]]:
+    def draws(self, length: int, seed: int, burn: int = BURN) -> tuple[Tensor, dict[str, Any]]:
         """Activities (n, blocks) of the posterior, and the chains' own checks."""
         noise, generator = seeded(seed), torch.Generator().manual_seed(seed)
         count = len(self.peak)
@@ -123,10 +123,10 @@ class BlocksAround:
             torch.zeros(CHAINS, count).double(), torch.full((CHAINS,), 0.2).double(), torch.zeros(CHAINS).bool()
         )
         kept = []
-        for move in range(BURN + length):
+        for move in range(burn + length):
             leaps = int(torch.randint(1, LEAPS + 1, (1,), generator=generator))
-            chain = hamiltonian_move(chain, self.energy, self.slope, leaps, noise, move < BURN)
-            if move >= BURN:
+            chain = hamiltonian_move(chain, self.energy, self.slope, leaps, noise, move < burn)
+            if move >= burn:
                 kept.append(self.at(chain.position))
         u, checks = checked(torch.stack(kept, 1))
         return activity(u), checks
