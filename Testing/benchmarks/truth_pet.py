@@ -47,7 +47,7 @@ def pet_field(
 
 
 def pet_body(
-    draws: int = 1600, trues: tuple[int, ...] = TRUES, size: int = SIZE, length: int = LENGTH
+    draws: int = 800, trues: tuple[int, ...] = TRUES, size: int = SIZE, length: int = LENGTH
 ) -> TruthProblem:
     """A body of water with activities of 1.5 +- 0.4, as 4 standard deviations away from 0 as the air's 0.04 +- 0.01."""
     axis = torch.linspace(-1, 1, size, dtype=torch.float64)
