@@ -114,10 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _labelled(result: dict[str, Any]) -> dict[str, Any]:
     """Earlier rows with the labels that their methods have now."""
     result["rows"] = [
-        row if row["peer"] else {**row, "spread": METHODS[row["solver"]].spread, "preset": _preset(row["solver"])}
+        row if row["peer"] else
+        {**row, "spread": label(row["solver"], row["problem"]), "preset": _preset(row["solver"])}
         for row in result["rows"]
     ]
     return result
+
+
+def label(solver: str, problem: str) -> str:
+    """The label of a method's draws, in PET where the problem is of PET."""
+    method = METHODS[solver]
+    return method.spread_for("pet") if problem in {**PET, **BLOCKS} else method.spread
 
 
 def _preset(solver: str) -> str | None:
@@ -139,7 +146,7 @@ def run(method: Method, problem: TruthProblem) -> dict[str, Any]:
         counts.append((denoiser.forwards / blocks, denoiser.vjps / blocks))
     row: dict[str, Any] = {
         "solver": method.name, "problem": problem.name, "peer": False, "draws": problem.draws,
-        "preset": _preset(method.name), "spread": method.spread,
+        "preset": _preset(method.name), "spread": label(method.name, problem.name),
     }
     row.update(_worst(scores))
     row["forwards"] = round(max(c[0] for c in counts))
@@ -281,10 +288,10 @@ def markdown(result: dict[str, Any]) -> str:
         lines += [""] + [f"Left out: {r['solver']} ({r['reason']})." for r in left]
         missing = ", ".join(_not_run(result, name))
         lines += ([f"Not run: {missing}."] if missing else []) + [""]
-    for label, limits in (("posterior", LIMITS), ("near-posterior", NEAR)):
+    for title, limits in (("posterior", LIMITS), ("near-posterior", NEAR)):
         parts = [f"{modality.upper()}: {', '.join(earned(result['rows'], modality, limits)) or 'none'}"
                  for modality in LABELLED]
-        lines.append(f'The label "{label}" or a better one is earned by these. {"; ".join(parts)}.')
+        lines.append(f'The label "{title}" or a better one is earned by these. {"; ".join(parts)}.')
     return "\n".join([*lines, f"Peers: {result['peers']}.", ""])
 
 
