@@ -46,12 +46,16 @@ def elliptical_slice(
         u, energy = proposal, found
         if step >= burn and step % thin == 0:
             kept.append(u)
-    samples = torch.stack(kept, 1)
+    return checked(torch.stack(kept, 1))
+
+
+def checked(samples: Tensor) -> tuple[Tensor, dict[str, Any]]:
+    """The samples (chains, n, ...) as one row, with their own checks."""
     return samples.flatten(0, 1), {"r_hat": round(_r_hat(samples), 4), "effective_samples": round(_effective(samples))}
 
 
 def _r_hat(samples: Tensor) -> float:
-    """Largest split R-hat over pixels; samples (chains, n, rows, columns)."""
+    """Largest split R-hat over pixels; samples (chains, n, ...)."""
     halves = torch.cat(samples.flatten(2).double().chunk(2, 1)[:2], 0)
     count = halves.shape[1]
     within = halves.var(1).mean(0)

@@ -52,13 +52,17 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class TruthProblem:
-    """A prior and measurements under it; ``draws`` to take of each; ``linear``: Gaussian noise on a linear scan."""
+    """A prior and measurements under it; ``draws`` to take of each; ``linear``: Gaussian noise on a linear scan.
+
+    ``modality``: whose usual settings the methods have, instead of their own defaults.
+    """
 
     name: str
     denoiser: Any
     cases: list[Case]
     draws: int
     linear: bool
+    modality: str = ""
 
 
 def gauss_fourier(draws: int = 400, noises: tuple[float, ...] = (0.05, 0.2)) -> TruthProblem:
@@ -197,15 +201,7 @@ def poisson(draws: int = 400, scales: tuple[float, ...] = (4.0, 20.0)) -> TruthP
         likelihood = LogPoisson(scale * rows, counts)
         samples, checks = elliptical_slice(likelihood, spectrum, generator)
         flat = samples.flatten(1)
-        ordered = flat.sort(0).values
-
-        def content(low: Tensor, high: Tensor, ordered: Tensor = ordered) -> Tensor:
-            count = len(ordered)
-            below = torch.searchsorted(ordered.T.contiguous(), low.flatten()[:, None].contiguous())
-            up_to = torch.searchsorted(ordered.T.contiguous(), high.flatten()[:, None].contiguous(), right=True)
-            return ((up_to - below).double() / count).reshape(low.shape)
-
-        truth = Truth(lambda x: x.flatten(1), flat.mean(0), flat.var(0), None, content)
+        truth = Truth(lambda x: x.flatten(1), flat.mean(0), flat.var(0), None, sampled_content(flat))
         start = torch.zeros(size, size)
         remarks = {"counts": int(counts.sum()), "readings": readings, **checks}
         cases.append(Case(likelihood, start, float((start - true).square().mean().sqrt()), truth, remarks))
@@ -231,6 +227,18 @@ def gaussian_content(mean: Tensor, std: Tensor) -> Callable[[Tensor, Tensor], Te
     def content(low: Tensor, high: Tensor) -> Tensor:
         upper, lower = (torch.from_numpy(norm.cdf(((b - mean) / std).numpy())) for b in (high, low))
         return upper - lower
+
+    return content
+
+
+def sampled_content(samples: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Shares of the ``samples`` (n, pixels) between two bounds of each pixel."""
+    ordered = samples.sort(0).values.T.contiguous()
+
+    def content(low: Tensor, high: Tensor) -> Tensor:
+        below = torch.searchsorted(ordered, low.flatten()[:, None].contiguous())
+        up_to = torch.searchsorted(ordered, high.flatten()[:, None].contiguous(), right=True)
+        return ((up_to - below).double() / len(samples)).reshape(low.shape)
 
     return content
 

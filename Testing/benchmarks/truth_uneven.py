@@ -60,7 +60,7 @@ def uneven_mixture(draws: int = 400, seeds: tuple[int, ...] = (1, 7), noise: flo
     """Two correlated anatomies, mirrored top to bottom, by 6 views within 20 degrees of the vertical."""
     pixels = SIZE * SIZE
     means = 0.5 * torch.stack([anatomy(SIZE, False).T, anatomy(SIZE, True).T])
-    covariances = torch.stack([_correlated(0.02 + 0.2 * mean.double()) for mean in means])
+    covariances = torch.stack([correlated(0.02 + 0.2 * mean.double()) for mean in means])
     weights = torch.tensor([0.5, 0.5])
     prior = DenseMixtureDenoiser(means, covariances, weights)
     grid = ImageGrid(SIZE, SIZE, (1.0, 1.0))
@@ -117,10 +117,10 @@ def body_covariance(ratio: float, size: int = SIZE) -> Tensor:
     axis = torch.linspace(-1, 1, size, dtype=torch.float64)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     body = (x / 0.8) ** 2 + (y / 0.65) ** 2 < 1
-    return _correlated(BODY_STD * torch.where(body, 1.0, 1.0 / ratio))
+    return correlated(BODY_STD * torch.where(body, 1.0, 1.0 / ratio))
 
 
-def _correlated(std: Tensor) -> Tensor:
+def correlated(std: Tensor) -> Tensor:
     """Covariance (pixels, pixels) of a field with this ``std`` (rows, columns), correlation exp(-d / CORRELATION)."""
     rows, columns = std.shape
     place = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double()
