@@ -12,7 +12,6 @@ TITLES = {
     "osem": "OSEM", "rdp": "RDP", "osem-oracle": "best OSEM", "rdp-oracle": "best RDP", "dds-draw": "one sample",
     "dds": "mean of the samples (Standard)", "pet_dds": "PET-DDS, mean", "pet_dds-draw": "PET-DDS, one sample",
     "tmpd": "TMPD, mean", "tmpd-draw": "TMPD, one sample", "mmps": "MMPS, mean", "mmps-draw": "MMPS, one sample",
-    "dps": "DPS, mean", "dps-draw": "DPS, one sample",
 }
 KEPT = 0.5
 """A lesion of which less contrast is left is missed."""

@@ -91,7 +91,7 @@ PET = Modality(
         untested=("children", "tracers other than FDG"), tissues=TISSUES, lesions=LESIONS, hunted=HUNTED,
         made_of=made_of,
     ),
-    solvers=("dds", "tmpd", "mmps", "dps"), presets=("standard", "posterior", "classical"),
+    solvers=("dds", "tmpd", "mmps"), presets=("standard", "posterior", "classical"),
     oracles={"osem-oracle": osem_oracle, "rdp-oracle": rdp_oracle},
     usual={"dds": {"broad_std": 0.0, "sigma_start": 1.0, "prior_variance": 0.3, "antithetic": True}},
 )
