@@ -68,27 +68,6 @@ def pet_noise_rows(rows: Rows) -> list[list[str]]:
     return lines
 
 
-def pet_short_rows(rows: Rows) -> list[list[str]]:
-    """The mean of the samples beside the better peer, a line for each count of the simulated set."""
-    lines = []
-    for which, counts in _blocks(rows):
-        part = [row for row in rows if (row["set"], row["counts"]) == (which, counts)]
-        own, times = [row for row in part if row["method"] == "dds"], ratios(part, "dds")
-        if not times:
-            continue
-        peers = {name: mean(errors) for name in PEERS if (errors := [r["nrmse"] for r in part if r["method"] == name])}
-        best = min(peers, key=lambda name: peers[name])
-        lines.append([
-            f"{counts:g} million", which, _mean(own, "nrmse", 3), f"{peers[best]:.3f} ({TITLES[best]})",
-            f"{mean(times.values()):.2f} ({max(times.values()):.2f})", _mean(own, "coverage90_calibrated", 2),
-            " / ".join(
-                f"{_mean(own, name, 2)} ({_mean([r for r in part if r['method'] == 'rdp'], name, 2)})"
-                for name in ("contrast_13mm", "contrast_22mm")
-            ),
-        ])
-    return lines
-
-
 def missed(rows: Rows) -> str:
     """Share of the slices' lesions, by diameter, of which less than half of the contrast is left."""
     known = [row[name] for row in rows for name in ("contrast_13mm", "contrast_22mm") if row.get(name) is not None]

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import few_views, protocol
 from benchmarks import lesion_table as of
 from benchmarks.mri_tables import mri_gate_rows, mri_measured_rows, mri_short_rows, mri_table_rows
-from benchmarks.pet_tables import pet_noise_rows, pet_short_rows, pet_table_rows
+from benchmarks.pet_tables import pet_noise_rows, pet_table_rows
 from diffusion_engine.modalities.ct.fingerprint import EVEN
 from diffusion_engine.modalities.table import MODALITIES
 from diffusion_engine.run.presets import PRESETS, Preset, serves
@@ -238,14 +238,6 @@ def mri_measured() -> str:
     )
 
 
-def pet_in_short() -> str:
-    """Simulated PET acquisitions: what is delivered beside the better peer."""
-    return table([
-        "true coincidences a slice", "images", "NRMSE", "better peer", "ratio: mean of items (worst)",
-        "90 % interval holds", "contrast kept of lesions of 13 / 22 mm (RDP)",
-    ], pet_short_rows(_listed("pet")))
-
-
 def pet_rows() -> str:
     """Simulated PET acquisitions: every method beside the better peer."""
     return table([
@@ -341,7 +333,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "few-views": few_views_bought,
     "truth": truth_in_short,
     "pet": pet_rows,
-    "pet-in-short": pet_in_short,
     "pet-noise": pet_noise,
     "mri": mri_rows,
     "mri-in-short": mri_in_short,

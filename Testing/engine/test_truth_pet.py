@@ -115,7 +115,8 @@ def test_methods_of_the_small_pet_have_the_likelihood_and_settings_of_a_run() ->
     assert isinstance(truth_table._likelihood(METHODS["tmpd"], case.likelihood, start), RelinearisedLikelihood)
     assert isinstance(truth_table._likelihood(METHODS["pet_dds"], case.likelihood, start), PoissonEmission)
     row = truth_table.run(METHODS["dds"], problem)
-    assert row["forwards"] == MODALITIES["pet"].usual["dds"]["steps"]
+    assert MODALITIES["pet"].usual["dds"]["sigma_start"] == 1.0
+    assert row["forwards"] == 30
     assert row["problem"] == "pet_body"
     assert float(case.likelihood.background.sum()) == pytest.approx(0.3 * 500)
 
