@@ -50,8 +50,10 @@ def mean_test(result: Result, kind: str = "mean") -> dict[str, Any]:
 
 @pytest.mark.parametrize("solver", ["pet_dds", "dds", "tmpd"])
 def test_a_volume_runs_to_volumes_of_its_own_unit(exact: Shrinking, solver: str) -> None:
-    options = {"tmpd": {"sigma_max": 1.0}, "dds": {"prior_variance": 2.0}}.get(solver)
-    extra = {"solver_options": options} if options else {}
+    extra: dict[str, Any] = {
+        "tmpd": {"solver_options": {"sigma_max": 1.0}},
+        "dds": {"solver_options": {"prior_variance": 2.0}, "sigma_start": 0.1},
+    }.get(solver, {})
     result = run(solver=solver, **extra)
     for key in ("osem", "rdp", "mean", "uncertainty", "not_seen", "residual", "reference"):
         assert result.volumes[key].array.dtype == np.float32, key
