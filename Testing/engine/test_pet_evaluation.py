@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diffusion_engine.__main__ import main
-from diffusion_engine.evaluation import evaluate
+from diffusion_engine.evaluation import contrast, evaluate
 from diffusion_engine.evaluation.spots import invented, patch_error
 from diffusion_engine.io.images import read_volume, write_volume
 from diffusion_engine.modalities.pet.entry import PET
@@ -118,13 +118,32 @@ def test_what_is_no_ct_of_a_body_makes_no_uptake() -> None:
     assert uptake_by_density(Volume(np.full((2, 8, 8), -1000.0), grid, "HU")) is None
 
 
-def test_realisations_differ_in_noise_alone() -> None:
+def test_realisations_differ_in_noise_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    place = evaluate.lesions_for
+
+    def placing(volume, cases, modality, seed, frame):
+        asked.append(seed)
+        return place(volume, cases, modality, seed, frame)
+
+    areas: list[float] = []
+    measure = contrast.patch_error
+
+    def measuring(image, truth, where):
+        areas.append(float(where.sum()) * real.spacing_mm[0] * real.spacing_mm[1])
+        return measure(image, truth, where)
+
+    monkeypatch.setattr(evaluate, "lesions_for", placing)
+    monkeypatch.setattr(contrast, "patch_error", measuring)
     real = torso(1, 64, "SUV")
     item = evaluate.Item("torso", real, (0,))
     settings = Settings.from_dict({"modality": "pet", "device": "cpu", "seed": 4})
     rows = list(evaluate.evaluate([item], [{"counts": 0.3}], ["osem"], settings, realisations=3))
     assert [row["realisation"] for row in rows] == [0, 1, 2]
     assert len({row["nrmse"] for row in rows}) == 3
+    assert asked == [4, 4, 4]
+    assert areas
+    assert max(areas) < np.pi / 4 * 22**2, "a patch is the core of a lesion's place"
     assert all(row["patch_22mm"] is not None for row in rows)
     alone = next(evaluate.evaluate([item], [{"counts": 0.3}], ["osem"], settings))
     assert "realisation" not in alone

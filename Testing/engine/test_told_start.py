@@ -92,7 +92,10 @@ def test_where_no_start_is_known_its_plane_is_zero() -> None:
     prior = Prior(card, EDMDenoiser(network, card.sigma_data), CPU, False)
     x, sigma, place = torch.randn(2, 1, 16, 16), torch.tensor(0.3), positions(16, 16, (2.0, 2.0))
     nothing = told_start(place, torch.zeros(2, 16, 16))
+    told = told_start(place, torch.randn(2, 16, 16))
     with torch.no_grad():
+        both, first = prior(x, sigma, told), prior(x[:1], sigma, told[:1])
+        assert torch.equal(both[:1], first), "no image depends on those beside it"
         assert torch.equal(prior(x, sigma, place), prior(x, sigma, nothing))
         assert not torch.allclose(prior(x, sigma, place), prior(x, sigma, told_start(place, torch.ones(2, 16, 16))))
 

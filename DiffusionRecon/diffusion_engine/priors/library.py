@@ -26,7 +26,7 @@ PRIORS_FOLDER = SHIPPED
 NETWORKS = {"PatchUNet": PatchUNet}
 PIXELS_PER_CALL = 8 * 256 * 256
 POSITIONS = 2
-"""Planes that come before those of a condition."""
+"""Planes of them, which come before those of a condition."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +52,12 @@ class Prior:
         """
         if x.is_complex():
             return torch.complex(*(self(part, sigma / math.sqrt(2), condition) for part in (x.real, x.imag)))
-        condition = self._whole(condition)
         each = condition is not None and condition.ndim == x.ndim and len(condition) == len(x)
         # On a processor one image a call: as fast, and none depends on those beside it by another order of rounding.
-        count = 1 if self.device.type == "cpu" else max(1, PIXELS_PER_CALL // x[0, 0].numel())
+        # Patches, which have positions of their own and are told nothing, are small.
+        patches = condition is not None and each and condition.shape[-3] == POSITIONS
+        alone = self.device.type == "cpu" and not patches
+        count = 1 if alone else max(1, PIXELS_PER_CALL // x[0, 0].numel())
         wanted = x.requires_grad or any(p.requires_grad for p in self.denoiser.parameters())
         gradients = torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
         planes = condition.split(count) if condition is not None and each else [condition] * -(-len(x) // count)
@@ -64,14 +66,6 @@ class Prior:
                 self.denoiser(part, sigma, seen).float() for part, seen in zip(x.split(count), planes, strict=True)
             ]
         return torch.cat(parts)
-
-    def _whole(self, condition: Tensor | None) -> Tensor | None:
-        """Positions with the planes of what the network is told: zeros, not known, where they are left out."""
-        told = self.card.network.get("conditions", 0)
-        if condition is None or not told or condition.shape[-3] > POSITIONS:
-            return condition
-        planes = condition.new_zeros(*condition.shape[:-3], told, *condition.shape[-2:])
-        return torch.cat((condition, planes), -3)
 
     @property
     def sigma_data(self) -> float:
