@@ -22,7 +22,7 @@ def group_of(row: dict[str, Any]) -> str:
     return "brain" if row["item"].startswith("mr_brain") else "elsewhere"
 
 
-def ratios(rows: Rows, method: str) -> dict[str, float]:
+def ratios(rows: Rows, method: str, peers: Sequence[str] = PEERS) -> dict[str, float]:
     """Mean NRMSE of a method over that of the best peer, each over the slices of an item, by item."""
     found = {}
     for item in dict.fromkeys(row["item"] for row in rows):
@@ -30,8 +30,8 @@ def ratios(rows: Rows, method: str) -> dict[str, float]:
             name: mean(row["nrmse"] for row in rows if row["item"] == item and row["method"] == name)
             for name in dict.fromkeys(row["method"] for row in rows if row["item"] == item)
         }
-        if method in errors and set(PEERS) & set(errors):
-            found[item] = errors[method] / min(errors[name] for name in PEERS if name in errors)
+        if method in errors and set(peers) & set(errors):
+            found[item] = errors[method] / min(errors[name] for name in peers if name in errors)
     return found
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.mri_tables import ratios
+
 PEERS = ("osem-oracle", "rdp-oracle")
 """Each at its best settings for every slice; the better of an item is what others are compared with."""
 TITLES = {
@@ -19,26 +21,13 @@ KEPT = 0.5
 Rows = Sequence[dict[str, Any]]
 
 
-def ratios(rows: Rows, method: str) -> dict[str, float]:
-    """Mean NRMSE of a method over that of the better peer, each over the slices of an item, by item."""
-    found = {}
-    for item in dict.fromkeys(row["item"] for row in rows):
-        errors = {
-            name: mean(row["nrmse"] for row in rows if row["item"] == item and row["method"] == name)
-            for name in dict.fromkeys(row["method"] for row in rows if row["item"] == item)
-        }
-        if method in errors and set(PEERS) & set(errors):
-            found[item] = errors[method] / min(errors[name] for name in PEERS if name in errors)
-    return found
-
-
 def pet_table_rows(rows: Rows) -> list[list[str]]:
     """A line for each set, count and method."""
     lines = []
     for which, counts in _blocks(rows):
         part = [row for row in rows if (row["set"], row["counts"]) == (which, counts)]
         for method in dict.fromkeys(row["method"] for row in part):
-            own, times = [row for row in part if row["method"] == method], ratios(part, method)
+            own, times = [row for row in part if row["method"] == method], ratios(part, method, PEERS)
             lines.append([
                 f"{counts:g}", which, TITLES.get(method, method), _mean(own, "nrmse", 3),
                 f"{mean(times.values()):.2f} ({max(times.values()):.2f})" if times else "", _mean(own, "ssim", 3),

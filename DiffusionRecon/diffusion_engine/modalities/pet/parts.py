@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...io.json_object import read_json
 from ..rules import Described, Parts
-from .readings.description import FACTORS, read_json
+from .readings.description import FACTORS
 from .sinogram import Sinogram
 
 NAME, DESCRIPTION = "counts", "counts.json"

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from ....checks import number, whole
+from ....io.json_object import read_json
 from ....io.layout import beside
 
 AXES = ("slice", "coil", "row", "column", "partition", "average", "contrast", "repetition")
 """Names of axes: rows are phase-encoding lines, columns the readout, partitions a third axis of k-space."""
 CHOICES = ("contrast", "repetition", "phase", "set")
-LONGEST = 1 << 20
-"""Bytes of a description that is read."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +73,7 @@ def read_description(path: Path | None) -> Description:
     """The description of a file, an empty one for None; raises ValueError, one sentence, for the first fault."""
     if path is None:
         return Description()
-    try:
-        if path.stat().st_size > LONGEST:
-            raise ValueError(f"expected a description of less than 1 MB, found {path}: give the JSON file")
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"expected to read {path}, but it failed ({error.strerror}): check the file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"expected JSON in {path}, found other text ({error}): correct it") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"expected one JSON object in {path}, found {type(content).__name__}: put it in braces")
+    content = read_json(path)
     unknown = sorted(set(content) - set(KEYS))
     if unknown:
         raise ValueError(f"expected only the keys {', '.join(KEYS)} in {path}, found '{unknown[0]}': correct it")

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from ....checks import number, whole
+from ....io.json_object import read_json
 from ....io.layout import beside
 from ...rules import Remark
 
 AXES = ("slice", "angle", "bin")
 """Names of axes of an array of counts; others have length 1."""
-
-LONGEST = 1 << 20
-"""Bytes of a description that is read."""
 
 NEGATIVE = ("expected counts of at least 0, found {count} below 0, down to {least:.3g}: were randoms subtracted, or "
             "values interpolated? Give the prompts and the expected randoms as background, or write "
@@ -116,21 +114,6 @@ def read_description(path: Path | None) -> Description:
     if "ijk_to_ras" in given:
         given["ijk_to_ras"] = tuple(tuple(float(n) for n in row) for row in given["ijk_to_ras"])
     return Description(**given, place=path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file; raises ValueError, one sentence, for anything else."""
-    try:
-        if path.stat().st_size > LONGEST:
-            raise ValueError(f"expected a description of less than 1 MB, found {path}: give the JSON file")
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"expected to read {path}, but it failed ({error.strerror}): check the file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"expected JSON in {path}, found other text ({error}): correct it") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"expected one JSON object in {path}, found {type(content).__name__}: put it in braces")
-    return content
 
 
 def _fault(key: str, value: Any) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from ....io.json_object import read_json
 from ..sinogram import Sinogram
 from .arrays import is_own, read_arrays, read_npz
-from .description import Description, read_description, read_json
+from .description import Description, read_description
 from .interfile_header import is_interfile, key_of, read_header
 from .interfile_sinogram import read_interfile_sinogram
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ....io.dicom import is_dicom
 from ....io.images import read_volume
+from ....io.json_object import read_json
 from ....volume import Volume
-from .description import read_json
 from .dicom_pet import BQML
 from .ecat import is_ecat, read_ecat
 from .interfile_header import is_interfile, key_of, read_header
