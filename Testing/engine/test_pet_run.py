@@ -53,6 +53,7 @@ def test_a_volume_runs_to_volumes_of_its_own_unit(exact: Shrinking, solver: str)
     extra: dict[str, Any] = {
         "tmpd": {"solver_options": {"sigma_max": 1.0}},
         "dds": {"solver_options": {"prior_variance": 2.0}, "sigma_start": 0.1},
+        "pet_dds": {"solver_options": {"prior_variance": 1.0}, "sigma_start": 0.1},
     }.get(solver, {})
     result = run(solver=solver, **extra)
     for key in ("osem", "rdp", "mean", "uncertainty", "not_seen", "residual", "reference"):

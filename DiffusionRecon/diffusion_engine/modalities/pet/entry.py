@@ -93,5 +93,8 @@ PET = Modality(
     ),
     solvers=("dds", "tmpd", "mmps"), presets=("standard", "posterior", "classical"),
     oracles={"osem-oracle": osem_oracle, "rdp-oracle": rdp_oracle},
-    usual={"dds": {"broad_std": 0.0, "sigma_start": 1.0, "prior_variance": 0.3, "antithetic": True}},
+    usual={
+        "dds": {"broad_std": 0.0, "sigma_start": 1.0, "prior_variance": 0.3, "antithetic": True},
+        "pet_dds": {"sigma_start": 1.0, "prior_variance": 0.3},
+    },
 )
