@@ -245,9 +245,6 @@ def compare(session: Session) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Take the pictures."""
-    from host.eventloop import runInLoop
-    from host.guiapplication import makeGuiApplication
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, help="a folder of one's own (default: the pictures of the documents)")
     parser.add_argument("--styles", nargs="+", choices=STYLES, default=["light"])
@@ -258,18 +255,50 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.out is not None:
         chosen.out.mkdir(parents=True, exist_ok=True)
     for style in chosen.styles:
-        with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
-            application = makeGuiApplication(temporary)
-            try:
-                runInLoop(partial(take, application, chosen.out, style, chosen.scales))
-            finally:
-                application.close()
+        inApplication(partial(take, chosen.out, style, chosen.scales))
     return 0
 
 
-def take(application: Any, folder: Path | None, style: str, scales: list[int]) -> None:
+def inApplication(work: Callable[[Any, Path], None]) -> None:
+    """Work with an application and a folder, neither of which is left afterwards."""
+    from host.eventloop import runInLoop
+    from host.guiapplication import makeGuiApplication
+
+    with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
+        application = makeGuiApplication(temporary)
+        try:
+            runInLoop(partial(work, application, Path(temporary)))
+        finally:
+            application.close()
+
+
+def take(folder: Path | None, style: str, scales: list[int], application: Any, _temporary: Path) -> None:
     """All pictures of a style."""
     takeAll(Session(application, folder, style, scales, addPatient))
+
+
+def choose(combo: Any, title: str) -> None:
+    """An entry of a combo box by its title."""
+    combo.currentIndex = combo.findText(title)
+    assert combo.currentText == title
+
+
+def takeResult(session: Session, name: str) -> None:
+    """The result of a slice of what is chosen, with its uncertainty and the regions found, on the processor."""
+    ui, run = session.ui, session.panel.widget.panel.run
+    choose(ui.deviceComboBox, "CPU")
+    ui.sliceCountSpinBox.value = 1
+    ui.applyButton.click()
+    session.until(lambda: not run.busy, "the end of the run")
+    if ui.statusLabel.text != "Done.":
+        raise RuntimeError(ui.statusLabel.text)
+    ui.uncertaintyButton.click()
+    ui.findButton.click()
+    ui.nextButton.click()
+    session.views.fit()
+    session.sections("review")
+    session.top(ui.reviewCollapsibleButton)
+    session.save(name)
 
 
 if __name__ == "__main__":

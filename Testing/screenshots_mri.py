@@ -6,13 +6,10 @@ stand-in's.
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from screenshots import Session
+from screenshots import Session, choose, inApplication, takeResult
 
 SHAPE, SPACING_MM = (3, 160, 160), (5.0, 1.4, 1.4)
 SECTIONS = ("inputs", "method")
@@ -44,12 +41,6 @@ def writeKSpace(folder: Path) -> Path:
     return path
 
 
-def choose(combo: Any, title: str) -> None:
-    """An entry of a combo box by its title."""
-    combo.currentIndex = combo.findText(title)
-    assert combo.currentText == title
-
-
 def takeFile(session: Session, folder: Path) -> None:
     """What the panel asks of a file that does not say it, answered."""
     ui = session.ui
@@ -66,25 +57,13 @@ def takeFile(session: Session, folder: Path) -> None:
     session.save("mri-kspace")
 
 
-def takeResult(session: Session) -> None:
+def takeScan(session: Session) -> None:
     """The result of a simulated acquisition with its uncertainty and the regions found."""
-    ui, run = session.ui, session.panel.widget.panel.run
+    ui = session.ui
     choose(ui.sourceComboBox, "Simulate a scan of a volume")
     choose(ui.modalityComboBox, "MRI")
     choose(ui.acquisitionPresetComboBox, "4-fold, random lines")
-    choose(ui.deviceComboBox, "CPU")
-    ui.sliceCountSpinBox.value = 1
-    ui.applyButton.click()
-    session.until(lambda: not run.busy, "the end of the run")
-    if ui.statusLabel.text != "Done.":
-        raise RuntimeError(ui.statusLabel.text)
-    ui.uncertaintyButton.click()
-    ui.findButton.click()
-    ui.nextButton.click()
-    session.views.fit()
-    session.sections("review")
-    session.top(ui.reviewCollapsibleButton)
-    session.save("mri-result")
+    takeResult(session, "mri-result")
 
 
 def take(application: Any, folder: Path) -> None:
@@ -92,22 +71,8 @@ def take(application: Any, folder: Path) -> None:
     session = Session(application, None, "light", [100], addHead)
     session.names = ("mri-kspace", "mri-result")
     takeFile(session, folder)
-    takeResult(session)
-
-
-def main() -> int:
-    """Take the pictures."""
-    from host.eventloop import runInLoop
-    from host.guiapplication import makeGuiApplication
-
-    with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
-        application = makeGuiApplication(temporary)
-        try:
-            runInLoop(partial(take, application, Path(temporary)))
-        finally:
-            application.close()
-    return 0
+    takeScan(session)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    inApplication(take)

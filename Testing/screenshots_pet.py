@@ -6,14 +6,11 @@ Slicer's scene and views; the widgets are the stand-in's.
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from screenshots import Session
+from screenshots import Session, choose, inApplication, takeResult
 
 SHAPE, SPACING_MM = (3, 112, 112), (5.0, 4.5, 4.5)
 SECTIONS = ("inputs", "method")
@@ -32,12 +29,6 @@ def addTorso() -> tuple[Any, Any]:
     displayImage(nodeFromVolume(torso.hu, "Torso CT"), "ct")
     slicer.util.setSliceViewerLayers(background=node, foreground=None)
     return node, None
-
-
-def choose(combo: Any, title: str) -> None:
-    """An entry of a combo box by its title."""
-    combo.currentIndex = combo.findText(title)
-    assert combo.currentText == title
 
 
 def useSeries(node: Any, folder: Path) -> None:
@@ -61,28 +52,16 @@ def takeSUV(session: Session, folder: Path) -> None:
     session.save("pet-suv")
 
 
-def takeResult(session: Session) -> None:
+def takeScan(session: Session) -> None:
     """The result of a simulated low-count scan in SUV, attenuated by the CT, and the regions found."""
     import slicer.util
 
-    ui, run = session.ui, session.panel.widget.panel.run
+    ui = session.ui
     ui.suvVolumeButton.click()
     ui.suvCollapsibleButton.collapsed = True
     ui.attenuationSelector.setCurrentNode(slicer.util.getNode("Torso CT"))
     choose(ui.acquisitionPresetComboBox, "A tenth of the counts")
-    choose(ui.deviceComboBox, "CPU")
-    ui.sliceCountSpinBox.value = 1
-    ui.applyButton.click()
-    session.until(lambda: not run.busy, "the end of the run")
-    if ui.statusLabel.text != "Done.":
-        raise RuntimeError(ui.statusLabel.text)
-    ui.uncertaintyButton.click()
-    ui.findButton.click()
-    ui.nextButton.click()
-    session.views.fit()
-    session.sections("review")
-    session.top(ui.reviewCollapsibleButton)
-    session.save("pet-result")
+    takeResult(session, "pet-result")
 
 
 def take(application: Any, folder: Path) -> None:
@@ -90,22 +69,8 @@ def take(application: Any, folder: Path) -> None:
     session = Session(application, None, "light", [100], addTorso)
     session.names = ("pet-suv", "pet-result")
     takeSUV(session, folder)
-    takeResult(session)
-
-
-def main() -> int:
-    """Take the pictures."""
-    from host.eventloop import runInLoop
-    from host.guiapplication import makeGuiApplication
-
-    with tempfile.TemporaryDirectory(prefix="screenshots-", ignore_cleanup_errors=True) as temporary:
-        application = makeGuiApplication(temporary)
-        try:
-            runInLoop(partial(take, application, Path(temporary)))
-        finally:
-            application.close()
-    return 0
+    takeScan(session)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    inApplication(take)

@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 import slicer
 import vtk
+from diffusion_engine.io.dicom_files import strictly
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
@@ -31,7 +32,6 @@ from DiffusionReconLib.review.findings import (
 )
 from DiffusionReconLib.review.table import readDraws, readLevel
 from DiffusionReconLib.review.words import intervalWords, reasonWords, verdictWords, volumeWords
-from DiffusionReconLib.scene.dicom_export import strictly
 from DiffusionReconLib.scene.publish import ATTRIBUTE_PREFIX
 from DiffusionReconLib.scene.results import resultNodes, resultReport
 

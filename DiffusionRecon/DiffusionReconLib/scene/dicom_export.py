@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import slicer
 from diffusion_engine import __version__
+from diffusion_engine.io.dicom_files import write_slices
 from diffusion_engine.volume import Volume
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -81,24 +81,11 @@ def exportSeries(
     slope, intercept = _rescale(volume.array, common.Modality == "PT")
     common.RescaleSlope, common.RescaleIntercept = slope, intercept
     stored = np.rint((volume.array.astype(np.float64) - float(intercept)) / float(slope))
-    written: list[Path] = []
-    made = not folder.is_dir()
+    planes = np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, plane in enumerate(np.clip(stored, 0, STORED_MAXIMUM).astype("<u2")):
-            path = folder / f"IMG{index + 1:05d}.dcm"
-            written.append(path)
-            _slice(common, volume, index, plane).save_as(path, **strictly())
-    except BaseException as error:
-        with suppress(OSError):  # the first error is the one to tell
-            for path in written:
-                path.unlink(missing_ok=True)
-            if made and folder.is_dir():
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise _unwritable(folder, error) from error
-        raise
-    return written
+        return write_slices(folder, planes, lambda index, plane, _name: _slice(common, volume, index, plane))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def _refuseFull(folder: Path) -> None:
@@ -116,11 +103,6 @@ def _unwritable(folder: Path, error: OSError) -> ValueError:
     return ValueError(_(
         "The DICOM series could not be written to '{folder}' ({reason}): choose a writable folder."
     ).format(folder=folder, reason=error.strerror))
-
-
-def strictly() -> dict[str, bool]:
-    """What `Dataset.save_as` takes to write a complete DICOM file: pydicom 3 has another name for it than pydicom 2."""
-    return {"write_like_original": False} if pydicom.__version__.startswith("2.") else {"enforce_file_format": True}
 
 
 def _rescale(array: np.ndarray, fromZero: bool) -> tuple[str, str]:

@@ -28,7 +28,8 @@ def add(parsers: Parsers) -> None:
     )
     sub.add_argument(
         "--condition", default="", choices=("", *KINDS),
-        help="what it is told besides: a label map (mask), another image, or the image that it is to segment",
+        help="what it is told besides: a label map (mask), another image, the image that a run starts from (start), "
+        "or the image that it is to segment",
     )
     sub.add_argument(
         "--given", type=Path, help="folder of the label maps or other images, laid out and named as those of --data"

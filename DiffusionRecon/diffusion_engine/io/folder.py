@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..volume import Volume, check_image
@@ -36,7 +37,7 @@ def volumes_below(
         images, slices, others = _sorted_out(files)
         others = [path for path in others if wanted(path.relative_to(folder))]
         for path in [*others]:
-            found = _own(path, own)
+            found = _checked(partial(own, path))
             if found is not None:
                 others.remove(path)
                 further.append((path, found))
@@ -120,25 +121,24 @@ def _read(
         yield place, _reason(error)
         return
     for uid in series:
-        try:
-            volume = own(path) or read_volume(path, unit, uid)
-            check_image(volume)
-        except Exception as error:
-            # Foreign files break readers in ways of their own; each is a reason to leave this one out.
-            found: Volume | str = _reason(error)
-        else:
-            found = volume
+        found = _checked(partial(_any, path, unit, uid, own))
+        assert found is not None
         yield place / uid if uid is not None and len(series) > 1 else place, found
 
 
-def _own(path: Path, own: Callable[[Path], Volume | None]) -> Volume | str | None:
+def _any(path: Path, unit: str | None, uid: str | None, own: Callable[[Path], Volume | None]) -> Volume:
+    return own(path) or read_volume(path, unit, uid)
+
+
+def _checked(read: Callable[[], Volume | None]) -> Volume | str | None:
+    """What is read, or why it cannot be used."""
     try:
-        volume = own(path)
+        volume = read()
         if volume is not None:
             check_image(volume)
         return volume
     except Exception as error:
-        # As in _read: a foreign file is a reason to leave it out.
+        # Foreign files break readers in ways of their own; each is a reason to leave this one out.
         return _reason(error)
 
 

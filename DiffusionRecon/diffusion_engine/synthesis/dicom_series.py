@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
+from ..io.dicom_files import write_slices
 from ..volume import Volume, check_image
 from .provenance import LONGEST, MARK, SENTENCE, Provenance, check_clean
 
@@ -47,33 +47,16 @@ def write_series(
     common = _common(volume, provenance, modality)
     common.RescaleSlope, common.RescaleIntercept = slope, intercept
     stored = np.rint((volume.array.astype(np.float64) - float(intercept)) / float(slope)).astype("<u2")
-    written: list[Path] = []
-    made = not folder.is_dir()
+
+    def made_of(index: int, plane: np.ndarray, name: str) -> Any:
+        data = _slice(common, volume, index, plane)
+        check_clean(data, identity or {}, name)
+        return data
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, plane in enumerate(stored):
-            path = folder / f"IMG{index + 1:05d}.dcm"
-            data = _slice(common, volume, index, plane)
-            check_clean(data, identity or {}, path.name)
-            written.append(path)
-            data.save_as(path, **_strictly())
-    except BaseException as error:
-        with suppress(OSError):  # the first error is the one to tell
-            for path in written:
-                path.unlink(missing_ok=True)
-            if made and folder.is_dir():
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise _unwritable(folder, error) from error
-        raise
-    return written
-
-
-def _strictly() -> dict[str, bool]:
-    """Writes a complete file: pydicom 3 has another word for it than pydicom 2."""
-    import pydicom
-
-    return {"write_like_original": False} if pydicom.__version__.startswith("2.") else {"enforce_file_format": True}
+        return write_slices(folder, stored, made_of)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def _check_empty(folder: Path) -> None:

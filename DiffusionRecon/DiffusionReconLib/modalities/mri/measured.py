@@ -9,13 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.modalities.contract import MeasuredSummary
+from DiffusionReconLib.modalities.measured_files import LONGEST_LOOK_BYTES, axesOf, descriptionBeside
 
-LONGEST_LOOK_BYTES = 256_000_000
-"""Larger files are only looked at by the run: the panel waits for what it reads."""
 ARRAYS = ("NumPy", "MATLAB")
 WITHOUT_HEADER = (*ARRAYS, "BART")
 
@@ -99,12 +97,6 @@ def said(path: Path, description: Path | None, answers: Mapping[str, Any]) -> An
     return {**content, **answers}
 
 
-def descriptionBeside(path: Path) -> Path | None:
-    """The description that belongs to a file: of the same name."""
-    beside = path.with_suffix(".json")
-    return beside if beside.is_file() else None
-
-
 def questionsOf(path: Path) -> Questions:
     """What is to be asked about a file; nothing about one that is no raw data."""
     try:
@@ -125,19 +117,7 @@ def _questionsOf(path: Path, _changed: int) -> Questions:
     if kind is None:
         return Questions()
     free = kind.title in WITHOUT_HEADER
-    return Questions(True, _axesOf(path) if kind.title in ARRAYS else 0, free, free)
-
-
-def _axesOf(path: Path) -> int:
-    """How many axes the largest array of a file has, 0 where that cannot be told."""
-    from diffusion_engine.modalities.mri.readings.loading import load_array
-
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False).ndim
-        return load_array(path, None).ndim if path.stat().st_size <= LONGEST_LOOK_BYTES else 0
-    except (ImportError, ValueError, OSError):
-        return 0
+    return Questions(True, axesOf(path, 0) if kind.title in ARRAYS else 0, free, free)
 
 
 def _checkKind(path: Path) -> None:

@@ -13,9 +13,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from DiffusionReconLib.modalities.contract import MeasuredSummary
-
-LONGEST_LOOK_BYTES = 256_000_000
-"""Larger files are only looked at by the run: the panel waits for what it reads."""
+from DiffusionReconLib.modalities.measured_files import LONGEST_LOOK_BYTES, axesOf, descriptionBeside
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,6 @@ def said(path: Path, description: Path | None, answers: Mapping[str, Any]) -> An
     return {**content, **answers}
 
 
-def descriptionBeside(path: Path) -> Path | None:
-    """The description that belongs to a file: of the same name."""
-    beside = path.with_suffix(".json")
-    return beside if beside.is_file() else None
-
-
 def questionsOf(path: Path) -> Questions:
     """What is to be asked about a file; nothing about one that holds no counts."""
     try:
@@ -117,20 +109,8 @@ def _questionsOf(path: Path, _changed: int) -> Questions:
     from diffusion_engine.modalities.pet.readings.formats import ARRAY_ENDINGS, format_of
 
     if path.suffix.lower() in ARRAY_ENDINGS:
-        return Questions() if path.suffix.lower() == ".npz" and is_own(path) else Questions(_axesOf(path), True)
+        return Questions() if path.suffix.lower() == ".npz" and is_own(path) else Questions(axesOf(path, 3), True)
     try:
         return Questions(0, format_of(path) is not None)
     except (ValueError, OSError):
         return Questions()
-
-
-def _axesOf(path: Path) -> int:
-    """How many axes the largest array of a file has, 3 where that cannot be told."""
-    from diffusion_engine.modalities.mri.readings.loading import load_array
-
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False).ndim
-        return load_array(path, None).ndim if path.stat().st_size <= LONGEST_LOOK_BYTES else 3
-    except (ImportError, ValueError, OSError):
-        return 3

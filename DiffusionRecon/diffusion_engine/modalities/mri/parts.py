@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from ...io.json_object import content_of
 from ..rules import Described, Parts
 from .kspace import KSpace
 
@@ -26,7 +26,7 @@ def parts(path: Path, description: Described) -> Parts:
     """
     copies = _copies(path, NAME)
     data = NAME + _ending(path)
-    content = _content(description)
+    content = content_of(description)
     if content is None:
         return Parts(data, None, copies)
     folder = description.parent if isinstance(description, Path) else path.parent
@@ -60,21 +60,6 @@ def read_anywhere(path: Path, description: Described) -> KSpace:
         for name, content in found.written.items():
             (place / name).write_text(json.dumps(content), encoding="utf-8")
         return read(path, place / DESCRIPTION)
-
-
-def _content(description: Described) -> dict[str, Any] | None:
-    """What a description says, None where there is none."""
-    if not isinstance(description, Path):
-        return dict(description) if description else None
-    try:
-        content = json.loads(description.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"expected to read {description}, but it failed ({error.strerror}): check the file") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"expected JSON in {description}, found other text ({error}): correct it") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"expected one JSON object in {description}, found {type(content).__name__}: put it in braces")
-    return content
 
 
 def _ending(path: Path) -> str:

@@ -7,9 +7,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from ...io.json_object import read_json
+from ...io.json_object import content_of
 from ..rules import Described, Parts
 from .readings.description import FACTORS
 from .sinogram import Sinogram
@@ -26,7 +25,7 @@ def parts(path: Path, description: Described) -> Parts:
     """
     copies = dict(_copies(path, NAME))
     data = next(iter(copies))
-    content = _content(description)
+    content = content_of(description)
     if content is None:
         return Parts(data, None, copies)
     folder = description.parent if isinstance(description, Path) else path.parent
@@ -92,10 +91,3 @@ def _check_apart(copies: dict[str, Path], further: dict[str, Path]) -> None:
         if name in copies and not place.samefile(copies[name]):
             raise ValueError(f"expected data files with names of their own, found {copies[name]} and {place}: rename "
                              "one, and in its header too")
-
-
-def _content(description: Described) -> dict[str, Any] | None:
-    """What a description says, None where there is none."""
-    if isinstance(description, Path):
-        return read_json(description)
-    return dict(description) if description else None

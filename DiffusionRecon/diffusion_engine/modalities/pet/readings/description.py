@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....checks import number, whole
-from ....io.json_object import read_json
+from ....io.json_object import read_keys
 from ....io.layout import beside
 from ...rules import Remark
 
@@ -94,15 +93,7 @@ def read_description(path: Path | None) -> Description:
     """The description of a file, an empty one for None; raises ValueError, one sentence, for the first fault."""
     if path is None:
         return Description()
-    content = read_json(path)
-    unknown = sorted(set(content) - set(KEYS))
-    if unknown:
-        raise ValueError(f"expected only the keys {', '.join(KEYS)} in {path}, found '{unknown[0]}': correct it")
-    given = {key: value for key, value in content.items() if value is not None}
-    for key, value in given.items():
-        expected = _fault(key, value)
-        if expected:
-            raise ValueError(f"expected {expected} as {key} in {path}, found {json.dumps(value)[:80]}: correct it")
+    given = read_keys(path, KEYS, _fault)
     for one, other in (("attenuation", "attenuation_factors"), ("efficiency", "normalisation")):
         if {one, other} <= set(given):
             raise ValueError(f"expected {one} or {other} in {path}, found both: give one of them")
